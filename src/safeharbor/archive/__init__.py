@@ -1,0 +1,1 @@
+"""The archive: format 1 as `docs/archive-format.md` specifies it."""

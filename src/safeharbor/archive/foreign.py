@@ -1,0 +1,193 @@
+"""Archives by other implementations of the contract: any tar dialect, `db.dump` and `uploads/`, no manifest.
+
+Nothing in them proves itself, so all that can be checked is the structure and the header checksums; the same
+allow-list as for our own archives decides what may be in them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from safeharbor.archive import layout
+from safeharbor.archive.headers import padding
+from safeharbor.archive.layout import BLOCK, Member
+from safeharbor.archive.reader import Rejected, show
+from safeharbor.archive.source import Source, Truncated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_EXTRA_LIMIT = 64 * 1024
+_FILE_KINDS = (b"0", b"\0", b"7")
+_HARD_LINK = b"1"
+_IMPLIED = b"implied"  # a directory that has members but has not come itself
+_OUR_MARKS = (layout.SUMS_NAME, layout.MANIFEST_NAME)
+
+
+def read_foreign_members(source: Source) -> Iterator[tuple[Member, int]]:
+    """Every member with the offset of its data; names as in our own archives, hard links as kind `1`.
+
+    The caller reads exactly `member.size` bytes before it asks for the next one. Raises Rejected, Truncated, OSError.
+    """
+    source.seek(0)
+    seen: dict[bytes, bytes] = {}
+    while True:
+        member = _next_member(source)
+        if member is None:
+            break
+        if member.name:
+            _accept(member, seen)
+            seen[member.name.rstrip(b"/")] = member.kind
+            yield member, source.position
+        source.take(padding(member.size))  # other writers need not fill it with zeros
+    if seen.get(layout.DUMP_NAME) != layout.FILE:
+        raise Rejected("it holds no db.dump")
+    if seen.get(b"uploads") != layout.DIRECTORY and not any(name.startswith(layout.UPLOADS_NAME) for name in seen):
+        raise Rejected("it holds no uploads/")
+    _check_end(source)
+
+
+def _next_member(source: Source) -> Member | None:
+    extras: dict[bytes, bytes] = {}
+    while True:
+        block = source.take(BLOCK) if source.position < source.size else bytes(BLOCK)
+        if not any(block):
+            return None
+        _check_sum(block)
+        kind, size = block[156:157], _number(block[124:136])
+        if kind not in (b"x", b"g", b"L", b"K"):
+            return _parse(block, kind, size, extras)
+        if not 0 <= size <= _EXTRA_LIMIT:
+            raise Rejected(f"a header of type {kind.decode()} states a size of {size} bytes")
+        data = source.take(size + padding(size))[:size]
+        if kind != b"g":
+            extras[kind] = data
+        elif set(_pax(data)) & {b"path", b"size", b"linkpath"}:
+            raise Rejected("a global header changes the names or sizes of what follows")
+
+
+def _parse(block: bytes, kind: bytes, size: int, extras: dict[bytes, bytes]) -> Member:
+    pax = _pax(extras.get(b"x", b""))
+    if any(key.startswith(b"GNU.sparse") for key in pax):
+        raise Rejected("it holds a sparse file, which this program does not read")
+    name = _text(block[:100])
+    prefix = _text(block[345:500]) if block[257:263] == b"ustar\0" else b""
+    name = prefix + b"/" + name if prefix else name
+    name = pax.get(b"path", extras[b"L"].rstrip(b"\0") if b"L" in extras else name)
+    link = pax.get(b"linkpath", extras[b"K"].rstrip(b"\0") if b"K" in extras else _text(block[157:257]))
+    if kind in _FILE_KINDS and name.endswith(b"/"):
+        kind = layout.DIRECTORY  # as before POSIX
+    if kind not in (*_FILE_KINDS, _HARD_LINK, layout.SYMLINK, layout.DIRECTORY):
+        raise Rejected(f"{show(name)} is of a kind that archives do not hold (type {show(kind)!r})")
+    kind = layout.FILE if kind in _FILE_KINDS else kind
+    size = _decimal(pax[b"size"]) if b"size" in pax else size
+    if size < 0:
+        raise Rejected(f"{show(name)} states a negative size")
+    return Member(
+        _plain(name, is_directory=kind == layout.DIRECTORY),
+        kind,
+        _number(block[100:108]) & 0o7777,
+        max(_decimal(pax[b"uid"]) if b"uid" in pax else _number(block[108:116]), 0),
+        max(_decimal(pax[b"gid"]) if b"gid" in pax else _number(block[116:124]), 0),
+        _decimal(pax[b"mtime"]) if b"mtime" in pax else _number(block[136:148]),
+        size if kind == layout.FILE else 0,
+        _plain(link, is_directory=False) if kind == _HARD_LINK else link,
+    )
+
+
+def _accept(member: Member, seen: dict[bytes, bytes]) -> None:
+    is_directory = member.kind == layout.DIRECTORY
+    name = member.name.rstrip(b"/")
+    if name in _OUR_MARKS:
+        raise Rejected(f"it holds {show(name)} but does not begin as an archive of format 1 does")
+    if seen.get(name, _IMPLIED if is_directory else b"") not in (b"", _IMPLIED if is_directory else b""):
+        raise Rejected(f"{show(name)}: it comes twice")
+    if name == layout.DUMP_NAME:
+        if member.kind != layout.FILE:
+            raise Rejected("its db.dump is not a file")
+        return
+    if name == b"uploads":
+        if not is_directory:
+            raise Rejected("its uploads is not a directory")
+        return
+    if not name.startswith(layout.UPLOADS_NAME):
+        raise Rejected(f"{show(member.name)} is neither db.dump nor below uploads/")
+    path = name[len(layout.UPLOADS_NAME) :]
+    why = layout.refuse_path(path)
+    parent = path.rpartition(b"/")[0]
+    above = b"uploads"
+    for part in parent.split(b"/") if parent else ():
+        above += b"/" + part
+        if seen.setdefault(above, _IMPLIED) not in (layout.DIRECTORY, _IMPLIED):
+            why = why or "it lies below something that is not a directory"
+    if not why and member.kind == layout.SYMLINK and not layout.link_stays_inside(parent, member.link):
+        why = f"it is a link that can leave the tree, to {show(member.link)}"
+    if not why and member.kind == _HARD_LINK and seen.get(member.link) != layout.FILE:
+        why = f"it is a hard link to {show(member.link)}, which is no file before it"
+    if not why and layout.is_staging_name(parent) and path.endswith(b"/" + layout.STAGING_MARKER):
+        why = "it belongs to an unfinished restore"
+    if why:
+        raise Rejected(f"{show(member.name)}: {why}")
+
+
+def _plain(name: bytes, *, is_directory: bool) -> bytes:
+    """Without a leading `./` and with one trailing slash for a directory; "" for the tree's own `./`."""
+    while name.startswith(b"./"):
+        name = name[2:].lstrip(b"/")
+    name = name.rstrip(b"/") if is_directory else name
+    if name in (b"", b"."):
+        return b""
+    return name + b"/" if is_directory else name
+
+
+def _check_sum(block: bytes) -> None:
+    stated = _number(block[148:156])
+    if stated != sum(block) - sum(block[148:156]) + 256:
+        raise Rejected("a header has the wrong checksum")
+
+
+def _number(field: bytes) -> int:
+    if field[0] & 0x80:
+        return int.from_bytes(field[1:], "big") if field[0] == 0x80 else -1
+    digits = field.strip(b" \0")
+    if not re.fullmatch(rb"[0-7]*", digits):
+        raise Rejected("a header has a field that is not an octal number")
+    return int(digits or b"0", 8)
+
+
+def _decimal(value: bytes) -> int:
+    found = re.fullmatch(rb"(-?\d{1,19})(?:\.\d{0,30})?", value)
+    if found is None:
+        raise Rejected("a pax header has a number that is none")
+    return int(found[1])
+
+
+def _text(field: bytes) -> bytes:
+    return field.partition(b"\0")[0]
+
+
+def _pax(data: bytes) -> dict[bytes, bytes]:
+    records: dict[bytes, bytes] = {}
+    while data:
+        found = re.match(rb"(\d{1,7}) ([^=\n]{1,200})=", data)
+        if (
+            found is None
+            or not found.end() < int(found[1]) <= len(data)
+            or data[int(found[1]) - 1 : int(found[1])] != b"\n"
+        ):
+            raise Rejected("a pax header is malformed")
+        end = int(found[1])
+        records[found[2]] = data[found.end() : end - 1]
+        data = data[end:]
+    return records
+
+
+def _check_end(source: Source) -> None:
+    """After the end there may be zeros (writers fill a record of twenty blocks), and nothing else."""
+    while source.position < source.size:
+        try:
+            if any(source.take(min(BLOCK, source.size - source.position))):
+                raise Rejected("something follows after its end")
+        except Truncated:
+            return

@@ -1,0 +1,151 @@
+"""What an archive says of itself: manifest.json, made at backup and believed only after its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from safeharbor.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ManifestInvalid(ValueError):
+    """Why a manifest cannot be believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest that was checked; `document` is all of it, the fields are what the program itself relies on.
+
+    Sizes in bytes. `tables` maps `schema.table` to its exact row count in the snapshot.
+    """
+
+    document: Mapping[str, object]
+    taken_at: datetime
+    block_size: int
+    sums_offset: int
+    sums_sha256: str
+    list_sha256: str
+    dump_size: int
+    upload_files: int
+    upload_directories: int
+    upload_links: int
+    upload_bytes: int
+    tables: Mapping[str, int]
+    system_identifier: str
+    database: str
+    unreadable: int
+    unreadable_directories: int
+    warnings: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """All rows of all tables."""
+        return sum(self.tables.values())
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Whose backup this is: the server's system identifier and the database's name."""
+        return self.system_identifier, self.database
+
+
+def encode_manifest(document: Mapping[str, object]) -> bytes:
+    """The manifest as it stands in the archive: ASCII JSON, readable, keys in the order given."""
+    return json.dumps(document, indent=1).encode("ascii") + b"\n"
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """The checked manifest. Raises ManifestInvalid; never anything else, whatever `data` holds."""
+    if len(data) > MANIFEST_LIMIT_BYTES:
+        raise ManifestInvalid("it is larger than the format allows")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise ManifestInvalid("it is not JSON") from None
+    top = _Section(document, "")
+    version = top.number("format")
+    if version != FORMAT_VERSION:
+        raise ManifestInvalid(f"it is of format {version}; this program reads format {FORMAT_VERSION}")
+    source, counts, digests = top.section("source"), top.section("counts"), top.section("digests")
+    omissions = top.section("uploads")
+    taken_at = top.text("taken_at")
+    try:
+        moment = datetime.strptime(taken_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise ManifestInvalid(f"taken_at is {taken_at!r}") from None
+    return Manifest(
+        document=cast("Mapping[str, object]", document),
+        taken_at=moment,
+        block_size=top.number("block_size"),
+        sums_offset=top.number("sums_offset"),
+        sums_sha256=digests.text("SHA256SUMS"),
+        list_sha256=digests.text("members"),
+        dump_size=counts.number("dump_bytes"),
+        upload_files=counts.number("upload_files"),
+        upload_directories=counts.number("upload_directories"),
+        upload_links=counts.number("upload_links"),
+        upload_bytes=counts.number("upload_bytes"),
+        tables=top.section("database").section("tables").numbers(),
+        system_identifier=source.text("system_identifier"),
+        database=source.text("database"),
+        unreadable=omissions.section("unreadable").number("count"),
+        unreadable_directories=omissions.number("unreadable_directories"),
+        warnings=top.texts("warnings"),
+    )
+
+
+class _Section:
+    """Typed look-ups in a JSON object."""
+
+    def __init__(self, value: object, path: str) -> None:
+        if not isinstance(value, dict):
+            raise ManifestInvalid(f"{path or 'it'} is not an object")
+        self._value = cast("dict[str, object]", value)
+        self._path = path
+
+    def number(self, key: str) -> int:
+        value = self._value.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ManifestInvalid(f"{self._path}{key} is not a number")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self._value.get(key)
+        if not isinstance(value, str):
+            raise ManifestInvalid(f"{self._path}{key} is not a text")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._value.get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ManifestInvalid(f"{self._path}{key} is not a list of texts")
+        return tuple(value)
+
+    def section(self, key: str) -> _Section:
+        return _Section(self._value.get(key), f"{self._path}{key}.")
+
+    def numbers(self) -> dict[str, int]:
+        return {key: self.number(key) for key in self._value}
+
+
+def secret_key_fingerprint(secret_key: str, salt: str | None = None) -> dict[str, str]:
+    """A salted, slow hash of an app's SECRET_KEY, so that a weak key cannot be guessed from an archive.
+
+    scrypt with n=2**14, r=8, p=1: about 50 ms and 16 MiB (RFC 7914).
+    """
+    salt = salt or secrets.token_hex(16)
+    digest = hashlib.scrypt(secret_key.encode(), salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32)
+    return {"method": "scrypt-16384-8-1", "salt": salt, "sha": digest.hex()}
+
+
+def fingerprint_matches(secret_key: str, fingerprint: Mapping[str, str]) -> bool:
+    """Whether `fingerprint` was made from this key."""
+    again = secret_key_fingerprint(secret_key, fingerprint["salt"])
+    return hmac.compare_digest(again["sha"], fingerprint["sha"])

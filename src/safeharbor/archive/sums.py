@@ -1,0 +1,68 @@
+"""The lines of SHA256SUMS and the digest of the member list, gathered while members pass, in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from typing import IO, TYPE_CHECKING
+
+from safeharbor.archive.layout import FILE, Member, canonical_line, sums_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_CHUNK = 1024 * 1024
+_HELD_LINES_BYTES = 256 * 1024
+
+
+class Tally:
+    """What has gone into an archive so far: counts, the member list's digest, the lines of SHA256SUMS.
+
+    The lines go to an unnamed file beside the archive: a million of them would not fit the memory we allow ourselves.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._lines: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115 - closed by close()
+            dir=directory, buffering=_HELD_LINES_BYTES
+        )
+        self._list = hashlib.sha256()
+        self.files = 0
+        self.directories = 0
+        self.links = 0
+        self.upload_bytes = 0
+
+    def add(self, member: Member, digest: str = "") -> None:
+        """Count a finished member; `digest` is the SHA-256 in hex of a regular member's data. Raises OSError."""
+        self._list.update(canonical_line(member))
+        if member.kind == FILE:
+            self._lines.write(sums_line(member.name, digest))
+
+    def count(self, member: Member) -> None:
+        """Count a member of uploads."""
+        if member.kind == FILE:
+            self.files += 1
+            self.upload_bytes += member.size
+        elif member.link:
+            self.links += 1
+        else:
+            self.directories += 1
+
+    @property
+    def list_sha256(self) -> str:
+        """SHA-256 in hex of the canonical list of all members added."""
+        return self._list.hexdigest()
+
+    def lines_size(self) -> int:
+        """How many bytes of lines there are."""
+        return self._lines.tell()
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines in chunks, from the first."""
+        self._lines.seek(0)
+        while chunk := self._lines.read(_CHUNK):
+            yield chunk
+
+    def close(self) -> None:
+        """Give the unnamed file back."""
+        self._lines.close()

@@ -1,0 +1,277 @@
+"""Takes a backup: settings, locks, preflight, snapshot, dump, uploads, manifest, proof, publish, prune.
+
+The archive exists under its name only after it has been read back and every digest compared. Whatever fails
+before that leaves no archive, and the older ones untouched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from safeharbor.archive.layout import ARCHIVE_NAME, archive_name
+from safeharbor.archive.manifest import encode_manifest
+from safeharbor.archive.source import Source
+from safeharbor.archive.writer import ArchiveWriter
+from safeharbor.catalog import State, find_candidates, look_at
+from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed, translate_os_error
+from safeharbor.lock import directory_lock
+from safeharbor.postgres.connection import backup_lock, bounded, is_alive, pinned
+from safeharbor.postgres.dump import choose_compression, dump_argv, dumping, finish_dump, read_dump
+from safeharbor.postgres.snapshot import open_snapshot
+from safeharbor.postgres.tools import choose_client_tools, find_client_tools
+from safeharbor.preflight import check_places, check_space
+from safeharbor.progress import NoProgress, Progress
+from safeharbor.prune import PruneResult, prune_under_lock
+from safeharbor.publish import published_whole, sweep_drafts
+from safeharbor.record import DumpRecord, manifest_document
+from safeharbor.settings import Concern
+from safeharbor.uploads.collect import make_filter, write_uploads
+from safeharbor.verify import verify_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import psycopg
+
+    from safeharbor.archive.manifest import Manifest
+    from safeharbor.database_url import DatabaseUrl
+    from safeharbor.publish import Draft
+    from safeharbor.settings import Settings
+
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 4096, 65536
+
+
+@dataclass(frozen=True, slots=True)
+class BackupResult:
+    """A backup that was taken, proven and published. Sizes in bytes."""
+
+    path: Path
+    size: int
+    taken_at: datetime
+    tables: int
+    rows: int
+    upload_files: int
+    upload_bytes: int
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+    pruned: PruneResult | None
+
+
+def take_backup(
+    settings: Settings,
+    *,
+    output: Path | None = None,
+    prune: bool = True,
+    progress: Progress | None = None,
+) -> BackupResult:
+    """Take a backup into `output`, or under its own name into the backup directory; prune there if it went there.
+
+    Raises SafeHarborError; then there is no new archive and nothing else has changed.
+    """
+    settings.require(Concern.DATABASE, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP)
+    directory = output.absolute().parent if output is not None else settings.backup_dir
+    try:
+        check_places(settings, directory)
+        with directory_lock(directory) as is_locked:
+            return _Run(settings, output, directory, progress or NoProgress(), is_locked=is_locked).take(prune=prune)
+    except SafeHarborError as error:
+        error.intact = _what_is_intact(directory)
+        raise
+    except OSError as error:
+        failure = translate_os_error(error, "writing the archive")
+        failure.intact = _what_is_intact(directory)
+        raise failure from error
+
+
+def plan_output(settings: Settings) -> str:
+    """The first line of a run: what is backed up. Raises SettingsInvalid."""
+    settings.require(Concern.DATABASE, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP)
+    assert settings.database is not None  # noqa: S101 - required above
+    uploads = settings.upload_dir if settings.upload_dir is not None else "none"
+    return f"Backing up database {settings.database.describe()} and uploads {uploads}"
+
+
+class _Run:
+    """One run under the directory's lock."""
+
+    def __init__(
+        self, settings: Settings, output: Path | None, directory: Path, progress: Progress, *, is_locked: bool
+    ) -> None:
+        assert settings.database is not None  # noqa: S101 - required by the caller
+        self._settings = settings
+        self._url = bounded(settings.database, settings)
+        self._output = output.absolute() if output is not None else None
+        self._directory = directory
+        self._progress = progress
+        self._is_excluded = make_filter(settings.exclude)
+        self._warnings: list[str] = []
+        self._seconds: dict[str, float] = {}
+        if not is_locked:
+            self._warn(f"{directory} is on a filesystem without locks: nothing keeps two runs apart there")
+
+    def take(self, *, prune: bool) -> BackupResult:
+        names = re.compile(re.escape(self._output.name)) if self._output is not None else ARCHIVE_NAME
+        for name in sweep_drafts(self._directory, names):
+            self._progress.note(f"removed {name}, left behind by a run that was killed")
+        with backup_lock(self._url) as session:
+            path, taken_at = self._free_name()
+            with published_whole(path, replace=self._output is not None) as draft:
+                manifest = self._write(draft, taken_at, session)
+                self._prove(draft)
+        size = os.stat(path).st_size
+        pruned = self._prune(path.name) if prune and path.parent == self._settings.backup_dir else None
+        return BackupResult(
+            path=path,
+            size=size,
+            taken_at=taken_at,
+            tables=len(manifest.tables),
+            rows=manifest.rows,
+            upload_files=manifest.upload_files,
+            upload_bytes=manifest.upload_bytes,
+            seconds=self._seconds,
+            warnings=(*self._warnings, *(pruned.warnings if pruned is not None else ())),
+            pruned=pruned,
+        )
+
+    def _free_name(self) -> tuple[Path, datetime]:
+        """Where the archive goes and the moment it is of; a second that is taken is waited out."""
+        while True:
+            now = datetime.now(UTC)
+            taken_at = now.replace(microsecond=0)
+            path = self._output or self._directory / archive_name(taken_at)
+            if self._output is not None or not os.path.lexists(path):
+                return path, taken_at
+            time.sleep((taken_at + timedelta(seconds=1) - now).total_seconds())
+
+    def _write(self, draft: Draft, taken_at: datetime, session: psycopg.Connection) -> Manifest:
+        writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
+        try:
+            dump = self._dump(writer, session)
+            with self._phase("uploads"):
+                omissions = write_uploads(writer, self._settings.upload_dir, self._is_excluded, self._progress)
+            self._warnings += omissions.warnings()
+            for line in omissions.warnings():
+                self._progress.warn(line)
+            block_size = min(max(os.fstatvfs(draft.descriptor).f_bsize, _SMALLEST_BLOCK), _LARGEST_BLOCK)
+
+            def manifest_for(sums_sha256: str, list_sha256: str, sums_offset: int) -> bytes:
+                return encode_manifest(
+                    manifest_document(
+                        taken_at,
+                        self._settings,
+                        dump,
+                        writer.tally,
+                        omissions,
+                        self._warnings,
+                        block_size=block_size,
+                        digests=(sums_sha256, list_sha256, sums_offset),
+                    )
+                )
+
+            return writer.finish(manifest_for)
+        finally:
+            writer.close()
+
+    def _dump(self, writer: ArchiveWriter, session: psycopg.Connection) -> DumpRecord:
+        url = pinned(self._url, session)
+        tools = choose_client_tools(find_client_tools(self._settings.pg_bin), session.info.server_version // 10000)
+        compression = choose_compression(self._settings.dump_compression, tools)
+        self._tools = tools
+        with open_snapshot(url, self._settings.lock_timeout_seconds) as snapshot:
+            properties = snapshot.properties()
+            check_space(self._settings, self._directory, properties.size_bytes, self._previous(), self._is_excluded)
+            with self._phase("rows"):
+                tables, without_data = snapshot.count_rows(self._settings.exclude_table_data)
+            argv = dump_argv(
+                tools,
+                url,
+                snapshot_id=snapshot.id,
+                compression=compression,
+                lock_timeout_seconds=self._settings.lock_timeout_seconds,
+                without_data=self._settings.exclude_table_data,
+            )
+            with self._phase("dump"), dumping(argv, url) as tool:
+                size, digest = writer.write_dump(self._counted(read_dump(tool)))
+                self._hear_out(lambda: finish_dump(tool, url), session, url)
+        return DumpRecord(size, digest, compression, tools, properties, tables, without_data)
+
+    def _hear_out(self, finish: Callable[[], list[str]], session: psycopg.Connection, url: DatabaseUrl) -> None:
+        """What pg_dump said; a failure is the database's if the session beside it is gone too."""
+        try:
+            for line in finish():
+                self._progress.note(line)
+        except ToolFailed as error:
+            if is_alive(session):
+                raise
+            raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
+
+    def _prove(self, draft: Draft) -> None:
+        """Read the draft back and compare everything. Raises SafeHarborError if it would not restore."""
+        with self._phase("sync"):
+            draft.settle()
+        with self._phase("verify"):
+            proof = verify_source(
+                Source(draft.descriptor, draft.path),
+                self._settings,
+                progress=self._progress,
+                tools=self._tools,
+            )
+        if not proof.is_sound:
+            raise SafeHarborError(
+                f"The archive was written, but it would not restore: {'; '.join(proof.problems[:3])}.",
+                hint="If this happens again, the disk, the memory or pg_dump is broken. Nothing was published.",
+            )
+        for warning in proof.warnings:
+            self._warn(warning)
+
+    def _prune(self, name: str) -> PruneResult | None:
+        problems = self._settings.problems_in(Concern.RETENTION, Concern.SCHEDULE)
+        if problems:
+            self._warn(f"nothing was pruned: {'; '.join(map(str, problems))}")
+            return None
+        with self._phase("prune"):
+            return prune_under_lock(self._settings, just_written=name)
+
+    def _previous(self) -> Manifest | None:
+        """The manifest of the newest complete archive, for an estimate."""
+        names = sorted((candidate.name for candidate in find_candidates(self._directory)), reverse=True)
+        for name in names[:1]:
+            entry = look_at(self._directory / name)
+            if entry.state is State.COMPLETE:
+                return entry.manifest
+        return None
+
+    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._progress.advance(len(chunk))
+            yield chunk
+
+    def _warn(self, text: str) -> None:
+        self._warnings.append(text)
+        self._progress.warn(text)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        self._progress.phase(name)
+        try:
+            yield
+        finally:
+            self._seconds[name] = round(time.monotonic() - started, 3)
+
+
+def _what_is_intact(directory: Path) -> str:
+    try:
+        count = len(find_candidates(directory))
+    except (SafeHarborError, OSError):
+        return "No archive was written."
+    if not count:
+        return "No archive was written."
+    return f"No archive was written; the {count} existing {'archive is' if count == 1 else 'archives are'} untouched."

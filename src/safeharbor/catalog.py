@@ -1,0 +1,138 @@
+"""What is in the backup directory: archives with what they say of themselves, unfinished ones, and foreign files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from safeharbor.archive.layout import ARCHIVE_NAME, time_in_name
+from safeharbor.archive.reader import bears_leading_mark, read_front
+from safeharbor.archive.source import opened_archive
+from safeharbor.errors import SafeHarborError, StorageUnavailable, translate_os_error
+from safeharbor.publish import is_draft_of
+from safeharbor.retention import Candidate
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from safeharbor.archive.manifest import Manifest
+
+
+class State(StrEnum):
+    """What a look at an archive's first header, manifest and end tells."""
+
+    COMPLETE = "complete"
+    DAMAGED = "damaged"
+    UNVERIFIED = "no manifest"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """One archive. Size in bytes; `taken_at` from its manifest, else from its name."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    taken_at: datetime
+    state: State
+    problem: str
+    manifest: Manifest | None
+
+    @property
+    def name(self) -> str:
+        """Its file name."""
+        return self.path.name
+
+    @property
+    def candidate(self) -> Candidate:
+        """It, as retention sees it."""
+        return Candidate(self.name, self.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """A backup directory. Archives newest first by the time in their names."""
+
+    directory: Path
+    archives: tuple[CatalogEntry, ...]
+    unfinished: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+    @property
+    def newest_complete(self) -> CatalogEntry | None:
+        """The newest archive that is complete as far as a quick look tells."""
+        return next((entry for entry in self.archives if entry.state is State.COMPLETE), None)
+
+
+def read_catalog(directory: Path) -> Catalog:
+    """Everything in `directory`; of each archive only the first header, the manifest and the end are read.
+
+    Raises StorageUnavailable if the directory cannot be read.
+    """
+    archives, unfinished, foreign = [], [], []
+    for name, status in _scan(directory):
+        if time_in_name(name) is not None and stat.S_ISREG(status.st_mode):
+            archives.append(look_at(directory / name))
+        elif is_draft_of(name, ARCHIVE_NAME):
+            unfinished.append(name)
+        elif not name.startswith("."):
+            foreign.append(name)
+    archives.sort(key=lambda entry: entry.name, reverse=True)
+    return Catalog(directory, tuple(archives), tuple(sorted(unfinished)), tuple(sorted(foreign)))
+
+
+def find_candidates(directory: Path) -> list[Candidate]:
+    """The archives in `directory` without a look inside; never a symlink, a directory or a look-alike.
+
+    Raises StorageUnavailable.
+    """
+    return [
+        Candidate(name, status.st_mtime_ns)
+        for name, status in _scan(directory)
+        if time_in_name(name) is not None and stat.S_ISREG(status.st_mode)
+    ]
+
+
+def look_at(path: Path) -> CatalogEntry:
+    """An archive as a quick look shows it; damage is a state, not an error."""
+    status = os.stat(path, follow_symlinks=False)
+    named_at = time_in_name(path.name)
+    assert named_at is not None  # noqa: S101 - the callers choose by name
+    try:
+        with opened_archive(path, follow_symlinks=False) as source:
+            if not bears_leading_mark(source):
+                problem = "" if source.size else "it is empty"
+                state = State.UNVERIFIED if source.size else State.DAMAGED
+                return CatalogEntry(path, status.st_size, status.st_mtime_ns, named_at, state, problem, None)
+            manifest = read_front(source).manifest
+    except SafeHarborError as error:
+        problem = error.message.removeprefix(f"{path}: ")
+        return CatalogEntry(path, status.st_size, status.st_mtime_ns, named_at, State.DAMAGED, problem, None)
+    except OSError as error:
+        return CatalogEntry(
+            path, status.st_size, status.st_mtime_ns, named_at, State.DAMAGED, str(error.strerror), None
+        )
+    return CatalogEntry(path, status.st_size, status.st_mtime_ns, manifest.taken_at, State.COMPLETE, "", manifest)
+
+
+def _scan(directory: Path) -> list[tuple[str, os.stat_result]]:
+    found = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                try:
+                    found.append((entry.name, entry.stat(follow_symlinks=False)))
+                except FileNotFoundError:
+                    continue  # pruned, or published under its own name, since the scan began
+    except FileNotFoundError:
+        raise StorageUnavailable(
+            f"The backup directory {directory} does not exist.",
+            hint=f"Create it, or set BACKUP_DIR: mkdir -p {directory}",
+        ) from None
+    except OSError as error:
+        raise translate_os_error(error, "reading the backup directory") from error
+    return found

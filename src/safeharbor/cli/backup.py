@@ -1,0 +1,96 @@
+"""`backup`: take one now."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor.backup import plan_output, take_backup
+from safeharbor.cli.command import exit_with, safeharbor_command
+from safeharbor.cli.render import iso_time, plural, show_bytes
+from safeharbor.cli.source import current_settings
+from safeharbor.cli.watch import watching
+from safeharbor.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from safeharbor.backup import BackupResult
+
+
+@safeharbor_command(
+    "Take a backup: dump the database and the uploads tree into one archive, read it back, compare every checksum, "
+    "publish it, then prune by retention.\n\nA run that fails leaves no archive and the older ones untouched.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.LOCKED,
+    ExitStatus.DATABASE,
+    ExitStatus.STORAGE,
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write this file, replacing it, instead of one in BACKUP_DIR.",
+)
+@click.option("--no-prune", is_flag=True, help="Delete nothing afterwards.")
+@click.option(
+    "--warnings-ok",
+    is_flag=True,
+    help="End with 0 instead of 3 if there were warnings, for schedulers that would retry.",
+)
+@click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+def command(output: Path | None, *, no_prune: bool, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
+    """Parse, take the backup, render."""
+    settings = current_settings(quiet=quiet or as_json)
+    plan = plan_output(settings)
+    if not (quiet or as_json):
+        click.echo(plan)
+    with watching(quiet=quiet or as_json) as progress:
+        result = take_backup(settings, output=output, prune=not no_prune, progress=progress)
+    if as_json:
+        click.echo(json.dumps(_document(result), indent=2))
+    elif not quiet:
+        _print(result)
+    if result.warnings and not warnings_ok:
+        exit_with(ExitStatus.WARNINGS)
+
+
+def _print(result: BackupResult) -> None:
+    click.echo(f"{result.path} ({show_bytes(result.size)}, {result.size:,} bytes)")
+    contents = [
+        plural(result.tables, "table"),
+        plural(result.rows, "row"),
+        f"{plural(result.upload_files, 'upload')} ({show_bytes(result.upload_bytes)})",
+    ]
+    click.echo(
+        f"{', '.join(contents)}; verified in {result.seconds['verify']:.1f} s of {sum(result.seconds.values()):.1f} s"
+    )
+    if result.pruned is not None:
+        for warning in result.pruned.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        if result.pruned.deleted:
+            click.echo(
+                f"pruned {plural(len(result.pruned.deleted), 'archive')} ({show_bytes(result.pruned.freed_bytes)})"
+            )
+
+
+def _document(result: BackupResult) -> dict[str, object]:
+    pruned = result.pruned
+    return {
+        "schema": 1,
+        "path": str(result.path),
+        "size_bytes": result.size,
+        "taken_at": iso_time(result.taken_at),
+        "tables": result.tables,
+        "rows": result.rows,
+        "upload_files": result.upload_files,
+        "upload_bytes": result.upload_bytes,
+        "seconds": result.seconds,
+        "warnings": list(result.warnings),
+        "pruned": list(pruned.deleted) if pruned is not None else [],
+        "freed_bytes": pruned.freed_bytes if pruned is not None else 0,
+    }

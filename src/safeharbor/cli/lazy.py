@@ -1,0 +1,48 @@
+"""A group whose commands are imported when they are used; it costs `flask` next to nothing at start-up."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+# command: the first line of its help, so that listing them imports none
+COMMANDS = {
+    "backup": "Take a backup, prove it, publish it and prune.",
+    "list": "List the archives, what is in them, and which will stay.",
+    "prune": "Delete the archives that retention gives up.",
+    "status": "Tell whether the newest backup is good and young enough.",
+    "verify": "Prove that archives are whole and would restore.",
+}
+
+IN_FLASK = "flask"
+STANDALONE = "standalone"
+SOURCE_KEY = "safeharbor.settings_source"
+
+
+class LazyGroup(click.Group):
+    """The group `safeharbor`; `settings_source` tells its commands whether there is an app to ask."""
+
+    settings_source = STANDALONE
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"safeharbor.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)  # noqa: S101 - our own modules
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command with the right source of settings."""
+        ctx.meta[SOURCE_KEY] = self.settings_source
+        return super().invoke(ctx)

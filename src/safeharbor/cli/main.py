@@ -1,0 +1,21 @@
+"""`safeharbor …`: the same commands anywhere, settings from the environment."""
+
+from __future__ import annotations
+
+import click
+
+from safeharbor import __version__
+from safeharbor.cli.lazy import LazyGroup
+
+cli = click.version_option(__version__, prog_name="safeharbor", message="%(prog)s %(version)s")(
+    LazyGroup(
+        name="safeharbor",
+        help="Back up a PostgreSQL database and its uploads into one plain tar that is proven to restore. "
+        "Settings come from the environment; see the reference of settings in the documentation.",
+    )
+)
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="safeharbor")

@@ -1,0 +1,47 @@
+"""Where a command's settings come from: the environment, and inside Flask the app's configuration too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor.cli.lazy import IN_FLASK, SOURCE_KEY
+from safeharbor.errors import SettingsInvalid
+from safeharbor.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def current_settings(*, quiet: bool = False) -> Settings:
+    """The settings of this command. Raises SettingsInvalid if an app is named that cannot be loaded."""
+    if click.get_current_context().meta.get(SOURCE_KEY) != IN_FLASK:
+        return load_settings(os.environ)
+    config = _app_config()
+    if config is None and not quiet:
+        click.echo("No Flask app is named; settings come from the environment.", err=True)
+    return load_settings(os.environ, config)
+
+
+def _app_config() -> Mapping[str, object] | None:
+    """The configuration of the app that `flask` was told to use; None if it was told none."""
+    from flask.cli import ScriptInfo
+
+    info = click.get_current_context().find_object(ScriptInfo)
+    if info is None:
+        return None
+    is_named = info.app_import_path is not None or info.create_app is not None
+    if not is_named and not any(Path(name).is_file() for name in ("wsgi.py", "app.py")):
+        return None
+    try:
+        return info.load_app().config
+    except Exception as error:  # whatever the app's own code raises
+        name = info.app_import_path or "in this directory"
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise SettingsInvalid(
+            [f"the Flask app {name} cannot be loaded: {type(error).__name__}: {first[0]}"],
+            hint="`safeharbor …` works without the app, with settings from the environment.",
+        ) from error

@@ -1,0 +1,104 @@
+"""`status`: is last night's backup good?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor.cli.command import exit_with, safeharbor_command, show_error
+from safeharbor.cli.render import iso_time, plural, show_bytes, show_duration, show_time
+from safeharbor.cli.source import current_settings
+from safeharbor.errors import ExitStatus, SafeHarborError
+from safeharbor.settings import parse_duration
+from safeharbor.status import Health, read_status
+
+if TYPE_CHECKING:
+    from safeharbor.status import Status
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value)
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        raise click.BadParameter(f"{value!r} is no duration such as 90m, 26h or 2d")
+    return seconds
+
+
+@safeharbor_command(
+    "Tell whether the newest archive is complete and young enough. With --healthcheck the exit status is 0 or 1 only, "
+    "and 0 while a first backup is not due yet.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.STORAGE,
+)
+@click.option(
+    "--max-age", metavar="DURATION", callback=_seconds, help="How old it may be; default: BACKUP_MAX_AGE, or 26h."
+)
+@click.option("--healthcheck", is_flag=True, help="For a container's health check: one line, exit status 0 or 1.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
+    """Parse, look, render."""
+    try:
+        status = read_status(current_settings(quiet=True), max_age_seconds=max_age)
+    except SafeHarborError as error:
+        if not healthcheck:
+            raise
+        show_error(error)
+        exit_with(ExitStatus.FAILED)
+        return
+    if as_json:
+        click.echo(json.dumps(_document(status), indent=2))
+    else:
+        click.echo(_sentence(status))
+        for reason in () if healthcheck else status.reasons:
+            click.echo(f"  {reason}")
+    if not status.is_healthy:
+        exit_with(ExitStatus.FAILED)
+    if status.health is Health.WARNING and not healthcheck:
+        exit_with(ExitStatus.WARNINGS)
+
+
+def _sentence(status: Status) -> str:
+    newest = status.newest
+    if newest is None or status.age_seconds is None or newest.manifest is None:
+        return status.reasons[0] if status.health is Health.WAITING else f"STALE: {status.reasons[0]}"
+    manifest = newest.manifest
+    taken = f"{show_duration(status.age_seconds)} old ({show_time(newest.taken_at)})"
+    inside = f"{show_bytes(newest.size)}, {plural(manifest.rows, 'row')}, {plural(manifest.upload_files, 'upload')}"
+    return (
+        f"{status.health.value.upper()}: {newest.name}, {taken}, {inside}; {plural(status.archives, 'archive')} in all"
+    )
+
+
+def _document(status: Status) -> dict[str, object]:
+    newest = status.newest
+    return {
+        "schema": 1,
+        "health": status.health.name.lower(),
+        "healthy": status.is_healthy,
+        "reasons": list(status.reasons),
+        "max_age_seconds": status.max_age_seconds,
+        "age_seconds": status.age_seconds,
+        "archives": status.archives,
+        "damaged": status.damaged,
+        "newest": None
+        if newest is None or newest.manifest is None
+        else {
+            "name": newest.name,
+            "path": str(newest.path),
+            "taken_at": iso_time(newest.taken_at),
+            "size_bytes": newest.size,
+            "tables": len(newest.manifest.tables),
+            "rows": newest.manifest.rows,
+            "upload_files": newest.manifest.upload_files,
+            "upload_bytes": newest.manifest.upload_bytes,
+        },
+    }

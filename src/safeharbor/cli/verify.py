@@ -1,0 +1,107 @@
+"""`verify`: prove archives, here or anywhere a copy is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor.catalog import read_catalog
+from safeharbor.cli.command import exit_with, safeharbor_command
+from safeharbor.cli.render import iso_time, plural, show_bytes
+from safeharbor.cli.source import current_settings
+from safeharbor.cli.watch import watching
+from safeharbor.errors import ArchiveRejected, ExitStatus
+from safeharbor.verify import verify_archive
+
+if TYPE_CHECKING:
+    from safeharbor.settings import Settings
+    from safeharbor.verify import Verification
+
+
+@safeharbor_command(
+    "Prove that archives are whole: every byte is read once, every checksum compared, the dump decoded to its end. "
+    "All problems are reported. Needs no database, and works on a copy anywhere.",
+    ExitStatus.DONE,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.REJECTED,
+    ExitStatus.STORAGE,
+)
+@click.argument("archives", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR.")
+@click.option("--all", "every", is_flag=True, help="All archives in BACKUP_DIR.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Only the first header, the manifest and the end: well under a second at any size.",
+)
+@click.option("--quiet", is_flag=True, help="Print only what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: bool, quiet: bool, as_json: bool) -> None:
+    """Parse, verify each, render."""
+    if (latest, every, bool(archives)).count(True) != 1:
+        raise click.UsageError("Name archives, or give one of --latest and --all.")
+    settings = current_settings(quiet=True)
+    results = []
+    with watching(quiet=quiet or as_json) as progress:
+        for path in archives or _paths_in_directory(settings, every=every):
+            result = verify_archive(path, settings, quick=quick, progress=progress)
+            results.append(result)
+            if not as_json:
+                _print(result, quiet=quiet)
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "archives": [_document(result) for result in results]}, indent=2))
+    exit_with(_status(results))
+
+
+def _paths_in_directory(settings: Settings, *, every: bool) -> list[Path]:
+    archives = read_catalog(settings.backup_dir).archives
+    if not archives:
+        raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint="`safeharbor backup` takes one.")
+    return [entry.path for entry in (archives if every else archives[:1])]
+
+
+def _status(results: list[Verification]) -> ExitStatus:
+    if any(result.problems for result in results):
+        return ExitStatus.REJECTED
+    if any(result.warnings for result in results):
+        return ExitStatus.WARNINGS
+    return ExitStatus.DONE
+
+
+def _print(result: Verification, *, quiet: bool) -> None:
+    if result.problems:
+        click.echo(f"{result.path}: REJECTED")
+        for problem in result.problems:
+            click.echo(f"  {problem}")
+        return
+    if result.warnings:
+        click.echo(f"{result.path}: sound as far as can be told")
+        for warning in result.warnings:
+            click.echo(f"  {warning}")
+        return
+    if quiet:
+        return
+    if result.quick:
+        click.echo(f"{result.path}: complete (quick look; {show_bytes(result.size)})")
+    else:
+        members = plural(result.members, "member")
+        click.echo(f"{result.path}: sound ({members}, {show_bytes(result.size)} in {result.seconds:.1f} s)")
+
+
+def _document(result: Verification) -> dict[str, object]:
+    return {
+        "path": str(result.path),
+        "sound": result.is_sound,
+        "kind": result.kind.value,
+        "quick": result.quick,
+        "problems": list(result.problems),
+        "warnings": list(result.warnings),
+        "size_bytes": result.size,
+        "members": result.members,
+        "seconds": round(result.seconds, 3),
+        "taken_at": iso_time(result.manifest.taken_at) if result.manifest is not None else None,
+    }

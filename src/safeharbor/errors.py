@@ -1,0 +1,131 @@
+"""What can go wrong in a way that the operator can act on, and the exit status of each.
+
+The statuses are public: `docs/reference/exit-statuses.md` lists them and a test compares.
+Anything that is not a `SafeHarborError` or an `Interrupted` is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ExitStatus(IntEnum):
+    """The exit statuses that scripts may rely on."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    WARNINGS = 3
+    LOCKED = 4
+    REJECTED = 5
+    DATABASE = 6
+    STORAGE = 7
+    CANNOT_RESTORE = 8
+    RESTORE_PENDING = 9
+    HANGUP = 128 + signal.SIGHUP
+    INTERRUPTED = 128 + signal.SIGINT
+    TERMINATED = 128 + signal.SIGTERM
+
+
+class SafeHarborError(Exception):
+    """Something failed, nothing was changed, and the operator can act on it.
+
+    `message` says what failed, on what and why; `hint` what to do next; `intact` what is still there.
+    """
+
+    exit_status = ExitStatus.FAILED
+    hint = ""
+
+    def __init__(self, message: str, *, hint: str | None = None, intact: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.hint if hint is None else hint
+        self.intact = intact
+
+
+class SettingsInvalid(SafeHarborError):
+    """One or more settings cannot be used; all of them are named."""
+
+    exit_status = ExitStatus.USAGE
+
+    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
+        heading = "1 setting cannot be used" if len(problems) == 1 else f"{len(problems)} settings cannot be used"
+        super().__init__("\n".join([f"{heading}:", *(f"  {problem}" for problem in problems)]), hint=hint)
+        self.problems = tuple(problems)
+
+
+class LockHeld(SafeHarborError):
+    """Another run is at work in the same directory or on the same database."""
+
+    exit_status = ExitStatus.LOCKED
+    hint = "Wait until it has finished, then run this again."
+
+
+class ArchiveRejected(SafeHarborError):
+    """An archive is damaged, incomplete or not one at all; `problems` names everything that was found."""
+
+    exit_status = ExitStatus.REJECTED
+    hint = "Nothing was changed. `safeharbor list` shows the other archives."
+
+    def __init__(self, message: str, *, problems: Sequence[str] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems) or (message,)
+
+
+class DatabaseUnavailable(SafeHarborError):
+    """The database cannot be reached, refuses us, or went away."""
+
+    exit_status = ExitStatus.DATABASE
+    hint = "Check BACKUP_DATABASE_URL and that the server is up: `psql` with the same URL must connect."
+
+
+class StorageUnavailable(SafeHarborError):
+    """No space, no permission, or the directory is not what it should be."""
+
+    exit_status = ExitStatus.STORAGE
+
+
+class ToolFailed(SafeHarborError):
+    """A program that we started failed, or is missing."""
+
+
+class Interrupted(BaseException):
+    """A signal asked us to stop; not an `Exception`, so that no handler for errors swallows it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+    @property
+    def exit_status(self) -> int:
+        """128 plus the signal's number, as shells report it."""
+        return 128 + self.signal_number
+
+    def __str__(self) -> str:
+        return f"interrupted by {signal.Signals(self.signal_number).name}"
+
+
+OUR_SIDE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG})
+
+
+def translate_os_error(error: OSError, doing: str) -> SafeHarborError:
+    """The error to raise for an operating system's refusal while `doing` something to our own files."""
+    where = f" ({_printable(error.filename)})" if error.filename else ""
+    message = f"{doing} failed{where}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageUnavailable(message, hint="Free some space, or point BACKUP_DIR at a larger filesystem.")
+    if error.errno in OUR_SIDE:
+        return StorageUnavailable(message, hint="Give the user that runs Safe Harbor access to it.")
+    return SafeHarborError(message)
+
+
+def _printable(filename: object) -> str:
+    if isinstance(filename, bytes):
+        return filename.decode("utf-8", "backslashreplace")
+    return str(filename)

@@ -1,0 +1,78 @@
+"""One writer in a directory at a time, and no archive deleted while it is read."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from safeharbor.errors import LockHeld, translate_os_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCK_NAME = ".safeharbor.lock"
+
+_NOT_SUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+
+@contextmanager
+def directory_lock(directory: Path) -> Iterator[bool]:
+    """Hold the lock of `directory`; yields False where the filesystem has no locks.
+
+    The lock file stays for ever: to unlink it would let two runs hold "the" lock at once.
+    Raises LockHeld, StorageUnavailable.
+    """
+    path = directory / LOCK_NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise translate_os_error(error, "opening the lock file") from error
+    try:
+        give_to_owner_of(directory, descriptor)
+        yield _flock(descriptor, fcntl.LOCK_EX, f"Another Safe Harbor run is at work in {directory}.")
+    finally:
+        os.close(descriptor)
+
+
+def hold_while_reading(descriptor: int) -> None:
+    """Keep `prune` away from an open archive until its descriptor is closed; silently nothing where there are no locks.
+
+    Raises LockHeld if it is being deleted at this moment.
+    """
+    _flock(descriptor, fcntl.LOCK_SH, "The archive is being deleted at this moment.")
+
+
+def is_being_read(descriptor: int) -> bool:
+    """Whether somebody holds the open archive; if not, nobody can take hold of it until the descriptor is closed."""
+    try:
+        _flock(descriptor, fcntl.LOCK_EX, "")
+    except LockHeld:
+        return True
+    return False
+
+
+def give_to_owner_of(directory: Path, descriptor: int) -> None:
+    """Make what root creates belong to the owner of `directory`, so that the next run as that user can use it."""
+    if os.geteuid() != 0:
+        return
+    owner = os.stat(directory)
+    try:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    except OSError:
+        pass  # a share that maps root to nobody; then it already has the only owner it can have
+
+
+def _flock(descriptor: int, how: int, busy: str) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockHeld(busy) from None
+    except OSError as error:
+        if error.errno in _NOT_SUPPORTED:
+            return False
+        raise translate_os_error(error, "locking") from error
+    return True

@@ -1,0 +1,128 @@
+"""Connections that end in bounded time whatever the network does, and errors without passwords."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor.errors import DatabaseUnavailable, LockHeld, SafeHarborError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safeharbor.database_url import DatabaseUrl
+    from safeharbor.settings import Settings
+
+# "safeharb" in ASCII; advisory locks are per database, so one key serves all
+_LOCK_KEY = 0x7361666568617262
+
+
+def bounded(url: DatabaseUrl, settings: Settings) -> DatabaseUrl:
+    """The address with timeouts for everything that it leaves open.
+
+    Keepalives notice a peer that vanished while we wait for data; `tcp_user_timeout` one that stops
+    acknowledging what we send (tcp(7)).
+    """
+    network = max(4, int(settings.network_timeout_seconds))
+    return url.with_defaults(
+        {
+            "connect_timeout": str(max(2, int(settings.connect_timeout_seconds))),
+            "keepalives": "1",
+            "keepalives_idle": str(max(1, network // 4)),
+            "keepalives_interval": str(max(1, network // 4)),
+            "keepalives_count": "3",
+            "tcp_user_timeout": str(network * 1000),
+            "application_name": "safeharbor",
+        }
+    )
+
+
+@contextmanager
+def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
+    """An autocommit session, closed when the block is left.
+
+    Raises DatabaseUnavailable, also when the session is lost inside the block.
+    """
+    try:
+        connection = psycopg.connect(url.conninfo(), password=url.password, autocommit=True)
+    except psycopg.Error as error:
+        raise DatabaseUnavailable(
+            f"The database {url.describe()} cannot be used: {describe_error(error, url)}"
+        ) from None
+    try:
+        yield connection
+    except psycopg.OperationalError as error:
+        if connection.broken or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
+            raise DatabaseUnavailable(
+                f"The connection to {url.describe()} was lost: {describe_error(error, url)}"
+            ) from error
+        raise SafeHarborError(f"The database {url.describe()} answered: {describe_error(error, url)}") from error
+    except psycopg.Error as error:
+        raise SafeHarborError(f"The database {url.describe()} answered: {describe_error(error, url)}") from error
+    finally:
+        connection.close()
+
+
+@contextmanager
+def backup_lock(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
+    """Hold the one backup lock of a database, across all hosts; yields the session that holds it.
+
+    It sits in an idle READ COMMITTED transaction, which holds back no vacuum and works through a pooler.
+    Raises LockHeld, DatabaseUnavailable.
+    """
+    with connected(url) as session:
+        session.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        session.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        if session.info.server_version >= 170000:
+            session.execute("SET LOCAL transaction_timeout = 0")
+        row = session.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_KEY,)).fetchone()
+        if row is None or not row[0]:
+            raise LockHeld(f"Another backup of {url.describe()} is running, from here or from another host.")
+        yield session
+
+
+def is_alive(session: psycopg.Connection) -> bool:
+    """Whether the server still answers in this session."""
+    try:
+        session.execute("SELECT 1")
+    except psycopg.Error:
+        return False
+    return True
+
+
+def pinned(url: DatabaseUrl, session: psycopg.Connection) -> DatabaseUrl:
+    """The address of the very server that `session` talks to; an address may name several, a snapshot lives in one."""
+    found = dict(url.parameters)
+    info = session.info
+    found.update({"host": info.host, "port": str(info.port), "dbname": info.dbname})
+    if info.hostaddr and not info.host.startswith(("/", "@")):
+        found["hostaddr"] = info.hostaddr
+    else:
+        found.pop("hostaddr", None)
+    for key in ("service", "servicefile", "load_balance_hosts"):
+        found.pop(key, None)
+    return type(url)(tuple(found.items()), url.password)
+
+
+def describe_error(error: psycopg.Error, url: DatabaseUrl) -> str:
+    """Libpq's or the server's message on one line, without the password."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return redact(text, url)
+
+
+def redact(text: str, url: DatabaseUrl) -> str:
+    """`text` without the address's password, in whichever spelling."""
+    if not url.password:
+        return text
+    from urllib.parse import quote, quote_plus
+
+    for spelling in {
+        url.password,
+        quote(url.password),
+        quote(url.password, safe=""),
+        quote_plus(url.password),
+    }:
+        text = text.replace(spelling, "***")
+    return text

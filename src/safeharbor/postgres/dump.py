@@ -1,0 +1,163 @@
+"""pg_dump through a pipe, supervised; and the full decode that tells whether a dump is complete."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed
+from safeharbor.postgres.connection import redact
+from safeharbor.process import DEVNULL, PIPE, RunningTool, run_tool, started_tool, tool_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from safeharbor.database_url import DatabaseUrl
+    from safeharbor.postgres.tools import ClientTools
+
+_CHUNK = 1024 * 1024
+_PIPE_BYTES = 1024 * 1024
+_F_SETPIPE_SZ = 1031
+
+_CONNECTION_LOST = re.compile(
+    r"server closed the connection|terminating connection|connection to server .* failed"
+    r"|could not receive data|SSL SYSCALL|SSL connection has been closed|no connection to the server|could not send data"
+    r"|Connection (reset|timed out)"
+    r"|connection not open|the database system is"
+)
+_CANNOT_READ = re.compile(
+    r"unsupported version|does not support compression|compression is not supported|not built with"
+)
+
+
+def dump_argv(
+    tools: ClientTools,
+    url: DatabaseUrl,
+    *,
+    snapshot_id: str,
+    compression: str,
+    lock_timeout_seconds: float,
+    without_data: tuple[str, ...],
+) -> list[str]:
+    """The command line of pg_dump; it holds no secret."""
+    return [
+        str(tools.pg_dump),
+        "--format=custom",  # pg_restore can list it, select from it and load it in parallel
+        f"--snapshot={snapshot_id}",
+        f"--compress={compression}",
+        f"--lock-wait-timeout={int(lock_timeout_seconds * 1000)}",
+        "--no-password",  # never wait for a terminal that is not there
+        *[f"--exclude-table-data={pattern}" for pattern in without_data],
+        f"--dbname={url.conninfo()}",
+    ]
+
+
+def choose_compression(setting: str, tools: ClientTools) -> str:
+    """The value of `--compress` for this client. Raises ToolFailed if it cannot do what the setting says."""
+    if tools.major >= 16:
+        if setting != "auto":
+            return setting
+        return "zstd:3" if _has_zstd(tools) else "gzip"
+    plain = {"auto": "6", "none": "0", "gzip": "6"}.get(setting, setting.removeprefix("gzip:"))
+    if not re.fullmatch(r"[0-9]", plain):
+        raise ToolFailed(
+            f"BACKUP_DUMP_COMPRESSION={setting}: pg_dump {tools.version} knows only none, gzip and levels 0-9.",
+            hint="Leave it at auto, or use a client of PostgreSQL 16 or newer.",
+        )
+    return plain
+
+
+@contextmanager
+def dumping(argv: list[str], url: DatabaseUrl) -> Iterator[RunningTool]:
+    """pg_dump at work, its output on `stdout`; it is ended if the block is left early."""
+    secrets = {} if url.password is None else {"PGPASSWORD": url.password}
+    with started_tool(argv, env=tool_environment(secrets)) as tool:
+        _widen(tool.stdout.fileno())
+        yield tool
+
+
+def read_dump(tool: RunningTool) -> Iterator[bytes]:
+    """The dump in chunks of up to 1 MiB, to its end."""
+    stdout = tool.stdout
+    while chunk := stdout.read1(_CHUNK):  # type: ignore[attr-defined] # a BufferedReader, typed as its base
+        yield chunk
+
+
+def finish_dump(tool: RunningTool, url: DatabaseUrl) -> list[str]:
+    """What pg_dump said on its way to success.
+
+    Raises DatabaseUnavailable if it lost the server, ToolFailed if it failed otherwise.
+    """
+    status = tool.wait()
+    said = [redact(line, url) for line in tool.stderr.splitlines() if line.strip()]
+    if status == 0:
+        return said
+    how = f"exit status {status}" if status > 0 else f"ended by signal {-status}"
+    last = " ".join(line.removeprefix("pg_dump: ") for line in said[-6:]) or how
+    message = f"pg_dump failed on {url.describe()} ({how}): {last}"
+    if _CONNECTION_LOST.search(last):
+        raise DatabaseUnavailable(message)
+    raise ToolFailed(message, hint=_hint_for(last))
+
+
+@contextmanager
+def decoding(tools: ClientTools) -> Iterator[RunningTool]:
+    """pg_restore, decoding what is written to its `stdin` to nowhere."""
+    argv = [str(tools.pg_restore), "--file=/dev/null"]
+    with started_tool(argv, env=tool_environment({}), stdin=PIPE, stdout=DEVNULL) as tool:
+        _widen(tool.stdin.fileno())
+        yield tool
+
+
+class UnreadableHere(SafeHarborError):
+    """The dump may be sound, but no pg_restore here can read it."""
+
+
+def finish_decoding(tool: RunningTool) -> None:
+    """Raises ToolFailed if the dump does not decode to its end, UnreadableHere if this pg_restore is the wrong one."""
+    try:
+        tool.stdin.close()
+    except BrokenPipeError:
+        pass  # it ended before the last bytes came; its status tells
+    status = tool.wait()
+    if status == 0:
+        return
+    said = " ".join(line.removeprefix("pg_restore: ") for line in tool.stderr.splitlines()[-3:])
+    if _CANNOT_READ.search(said):
+        raise UnreadableHere(said)
+    raise ToolFailed(said or f"pg_restore ended with status {status}")
+
+
+def _has_zstd(tools: ClientTools) -> bool:
+    """Whether this build can write zstd: it complains about that before it connects."""
+    argv: list[str | Path] = [
+        tools.pg_dump,
+        "--format=custom",
+        "--compress=zstd:3",
+        "--host=/nonexistent",
+        "--dbname=x",
+    ]
+    return "compression" not in run_tool([*argv, "--no-password"], env=tool_environment({}), timeout_seconds=10).stderr
+
+
+def _hint_for(said: str) -> str:
+    if "permission denied" in said:
+        return "Back up as the role that owns the tables, or grant it SELECT: `GRANT pg_read_all_data TO role;`."
+    if "row-level security" in said or "row security" in said:
+        return "Back up as the tables' owner without FORCE ROW LEVEL SECURITY, or as a role with BYPASSRLS."
+    if "lock timeout" in said:
+        return "Somebody holds a lock on a table. BACKUP_LOCK_TIMEOUT says how long to wait for it."
+    if "max_locks_per_transaction" in said:
+        return "Raise max_locks_per_transaction on the server: pg_dump locks every table."
+    return ""
+
+
+def _widen(descriptor: int) -> None:
+    import fcntl
+
+    try:
+        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        pass  # over the user's limit; the default size only costs more switches

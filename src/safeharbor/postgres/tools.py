@@ -1,0 +1,98 @@
+"""PostgreSQL's client programs: which are here, and which one fits a server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safeharbor.errors import ToolFailed
+from safeharbor.process import run_tool, tool_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DISTRIBUTION = Path("/usr/lib/postgresql")
+_VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)[^\s]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTools:
+    """pg_dump and pg_restore of one version."""
+
+    bin_dir: Path
+    major: int
+    version: str
+
+    @property
+    def pg_dump(self) -> Path:
+        """The program."""
+        return self.bin_dir / "pg_dump"
+
+    @property
+    def pg_restore(self) -> Path:
+        """The program."""
+        return self.bin_dir / "pg_restore"
+
+
+def find_client_tools(first: Sequence[Path] = ()) -> list[ClientTools]:
+    """All client tools here in order of consideration: `first`, the distribution's newest first, PATH."""
+    candidates = list(first)
+    if _DISTRIBUTION.is_dir():
+        majors = sorted((int(entry.name) for entry in _DISTRIBUTION.iterdir() if entry.name.isdigit()), reverse=True)
+        candidates += [_DISTRIBUTION / str(major) / "bin" for major in majors]
+    on_path = shutil.which("pg_dump")
+    if on_path:
+        candidates.append(Path(on_path).parent)
+    found: dict[Path, ClientTools] = {}
+    for candidate in candidates:
+        if candidate not in found:
+            tools = _ask_version(candidate)
+            if tools is not None:
+                found[candidate] = tools
+    return list(found.values())
+
+
+def choose_client_tools(found: Sequence[ClientTools], server_major: int) -> ClientTools:
+    """The tools of the server's own major, else of the next newer one.
+
+    A dump by an older client is refused by pg_dump itself; one by a newer client may need a newer pg_restore.
+    Raises ToolFailed with what to install.
+    """
+    same = [tools for tools in found if tools.major == server_major]
+    if same:
+        return same[0]
+    newer = sorted((tools for tools in found if tools.major > server_major), key=lambda tools: tools.major)
+    if newer:
+        return newer[0]
+    install = f"Install postgresql-client-{server_major}, or point BACKUP_PG_BIN at the directory with its pg_dump."
+    if not found:
+        raise ToolFailed("No pg_dump was found.", hint=install)
+    newest = max(found, key=lambda tools: tools.major)
+    raise ToolFailed(
+        f"The server is PostgreSQL {server_major}, but the newest pg_dump here is {newest.version} "
+        f"in {newest.bin_dir}; an older pg_dump refuses to dump a newer server.",
+        hint=install,
+    )
+
+
+def newest_client_tools(found: Sequence[ClientTools]) -> ClientTools | None:
+    """The tools that can read the most dumps; None if there are none."""
+    return max(found, key=lambda tools: tools.major, default=None)
+
+
+def _ask_version(bin_dir: Path) -> ClientTools | None:
+    dump, restore = bin_dir / "pg_dump", bin_dir / "pg_restore"
+    if not (os.access(dump, os.X_OK) and os.access(restore, os.X_OK)):
+        return None
+    try:
+        answer = run_tool([dump, "--version"], env=tool_environment({}), timeout_seconds=10)
+    except ToolFailed:
+        return None
+    found = _VERSION.search(answer.stdout.decode("utf-8", "replace"))
+    if found is None:
+        return None
+    return ClientTools(bin_dir, int(found["major"]), found["version"])

@@ -1,0 +1,142 @@
+"""What would make a backup fail, found before anything is written."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from safeharbor.errors import SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
+from safeharbor.uploads.collect import estimate_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from safeharbor.archive.manifest import Manifest
+    from safeharbor.settings import Settings
+
+# a compressed dump is seldom smaller than this part of its database
+_SMALLEST_DUMP_PART = 20
+
+
+def check_places(settings: Settings, directory: Path) -> None:
+    """Uploads and output directory exist, are what they should be, and lie apart.
+
+    Raises SettingsInvalid, StorageUnavailable with the command that puts it right.
+    """
+    uploads = settings.upload_dir
+    if uploads is not None:
+        check_uploads(uploads)
+    check_directory(directory)
+    check_sentinel(settings)
+    if uploads is not None:
+        check_apart(uploads, directory)
+
+
+def check_uploads(uploads: Path) -> None:
+    """The uploads tree is there and can be listed. Raises SettingsInvalid, StorageUnavailable."""
+    hint = "If the app has no uploads, say so: BACKUP_UPLOAD_DIR=none. If they are on a share, mount it."
+    try:
+        with os.scandir(uploads):
+            pass
+    except (FileNotFoundError, NotADirectoryError):
+        raise SettingsInvalid(
+            [f"BACKUP_UPLOAD_DIR={str(uploads)!r}: expected a directory; there is none"], hint=hint
+        ) from None
+    except OSError as error:
+        raise translate_os_error(error, "reading the uploads directory") from error
+
+
+def check_directory(directory: Path) -> None:
+    """Archives can be written there. Raises StorageUnavailable."""
+    try:
+        status = os.stat(directory)
+    except OSError as error:
+        raise _unusable(directory, error) from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise StorageUnavailable(f"{directory} is not a directory.", hint="Set BACKUP_DIR to a directory.")
+    if not os.access(directory, os.W_OK | os.X_OK | os.R_OK):
+        user, group = os.geteuid(), os.getegid()
+        if os.statvfs(directory).f_flag & os.ST_RDONLY:
+            raise StorageUnavailable(
+                f"{directory} is on a filesystem that is mounted read-only.",
+                hint=f"mount -o remount,rw {_mount_of(directory)}",
+            )
+        raise StorageUnavailable(
+            f"{directory} belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}; "
+            f"uid {user} may not write there.",
+            hint=f"sudo chown {user}:{group} {directory}",
+        )
+
+
+def check_sentinel(settings: Settings) -> None:
+    """The file that exists only on the mounted share is there. Raises StorageUnavailable."""
+    if settings.sentinel is not None and not os.path.lexists(settings.sentinel):
+        raise StorageUnavailable(
+            f"The sentinel {settings.sentinel} is missing: the share is not mounted.",
+            hint="Mount the share. Only if it is mounted and this is its first use, create the file there.",
+        )
+
+
+def check_apart(uploads: Path, directory: Path) -> None:
+    """Neither directory is inside the other. Raises SettingsInvalid."""
+    real_uploads, real_output = os.path.realpath(uploads), os.path.realpath(directory)
+    if os.path.commonpath([real_uploads, real_output]) in (real_uploads, real_output):
+        raise SettingsInvalid(
+            [
+                f"BACKUP_DIR={str(directory)!r}: expected a directory apart from the uploads in {uploads}; "
+                "each backup would contain the ones before"
+            ]
+        )
+
+
+def check_space(
+    settings: Settings,
+    directory: Path,
+    database_size_bytes: int,
+    previous: Manifest | None,
+    is_excluded: Callable[[str], bool] | None,
+) -> None:
+    """There is room for an archive about as large as the last one. Raises StorageUnavailable.
+
+    Only if that seems not so are the uploads measured by a walk, so that a tree that shrank is not refused.
+    """
+    system = os.statvfs(directory)
+    free = system.f_bavail * system.f_frsize
+    if not system.f_blocks:
+        return  # a filesystem that does not tell
+    dump = database_size_bytes // _SMALLEST_DUMP_PART
+    if previous is not None:
+        dump = previous.dump_size
+        expected = dump + previous.upload_bytes + 1024 * (previous.upload_files + previous.upload_directories)
+        if expected * 11 // 10 <= free:
+            return
+    needed = dump + estimate_size(settings.upload_dir, is_excluded)
+    if needed > free:
+        raise StorageUnavailable(
+            f"{directory} has {free:,} bytes free; the next archive takes about {needed:,}.",
+            hint="Free some space there, or keep fewer archives: lower BACKUP_RETENTION_DAILY, then `safeharbor prune`.",
+        )
+
+
+def _unusable(directory: Path, error: OSError) -> SafeHarborError:
+    if os.path.islink(directory):
+        target = os.path.realpath(directory)
+        return StorageUnavailable(
+            f"{directory} is a symlink to {target}, which does not exist.",
+            hint="If that is on a share, mount it.",
+        )
+    if isinstance(error, FileNotFoundError):
+        user, group = os.geteuid(), os.getegid()
+        return StorageUnavailable(
+            f"{directory} does not exist.", hint=f"sudo install -d -m 0700 -o {user} -g {group} {directory}"
+        )
+    return translate_os_error(error, "looking at the backup directory")
+
+
+def _mount_of(directory: Path) -> str:
+    path = os.path.realpath(directory)
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path

@@ -1,0 +1,209 @@
+"""Every child process starts here, from a list, without a shell, and dies with us.
+
+Start children from the main thread: the kernel's parent-death signal follows the thread that
+started the child, not the process (prctl(2), PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from safeharbor.errors import ToolFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+PIPE = subprocess.PIPE
+DEVNULL = subprocess.DEVNULL
+
+_PR_SET_PDEATHSIG = 1
+_KEPT_LINES = 200
+_GRACE_SECONDS = 5.0
+_libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: the child must not
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """How a finished tool ended."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: str
+
+
+class RunningTool:
+    """A child at work; its last words are collected while it runs."""
+
+    def __init__(self, process: subprocess.Popen[bytes], name: str) -> None:
+        self._process = process
+        self.name = name
+        self._last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._listener: threading.Thread | None = None
+        if process.stderr is not None:
+            self._listener = threading.Thread(target=self._listen, args=(process.stderr,), daemon=True)
+            self._listener.start()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """The writing end of its input; only if it was started with `stdin=PIPE`."""
+        assert self._process.stdin is not None  # noqa: S101 - a caller's mistake, not input
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """The reading end of its output; only if it was started with `stdout=PIPE`."""
+        assert self._process.stdout is not None  # noqa: S101 - a caller's mistake, not input
+        return self._process.stdout
+
+    @property
+    def stderr(self) -> str:
+        """Its last lines on standard error, as far as they have come; complete after `wait`."""
+        return "\n".join(self._last_lines)
+
+    def poll(self) -> int | None:
+        """The exit status, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout_seconds: float | None = None) -> int:
+        """The exit status (negative: ended by that signal), once it has ended.
+
+        Raises ToolFailed if it is still running after `timeout_seconds`.
+        """
+        try:
+            status = self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise ToolFailed(f"{self.name} did not finish within {timeout_seconds:g} s.") from None
+        if self._listener is not None:
+            self._listener.join(timeout=_GRACE_SECONDS)  # a grandchild may hold the pipe open
+        return status
+
+    def kill(self) -> None:
+        """End it at once, without a word."""
+        self._process.kill()
+
+    def stop(self) -> None:
+        """End it if it runs: TERM, then KILL after a few seconds; close its pipes."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    pass  # a flush into a pipe that nobody reads any more
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._listener is not None:
+            self._listener.join(timeout=_GRACE_SECONDS)
+            if self._process.stderr is not None and not self._listener.is_alive():
+                self._process.stderr.close()
+
+    def _listen(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            self._last_lines.append(line[:4096].decode("utf-8", "replace").rstrip("\n"))
+
+
+@contextmanager
+def started_tool(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    stdin: int = DEVNULL,
+    stdout: int = PIPE,
+    cwd: Path | None = None,
+    user: int | None = None,
+    group: int | None = None,
+) -> Iterator[RunningTool]:
+    """A running tool that is ended, at the latest, when the block is left.
+
+    `stdin` and `stdout` are `PIPE`, `DEVNULL` or a descriptor. Standard error is collected.
+    It is in a session of its own: a terminal's Ctrl-C reaches us, and we end it.
+    Raises ToolFailed if the program cannot be started.
+    """
+    name = os.path.basename(os.fspath(argv[0]))
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died between fork and prctl
+            os._exit(127)
+
+    try:
+        process = subprocess.Popen(
+            [os.fspath(argument) for argument in argv],
+            env=None if env is None else dict(env),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            user=user,
+            group=group,
+            extra_groups=None if user is None else [],
+            preexec_fn=die_with_parent,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolFailed(f"{name} cannot be started: {error.strerror} ({argv[0]}).") from error
+    tool = RunningTool(process, name)
+    try:
+        yield tool
+    finally:
+        tool.stop()
+
+
+def run_tool(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    user: int | None = None,
+    group: int | None = None,
+    timeout_seconds: float = 60.0,
+) -> ToolResult:
+    """The result of a tool that ran to its end, whatever its exit status.
+
+    Raises ToolFailed if it cannot be started or takes longer than `timeout_seconds`.
+    """
+    with started_tool(argv, env=env, cwd=cwd, user=user, group=group) as tool:
+        timed_out = threading.Event()
+
+        def end_it() -> None:
+            timed_out.set()
+            tool.kill()
+
+        watchdog = threading.Timer(timeout_seconds, end_it)
+        watchdog.start()
+        try:
+            output = tool.stdout.read()
+            status = tool.wait()
+        finally:
+            watchdog.cancel()
+        if timed_out.is_set():
+            raise ToolFailed(f"{tool.name} did not finish within {timeout_seconds:g} s.")
+        return ToolResult(status, output, tool.stderr)
+
+
+_PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "KRB5CCNAME", "LD_LIBRARY_PATH")
+
+
+def tool_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a PostgreSQL tool: what libpq reads, messages in English, none of the app's secrets."""
+    kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(("PG", "SSL_"))}
+    return {**kept, "LC_ALL": "C", **extra}

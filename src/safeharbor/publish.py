@@ -1,0 +1,164 @@
+"""A file appears under its name whole, or not at all.
+
+Written beside its place under a temporary name, fsynced, closed, proven by the caller, renamed, and the directory
+fsynced: ext4 keeps an empty file under the final name without the first, and loses the rename without the last.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import secrets
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from safeharbor.errors import translate_os_error
+from safeharbor.lock import give_to_owner_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Draft:
+    """A file under its temporary name; `descriptor` is open for reading and writing."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self._settled = False
+
+    def settle(self) -> None:
+        """Force everything onto the disk and reopen it for reading only.
+
+        Closing matters: a quota may be refused only then. A failed fsync is never tried again, since the
+        kernel drops the pages that it could not write. Raises OSError.
+        """
+        if self._settled:
+            return
+        os.fsync(self.descriptor)
+        reader = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        writer, self.descriptor = self.descriptor, reader
+        self._settled = True
+        os.close(writer)
+
+    def discard(self) -> None:
+        """Remove the temporary file."""
+        try:
+            os.unlink(self.path)
+        except OSError:
+            pass  # gone already, or a filesystem that refuses everything: the next run sweeps
+
+
+@contextmanager
+def published_whole(path: Path, *, replace: bool = False) -> Iterator[Draft]:
+    """A draft that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Mode 0600, never through a symlink. Without `replace` an existing `path` is not touched and
+    FileExistsError is raised. Raises StorageUnavailable and OSError.
+    """
+    draft = _open_draft(path)
+    try:
+        yield draft
+        draft.settle()
+        if replace:
+            os.replace(draft.path, path)
+        else:
+            _rename_to_free_name(draft.path, path)
+    except BaseException:
+        draft.discard()
+        raise
+    finally:
+        os.close(draft.descriptor)
+    fsync_directory(path.parent)
+
+
+def write_all(descriptor: int, data: bytes | memoryview | bytearray) -> None:
+    """Write all of `data`; a raw write may take less than it was given."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make renames and removals in `directory` last; without this a power cut can undo them."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (
+            errno.EINVAL,
+            errno.ENOTSUP,
+            errno.EROFS,
+        ):  # network filesystems that have no such call
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def is_draft_of(name: str, published_name: re.Pattern[str]) -> bool:
+    """Whether `name` is a temporary name of ours for a file whose name matches `published_name`."""
+    found = re.fullmatch(r"(?P<published>.+)\.[0-9a-f]{8}\.tmp", name, re.DOTALL)
+    return found is not None and published_name.fullmatch(found["published"]) is not None
+
+
+def sweep_drafts(directory: Path, published_name: re.Pattern[str]) -> list[str]:
+    """Remove what a killed run left behind; the names removed. The caller holds the directory's lock."""
+    swept = []
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry in entries if is_draft_of(entry.name, published_name)]
+    for name in names:
+        try:
+            if not stat.S_ISDIR(os.lstat(directory / name).st_mode):
+                os.unlink(directory / name)  # removes a planted symlink, not what it points to
+                swept.append(name)
+        except OSError:
+            pass  # someone else's: our own name differs, so it is not in the way
+    return swept
+
+
+def _open_draft(path: Path) -> Draft:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno == errno.EMFILE:
+            raise
+        raise translate_os_error(error, f"creating a file in {path.parent}") from error
+    try:
+        os.fchmod(descriptor, 0o600)  # a umask can only take bits away, but a default ACL adds some
+        give_to_owner_of(path.parent, descriptor)
+    except OSError:
+        pass  # filesystems without modes
+    return Draft(temporary, descriptor)
+
+
+def _rename_to_free_name(source: Path, target: Path) -> None:
+    number = _rename_noreplace(os.fsencode(source), os.fsencode(target))
+    if number == 0:
+        return
+    if number in (
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.ENOTSUP,
+    ):  # the filesystem has no such rename; the lock is held
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target))
+        os.rename(source, target)
+        return
+    raise OSError(number, os.strerror(number), os.fspath(source), None, os.fspath(target))
+
+
+def _rename_noreplace(source: bytes, target: bytes) -> int:
+    try:
+        rename = _libc.renameat2
+    except AttributeError:  # a C library without it
+        return errno.ENOSYS
+    return 0 if rename(_AT_FDCWD, source, _AT_FDCWD, target, _RENAME_NOREPLACE) == 0 else ctypes.get_errno()

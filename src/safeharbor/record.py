@@ -1,0 +1,78 @@
+"""What a backup records of itself: the manifest's document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import safeharbor
+from safeharbor.archive.layout import FORMAT_VERSION
+from safeharbor.archive.manifest import secret_key_fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from safeharbor.archive.sums import Tally
+    from safeharbor.postgres.snapshot import DatabaseProperties
+    from safeharbor.postgres.tools import ClientTools
+    from safeharbor.settings import Settings
+    from safeharbor.uploads.omissions import Omissions
+
+
+@dataclass(frozen=True, slots=True)
+class DumpRecord:
+    """How the dump was made and what was in the snapshot. Size in bytes."""
+
+    size: int
+    sha256: str
+    compression: str
+    tools: ClientTools
+    properties: DatabaseProperties
+    tables: Mapping[str, int]
+    tables_without_data: list[str]
+
+
+def manifest_document(
+    taken_at: datetime,
+    settings: Settings,
+    dump: DumpRecord,
+    tally: Tally,
+    omissions: Omissions,
+    warnings: list[str],
+    *,
+    block_size: int,
+    digests: tuple[str, str, int],
+) -> dict[str, object]:
+    """The manifest; `digests` are SHA256SUMS' digest, the member list's digest, and where SHA256SUMS' data starts."""
+    sums_sha256, list_sha256, sums_offset = digests
+    properties = dump.properties
+    return {
+        "format": FORMAT_VERSION,
+        "taken_at": taken_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "safeharbor_version": safeharbor.__version__,
+        "block_size": block_size,
+        "sums_offset": sums_offset,
+        "digests": {"SHA256SUMS": sums_sha256, "members": list_sha256, "db.dump": dump.sha256},
+        "source": {"system_identifier": properties.system_identifier, "database": properties.name},
+        "counts": {
+            "dump_bytes": dump.size,
+            "upload_files": tally.files,
+            "upload_directories": tally.directories - 1,  # uploads/ itself is always there
+            "upload_links": tally.links,
+            "upload_bytes": tally.upload_bytes,
+            "tables": len(dump.tables),
+            "rows": sum(dump.tables.values()),
+        },
+        "database": {
+            "server_version": properties.server_version,
+            "client_version": dump.tools.version,
+            "compression": dump.compression,
+            **properties.document,
+            "tables": dict(dump.tables),
+            "tables_without_data": dump.tables_without_data,
+        },
+        "uploads": {"excluded_by": list(settings.exclude), **omissions.document()},
+        "secret_key": None if settings.secret_key is None else secret_key_fingerprint(settings.secret_key),
+        "warnings": warnings,
+    }

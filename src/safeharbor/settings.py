@@ -1,0 +1,269 @@
+"""Every setting, read once at the edge from the environment and, inside an app, its configuration.
+
+An empty variable is an unset one: Compose passes empties. Loading never fails; what is wrong is kept as
+problems, and each verb asks for what it needs with `Settings.require`, so that all problems of a run are
+reported together and a broken retention setting does not cost anybody the night's archive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from safeharbor.database_url import DatabaseUrl, UnusableDatabaseUrl, merge_connect_args, parse_database_url
+from safeharbor.errors import SettingsInvalid
+from safeharbor.schedule import DEFAULT_SCHEDULE, UnusableSchedule, parse_schedule
+from safeharbor.variables import VARIABLES
+
+
+class Concern(StrEnum):
+    """What a setting is for; a verb requires only the concerns that it has."""
+
+    DATABASE = "database"
+    UPLOADS = "uploads"
+    DIRECTORY = "directory"
+    DUMP = "dump"
+    RETENTION = "retention"
+    SCHEDULE = "schedule"
+    MONITORING = "monitoring"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A setting that cannot be used: its name, what it holds (unless secret) and what was expected."""
+
+    concern: Concern
+    variable: str
+    value: str
+    expected: str
+
+    def __str__(self) -> str:
+        shown = f"{self.variable}={self.value!r}" if self.value else self.variable
+        return f"{shown}: expected {self.expected}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run goes by. Times in seconds, paths absolute."""
+
+    database: DatabaseUrl | None = None
+    upload_dir: Path | None = None
+    backup_dir: Path = Path("/backups")
+    schedule: str = DEFAULT_SCHEDULE
+    retention_daily: int = 7
+    retention_weekly: int = 4
+    dump_compression: str = "auto"
+    pg_bin: tuple[Path, ...] = ()
+    exclude: tuple[str, ...] = ()
+    exclude_table_data: tuple[str, ...] = ()
+    sentinel: Path | None = None
+    max_age_seconds: float = 26 * 3600.0
+    connect_timeout_seconds: float = 10.0
+    lock_timeout_seconds: float = 60.0
+    network_timeout_seconds: float = 30.0
+    secret_key: str | None = field(default=None, repr=False)
+    problems: tuple[Problem, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def require(self, *concerns: Concern) -> None:
+        """Raises SettingsInvalid, naming every problem in these concerns."""
+        found = self.problems_in(*concerns)
+        if found:
+            raise SettingsInvalid([str(problem) for problem in found])
+
+    def problems_in(self, *concerns: Concern) -> tuple[Problem, ...]:
+        """The problems in these concerns."""
+        return tuple(problem for problem in self.problems if problem.concern in concerns)
+
+
+def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] | None = None) -> Settings:
+    """The settings of a run, each from the environment, else from an app's configuration, else its default."""
+    reader = _Reader(environ, app_config or {})
+    # in the order of the fields above, so that problems come in the order of the documentation
+    return Settings(
+        database=reader.database(),
+        upload_dir=reader.upload_dir(),
+        backup_dir=reader.directory("BACKUP_DIR", Path("/backups")),
+        schedule=reader.schedule(),
+        retention_daily=reader.count("BACKUP_RETENTION_DAILY", 7),
+        retention_weekly=reader.count("BACKUP_RETENTION_WEEKLY", 4),
+        dump_compression=reader.compression(),
+        pg_bin=tuple(Path(part) for part in reader.text("BACKUP_PG_BIN").split(":") if part),
+        exclude=reader.patterns("BACKUP_EXCLUDE"),
+        exclude_table_data=reader.patterns("BACKUP_EXCLUDE_TABLE_DATA"),
+        sentinel=reader.sentinel(),
+        max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),
+        connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
+        lock_timeout_seconds=reader.duration("BACKUP_LOCK_TIMEOUT", 60.0, Concern.DATABASE),
+        network_timeout_seconds=reader.duration("BACKUP_NETWORK_TIMEOUT", 30.0, Concern.DATABASE),
+        secret_key=reader.text("SECRET_KEY") or None,
+        problems=reader.all_problems(),
+        origins=reader.origins,
+    )
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as `26h`, `90m`, `1d 12h` or `45` (seconds). Raises ValueError."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", text)
+    if not parts or not re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[smhdw]?\s*)+", text):
+        raise ValueError(text)
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_COMPRESSION = re.compile(r"auto|none|[0-9]|(?:gzip|lz4|zstd)(?::[A-Za-z0-9=,]+)?")
+
+
+class _Reader:
+    """Looks settings up, remembers where each came from, and collects problems."""
+
+    def __init__(self, environ: Mapping[str, str], app_config: Mapping[str, object]) -> None:
+        self._environ = environ
+        self._app_config = app_config
+        self._problems: list[Problem] = []
+        self.origins: dict[str, str] = {}
+
+    def text(self, name: str) -> str:
+        value = self._environ.get(name, "").strip()
+        if value:
+            self.origins[name] = "the environment"
+            return value
+        configured = self._app_config.get(name)
+        if configured is None or not str(configured).strip():
+            return ""
+        self.origins[name] = "the app's configuration"
+        if isinstance(configured, list | tuple):
+            return "\n".join(str(item) for item in configured)
+        return str(configured).strip()
+
+    def all_problems(self) -> tuple[Problem, ...]:
+        daily_and_weekly = {"BACKUP_RETENTION_DAILY", "BACKUP_RETENTION_WEEKLY"}
+        zeros = [self.text(name) for name in sorted(daily_and_weekly)]
+        if zeros == ["0", "0"]:
+            self._add(
+                Concern.RETENTION,
+                "BACKUP_RETENTION_DAILY",
+                "0",
+                "more than 0 here or in BACKUP_RETENTION_WEEKLY: with both 0 every archive would go",
+            )
+        unknown = sorted(
+            name for name in self._environ if name.startswith("BACKUP_RETENTION_") and name not in daily_and_weekly
+        )
+        for name in unknown:
+            self._add(Concern.RETENTION, name, self._environ[name], "no such setting; there are _DAILY and _WEEKLY")
+        return tuple(self._problems)
+
+    def database(self) -> DatabaseUrl | None:
+        name, text, options = self._database_source()
+        if not text:
+            self._add(
+                Concern.DATABASE,
+                "BACKUP_DATABASE_URL",
+                "",
+                "the address of the database; it is not set, nor is DATABASE_URL",
+            )
+            return None
+        try:
+            url = parse_database_url(text)
+            return merge_connect_args(url, options) if options else url
+        except UnusableDatabaseUrl as error:
+            self._add(Concern.DATABASE, name, "", str(error))
+            return None
+
+    def _database_source(self) -> tuple[str, str, Mapping[str, object]]:
+        """The variable, its value, and what the app adds to it when it connects."""
+        text = self.text("BACKUP_DATABASE_URL")
+        if text:
+            return "BACKUP_DATABASE_URL", text, {}
+        configured = self._app_config.get("SQLALCHEMY_DATABASE_URI")
+        if configured:
+            self.origins["BACKUP_DATABASE_URL"] = "the app's SQLALCHEMY_DATABASE_URI"
+            render = getattr(configured, "render_as_string", None)  # a sqlalchemy.URL hides its password from str()
+            text = render(hide_password=False) if render is not None else str(configured)
+            options = self._app_config.get("SQLALCHEMY_ENGINE_OPTIONS")
+            connect_args = options.get("connect_args") if isinstance(options, Mapping) else None
+            return "SQLALCHEMY_DATABASE_URI", text, connect_args if isinstance(connect_args, Mapping) else {}
+        text = self.text("DATABASE_URL")
+        if text:
+            self.origins["BACKUP_DATABASE_URL"] = f"DATABASE_URL in {self.origins['DATABASE_URL']}"
+        return "DATABASE_URL", text, {}
+
+    def upload_dir(self) -> Path | None:
+        for name, value in self._upload_sources():
+            if value:
+                self.origins["BACKUP_UPLOAD_DIR"] = name
+                return None if value.lower() == "none" else Path(value).expanduser().absolute()
+        return Path("/data/uploads")
+
+    def _upload_sources(self) -> list[tuple[str, str]]:
+        configured = {name: str(self._app_config.get(name) or "").strip() for name in ("UPLOAD_DIR", "UPLOAD_FOLDER")}
+        return [
+            ("BACKUP_UPLOAD_DIR", self.text("BACKUP_UPLOAD_DIR")),
+            ("the app's UPLOAD_DIR", configured["UPLOAD_DIR"]),
+            ("the app's UPLOAD_FOLDER", configured["UPLOAD_FOLDER"]),
+            ("UPLOAD_DIR in the environment", self._environ.get("UPLOAD_DIR", "").strip()),
+        ]
+
+    def directory(self, name: str, default: Path) -> Path:
+        text = self.text(name)
+        return Path(text).expanduser().absolute() if text else default
+
+    def schedule(self) -> str:
+        text = self.text("BACKUP_SCHEDULE")
+        try:
+            return parse_schedule(text) if text else DEFAULT_SCHEDULE
+        except UnusableSchedule as error:
+            self._add(Concern.SCHEDULE, "BACKUP_SCHEDULE", text, str(error))
+            return DEFAULT_SCHEDULE
+
+    def count(self, name: str, default: int) -> int:
+        text = self.text(name)
+        if not text:
+            return default
+        if not re.fullmatch(r"[0-9]{1,6}", text):
+            self._add(Concern.RETENTION, name, text, "a whole number, 0 or more")
+            return default
+        return int(text)
+
+    def compression(self) -> str:
+        text = self.text("BACKUP_DUMP_COMPRESSION").lower()
+        if text and not _COMPRESSION.fullmatch(text):
+            self._add(
+                Concern.DUMP,
+                "BACKUP_DUMP_COMPRESSION",
+                text,
+                "auto, none, a level 0-9, or gzip, lz4 or zstd with an optional :level",
+            )
+            return "auto"
+        return text or "auto"
+
+    def patterns(self, name: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in re.split(r"[,\n]", self.text(name)) if part.strip())
+
+    def sentinel(self) -> Path | None:
+        text = self.text("BACKUP_SENTINEL")
+        if not text:
+            return None
+        return self.directory("BACKUP_DIR", Path("/backups")) / Path(text).expanduser()
+
+    def duration(self, name: str, default: float, concern: Concern) -> float:
+        text = self.text(name)
+        if not text:
+            return default
+        try:
+            seconds = parse_duration(text)
+        except ValueError:
+            seconds = 0.0
+        if seconds <= 0:
+            self._add(concern, name, text, "a duration such as 45s, 90m, 26h or 2d")
+            return default
+        return seconds
+
+    def _add(self, concern: Concern, variable: str, value: str, expected: str) -> None:
+        self._problems.append(Problem(concern, variable, value, expected))
+
+
+__all__ = ["VARIABLES", "Concern", "Problem", "Settings", "load_settings", "parse_duration"]

@@ -1,0 +1,88 @@
+"""What of the uploads did not go into an archive, or not as it should: exact counts, the first names of each kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+_NAMES = 1000
+_NAMES_BYTES = 512 * 1024
+
+
+@dataclass(slots=True)
+class Listed:
+    """How many there were, and the first of them."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+    _bytes: int = 0
+
+    def add(self, path: bytes, why: str = "") -> None:
+        """One more."""
+        self.count += 1
+        if len(self.names) < _NAMES and self._bytes < _NAMES_BYTES:
+            name = path.decode("utf-8", "surrogateescape")
+            self.names.append(f"{name}: {why}" if why else name)
+            self._bytes += len(path) + len(why)
+
+    def document(self) -> dict[str, object]:
+        """As the manifest holds it."""
+        return {"count": self.count, "names": self.names}
+
+
+@dataclass(slots=True)
+class Omissions:
+    """Uploads that changed while they were read, vanished, could not be read, cannot be archived, or are excluded."""
+
+    changed: Listed = field(default_factory=Listed)
+    vanished: Listed = field(default_factory=Listed)
+    unreadable: Listed = field(default_factory=Listed)
+    skipped: Listed = field(default_factory=Listed)
+    excluded: Listed = field(default_factory=Listed)
+    unreadable_directories: int = 0
+
+    def document(self) -> dict[str, object]:
+        """As the manifest holds them."""
+        return {
+            "changed": self.changed.document(),
+            "vanished": self.vanished.document(),
+            "unreadable": self.unreadable.document(),
+            "skipped": self.skipped.document(),
+            "excluded": self.excluded.document(),
+            "unreadable_directories": self.unreadable_directories,
+        }
+
+    def warnings(self) -> list[str]:
+        """One line for each kind that the operator should know of; what was excluded on purpose is none."""
+        kinds = [
+            (self.unreadable, "could not be read and {are} not in the archive"),
+            (
+                self.changed,
+                "changed while {it_was} being read; {it_is} in the archive as far as {it_was} read",
+            ),
+            (self.vanished, "vanished while the backup ran and {are} not in the archive"),
+            (self.skipped, "cannot be archived"),
+        ]
+        lines = []
+        for listed, what in kinds:
+            if listed.count:
+                one = listed.count == 1
+                said = what.format(
+                    are="is" if one else "are",
+                    it_was="it was" if one else "they were",
+                    it_is="it is" if one else "they are",
+                )
+                lines.append(f"{listed.count} upload{'' if one else 's'} {said}: {_some(listed)}")
+        return lines
+
+
+def _some(listed: Listed) -> str:
+    shown = [ascii_safe(name) for name in listed.names[:3]]
+    more = listed.count - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def ascii_safe(name: str) -> str:
+    """A name for a line of text: what does not print is escaped, bytes that are no UTF-8 too."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in name
+    )

@@ -1,0 +1,80 @@
+"""The names, defaults and meanings of all settings: the one table that the documentation is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One setting as an operator sees it."""
+
+    name: str
+    default: str
+    meaning: str
+
+
+VARIABLES = (
+    Variable(
+        "BACKUP_DATABASE_URL",
+        "the app's SQLALCHEMY_DATABASE_URI, else DATABASE_URL",
+        "The PostgreSQL database to back up: a URL as SQLAlchemy or libpq take it, or a libpq connection string. "
+        "Name the server itself, not a connection pooler.",
+    ),
+    Variable(
+        "BACKUP_UPLOAD_DIR",
+        "the app's UPLOAD_DIR or UPLOAD_FOLDER, else UPLOAD_DIR, else /data/uploads",
+        "The uploads tree. `none` says that the app has no uploads.",
+    ),
+    Variable("BACKUP_DIR", "/backups", "Where the archives are."),
+    Variable(
+        "BACKUP_SCHEDULE",
+        "0 0 3 * * *",
+        "When to take a backup: second minute hour day-of-month month day-of-week, or @daily and the like.",
+    ),
+    Variable("BACKUP_RETENTION_DAILY", "7", "How many of the newest archives to keep."),
+    Variable(
+        "BACKUP_RETENTION_WEEKLY",
+        "4",
+        "For how many ISO weeks to keep the newest archive of the week.",
+    ),
+    Variable(
+        "BACKUP_DUMP_COMPRESSION",
+        "auto",
+        "Anything that `pg_dump --compress` takes. `auto` is zstd:3 where the client has it, else pg_dump's default.",
+    ),
+    Variable(
+        "BACKUP_PG_BIN",
+        "/usr/lib/postgresql/<major>/bin, then PATH",
+        "Where to look first for pg_dump and pg_restore; several directories are separated by `:`.",
+    ),
+    Variable(
+        "BACKUP_EXCLUDE",
+        "",
+        "Uploads to leave out: patterns as in a .gitignore, separated by commas or line breaks.",
+    ),
+    Variable(
+        "BACKUP_EXCLUDE_TABLE_DATA",
+        "",
+        "Tables whose rows to leave out (sessions, caches): patterns as for `pg_dump --exclude-table-data`, "
+        "separated by commas or line breaks.",
+    ),
+    Variable(
+        "BACKUP_SENTINEL",
+        "",
+        "A file that exists only on the mounted share; without it no backup is written. Relative to BACKUP_DIR.",
+    ),
+    Variable("BACKUP_MAX_AGE", "26h", "How old the newest archive may be before `status` calls it stale."),
+    Variable("BACKUP_CONNECT_TIMEOUT", "10s", "How long a connection to the database may take."),
+    Variable("BACKUP_LOCK_TIMEOUT", "60s", "How long to wait for a table that somebody has locked."),
+    Variable(
+        "BACKUP_NETWORK_TIMEOUT",
+        "30s",
+        "How long a silent network may last before the database counts as lost.",
+    ),
+    Variable(
+        "SECRET_KEY",
+        "the app's SECRET_KEY",
+        "Never stored: only a fingerprint of it, so that a restore can tell whether sessions will stay valid.",
+    ),
+)
