@@ -116,7 +116,7 @@ def check_space(
     if needed > free:
         raise StorageUnavailable(
             f"{directory} has {free:,} bytes free; the next archive takes about {needed:,}.",
-            hint="Free some space there, or keep fewer archives: lower BACKUP_RETENTION_DAILY, then `safeharbor prune`.",
+            hint="Free some space there, or keep fewer: lower BACKUP_RETENTION_DAILY, then `safeharbor prune`.",
         )
 
 

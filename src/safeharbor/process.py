@@ -91,6 +91,10 @@ class RunningTool:
             self._listener.join(timeout=_GRACE_SECONDS)  # a grandchild may hold the pipe open
         return status
 
+    def interrupt(self) -> None:
+        """Send it INT."""
+        self._process.send_signal(signal.SIGINT)
+
     def kill(self) -> None:
         """End it at once, without a word."""
         self._process.kill()
@@ -128,12 +132,12 @@ def started_tool(
     stdin: int = DEVNULL,
     stdout: int = PIPE,
     cwd: Path | None = None,
-    user: int | None = None,
-    group: int | None = None,
+    run_as: tuple[int, int] | None = None,
 ) -> Iterator[RunningTool]:
     """A running tool that is ended, at the latest, when the block is left.
 
-    `stdin` and `stdout` are `PIPE`, `DEVNULL` or a descriptor. Standard error is collected.
+    `stdin` and `stdout` are `PIPE`, `DEVNULL` or a descriptor. Standard error is collected. `run_as` is another
+    user's and group's id, for root.
     It is in a session of its own: a terminal's Ctrl-C reaches us, and we end it.
     Raises ToolFailed if the program cannot be started.
     """
@@ -153,9 +157,9 @@ def started_tool(
             stdout=stdout,
             stderr=subprocess.PIPE,
             cwd=cwd,
-            user=user,
-            group=group,
-            extra_groups=None if user is None else [],
+            user=None if run_as is None else run_as[0],
+            group=None if run_as is None else run_as[1],
+            extra_groups=None if run_as is None else [],
             preexec_fn=die_with_parent,
             start_new_session=True,
         )
@@ -173,15 +177,14 @@ def run_tool(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    user: int | None = None,
-    group: int | None = None,
+    run_as: tuple[int, int] | None = None,
     timeout_seconds: float = 60.0,
 ) -> ToolResult:
     """The result of a tool that ran to its end, whatever its exit status.
 
     Raises ToolFailed if it cannot be started or takes longer than `timeout_seconds`.
     """
-    with started_tool(argv, env=env, cwd=cwd, user=user, group=group) as tool:
+    with started_tool(argv, env=env, cwd=cwd, run_as=run_as) as tool:
         timed_out = threading.Event()
 
         def end_it() -> None:

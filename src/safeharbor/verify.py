@@ -23,7 +23,6 @@ from safeharbor.postgres.tools import find_client_tools, newest_client_tools
 from safeharbor.progress import NoProgress, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from safeharbor.archive.manifest import Manifest
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 _MOST_PROBLEMS = 1000
 _SUMS_WINDOW = 256 * 1024
+_SMALL = 64 * 1024
+_REPORT_BYTES = 8 * 1024 * 1024
 
 
 class ArchiveKind(StrEnum):
@@ -106,6 +107,7 @@ class _Verifier:
         self._problems: list[str] = []
         self._warnings: list[str] = []
         self._members = 0
+        self._unreported = 0
 
     def verify(self, *, quick: bool) -> Verification:
         started = time.monotonic()
@@ -146,7 +148,8 @@ class _Verifier:
         counts = dict.fromkeys((layout.FILE, layout.DIRECTORY, layout.SYMLINK), 0)
         upload_bytes = 0
         sums_digest = ""
-        for member, _ in self._watched(read_members(self._source, front)):
+        for member, _ in read_members(self._source, front):
+            self._members += 1
             if member.name == layout.MANIFEST_NAME:
                 break
             if member.name == layout.SUMS_NAME:
@@ -183,22 +186,20 @@ class _Verifier:
             next(read_foreign_members(self._source))
             return
         self._progress.phase("verify", self._source.size)
-        for member, _ in self._watched(read_foreign_members(self._source)):
+        for member, _ in read_foreign_members(self._source):
+            self._members += 1
             if member.name == layout.DUMP_NAME:
                 self._hash_dump(member)
             else:
                 for chunk in self._source.chunks(member.size):
                     self._progress.advance(len(chunk))
 
-    def _watched(self, members: Iterator[tuple[Member, int]]) -> Iterator[tuple[Member, int]]:
-        for found in members:
-            self._members += 1
-            if not self._members % 512:
-                self._progress.advance(0, 512)
-            yield found
-
     def _hash(self, member: Member) -> str:
-        if member.size <= 65536:
+        if member.size <= _SMALL:
+            self._unreported += layout.BLOCK + member.size
+            if self._unreported >= _REPORT_BYTES:
+                self._progress.advance(self._unreported)
+                self._unreported = 0
             return hashlib.sha256(self._source.take(member.size)).hexdigest()
         digest = hashlib.sha256()
         for chunk in self._source.chunks(member.size):
@@ -247,7 +248,7 @@ def _counts(counts: tuple[int, int, int, int]) -> str:
 
 
 class _SumsCursor:
-    """The lines of SHA256SUMS, read beside the members that they are about: each mismatch by name, in constant memory."""
+    """The lines of SHA256SUMS, read beside the members that they list: each mismatch by name, in constant memory."""
 
     def __init__(self, source: Source, front: Front) -> None:
         self._source = source

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zlib import adler32
 
 from safeharbor.archive.layout import BLOCK, DUMP_OFFSET, FORMAT_VERSION, Member
 
@@ -149,8 +150,11 @@ def _header(
     prefix: bytes,
 ) -> bytes:
     numbers = b"%07o\0%07o\0%07o\0%b%011o\0" % (mode, uid, gid, size, mtime)
-    # the checksum counts itself as eight spaces (256) and the constant magic
-    total = sum(name) + sum(numbers) + kind[0] + sum(link) + sum(prefix) + _CONSTANT_SUM
+    # The checksum is the sum of all bytes, itself counted as eight spaces. Adler-32's lower half is that sum, exact
+    # below 65521, which 100 + 48 + 100 bytes cannot reach; it is many times faster than sum().
+    total = (adler32(name + numbers + link) & 0xFFFF) - 1 + kind[0] + _CONSTANT_SUM
+    if prefix:
+        total += sum(prefix)
     return b"%b%b%06o\0 %b%b%b%b%b\0\0\0\0\0\0\0\0\0\0\0\0" % (
         name.ljust(100, b"\0"),
         numbers,

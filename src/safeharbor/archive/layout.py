@@ -35,6 +35,7 @@ ARCHIVE_NAME = re.compile(r"safeharbor-backup-(\d{4})-(\d\d)-(\d\d)T(\d\d)-(\d\d
 
 _STAGING = re.compile(rb"\.safeharbor-restore-[0-9a-f]+")
 STAGING_MARKER = b".safeharbor-staging"
+_DOTS = (b".", b"..")
 
 
 class Member(NamedTuple):
@@ -143,21 +144,33 @@ class TreeOrder:
 
     def __init__(self) -> None:
         self._directories: list[bytes] = []
+        self._parent = b""
         self._last: list[bytes] = [b""]
 
     def accept(self, path: bytes, *, is_directory: bool) -> str:
-        """Why this path (relative to the tree, no trailing slash) cannot come now; "" if it can."""
+        """Why this path (relative to the tree, no trailing slash) cannot come now; "" if it can.
+
+        Everything above the last component was accepted before, so only that one is looked at.
+        """
         parent, slash, name = path.rpartition(b"/")
-        above = parent.split(b"/") if slash else []
-        depth = len(above)
-        if above != self._directories[:depth]:
-            return "the directory above it is not in the archive, or its members are not together"
-        if name <= self._last[depth]:
-            return "it comes twice, or out of order"
-        del self._directories[depth:]
-        del self._last[depth + 1 :]
-        self._last[depth] = name
+        if slash and not parent:  # an absolute path, whose parent looks like the root's
+            return refuse_path(path)
+        if parent != self._parent:
+            above = parent.split(b"/") if parent else []
+            if above != self._directories[: len(above)]:
+                return "the directory above it is not in the archive, or its members are not together"
+            del self._directories[len(above) :]
+            del self._last[len(above) + 1 :]
+            self._parent = parent
+        if name <= self._last[-1]:
+            return "its name is empty, comes twice, or is out of order"
+        self._last[-1] = name
+        if len(path) > PATH_LIMIT_BYTES or len(name) > 255 or len(self._last) > DEPTH_LIMIT or name in _DOTS:
+            return refuse_path(path)
+        if b"\0" in name:
+            return "its name contains a NUL byte"
         if is_directory:
             self._directories.append(name)
             self._last.append(b"")
+            self._parent = path
         return ""

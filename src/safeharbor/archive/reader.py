@@ -26,6 +26,8 @@ _COMMENT = re.compile(
     rb"sha256=(?P<sha256>[0-9a-f]{64}) *\n"
 )
 _LEADING_MARK = b"comment=safeharbor="
+_PLAIN_KINDS = (layout.FILE, layout.SYMLINK, layout.DIRECTORY)
+_STAGING_END = b"/" + layout.STAGING_MARKER
 _LONGEST_EXTRA = 8192  # a name or link of 4095 bytes and some; anything longer is not ours
 
 
@@ -154,14 +156,15 @@ def refuse_upload(member: Member, tree: layout.TreeOrder) -> None:
     path = member.name[len(layout.UPLOADS_NAME) : -1 if is_directory else None]
     if is_directory != member.name.endswith(b"/"):
         raise Rejected(f"{show(member.name)}: its name does not fit its kind")
-    why = layout.refuse_path(path)
-    parent, _, name = path.rpartition(b"/")
-    if not why and name == layout.STAGING_MARKER and layout.is_staging_name(parent):
-        why = "it belongs to an unfinished restore"
-    if not why and member.kind == layout.SYMLINK and not layout.link_stays_inside(parent, member.link):
+    why = tree.accept(path, is_directory=is_directory)
+    if (
+        not why
+        and member.kind == layout.SYMLINK
+        and not layout.link_stays_inside(path.rpartition(b"/")[0], member.link)
+    ):
         why = f"it is a link that can leave the tree, to {show(member.link)}"
-    if not why:
-        why = tree.accept(path, is_directory=is_directory)
+    if not why and path.endswith(_STAGING_END) and layout.is_staging_name(path.removesuffix(_STAGING_END)):
+        why = "it belongs to an unfinished restore"
     if why:
         raise Rejected(f"{show(member.name)}: {why}")
 
@@ -184,6 +187,11 @@ def _read_header(source: Source) -> Member:
         block = source.take(BLOCK)
         if block[156:157] == b"g":
             raise Rejected("two global headers stand in a row")
+    if block[156:157] in _PLAIN_KINDS:  # nearly all of them
+        member = _parse(block, {})
+        if headers.encode_member(member) != block:
+            raise Rejected(f"the header of {show(member.name)} is not as the format prescribes")
+        return member
     raw = [block]
     extras: dict[bytes, bytes] = {}
     while block[156:157] in (b"x", b"K", b"L"):
@@ -215,35 +223,42 @@ def _parse(block: bytes, extras: dict[bytes, bytes]) -> Member:
     kind = block[156:157]
     if not any(block):
         raise Rejected("it ends before its SHA256SUMS and manifest")
-    if kind not in (layout.FILE, layout.SYMLINK, layout.DIRECTORY):
+    if kind not in _PLAIN_KINDS:
         raise Rejected(
             f"{show(block[:100].rstrip(bytes(1)))} is of a kind that archives do not hold (type {show(kind)!r})"
         )
     name = block[:100].rstrip(b"\0")
+    link = block[157:257].rstrip(b"\0")
+    try:
+        numbers = [int(field, 8) for field in (block[100:107], block[108:115], block[116:123], block[136:147])]
+    except ValueError:
+        raise Rejected(f"the header of {show(name)} has a field that is not an octal number") from None
+    if min(numbers) < 0:  # which the comparison after parsing would let pass
+        raise Rejected(f"the header of {show(name)} has a negative number")
+    mode, uid, gid, mtime = numbers
     prefix = block[345:500].rstrip(b"\0")
-    if b"L" in extras:
-        name = extras[b"L"][:-1]
-    elif prefix:
+    if prefix:
         name = prefix + b"/" + name
-    link = extras[b"K"][:-1] if b"K" in extras else block[157:257].rstrip(b"\0")
-    numbers = _pax_numbers(extras.get(b"x", b""))
+    if not extras:
+        return Member(name, kind, mode, uid, gid, mtime, _octal(block[124:136]), link)
+    large = _pax_numbers(extras.get(b"x", b""))
     return Member(
-        name,
+        extras[b"L"][:-1] if b"L" in extras else name,
         kind,
-        _octal(block[100:108]),
-        numbers[b"uid"] if b"uid" in numbers else _octal(block[108:116]),
-        numbers[b"gid"] if b"gid" in numbers else _octal(block[116:124]),
-        numbers[b"mtime"] if b"mtime" in numbers else _octal(block[136:148]),
-        numbers[b"size"] if b"size" in numbers else _octal(block[124:136]),
-        link,
+        mode,
+        large.get(b"uid", uid),
+        large.get(b"gid", gid),
+        large.get(b"mtime", mtime),
+        large[b"size"] if b"size" in large else _octal(block[124:136]),
+        extras[b"K"][:-1] if b"K" in extras else link,
     )
 
 
 def _octal(field: bytes) -> int:
-    """A number field as the writer writes it; the comparison after parsing sees to the exact form."""
+    """A size as the writer writes it; the comparison after parsing sees to the exact form."""
     digits = field[:-1]
     if not digits.isdigit() or b"8" in digits or b"9" in digits:
-        raise Rejected("a header has a field that is not an octal number")
+        raise Rejected("a header has a size that is not an octal number")
     return int(digits, 8)
 
 

@@ -23,9 +23,8 @@ _F_SETPIPE_SZ = 1031
 
 _CONNECTION_LOST = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed"
-    r"|could not receive data|SSL SYSCALL|SSL connection has been closed|no connection to the server|could not send data"
-    r"|Connection (reset|timed out)"
-    r"|connection not open|the database system is"
+    r"|could not receive data|SSL SYSCALL|SSL connection has been closed|no connection to the server"
+    r"|could not send data|Connection (reset|timed out)|connection not open|the database system is"
 )
 _CANNOT_READ = re.compile(
     r"unsupported version|does not support compression|compression is not supported|not built with"

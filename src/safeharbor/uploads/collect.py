@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1024 * 1024
 _TRIES = 5
-_REPORT_ITEMS = 512
-_REPORT_BYTES = 8 * 1024 * 1024
+_REPORT_ITEMS = 128
 
 
 class _Unreadable(Exception):
@@ -88,10 +87,12 @@ class _Collector:
             self._writer.write_member(_directory_member(b"", os.fstat(descriptor)))
             for entry in walk_tree(descriptor, is_excluded, self._omissions):
                 self._add(entry)
-                self._report()
+                self._items += 1
+                if self._items >= _REPORT_ITEMS:
+                    self._report()
         finally:
             os.close(descriptor)
-        self._report(last=True)
+        self._report()
         return self._omissions
 
     def _add(self, entry: Entry) -> None:
@@ -183,13 +184,11 @@ class _Collector:
             self._omissions.changed.add(entry.path)
         return kept
 
-    def _report(self, *, last: bool = False) -> None:
-        self._items += 1
+    def _report(self) -> None:
         done = self._writer.position - self._reported
-        if last or self._items >= _REPORT_ITEMS or done >= _REPORT_BYTES:
-            self._progress.advance(max(done, 0), self._items - last)
-            self._items = 0
-            self._reported = self._writer.position
+        self._progress.advance(max(done, 0), self._items)
+        self._items = 0
+        self._reported += done
 
 
 def _read_small(descriptor: int, size: int) -> bytes:

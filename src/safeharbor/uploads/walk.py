@@ -62,14 +62,13 @@ def walk_tree(root: int, is_excluded: Callable[[str], bool] | None, omissions: O
                 note_failure(error, path, omissions)
                 continue
             is_directory = stat.S_ISDIR(status.st_mode)
-            if _is_left_out(path, name, directory, status, omissions):
+            if is_directory and directory == root and _is_left_out(name, root, status, omissions):
                 continue
             if is_excluded is not None and is_excluded(os.fsdecode(path) + ("/" if is_directory else "")):
                 omissions.excluded.add(path)
                 continue
-            why = layout.refuse_path(path)
-            if why:
-                omissions.skipped.add(path, why)
+            if len(path) > layout.PATH_LIMIT_BYTES or len(name) > 255 or len(stack) > layout.DEPTH_LIMIT:
+                omissions.skipped.add(path, layout.refuse_path(path))
                 continue
             entry = Entry(path, name, directory, status)
             if not is_directory:
@@ -125,18 +124,18 @@ def _sorted_names(descriptor: int) -> list[bytes]:
     return sorted(map(os.fsencode, os.listdir(descriptor)))
 
 
-def _is_left_out(path: bytes, name: bytes, directory: int, status: os.stat_result, omissions: Omissions) -> bool:
-    """At the root: root's own lost+found, and the staging directory of a restore of ours."""
-    if path != name or not stat.S_ISDIR(status.st_mode):
-        return False
-    if name == b"lost+found" and status.st_uid == 0:
-        omissions.excluded.add(path)
-        return True
-    if layout.is_staging_name(name):
+def _is_left_out(name: bytes, root: int, status: os.stat_result, omissions: Omissions) -> bool:
+    """Whether a directory at the root is root's own lost+found, or the staging directory of a restore of ours."""
+    if name == b"lost+found":
+        left_out = status.st_uid == 0
+    elif layout.is_staging_name(name):
         try:
-            os.stat(name + b"/" + layout.STAGING_MARKER, dir_fd=directory, follow_symlinks=False)
+            os.stat(name + b"/" + layout.STAGING_MARKER, dir_fd=root, follow_symlinks=False)
+            left_out = True
         except OSError:
-            return False
-        omissions.excluded.add(path)
-        return True
-    return False
+            left_out = False
+    else:
+        return False
+    if left_out:
+        omissions.excluded.add(name)
+    return left_out

@@ -1,0 +1,38 @@
+# Everything here works on a fresh machine: what is missing is installed, or named.
+.PHONY: help demo test check format bench lock clean
+PYTHON := .venv/bin/python
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: ## take, prove and unpack a real backup of the sample app on an embedded PostgreSQL
+	@scripts/bootstrap demo
+	@$(PYTHON) scripts/demo.py
+
+test: ## install what tests need and pass them all
+	@scripts/bootstrap dev
+	@scripts/test-needs
+	$(PYTHON) -m pytest $(TESTS)
+
+check: ## format, lint and types, changing nothing
+	@scripts/bootstrap dev
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) scripts/make-settings-doc.py --check
+
+format: ## put the code into its format, and the generated page of settings up to date
+	@scripts/bootstrap dev
+	$(PYTHON) -m ruff check --fix-only .
+	$(PYTHON) -m ruff format .
+	$(PYTHON) scripts/make-settings-doc.py
+
+bench: ## measure against the shell pipeline; takes some minutes and 8 GB of disk
+	@scripts/bootstrap dev
+	$(PYTHON) -m benchmarks $(BENCH)
+
+lock: ## write requirements/*.txt anew from pyproject.toml
+	@scripts/lock
+
+clean: ## remove everything that was made here
+	rm -rf .venv .cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

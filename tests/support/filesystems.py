@@ -1,0 +1,55 @@
+"""Small real filesystems: loop-mounted or tmpfs, of a given size, always unmounted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.needs import need_program, need_root
+
+_MAKE = {
+    "ext4": ["mkfs.ext4", "-q", "-F", "-m", "0"],
+    "xfs": ["mkfs.xfs", "-q", "-f"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f"],
+}
+
+
+@contextmanager
+def mounted_tmpfs(place: Path, size_bytes: int, inodes: int | None = None) -> Iterator[Path]:
+    """A tmpfs of this size at `place`."""
+    need_root()
+    options = f"size={size_bytes},mode=0755" + (f",nr_inodes={inodes}" if inodes is not None else "")
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        _unmount(place)
+
+
+@contextmanager
+def mounted_image(kind: str, place: Path, size_bytes: int, mount_options: str = "loop") -> Iterator[Path]:
+    """A filesystem of this kind and size in a file, mounted at `place`."""
+    need_root()
+    make = _MAKE[kind]
+    need_program(make[0])
+    image = place.with_suffix(f".{kind}.img")
+    place.mkdir(parents=True, exist_ok=True)
+    with open(image, "wb") as file:
+        os.truncate(file.fileno(), size_bytes)
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    subprocess.run([*make, image], check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run(["mount", "-o", mount_options, image, place], check=True)
+    try:
+        yield place
+    finally:
+        _unmount(place)
+        image.unlink()
+
+
+def _unmount(place: Path) -> None:
+    if subprocess.run(["umount", place], check=False).returncode != 0:
+        subprocess.run(["umount", "--lazy", place], check=True)

@@ -1,0 +1,131 @@
+"""Real servers of every supported major, and a fresh database with an ordinary owner for each test."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
+from support.needs import missing
+
+MAJORS = (15, 16, 17, 18)
+PASSWORD = "pa:ss/w@rd? #%41'\\"
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of its own, owned by a role that is no superuser and may create databases."""
+
+    server: PrivateServer
+    name: str
+    owner: str
+
+    @property
+    def url(self) -> str:
+        """Its address for the owner, over TCP with a password that is hard to spell."""
+        return f"postgresql://{self.owner}:{quote(PASSWORD, safe='')}@127.0.0.1:{self.server.port}/{quote(self.name, safe='')}"
+
+    @property
+    def superuser_url(self) -> str:
+        """Its address for the superuser."""
+        return self.server.url(quote(self.name, safe=""))
+
+    def execute(self, query: str, *, superuser: bool = False) -> list[tuple[Any, ...]]:
+        """Rows of a query (or several without rows) in this database."""
+        return execute(self.superuser_url if superuser else self.url, query)
+
+
+def execute(url: str, query: str) -> list[tuple[Any, ...]]:
+    """Rows of a query."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(query)  # type: ignore[arg-type] # test queries are built as text
+        return cursor.fetchall() if cursor.description is not None else []
+
+
+class Servers:
+    """Servers started when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._running: dict[int, PrivateServer] = {}
+
+    def __getitem__(self, major: int) -> PrivateServer:
+        if major not in self._running:
+            bins = find_server_bins()
+            if major not in bins:
+                missing(f"there are no server programs of PostgreSQL {major} here")
+            server = self._stack.enter_context(
+                private_server(
+                    bins[major], tcp=True, options={"max_locks_per_transaction": "128", "max_connections": "60"}
+                )
+            )
+            # the superuser by the socket needs no password, everybody else does
+            hba = "local all postgres trust\nlocal all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
+            (server.data_dir / "pg_hba.conf").write_text(hba)
+            execute(server.url(), "SELECT pg_reload_conf()")
+            self._running[major] = server
+        return self._running[major]
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Servers by major."""
+    running = Servers()
+    yield running
+    running.close()
+
+
+@pytest.fixture(params=MAJORS)
+def each_server(request: pytest.FixtureRequest, servers: Servers) -> PrivateServer:
+    """One server after the other."""
+    return servers[request.param]
+
+
+@pytest.fixture
+def server(servers: Servers) -> PrivateServer:
+    """A server of the newest major."""
+    return servers[18]
+
+
+def make_database(server: PrivateServer, name: str | None = None) -> Database:
+    """A fresh database and its owner."""
+    mark = secrets.token_hex(4)
+    database = Database(server, name or f"app_{mark}", f"owner_{mark}")
+    literal = PASSWORD.replace("'", "''")
+    execute(server.url(), f"CREATE ROLE {database.owner} LOGIN CREATEDB PASSWORD '{literal}'")
+    quoted = database.name.replace('"', '""')
+    execute(server.url(), f'CREATE DATABASE "{quoted}" OWNER {database.owner}')
+    return database
+
+
+def drop_database(database: Database) -> None:
+    """Remove both, sessions and all."""
+    quoted = database.name.replace('"', '""')
+    execute(database.server.url(), f'DROP DATABASE IF EXISTS "{quoted}" WITH (FORCE)')
+    execute(database.server.url(), f"DROP ROLE IF EXISTS {database.owner}")
+
+
+@pytest.fixture
+def database(server: PrivateServer) -> Iterator[Database]:
+    """A fresh database on the newest major."""
+    made = make_database(server)
+    yield made
+    drop_database(made)
+
+
+@pytest.fixture
+def each_database(each_server: PrivateServer) -> Iterator[Database]:
+    """A fresh database on one major after the other."""
+    made = make_database(each_server)
+    yield made
+    drop_database(made)

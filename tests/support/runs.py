@@ -1,0 +1,124 @@
+"""Running Safe Harbor as its user does: the real command in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.postgres import PASSWORD, Database
+
+# what `python -m safeharbor` would be; the console script is the same two lines
+_MAIN = "from safeharbor.cli.main import main; main()"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
+    @property
+    def document(self) -> Any:
+        """Standard output as JSON."""
+        return json.loads(self.stdout)
+
+
+class Site:
+    """An application's surroundings: a database, uploads, a backup directory, and the command."""
+
+    def __init__(self, root: Path, database_url: str) -> None:
+        self.root = root
+        self.uploads = root / "uploads"
+        self.backups = root / "backups"
+        self.uploads.mkdir()
+        self.backups.mkdir()
+        self.environment = {
+            "BACKUP_DATABASE_URL": database_url,
+            "BACKUP_UPLOAD_DIR": str(self.uploads),
+            "BACKUP_DIR": str(self.backups),
+        }
+
+    def argv(self, *arguments: str) -> list[str]:
+        """The command line."""
+        return [sys.executable, "-W", "error", "-c", _MAIN, *arguments]
+
+    def full_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of a run: this process's, without settings of its own."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("BACKUP_", "PG", "FLASK_"))
+            and name not in ("DATABASE_URL", "UPLOAD_DIR", "SECRET_KEY")
+        }
+        return {**kept, **self.environment, **(extra or {})}
+
+    def run(self, *arguments: str, timeout: float = 120, **extra: str) -> Outcome:
+        """Run the command to its end; keyword arguments are environment variables. The password may not show anywhere."""
+        done = subprocess.run(
+            self.argv(*arguments),
+            env=self.full_environment(extra),
+            capture_output=True,
+            timeout=timeout,
+            cwd=self.root,
+            check=False,
+        )
+        outcome = Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert PASSWORD not in outcome.output
+        assert "Traceback" not in outcome.stderr, outcome.stderr
+        return outcome
+
+    def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
+        """The command at work, for a test that disturbs it."""
+        return subprocess.Popen(
+            self.argv(*arguments),
+            env=self.full_environment(extra),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.root,
+        )
+
+    @property
+    def archives(self) -> list[Path]:
+        """The archives there are, oldest name first."""
+        return sorted(self.backups.glob("safeharbor-backup-*.tar"))
+
+    @property
+    def leftovers(self) -> list[str]:
+        """What is in the backup directory and should not be."""
+        names = {path.name for path in self.backups.iterdir()}
+        return sorted(names - {path.name for path in self.archives} - {".safeharbor.lock", ".safeharbor"})
+
+
+@pytest.fixture
+def site(tmp_path: Path, database: Database) -> Site:
+    """A small application: two tables, a few uploads."""
+    return make_site(tmp_path, database)
+
+
+def make_site(root: Path, database: Database, rows: int = 500) -> Site:
+    """A small application on this database."""
+    database.execute(
+        "CREATE TABLE entry (id int PRIMARY KEY, remark text);"
+        f"INSERT INTO entry SELECT g, md5(g::text) FROM generate_series(1, {rows}) g;"
+        "CREATE TABLE photo (id int PRIMARY KEY, entry int REFERENCES entry, path text);"
+        "INSERT INTO photo SELECT g, g, '2026/' || g || '.jpg' FROM generate_series(1, 10) g"
+    )
+    made = Site(root, database.url)
+    (made.uploads / "2026").mkdir()
+    for number in range(1, 11):
+        (made.uploads / "2026" / f"{number}.jpg").write_bytes(number.to_bytes(2, "big") * 3000)
+    return made
