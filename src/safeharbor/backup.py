@@ -22,7 +22,16 @@ from safeharbor.catalog import State, find_candidates, look_at
 from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed, translate_os_error
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock, bounded, is_alive, pinned
-from safeharbor.postgres.dump import choose_compression, dump_argv, dumping, finish_dump, read_dump
+from safeharbor.postgres.dump import (
+    choose_compression,
+    decoding,
+    dump_argv,
+    dumping,
+    feed,
+    finish_decoding,
+    finish_dump,
+    read_dump,
+)
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
 from safeharbor.preflight import check_places, check_space
@@ -35,13 +44,14 @@ from safeharbor.uploads.collect import make_filter, write_uploads
 from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     import psycopg
 
     from safeharbor.archive.manifest import Manifest
     from safeharbor.database_url import DatabaseUrl
+    from safeharbor.process import RunningTool
     from safeharbor.publish import Draft
     from safeharbor.settings import Settings
 
@@ -123,8 +133,8 @@ class _Run:
         with backup_lock(self._url) as session:
             path, taken_at = self._free_name()
             with published_whole(path, replace=self._output is not None) as draft:
-                manifest = self._write(draft, taken_at, session)
-                self._prove(draft)
+                manifest, dump_sha256 = self._write(draft, taken_at, session)
+                self._prove(draft, dump_sha256)
         size = os.stat(path).st_size
         pruned = self._prune(path.name) if prune and path.parent == self._settings.backup_dir else None
         return BackupResult(
@@ -150,7 +160,8 @@ class _Run:
                 return path, taken_at
             time.sleep((taken_at + timedelta(seconds=1) - now).total_seconds())
 
-    def _write(self, draft: Draft, taken_at: datetime, session: psycopg.Connection) -> Manifest:
+    def _write(self, draft: Draft, taken_at: datetime, session: psycopg.Connection) -> tuple[Manifest, str]:
+        """Write everything; the manifest, and the SHA-256 of the dump."""
         writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
         try:
             dump = self._dump(writer, session)
@@ -175,7 +186,7 @@ class _Run:
                     )
                 )
 
-            return writer.finish(manifest_for)
+            return writer.finish(manifest_for), dump.sha256
         finally:
             writer.close()
 
@@ -183,7 +194,6 @@ class _Run:
         url = pinned(self._url, session)
         tools = choose_client_tools(find_client_tools(self._settings.pg_bin), session.info.server_version // 10000)
         compression = choose_compression(self._settings.dump_compression, tools)
-        self._tools = tools
         with open_snapshot(url, self._settings.lock_timeout_seconds) as snapshot:
             properties = snapshot.properties()
             check_space(self._settings, self._directory, properties.size_bytes, self._previous(), self._is_excluded)
@@ -197,23 +207,45 @@ class _Run:
                 lock_timeout_seconds=self._settings.lock_timeout_seconds,
                 without_data=self._settings.exclude_table_data,
             )
-            with self._phase("dump"), dumping(argv, url) as tool:
-                size, digest = writer.write_dump(self._counted(read_dump(tool)))
-                self._hear_out(lambda: finish_dump(tool, url), session, url)
+            # decoded while it comes: that costs no time, and a cut dump is noticed before the uploads are copied
+            with self._phase("dump"), dumping(argv, url) as tool, decoding(tools) as decoder:
+                size, digest = writer.write_dump(self._decoded(read_dump(tool), decoder))
+                self._hear_out(tool, url, session)
+                self._require_whole(decoder)
         return DumpRecord(size, digest, compression, tools, properties, tables, without_data)
 
-    def _hear_out(self, finish: Callable[[], list[str]], session: psycopg.Connection, url: DatabaseUrl) -> None:
+    def _decoded(self, chunks: Iterator[bytes], decoder: RunningTool) -> Iterator[bytes]:
+        """The same chunks, each also given to the decoder."""
+        is_listening = True
+        for chunk in chunks:
+            self._progress.advance(len(chunk))
+            is_listening = is_listening and feed(decoder, chunk)
+            yield chunk
+
+    def _require_whole(self, decoder: RunningTool) -> None:
+        try:
+            finish_decoding(decoder)
+        except SafeHarborError as error:
+            raise ToolFailed(
+                f"pg_dump ended well, but what it wrote does not decode to its end: {error.message}",
+                hint="pg_dump and pg_restore of one installation belong together; see BACKUP_PG_BIN.",
+            ) from error
+
+    def _hear_out(self, tool: RunningTool, url: DatabaseUrl, session: psycopg.Connection) -> None:
         """What pg_dump said; a failure is the database's if the session beside it is gone too."""
         try:
-            for line in finish():
+            for line in finish_dump(tool, url):
                 self._progress.note(line)
         except ToolFailed as error:
             if is_alive(session):
                 raise
             raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
 
-    def _prove(self, draft: Draft) -> None:
-        """Read the draft back and compare everything. Raises SafeHarborError if it would not restore."""
+    def _prove(self, draft: Draft, dump_sha256: str) -> None:
+        """Read the draft back and compare everything; its dump was decoded while it came.
+
+        Raises SafeHarborError if it would not restore.
+        """
         with self._phase("sync"):
             draft.settle()
         with self._phase("verify"):
@@ -221,7 +253,7 @@ class _Run:
                 Source(draft.descriptor, draft.path),
                 self._settings,
                 progress=self._progress,
-                tools=self._tools,
+                decoded_sha256=dump_sha256,
             )
         if not proof.is_sound:
             raise SafeHarborError(
@@ -247,11 +279,6 @@ class _Run:
             if entry.state is State.COMPLETE:
                 return entry.manifest
         return None
-
-    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self._progress.advance(len(chunk))
-            yield chunk
 
     def _warn(self, text: str) -> None:
         self._warnings.append(text)

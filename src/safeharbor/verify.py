@@ -18,7 +18,7 @@ from safeharbor.archive.layout import Member, canonical_line, sums_line
 from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front, read_members, show
 from safeharbor.archive.source import Source, Truncated, opened_archive
 from safeharbor.errors import ArchiveRejected, ToolFailed
-from safeharbor.postgres.dump import UnreadableHere, decoding, finish_decoding
+from safeharbor.postgres.dump import UnreadableHere, decoding, feed, finish_decoding
 from safeharbor.postgres.tools import find_client_tools, newest_client_tools
 from safeharbor.progress import NoProgress, Progress
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor.archive.manifest import Manifest
-    from safeharbor.postgres.tools import ClientTools
     from safeharbor.process import RunningTool
     from safeharbor.settings import Settings
 
@@ -92,18 +91,21 @@ def verify_source(
     *,
     quick: bool = False,
     progress: Progress | None = None,
-    tools: ClientTools | None = None,
+    decoded_sha256: str = "",
 ) -> Verification:
-    """The same for an archive that is open already; `tools` decode its dump (None: the newest that are here)."""
-    return _Verifier(source, settings, progress or NoProgress(), tools).verify(quick=quick)
+    """The same for an archive that is open already.
+
+    `decoded_sha256` is of a dump that was decoded before: then comparing digests is the whole proof for the dump.
+    """
+    return _Verifier(source, settings, progress or NoProgress(), decoded_sha256).verify(quick=quick)
 
 
 class _Verifier:
-    def __init__(self, source: Source, settings: Settings, progress: Progress, tools: ClientTools | None) -> None:
+    def __init__(self, source: Source, settings: Settings, progress: Progress, decoded_sha256: str) -> None:
         self._source = source
         self._settings = settings
         self._progress = progress
-        self._tools = tools
+        self._decoded_sha256 = decoded_sha256
         self._problems: list[str] = []
         self._warnings: list[str] = []
         self._members = 0
@@ -157,7 +159,8 @@ class _Verifier:
                 continue
             listed.update(canonical_line(member))
             if member.kind == layout.FILE:
-                digest = self._hash_dump(member) if member.name == layout.DUMP_NAME else self._hash(member)
+                is_dump = member.name == layout.DUMP_NAME
+                digest = self._prove_dump(member) if is_dump else self._hash(member)
                 self._problem(sums.compare(member.name, digest))
             if member.name not in (layout.DUMP_NAME, layout.UPLOADS_NAME):
                 counts[member.kind] += 1
@@ -189,7 +192,7 @@ class _Verifier:
         for member, _ in read_foreign_members(self._source):
             self._members += 1
             if member.name == layout.DUMP_NAME:
-                self._hash_dump(member)
+                self._decode(member)
             else:
                 for chunk in self._source.chunks(member.size):
                     self._progress.advance(len(chunk))
@@ -207,8 +210,16 @@ class _Verifier:
             self._progress.advance(len(chunk))
         return digest.hexdigest()
 
-    def _hash_dump(self, member: Member) -> str:
-        tools = self._tools or newest_client_tools(find_client_tools(self._settings.pg_bin))
+    def _prove_dump(self, member: Member) -> str:
+        if not self._decoded_sha256:
+            return self._decode(member)
+        digest = self._hash(member)
+        if digest != self._decoded_sha256:
+            self._problem("db.dump is not, byte for byte, what pg_dump wrote")
+        return digest
+
+    def _decode(self, member: Member) -> str:
+        tools = newest_client_tools(find_client_tools(self._settings.pg_bin))
         digest = hashlib.sha256()
         with ExitStack() as stack:
             decoder = stack.enter_context(decoding(tools)) if tools is not None else None
@@ -216,7 +227,7 @@ class _Verifier:
             for chunk in self._source.chunks(member.size):
                 digest.update(chunk)
                 self._progress.advance(len(chunk))
-                if feeding is not None and not _feed(feeding, chunk):
+                if feeding is not None and not feed(feeding, chunk):
                     feeding = None
             if decoder is None:
                 self._warnings.append("db.dump was not decoded: there is no pg_restore here")
@@ -289,12 +300,3 @@ class _SumsCursor:
         line = self._window[self._used : self._used + size]
         self._used += len(line)
         return line
-
-
-def _feed(decoder: RunningTool, chunk: bytes) -> bool:
-    """Whether it still takes input; a pg_restore that fails stops reading, and its status tells why."""
-    try:
-        decoder.stdin.write(chunk)
-    except BrokenPipeError:
-        return False
-    return True

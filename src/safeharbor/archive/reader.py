@@ -93,6 +93,8 @@ def _read_front(source: Source) -> Front:
         manifest = parse_manifest(data)
     except ManifestInvalid as error:
         raise Rejected(f"its manifest is not valid: {error}") from None
+    if manifest.dump_size > source.size:  # before a header is made from a number that fits none
+        raise Rejected("its manifest states a dump that is larger than the file")
     dump = _dump_member(manifest)
     if headers.encode_front(reference, dump) != start:
         raise Rejected("its first 4096 bytes are not as the format prescribes")

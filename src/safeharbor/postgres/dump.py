@@ -110,6 +110,15 @@ def decoding(tools: ClientTools) -> Iterator[RunningTool]:
         yield tool
 
 
+def feed(decoder: RunningTool, chunk: bytes) -> bool:
+    """Whether it still takes input; a pg_restore that fails stops reading, and its status tells why."""
+    try:
+        decoder.stdin.write(chunk)
+    except BrokenPipeError:
+        return False
+    return True
+
+
 class UnreadableHere(SafeHarborError):
     """The dump may be sound, but no pg_restore here can read it."""
 

@@ -73,7 +73,7 @@ class PrivateServer:
             str(self.port),
             *self._options,
         ]
-        tool = self._running.enter_context(started_tool(argv, env=_environment(self.bin_dir), **_as(self._owner)))
+        tool = self._running.enter_context(started_tool(argv, env=_environment(self.bin_dir), run_as=_ids(self._owner)))
         self._tool = tool
         deadline = time.monotonic() + _START_SECONDS
         while True:
