@@ -32,7 +32,7 @@ bench: ## measure against the shell pipeline; takes some minutes and 8 GB of dis
 	$(PYTHON) -m benchmarks $(BENCH)
 
 lock: ## write requirements/*.txt anew from pyproject.toml
-	@scripts/lock
+	@scripts/lock $(LOCK)
 
 clean: ## remove everything that was made here
 	rm -rf .venv .cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -25,9 +25,7 @@ def main() -> None:
     major = max(bins)
     say(f"Starting a private PostgreSQL {major}; it ends with this demo.")
     with private_server(bins[major]) as server:
-        subprocess.run(
-            [server.bin_dir / "createdb", "-h", server.socket_dir, "-U", server.superuser, "logbook"], check=True
-        )
+        server.create_database("logbook")
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("BACKUP_", "PG", "FLASK_"))},
             "PYTHONPATH": str(ROOT / "examples" / "logbook"),

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor.archive import layout
+from safeharbor.archive.digest import Hasher
 from safeharbor.archive.foreign import read_foreign_members
 from safeharbor.archive.layout import Member, canonical_line, sums_line
 from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front, read_members, show
@@ -110,6 +111,7 @@ class _Verifier:
         self._warnings: list[str] = []
         self._members = 0
         self._unreported = 0
+        self._hasher = Hasher()
 
     def verify(self, *, quick: bool) -> Verification:
         started = time.monotonic()
@@ -130,6 +132,8 @@ class _Verifier:
             self._problem("it was cut: it ends in the middle")
         except OSError as error:
             self._problem(f"it cannot be read to its end: {error.strerror or error}")
+        finally:
+            self._hasher.close()
         return Verification(
             self._source.path,
             kind,
@@ -204,7 +208,7 @@ class _Verifier:
                 self._progress.advance(self._unreported)
                 self._unreported = 0
             return hashlib.sha256(self._source.take(member.size)).hexdigest()
-        digest = hashlib.sha256()
+        digest = self._hasher.start()
         for chunk in self._source.chunks(member.size):
             digest.update(chunk)
             self._progress.advance(len(chunk))
@@ -220,7 +224,7 @@ class _Verifier:
 
     def _decode(self, member: Member) -> str:
         tools = newest_client_tools(find_client_tools(self._settings.pg_bin))
-        digest = hashlib.sha256()
+        digest = self._hasher.start()
         with ExitStack() as stack:
             decoder = stack.enter_context(decoding(tools)) if tools is not None else None
             feeding: RunningTool | None = decoder

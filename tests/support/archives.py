@@ -134,11 +134,12 @@ def set_mtime(path: Path, moment: datetime) -> None:
     os.utime(path, (moment.timestamp(), moment.timestamp()))
 
 
-def examine(path: Path, tools: ClientTools) -> Verification:
-    """A full verification, with no search for client tools."""
+def examine(path: Path, settings: Settings, dump: bytes = DUMP) -> Verification:
+    """A full verification; `dump` counts as decoded, so that one of format 1 is not decoded again."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return verify_source(Source(descriptor, path), Settings(), tools=tools)
+        decoded_sha256 = hashlib.sha256(dump).hexdigest()
+        return verify_source(Source(descriptor, path), settings, decoded_sha256=decoded_sha256)
     finally:
         os.close(descriptor)
 
@@ -292,11 +293,11 @@ def assemble(
     return front + body + _padded(manifest) + bytes(2 * BLOCK)
 
 
-def foreign_archive(parts: Sequence[Part], *, dump: bytes = DUMP) -> bytes:
+def foreign_archive(parts: Sequence[Part], *, dump: bytes = DUMP, dump_last: bool = False) -> bytes:
     """An archive by another implementation: db.dump and `parts`, no marks of ours."""
-    pieces = [raw_header(DUMP_NAME, size=len(dump)) + _padded(dump)]
-    pieces += [part.header + _padded(part.data) for part in parts]
-    return b"".join(pieces) + bytes(2 * BLOCK)
+    first = raw_header(DUMP_NAME, size=len(dump)) + _padded(dump)
+    others = b"".join(part.header + _padded(part.data) for part in parts)
+    return (others + first if dump_last else first + others) + bytes(2 * BLOCK)
 
 
 def _padded(data: bytes) -> bytes:

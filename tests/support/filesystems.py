@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.needs import need_program, need_root
+from support.needs import missing, need_program, need_root
 
 _MAKE = {
     "ext4": ["mkfs.ext4", "-q", "-F", "-m", "0"],
@@ -23,7 +23,7 @@ def mounted_tmpfs(place: Path, size_bytes: int, inodes: int | None = None) -> It
     need_root()
     options = f"size={size_bytes},mode=0755" + (f",nr_inodes={inodes}" if inodes is not None else "")
     place.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+    _mount(["-t", "tmpfs", "-o", options, "tmpfs", place])
     try:
         yield place
     finally:
@@ -32,7 +32,10 @@ def mounted_tmpfs(place: Path, size_bytes: int, inodes: int | None = None) -> It
 
 @contextmanager
 def mounted_image(kind: str, place: Path, size_bytes: int, mount_options: str = "loop") -> Iterator[Path]:
-    """A filesystem of this kind and size in a file, mounted at `place`."""
+    """A filesystem of this kind (ext4, xfs, btrfs) and size in a file, mounted at `place`.
+
+    XFS wants at least 300 MiB, Btrfs 114 MiB; the file is sparse.
+    """
     need_root()
     make = _MAKE[kind]
     need_program(make[0])
@@ -42,12 +45,20 @@ def mounted_image(kind: str, place: Path, size_bytes: int, mount_options: str = 
         os.truncate(file.fileno(), size_bytes)
     environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     subprocess.run([*make, image], check=True, env=environment, stdout=subprocess.DEVNULL)
-    subprocess.run(["mount", "-o", mount_options, image, place], check=True)
     try:
-        yield place
+        _mount(["-o", mount_options, image, place])
+        try:
+            yield place
+        finally:
+            _unmount(place)
     finally:
-        _unmount(place)
         image.unlink()
+
+
+def _mount(arguments: list[str | Path]) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, check=False)
+    if done.returncode != 0:
+        missing(f"this machine does not let root mount here: {done.stderr.decode().strip()}")
 
 
 def _unmount(place: Path) -> None:

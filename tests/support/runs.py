@@ -67,7 +67,7 @@ class Site:
         return {**kept, **self.environment, **(extra or {})}
 
     def run(self, *arguments: str, timeout: float = 120, **extra: str) -> Outcome:
-        """Run the command to its end; keyword arguments are environment variables. The password may not show anywhere."""
+        """Run the command to its end; keyword arguments are environment variables. No password may show."""
         done = subprocess.run(
             self.argv(*arguments),
             env=self.full_environment(extra),

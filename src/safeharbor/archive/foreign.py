@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _EXTRA_LIMIT = 64 * 1024
+_PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=\n]{1,200})=")
 _FILE_KINDS = (b"0", b"\0", b"7")
 _HARD_LINK = b"1"
 _IMPLIED = b"implied"  # a directory that has members but has not come itself
@@ -115,6 +116,8 @@ def _accept(member: Member, seen: dict[bytes, bytes]) -> None:
         raise Rejected(f"{show(member.name)} is neither db.dump nor below uploads/")
     path = name[len(layout.UPLOADS_NAME) :]
     why = layout.refuse_path(path)
+    if why:  # before each directory of a name of 64 KiB is remembered
+        raise Rejected(f"{show(member.name)}: {why}")
     parent = path.rpartition(b"/")[0]
     above = b"uploads"
     for part in parent.split(b"/") if parent else ():
@@ -123,8 +126,12 @@ def _accept(member: Member, seen: dict[bytes, bytes]) -> None:
             why = why or "it lies below something that is not a directory"
     if not why and member.kind == layout.SYMLINK and not layout.link_stays_inside(parent, member.link):
         why = f"it is a link that can leave the tree, to {show(member.link)}"
-    if not why and member.kind == _HARD_LINK and seen.get(member.link) != layout.FILE:
-        why = f"it is a hard link to {show(member.link)}, which is no file before it"
+    if (
+        not why
+        and member.kind == _HARD_LINK
+        and not (member.link.startswith(layout.UPLOADS_NAME) and seen.get(member.link) == layout.FILE)
+    ):
+        why = f"it is a hard link to {show(member.link)}, which is no upload before it"
     if not why and layout.is_staging_name(parent) and path.endswith(b"/" + layout.STAGING_MARKER):
         why = "it belongs to an unfinished restore"
     if why:
@@ -169,17 +176,14 @@ def _text(field: bytes) -> bytes:
 
 def _pax(data: bytes) -> dict[bytes, bytes]:
     records: dict[bytes, bytes] = {}
-    while data:
-        found = re.match(rb"(\d{1,7}) ([^=\n]{1,200})=", data)
-        if (
-            found is None
-            or not found.end() < int(found[1]) <= len(data)
-            or data[int(found[1]) - 1 : int(found[1])] != b"\n"
-        ):
+    start = 0
+    while start < len(data):
+        found = _PAX_RECORD.match(data, start)
+        end = start + int(found[1]) if found is not None else 0
+        if found is None or not found.end() < end <= len(data) or data[end - 1 : end] != b"\n":
             raise Rejected("a pax header is malformed")
-        end = int(found[1])
         records[found[2]] = data[found.end() : end - 1]
-        data = data[end:]
+        start = end
     return records
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from safeharbor.archive.digest import Hasher, OverlappedDigest
 from safeharbor.archive.headers import ManifestReference, encode_front, encode_member, padding
 from safeharbor.archive.layout import (
     DUMP_NAME,
@@ -40,6 +41,7 @@ class ArchiveWriter:
         self._taken_at = taken_at_seconds
         self._dump: Member | None = None
         self.tally = Tally(directory)
+        self._hasher = Hasher()
         os.lseek(descriptor, DUMP_OFFSET, os.SEEK_SET)
 
     @property
@@ -49,7 +51,7 @@ class ArchiveWriter:
 
     def write_dump(self, chunks: Iterable[bytes]) -> tuple[int, str]:
         """Write the dump as it comes; its size in bytes and its SHA-256 in hex."""
-        digest = hashlib.sha256()
+        digest = self._hasher.start()
         for chunk in chunks:
             digest.update(chunk)
             self._put(chunk)
@@ -77,7 +79,7 @@ class ArchiveWriter:
         """
         start = self.position
         self._put(encode_member(member))
-        digest = hashlib.sha256()
+        digest = self._hasher.start()
         left = member.size
         for chunk in chunks:
             taken = chunk[:left] if len(chunk) > left else chunk
@@ -123,6 +125,7 @@ class ArchiveWriter:
 
     def close(self) -> None:
         """Give back what the writer holds; the descriptor stays the caller's."""
+        self._hasher.close()
         self.tally.close()
 
     def _own_member(self, name: bytes, size: int) -> Member:
@@ -154,7 +157,7 @@ class ArchiveWriter:
         os.lseek(self._descriptor, position, os.SEEK_SET)
         self._flushed_to = position
 
-    def _shorten(self, member: Member, start: int, missing: int, digest: hashlib._Hash) -> Member:
+    def _shorten(self, member: Member, start: int, missing: int, digest: OverlappedDigest) -> Member:
         """Write the header again for a file that turned out shorter than announced."""
         shorter = member._replace(size=member.size - missing)
         header = encode_member(shorter)

@@ -1,0 +1,164 @@
+"""`make bench`: writes docs/benchmarks.md. `make bench BENCH="--scale 0.1 --rounds 1"` is a quick look."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from benchmarks.data import make_database, make_small_files, make_uploads
+from benchmarks.measure import Contender, interleave
+from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+SAFEHARBOR = [sys.executable, "-c", "from safeharbor.cli.main import main; main()", "backup", "--quiet", "--no-prune"]
+TARFILE = "import sys, tarfile\nwith tarfile.open(sys.argv[2], 'w') as tar: tar.add(sys.argv[1], 'uploads')\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the data set")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--place", type=Path, default=ROOT / ".cache" / "bench", help="where data and output go")
+    parser.add_argument("--files", type=int, default=1_000_000, help="how many small files")
+    arguments = parser.parse_args()
+    place = arguments.place / f"scale-{arguments.scale:g}"
+    output = place / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    bins = find_server_bins()
+    major = 17 if 17 in bins else max(bins)  # the wheel of 17 has zstd
+    print("making the data set", flush=True)
+    make_uploads(place / "uploads", arguments.scale)
+    make_small_files(place / "small", int(arguments.files * min(arguments.scale, 1)))
+    with private_server(bins[major]) as server:
+        server.create_database("bench")
+        make_database(server.url("bench"), arguments.scale)
+        lines = [*whole_backup(server, bins[major], place, output, arguments.rounds)]
+        server.create_database("empty")
+        lines += small_files(server, bins[major], place, output, arguments.rounds)
+    shutil.rmtree(output)
+    heading = [
+        "# Benchmarks",
+        "",
+        f"Made by `make bench` (scale {arguments.scale:g}, {arguments.rounds} rounds, interleaved, medians) on "
+        f"{os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, "
+        f"PostgreSQL {major}. Seconds differ from machine to machine; trust the ratios.",
+        "",
+    ]
+    PAGE.write_text("\n".join([*heading, *lines]) + "\n")
+    print(PAGE.read_text())
+
+
+def whole_backup(server: PrivateServer, bin_dir: Path, place: Path, output: Path, rounds: int) -> list[str]:
+    """Our first backup beside pg_dump, tar and sync, with the same compression and with our default."""
+
+    def clear() -> None:
+        shutil.rmtree(output)
+        output.mkdir()
+
+    def pipeline(compress: str) -> Contender:
+        script = (
+            f"set -e; {bin_dir}/pg_dump -Fc {compress} -f {output}/db.dump '{server.url('bench')}'; "
+            f"tar -cf {output}/backup.tar -C {output} db.dump -C {place} uploads; rm {output}/db.dump; sync"
+        )
+        return Contender(f"`pg_dump -Fc {compress}; tar; sync`", ["sh", "-c", script], os.environ, clear)
+
+    def ours(compression: str) -> Contender:
+        return Contender(
+            f"Safe Harbor, {compression}",
+            SAFEHARBOR,
+            environment(server, bin_dir, "bench", place / "uploads", output, compression),
+            clear,
+        )
+
+    contenders = [pipeline("-Z gzip"), ours("gzip"), pipeline("-Z zstd:3"), ours("auto")]
+    print("whole backups", flush=True)
+    interleave(contenders, rounds)
+    first, second = contenders[0].wall, contenders[2].wall
+    rows = [
+        f"| {each.name} | {each.wall:.1f} | {each.wall / first:.2f} | {each.wall / second:.2f} "
+        f"| {mib(each.peak_bytes)} |"
+        for each in contenders
+    ]
+    size = sum(path.stat().st_size for path in (place / "uploads").rglob("*") if path.is_file())
+    database = server.execute("SELECT pg_database_size('bench')")[0][0]
+    return [
+        "## A whole backup",
+        "",
+        f"A database of {mib(database)}, uploads of {mib(size)}. Ours also computes SHA-256 of everything, decodes the "
+        "dump, forces the archive to the disk and reads it back; the pipeline does none of that.",
+        "",
+        "| | seconds | against gzip pipeline | against zstd pipeline | peak memory of the largest process |",
+        "|---|--:|--:|--:|--:|",
+        *rows,
+        "",
+    ]
+
+
+def small_files(server: PrivateServer, bin_dir: Path, place: Path, output: Path, rounds: int) -> list[str]:
+    """Many small files: time and memory of ours, beside tar and Python's tarfile."""
+    root = place / "small"
+    count = sum(1 for path in root.rglob("*.jpg"))
+
+    def clear() -> None:
+        shutil.rmtree(output)
+        output.mkdir()
+
+    contenders = [
+        Contender(
+            "Safe Harbor (written, checksummed, read back)",
+            SAFEHARBOR,
+            environment(server, bin_dir, "empty", root, output, "auto"),
+            clear,
+        ),
+        Contender("`tar -cf`", ["tar", "-cf", str(output / "t.tar"), "-C", str(place), "small"], os.environ, clear),
+        Contender(
+            "Python's `tarfile`",
+            [sys.executable, "-c", TARFILE, str(root), str(output / "t.tar")],
+            os.environ,
+            clear,
+        ),
+    ]
+    print(f"{count} small files", flush=True)
+    interleave(contenders, rounds)
+    rows = [
+        f"| {each.name} | {each.wall / count * 1e6:.1f} | {each.user / count * 1e6:.1f} | "
+        f"{(each.cpu - each.user) / count * 1e6:.1f} | {mib(each.peak_bytes)} |"
+        for each in contenders
+    ]
+    return [
+        f"## {count:,} files of 2 KB, 1,000 to a directory",
+        "",
+        "Microseconds per file. The system's share is the kernel opening, reading and writing files.",
+        "",
+        "| | wall | own (user) | system | peak memory |",
+        "|---|--:|--:|--:|--:|",
+        *rows,
+        "",
+    ]
+
+
+def environment(
+    server: PrivateServer, bin_dir: Path, database: str, uploads: Path, output: Path, compression: str
+) -> dict[str, str]:
+    return {
+        **os.environ,
+        "BACKUP_DATABASE_URL": server.url(database),
+        "BACKUP_UPLOAD_DIR": str(uploads),
+        "BACKUP_DIR": str(output),
+        "BACKUP_PG_BIN": str(bin_dir),
+        "BACKUP_DUMP_COMPRESSION": compression,
+    }
+
+
+def mib(size: float) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""One run of a command: seconds, and the memory of its largest process."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Run:
+    """Wall, user and system seconds (with children), and the largest process's peak resident memory in bytes."""
+
+    wall: float
+    user: float
+    system: float
+    peak_bytes: int
+
+
+@dataclass
+class Contender:
+    """A way to do the work: a name, a command, and what clears its output away."""
+
+    name: str
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    clear: Callable[[], None]
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def wall(self) -> float:
+        """The median of its runs."""
+        return statistics.median(run.wall for run in self.runs)
+
+    @property
+    def cpu(self) -> float:
+        """The median of user and system seconds together."""
+        return statistics.median(run.user + run.system for run in self.runs)
+
+    @property
+    def user(self) -> float:
+        """The median of user seconds."""
+        return statistics.median(run.user for run in self.runs)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The largest of its runs."""
+        return max(run.peak_bytes for run in self.runs)
+
+    def run(self) -> Run:
+        """Do the work once, from a clean state."""
+        self.clear()
+        os.sync()  # what others left to be written is not this run's
+        started = time.monotonic()
+        process = subprocess.Popen(self.argv, env=dict(self.environment), stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise RuntimeError(f"{self.name} ended with {process.returncode}")
+        found = Run(wall, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024)
+        self.runs.append(found)
+        return found
+
+
+def interleave(contenders: Sequence[Contender], rounds: int) -> None:
+    """Every contender once a round, so that a machine that changes its speed changes it for all."""
+    for number in range(rounds):
+        for contender in contenders:
+            run = contender.run()
+            print(f"  round {number + 1}: {contender.name}: {run.wall:.1f} s", flush=True)
