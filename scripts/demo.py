@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from safeharbor.errors import Interrupted
 from safeharbor.postgres.server import find_server_bins, private_server
+from safeharbor.signals import signals_interrupt
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / ".demo"
@@ -94,6 +96,7 @@ def run(
 
 if __name__ == "__main__":
     try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+        with signals_interrupt():
+            main()
+    except Interrupted as interruption:
+        sys.exit(interruption.exit_status)

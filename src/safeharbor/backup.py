@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ from safeharbor.preflight import check_places, check_space
 from safeharbor.progress import NoProgress, Progress
 from safeharbor.prune import PruneResult, prune_under_lock
 from safeharbor.publish import published_whole, sweep_drafts
-from safeharbor.record import DumpRecord, manifest_document
+from safeharbor.record import DumpRecord, fits_manifest, manifest_document
 from safeharbor.settings import Concern
 from safeharbor.uploads.collect import make_filter, write_uploads
 from safeharbor.verify import verify_source
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
     from safeharbor.archive.manifest import Manifest
     from safeharbor.database_url import DatabaseUrl
+    from safeharbor.postgres.snapshot import DatabaseProperties, Snapshot
+    from safeharbor.postgres.tools import ClientTools
     from safeharbor.process import RunningTool
     from safeharbor.publish import Draft
     from safeharbor.settings import Settings
@@ -108,6 +110,18 @@ def plan_output(settings: Settings) -> str:
     return f"Backing up database {settings.database.describe()} and uploads {uploads}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a dump is made from: the server, the tools for it, and the open snapshot."""
+
+    url: DatabaseUrl
+    tools: ClientTools
+    compression: str
+    session: psycopg.Connection
+    snapshot: Snapshot
+    properties: DatabaseProperties
+
+
 class _Run:
     """One run under the directory's lock."""
 
@@ -130,10 +144,11 @@ class _Run:
         names = re.compile(re.escape(self._output.name)) if self._output is not None else ARCHIVE_NAME
         for name in sweep_drafts(self._directory, names):
             self._progress.note(f"removed {name}, left behind by a run that was killed")
-        with backup_lock(self._url) as session:
+        with backup_lock(self._url) as session, ExitStack() as until_dumped:
             path, taken_at = self._free_name()
+            source = self._prepare(session, until_dumped)
             with published_whole(path, replace=self._output is not None) as draft:
-                manifest, dump_sha256 = self._write(draft, taken_at, session)
+                manifest, dump_sha256 = self._write(draft, taken_at, source, until_dumped)
                 self._prove(draft, dump_sha256)
         size = os.stat(path).st_size
         pruned = self._prune(path.name) if prune and path.parent == self._settings.backup_dir else None
@@ -160,11 +175,27 @@ class _Run:
                 return path, taken_at
             time.sleep((taken_at + timedelta(seconds=1) - now).total_seconds())
 
-    def _write(self, draft: Draft, taken_at: datetime, session: psycopg.Connection) -> tuple[Manifest, str]:
+    def _prepare(self, session: psycopg.Connection, until_dumped: ExitStack) -> _Source:
+        """The snapshot, open until `until_dumped` is closed, and the tools for it; all that can fail before writing.
+
+        Raises ToolFailed, StorageUnavailable, DatabaseUnavailable.
+        """
+        url = pinned(self._url, session)
+        tools = choose_client_tools(find_client_tools(self._settings.pg_bin), session.info.server_version // 10000)
+        compression = choose_compression(self._settings.dump_compression, tools)
+        snapshot = until_dumped.enter_context(open_snapshot(url, self._settings.lock_timeout_seconds))
+        properties = snapshot.properties()
+        check_space(self._settings, self._directory, properties.size_bytes, self._previous(), self._is_excluded)
+        return _Source(url, tools, compression, session, snapshot, properties)
+
+    def _write(
+        self, draft: Draft, taken_at: datetime, source: _Source, until_dumped: ExitStack
+    ) -> tuple[Manifest, str]:
         """Write everything; the manifest, and the SHA-256 of the dump."""
         writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
         try:
-            dump = self._dump(writer, session)
+            dump = self._dump(writer, source)
+            until_dumped.close()  # a snapshot that nobody needs holds back vacuum
             with self._phase("uploads"):
                 omissions = write_uploads(writer, self._settings.upload_dir, self._is_excluded, self._progress)
             self._warnings += omissions.warnings()
@@ -190,29 +221,26 @@ class _Run:
         finally:
             writer.close()
 
-    def _dump(self, writer: ArchiveWriter, session: psycopg.Connection) -> DumpRecord:
-        url = pinned(self._url, session)
-        tools = choose_client_tools(find_client_tools(self._settings.pg_bin), session.info.server_version // 10000)
-        compression = choose_compression(self._settings.dump_compression, tools)
-        with open_snapshot(url, self._settings.lock_timeout_seconds) as snapshot:
-            properties = snapshot.properties()
-            check_space(self._settings, self._directory, properties.size_bytes, self._previous(), self._is_excluded)
-            with self._phase("rows"):
-                tables, without_data = snapshot.count_rows(self._settings.exclude_table_data)
-            argv = dump_argv(
-                tools,
-                url,
-                snapshot_id=snapshot.id,
-                compression=compression,
-                lock_timeout_seconds=self._settings.lock_timeout_seconds,
-                without_data=self._settings.exclude_table_data,
-            )
-            # decoded while it comes: that costs no time, and a cut dump is noticed before the uploads are copied
-            with self._phase("dump"), dumping(argv, url) as tool, decoding(tools) as decoder:
-                size, digest = writer.write_dump(self._decoded(read_dump(tool), decoder))
-                self._hear_out(tool, url, session)
-                self._require_whole(decoder)
-        return DumpRecord(size, digest, compression, tools, properties, tables, without_data)
+    def _dump(self, writer: ArchiveWriter, source: _Source) -> DumpRecord:
+        with self._phase("rows"):
+            tables, without_data = source.snapshot.count_rows(self._settings.exclude_table_data)
+        if not fits_manifest(tables):
+            self._warn(f"row counts of {len(tables)} tables do not fit into the manifest and are left out")
+            tables = {}
+        argv = dump_argv(
+            source.tools,
+            source.url,
+            snapshot_id=source.snapshot.id,
+            compression=source.compression,
+            lock_timeout_seconds=self._settings.lock_timeout_seconds,
+            without_data=self._settings.exclude_table_data,
+        )
+        # decoded while it comes: that costs no time, and a cut dump is noticed before the uploads are copied
+        with self._phase("dump"), dumping(argv, source.url) as tool, decoding(source.tools) as decoder:
+            size, digest = writer.write_dump(self._decoded(read_dump(tool), decoder))
+            self._hear_out(tool, source)
+            self._require_whole(decoder)
+        return DumpRecord(size, digest, source.compression, source.tools, source.properties, tables, without_data)
 
     def _decoded(self, chunks: Iterator[bytes], decoder: RunningTool) -> Iterator[bytes]:
         """The same chunks, each also given to the decoder."""
@@ -231,13 +259,13 @@ class _Run:
                 hint="pg_dump and pg_restore of one installation belong together; see BACKUP_PG_BIN.",
             ) from error
 
-    def _hear_out(self, tool: RunningTool, url: DatabaseUrl, session: psycopg.Connection) -> None:
+    def _hear_out(self, tool: RunningTool, source: _Source) -> None:
         """What pg_dump said; a failure is the database's if the session beside it is gone too."""
         try:
-            for line in finish_dump(tool, url):
+            for line in finish_dump(tool, source.url):
                 self._progress.note(line)
         except ToolFailed as error:
-            if is_alive(session):
+            if is_alive(source.session):
                 raise
             raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
 

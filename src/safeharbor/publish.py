@@ -77,7 +77,12 @@ def published_whole(path: Path, *, replace: bool = False) -> Iterator[Draft]:
         raise
     finally:
         os.close(draft.descriptor)
-    fsync_directory(path.parent)
+    try:
+        fsync_directory(path.parent)
+    except OSError:
+        if not replace:  # who is told that it failed must not find an archive
+            os.unlink(path)
+        raise
 
 
 def write_all(descriptor: int, data: bytes | memoryview | bytearray) -> None:

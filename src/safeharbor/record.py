@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import safeharbor
-from safeharbor.archive.layout import FORMAT_VERSION
+from safeharbor.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
 from safeharbor.archive.manifest import secret_key_fingerprint
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ class DumpRecord:
     properties: DatabaseProperties
     tables: Mapping[str, int]
     tables_without_data: list[str]
+
+
+def fits_manifest(tables: Mapping[str, int]) -> bool:
+    """Whether so many row counts leave room in the manifest for everything else."""
+    return sum(6 * len(name) + 24 for name in tables) < MANIFEST_LIMIT_BYTES // 2
 
 
 def manifest_document(

@@ -23,7 +23,9 @@ _SHORTHANDS = {
     "@hourly": "0 0 * * * *",
 }
 # What every scheduler that reads these fields takes; no L, W or #.
-_FIELD = re.compile(r"[0-9*,/?A-Za-z-]+")
+_FIELD = re.compile(
+    r"(?:[0-9*,/?-]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)+", re.IGNORECASE
+)
 
 
 class UnusableSchedule(ValueError):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.archive import layout
 from safeharbor.archive.layout import Member
+from safeharbor.errors import translate_os_error
 from safeharbor.uploads.omissions import Omissions
 from safeharbor.uploads.walk import Entry, note_failure, open_root, walk_tree
 
@@ -82,7 +83,10 @@ class _Collector:
         if root is None:
             self._writer.write_member(Member(layout.UPLOADS_NAME, layout.DIRECTORY, 0o755, 0, 0, 0, 0))
             return self._omissions
-        descriptor = open_root(root)
+        try:
+            descriptor = open_root(root)
+        except OSError as error:
+            raise translate_os_error(error, "opening the uploads directory") from error
         try:
             self._writer.write_member(_directory_member(b"", os.fstat(descriptor)))
             for entry in walk_tree(descriptor, is_excluded, self._omissions):

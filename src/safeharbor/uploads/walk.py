@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor.archive import layout
+from safeharbor.errors import translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,10 +43,13 @@ def open_root(root: Path) -> int:
 def walk_tree(root: int, is_excluded: Callable[[str], bool] | None, omissions: Omissions) -> Iterator[Entry]:
     """Every entry below the open directory `root` that can be archived; the others are noted in `omissions`.
 
-    `is_excluded` gets a path below the root, with a trailing slash for a directory. Raises OSError only for the
-    root itself.
+    `is_excluded` gets a path below the root, with a trailing slash for a directory. Raises SafeHarborError only if
+    the root itself cannot be listed.
     """
-    stack = [(root, b"", iter(_sorted_names(root)))]
+    try:
+        stack = [(root, b"", iter(_sorted_names(root)))]
+    except OSError as error:
+        raise translate_os_error(error, "listing the uploads directory") from error
     try:
         while stack:
             directory, prefix, names = stack[-1]
