@@ -34,7 +34,7 @@ from safeharbor.postgres.dump import (
 )
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
-from safeharbor.preflight import check_places, check_space
+from safeharbor.preflight import check_places, check_space, expected_upload_bytes
 from safeharbor.progress import NoProgress, Progress
 from safeharbor.prune import PruneResult, prune_under_lock
 from safeharbor.publish import published_whole, sweep_drafts
@@ -137,6 +137,7 @@ class _Run:
         self._is_excluded = make_filter(settings.exclude)
         self._warnings: list[str] = []
         self._seconds: dict[str, float] = {}
+        self._previous: Manifest | None = None
         if not is_locked:
             self._warn(f"{directory} is on a filesystem without locks: nothing keeps two runs apart there")
 
@@ -185,7 +186,8 @@ class _Run:
         compression = choose_compression(self._settings.dump_compression, tools)
         snapshot = until_dumped.enter_context(open_snapshot(url, self._settings.lock_timeout_seconds))
         properties = snapshot.properties()
-        check_space(self._settings, self._directory, properties.size_bytes, self._previous(), self._is_excluded)
+        self._previous = self._newest_manifest()
+        check_space(self._settings, self._directory, properties.size_bytes, self._previous, self._is_excluded)
         return _Source(url, tools, compression, session, snapshot, properties)
 
     def _write(
@@ -196,7 +198,7 @@ class _Run:
         try:
             dump = self._dump(writer, source)
             until_dumped.close()  # a snapshot that nobody needs holds back vacuum
-            with self._phase("uploads"):
+            with self._phase("uploads", expected_upload_bytes(self._previous)):
                 omissions = write_uploads(writer, self._settings.upload_dir, self._is_excluded, self._progress)
             self._warnings += omissions.warnings()
             for line in omissions.warnings():
@@ -236,7 +238,8 @@ class _Run:
             without_data=self._settings.exclude_table_data,
         )
         # decoded while it comes: that costs no time, and a cut dump is noticed before the uploads are copied
-        with self._phase("dump"), dumping(argv, source.url) as tool, decoding(source.tools) as decoder:
+        expected = self._previous.dump_size if self._previous is not None else None
+        with self._phase("dump", expected), dumping(argv, source.url) as tool, decoding(source.tools) as decoder:
             size, digest = writer.write_dump(self._decoded(read_dump(tool), decoder))
             self._hear_out(tool, source)
             self._require_whole(decoder)
@@ -299,8 +302,8 @@ class _Run:
         with self._phase("prune"):
             return prune_under_lock(self._settings, just_written=name)
 
-    def _previous(self) -> Manifest | None:
-        """The manifest of the newest complete archive, for an estimate."""
+    def _newest_manifest(self) -> Manifest | None:
+        """The manifest of the newest archive, for estimates."""
         names = sorted((candidate.name for candidate in find_candidates(self._directory)), reverse=True)
         for name in names[:1]:
             entry = look_at(self._directory / name)
@@ -313,9 +316,9 @@ class _Run:
         self._progress.warn(text)
 
     @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
+    def _phase(self, name: str, total_bytes: int | None = None) -> Iterator[None]:
         started = time.monotonic()
-        self._progress.phase(name)
+        self._progress.phase(name, total_bytes)
         try:
             yield
         finally:

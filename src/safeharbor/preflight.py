@@ -109,8 +109,7 @@ def check_space(
     dump = database_size_bytes // _SMALLEST_DUMP_PART
     if previous is not None:
         dump = previous.dump_size
-        expected = dump + previous.upload_bytes + 1024 * (previous.upload_files + previous.upload_directories)
-        if expected * 11 // 10 <= free:
+        if (dump + (expected_upload_bytes(previous) or 0)) * 11 // 10 <= free:
             return
     needed = dump + estimate_size(settings.upload_dir, is_excluded)
     if needed > free:
@@ -118,6 +117,13 @@ def check_space(
             f"{directory} has {free:,} bytes free; the next archive takes about {needed:,}.",
             hint="Free some space there, or keep fewer: lower BACKUP_RETENTION_DAILY, then `safeharbor prune`.",
         )
+
+
+def expected_upload_bytes(previous: Manifest | None) -> int | None:
+    """How much of an archive the uploads will probably take, going by the archive before; None without one."""
+    if previous is None:
+        return None
+    return previous.upload_bytes + 1024 * (previous.upload_files + previous.upload_directories)
 
 
 def _unusable(directory: Path, error: OSError) -> SafeHarborError:

@@ -107,8 +107,8 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
 
 def parse_duration(text: str) -> float:
     """Seconds of a duration such as `26h`, `90m`, `1d 12h` or `45` (seconds). Raises ValueError."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", text)
-    if not parts or not re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[smhdw]?\s*)+", text):
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)\s*", text)
+    if not parts or not re.fullmatch(r"(?:[0-9]+(?:\.[0-9]+)?\s*[smhdw]?\s*)+", text):
         raise ValueError(text)
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
@@ -141,8 +141,7 @@ class _Reader:
 
     def all_problems(self) -> tuple[Problem, ...]:
         daily_and_weekly = {"BACKUP_RETENTION_DAILY", "BACKUP_RETENTION_WEEKLY"}
-        zeros = [self.text(name) for name in sorted(daily_and_weekly)]
-        if zeros == ["0", "0"]:
+        if all(re.fullmatch(r"0{1,6}", self.text(name)) for name in daily_and_weekly):
             self._add(
                 Concern.RETENTION,
                 "BACKUP_RETENTION_DAILY",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.catalog import CatalogEntry, State, read_catalog
 from safeharbor.lock import LOCK_NAME
+from safeharbor.settings import Concern
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +63,8 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
         reasons.append("the newest archive is from the future: the clock was wrong then, or is now")
     assert newest.manifest is not None  # noqa: S101 - complete archives have one
     reasons += newest.manifest.warnings
-    reasons += [str(problem) for problem in settings.problems]
+    concerns = (Concern.DIRECTORY, Concern.RETENTION, Concern.SCHEDULE, Concern.MONITORING)
+    reasons += [str(problem) for problem in settings.problems_in(*concerns)]
     health = Health.WARNING if reasons else Health.GOOD
     if age > limit:
         health = Health.STALE

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1024 * 1024
 _TRIES = 5
-_REPORT_ITEMS = 128
+_REPORT_ITEMS = 512
+_REPORT_BYTES = 8 * 1024 * 1024
 
 
 class _Unreadable(Exception):
@@ -92,7 +93,7 @@ class _Collector:
             for entry in walk_tree(descriptor, is_excluded, self._omissions):
                 self._add(entry)
                 self._items += 1
-                if self._items >= _REPORT_ITEMS:
+                if self._items >= _REPORT_ITEMS or self._writer.position - self._reported >= _REPORT_BYTES:
                     self._report()
         finally:
             os.close(descriptor)
@@ -180,13 +181,19 @@ class _Collector:
 
         start = self._writer.position
         try:
-            kept = self._writer.write_stream(member, _read_chunks(descriptor), is_whole)
+            kept = self._writer.write_stream(member, self._watched(_read_chunks(descriptor)), is_whole)
         except _Unreadable:
             self._writer.rewind(start)
             raise
         if kept and changed:
             self._omissions.changed.add(entry.path)
         return kept
+
+    def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            if self._writer.position - self._reported >= _REPORT_BYTES:
+                self._report()
+            yield chunk
 
     def _report(self) -> None:
         done = self._writer.position - self._reported
