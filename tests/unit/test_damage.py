@@ -29,8 +29,7 @@ from support.archives import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor.postgres.tools import ClientTools
-
+SMALL_DUMP = DUMP[:600]
 LONG_NAME = b"long/" + b"n" * 120 + b"\n"
 
 
@@ -45,7 +44,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     (tree / os.fsdecode(LONG_NAME)).write_bytes(b"x" * 513)
     (tree / "link").symlink_to("a.txt")
     path = directory / "small.tar"
-    write_archive(path, uploads=tree, dump=DUMP[:600])
+    write_archive(path, uploads=tree, dump=SMALL_DUMP)
     return path.read_bytes()
 
 
@@ -61,9 +60,9 @@ def parts() -> list[Part]:
     ]
 
 
-def problems_of(data: bytes, path: Path, tools: ClientTools) -> tuple[str, ...]:
+def problems_of(data: bytes, path: Path, settings: Settings) -> tuple[str, ...]:
     path.write_bytes(data)
-    return examine(path, tools).problems
+    return examine(path, settings, SMALL_DUMP if SMALL_DUMP.ljust(1024, b"\0") in data else DUMP).problems
 
 
 @pytest.fixture
@@ -71,54 +70,53 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "archive.tar"
 
 
-def test_an_archive_by_the_writer_is_sound(small: bytes, file: Path, tools: ClientTools) -> None:
-    assert problems_of(small, file, tools) == ()
+def test_an_archive_by_the_writer_is_sound(small: bytes, file: Path, settings: Settings) -> None:
+    assert problems_of(small, file, settings) == ()
 
 
-def test_an_archive_by_the_block_builder_is_sound_too(file: Path, tools: ClientTools) -> None:
+def test_an_archive_by_the_block_builder_is_sound_too(file: Path, settings: Settings) -> None:
     file.write_bytes(assemble(parts()))
 
-    found = examine(file, tools)
+    found = examine(file, settings)
 
     assert found.problems == ()
     assert (found.kind, found.members, found.warnings) == (ArchiveKind.FORMAT_1, 9, ())
 
 
-def test_any_single_byte_that_changes_is_noticed(small: bytes, file: Path, tools: ClientTools) -> None:
+def test_any_single_byte_that_changes_is_noticed(small: bytes, file: Path, settings: Settings) -> None:
     file.write_bytes(small)
-    descriptor = os.open(file, os.O_RDWR)
+    digest = hashlib.sha256(SMALL_DUMP).hexdigest()
     unnoticed = []
-    try:
+    with open(file, "r+b", buffering=0) as archive:
         for position, byte in enumerate(small):
-            os.pwrite(descriptor, bytes([byte ^ (1 << position % 8)]), position)
-            found = verify_source(Source(descriptor, file), Settings(), tools=tools)
-            if found.is_sound:
+            os.pwrite(archive.fileno(), bytes([byte ^ (1 << position % 8)]), position)
+            if verify_source(Source(archive.fileno(), file), settings, decoded_sha256=digest).is_sound:
                 unnoticed.append(position)
-            os.pwrite(descriptor, bytes([byte]), position)
-    finally:
-        os.close(descriptor)
+            os.pwrite(archive.fileno(), bytes([byte]), position)
 
     assert len(small) > 8 * 1024
     assert unnoticed == []
 
 
 @pytest.mark.parametrize("bit", range(8))
-def test_any_bit_of_a_header_that_changes_is_noticed(small: bytes, file: Path, tools: ClientTools, bit: int) -> None:
+def test_any_bit_of_a_header_that_changes_is_noticed(small: bytes, file: Path, settings: Settings, bit: int) -> None:
     start = small.index(b"uploads/link\0")
     changed = [
         small[:position] + bytes([small[position] ^ (1 << bit)]) + small[position + 1 :]
-        for position in range(start, start + BLOCK, 3)
+        for position in range(start, start + BLOCK, 16)
     ]
 
-    unnoticed = [number for number, data in enumerate(changed) if not problems_of(data, file, tools)]
+    unnoticed = [number for number, data in enumerate(changed) if not problems_of(data, file, settings)]
 
     assert unnoticed == []
 
 
-def test_a_cut_at_any_block_or_a_byte_beside_it_is_noticed(small: bytes, file: Path, tools: ClientTools) -> None:
+def test_a_cut_at_any_block_or_a_byte_beside_it_is_noticed(small: bytes, file: Path, settings: Settings) -> None:
     lengths = {block + shift for block in range(0, len(small), BLOCK) for shift in (-1, 0, 1)}
 
-    unnoticed = [length for length in sorted(lengths) if length >= 0 and not problems_of(small[:length], file, tools)]
+    unnoticed = [
+        length for length in sorted(lengths) if length >= 0 and not problems_of(small[:length], file, settings)
+    ]
 
     assert unnoticed == []
 
@@ -128,23 +126,23 @@ def test_a_cut_at_any_block_or_a_byte_beside_it_is_noticed(small: bytes, file: P
     [b"\0", b"x", b"garbage\n", bytes(BLOCK), bytes(2 * BLOCK), bytes(10240), b"x" * BLOCK],
     ids=["a zero", "a byte", "a line", "a zero block", "two zero blocks", "a record of zeros", "a block"],
 )
-def test_anything_appended_is_noticed(small: bytes, file: Path, tools: ClientTools, appended: bytes) -> None:
-    assert problems_of(small + appended, file, tools)
+def test_anything_appended_is_noticed(small: bytes, file: Path, settings: Settings, appended: bytes) -> None:
+    assert problems_of(small + appended, file, settings)
 
 
-def test_two_archives_in_one_file_are_noticed(small: bytes, file: Path, tools: ClientTools) -> None:
-    assert problems_of(small + small, file, tools)
-    assert problems_of(small[: -2 * BLOCK] + small, file, tools)
+def test_two_archives_in_one_file_are_noticed(small: bytes, file: Path, settings: Settings) -> None:
+    assert problems_of(small + small, file, settings)
+    assert problems_of(small[: -2 * BLOCK] + small, file, settings)
 
 
-def test_a_block_that_is_repeated_or_left_out_is_noticed(small: bytes, file: Path, tools: ClientTools) -> None:
+def test_a_block_that_is_repeated_or_left_out_is_noticed(small: bytes, file: Path, settings: Settings) -> None:
     blocks = [small[start : start + BLOCK] for start in range(0, len(small), BLOCK)]
 
     unnoticed = []
     for number in range(len(blocks)):
         doubled = b"".join([*blocks[: number + 1], *blocks[number:]])
         without = b"".join([*blocks[:number], *blocks[number + 1 :]])
-        unnoticed += [number for data in (doubled, without) if not problems_of(data, file, tools)]
+        unnoticed += [number for data in (doubled, without) if not problems_of(data, file, settings)]
 
     assert unnoticed == []
 
@@ -164,26 +162,26 @@ def test_a_block_that_is_repeated_or_left_out_is_noticed(small: bytes, file: Pat
         [0],
     ],
 )
-def test_members_swapped_doubled_or_removed_are_noticed(order: list[int], file: Path, tools: ClientTools) -> None:
+def test_members_swapped_doubled_or_removed_are_noticed(order: list[int], file: Path, settings: Settings) -> None:
     members = parts()
 
-    assert problems_of(assemble([members[index] for index in order], counted=members), file, tools)
+    assert problems_of(assemble([members[index] for index in order], counted=members), file, settings)
 
 
 @pytest.mark.parametrize(
     "order",
     [[0, 2, 1], [1, 0, 2], [0, 1, 1], [0, 1, 2, 4], [1, 2], [0, 0, 1], [0, 1, 3, 2]],
 )
-def test_a_wrong_order_is_noticed_though_all_digests_match_it(order: list[int], file: Path, tools: ClientTools) -> None:
+def test_a_wrong_order_is_noticed_though_all_digests_match_it(order: list[int], file: Path, settings: Settings) -> None:
     members = parts()
 
-    assert problems_of(assemble([members[index] for index in order]), file, tools)
+    assert problems_of(assemble([members[index] for index in order]), file, settings)
 
 
-def test_a_member_that_no_digest_covers_is_noticed(file: Path, tools: ClientTools) -> None:
+def test_a_member_that_no_digest_covers_is_noticed(file: Path, settings: Settings) -> None:
     smuggled = [*parts(), upload(b"smuggled", data=b"not listed")]
 
-    assert any("smuggled" in problem for problem in problems_of(assemble(smuggled, counted=parts()), file, tools))
+    assert any("smuggled" in problem for problem in problems_of(assemble(smuggled, counted=parts()), file, settings))
 
 
 @pytest.mark.parametrize(
@@ -223,21 +221,21 @@ def test_a_member_that_no_digest_covers_is_noticed(file: Path, tools: ClientTool
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, str) else None,
 )
-def test_a_manifest_that_lies_is_rejected_with_the_reason(lies: Lies, why: str, file: Path, tools: ClientTools) -> None:
-    problems = problems_of(assemble(parts(), lies=lies), file, tools)
+def test_a_manifest_that_lies_is_rejected_with_the_reason(lies: Lies, why: str, file: Path, settings: Settings) -> None:
+    problems = problems_of(assemble(parts(), lies=lies), file, settings)
 
     assert any(why in problem for problem in problems), problems
 
 
-def test_a_manifest_of_100_megabytes_is_rejected_without_being_read(file: Path, tools: ClientTools) -> None:
+def test_a_manifest_of_100_megabytes_is_rejected_without_being_read(file: Path, settings: Settings) -> None:
     huge = b'{"format": 1, "x": "' + b"x" * (100 * 1024 * 1024) + b'"}'
 
-    problems = problems_of(assemble(parts(), lies=Lies(raw_manifest=huge)), file, tools)
+    problems = problems_of(assemble(parts(), lies=Lies(raw_manifest=huge)), file, settings)
 
     assert problems == ("its manifest is larger than the format allows",)
 
 
-def test_sums_that_list_more_than_the_archive_holds_are_noticed(file: Path, tools: ClientTools) -> None:
+def test_sums_that_list_more_than_the_archive_holds_are_noticed(file: Path, settings: Settings) -> None:
     members = parts()
     lines = b"".join(
         hashlib.sha256(data).hexdigest().encode() + b"  " + name + b"\n"
@@ -248,7 +246,7 @@ def test_sums_that_list_more_than_the_archive_holds_are_noticed(file: Path, tool
         ]
     )
 
-    problems = problems_of(assemble(members, lies=Lies(sums=lines)), file, tools)
+    problems = problems_of(assemble(members, lies=Lies(sums=lines)), file, settings)
 
     assert problems == ("SHA256SUMS lists files that are not in the archive",)
 
@@ -258,7 +256,7 @@ def test_sums_that_list_more_than_the_archive_holds_are_noticed(file: Path, tool
     [{"upload_files": 4}, {"upload_directories": 0}, {"upload_links": 2}, {"upload_bytes": 1}],
     ids=lambda counts: next(iter(counts)),
 )
-def test_counts_that_do_not_fit_the_members_are_noticed(counts: dict[str, int], file: Path, tools: ClientTools) -> None:
+def test_counts_that_do_not_fit_the_members_are_noticed(counts: dict[str, int], file: Path, settings: Settings) -> None:
     right = {
         "dump_bytes": len(DUMP),
         "upload_files": 3,
@@ -267,8 +265,8 @@ def test_counts_that_do_not_fit_the_members_are_noticed(counts: dict[str, int], 
         "upload_bytes": 1010,
     }
 
-    honest = problems_of(assemble(parts(), lies=Lies(document={"counts": right})), file, tools)
-    problems = problems_of(assemble(parts(), lies=Lies(document={"counts": {**right, **counts}})), file, tools)
+    honest = problems_of(assemble(parts(), lies=Lies(document={"counts": right})), file, settings)
+    problems = problems_of(assemble(parts(), lies=Lies(document={"counts": {**right, **counts}})), file, settings)
 
     assert honest == ()
     assert any("the manifest states" in problem for problem in problems)
@@ -304,16 +302,16 @@ def raw_start(name: bytes) -> bytes:
     ],
 )
 def test_an_archive_that_lost_a_mark_of_format_1_is_not_taken_for_a_foreign_one(
-    name: str, data: bytes, file: Path, tools: ClientTools
+    name: str, data: bytes, file: Path, settings: Settings
 ) -> None:
-    assert problems_of(data, file, tools)
+    assert problems_of(data, file, settings)
 
 
-def test_without_any_mark_it_is_another_implementations_archive(file: Path, tools: ClientTools) -> None:
+def test_without_any_mark_it_is_another_implementations_archive(file: Path, settings: Settings) -> None:
     bare = without_member(without_member(without_comment(assemble(parts())), b"SHA256SUMS"), b"manifest.json")
     file.write_bytes(bare)
 
-    found = examine(file, tools)
+    found = examine(file, settings)
 
     assert (found.problems, found.kind) == ((), ArchiveKind.FOREIGN)
     assert found.warnings
@@ -354,10 +352,8 @@ def test_what_is_no_archive_is_rejected(data: bytes, file: Path, settings: Setti
     file.write_bytes(data)
 
     found = verify_archive(file, settings)
-    quick = verify_archive(file, settings, quick=True)
 
     assert found.problems
-    assert quick.problems
 
 
 @pytest.mark.timeout(10)
@@ -372,10 +368,10 @@ def test_what_is_no_file_is_rejected_at_once(tmp_path: Path, settings: Settings,
     assert verify_archive(tmp_path / "missing", settings).problems[0].endswith("does not exist.")
 
 
-def test_every_damaged_file_is_named(file: Path, tools: ClientTools) -> None:
+def test_every_damaged_file_is_named(file: Path, settings: Settings) -> None:
     data = assemble(parts()).replace(b"alpha", b"alphA").replace(b"gammagamma", b"gammaGamma")
 
-    problems = problems_of(data, file, tools)
+    problems = problems_of(data, file, settings)
 
     assert problems == (
         "uploads/a.txt does not have the SHA-256 that SHA256SUMS states",
@@ -383,39 +379,51 @@ def test_every_damaged_file_is_named(file: Path, tools: ClientTools) -> None:
     )
 
 
-def test_a_damaged_name_is_shown_so_that_no_terminal_obeys_it(file: Path, tools: ClientTools) -> None:
+def test_a_damaged_name_is_shown_so_that_no_terminal_obeys_it(file: Path, settings: Settings) -> None:
     members = [uploads_root(), upload(b"\x1b[2J\n\xff", data=b"alpha")]
 
-    problems = problems_of(assemble(members).replace(b"alpha", b"alphA"), file, tools)
+    problems = problems_of(assemble(members).replace(b"alpha", b"alphA"), file, settings)
 
     assert problems == ("uploads/\\x1b[2J\\n\\xff does not have the SHA-256 that SHA256SUMS states",)
 
 
 def test_a_dump_that_does_not_decode_is_rejected(tmp_path: Path, file: Path) -> None:
-    tools = fake_client_tools(tmp_path / "bin", restore='echo "pg_restore: error: unexpected end of file" >&2; exit 1')
+    fake_client_tools(tmp_path / "bin", restore='echo "pg_restore: error: unexpected end of file" >&2; exit 1')
+    file.write_bytes(assemble(parts()))
 
-    problems = problems_of(assemble(parts()), file, tools)
+    found = verify_archive(file, Settings(pg_bin=(tmp_path / "bin",)))
 
-    assert problems == ("db.dump does not decode to its end: error: unexpected end of file",)
+    assert found.problems == ("db.dump does not decode to its end: error: unexpected end of file",)
 
 
 def test_a_dump_too_new_for_the_client_here_is_a_warning(tmp_path: Path, file: Path) -> None:
-    tools = fake_client_tools(
+    fake_client_tools(
         tmp_path / "bin", restore='echo "pg_restore: error: unsupported version (1.99) in file header" >&2; exit 1'
     )
     file.write_bytes(assemble(parts()))
 
-    found = examine(file, tools)
+    found = verify_archive(file, Settings(pg_bin=(tmp_path / "bin",)))
 
     assert found.problems == ()
     assert "unsupported version" in found.warnings[0]
 
 
 def test_the_decoder_gets_the_whole_dump(tmp_path: Path, file: Path) -> None:
-    tools = fake_client_tools(tmp_path / "bin", restore=f"cat > {tmp_path}/received")
+    fake_client_tools(tmp_path / "bin", restore=f"cat > {tmp_path}/received")
+    file.write_bytes(assemble(parts()))
 
-    assert problems_of(assemble(parts()), file, tools) == ()
+    found = verify_archive(file, Settings(pg_bin=(tmp_path / "bin",)))
+
+    assert found.problems == ()
     assert (tmp_path / "received").read_bytes() == DUMP
+
+
+def test_a_dump_other_than_the_one_that_was_decoded_before_is_rejected(file: Path, settings: Settings) -> None:
+    file.write_bytes(assemble(parts()))
+
+    found = examine(file, settings, b"another dump")
+
+    assert found.problems == ("db.dump is not, byte for byte, what pg_dump wrote",)
 
 
 def test_a_quick_look_finds_what_a_broken_copy_leaves(small: bytes, file: Path, settings: Settings) -> None:

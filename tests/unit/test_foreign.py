@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from safeharbor.verify import ArchiveKind, Verification, verify_archive
+from support.archives import DUMP
+from support.needs import need_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from safeharbor.settings import Settings
+
+FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+LONG = "n" * 120
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """What another implementation would pack: db.dump and uploads/ side by side."""
+    root = tmp_path / "root"
+    (root / "uploads" / "photos" / "empty").mkdir(parents=True)
+    (root / "db.dump").write_bytes(DUMP)
+    (root / "uploads" / "a.txt").write_bytes(b"a")
+    (root / "uploads" / "grüße.txt").write_bytes(b"g" * 513)
+    (root / "uploads" / "photos" / LONG).write_bytes(b"long")
+    (root / "uploads" / "photos" / "link").symlink_to("../a.txt")
+    os.utime(root / "uploads" / "a.txt", (1_700_000_000.25, 1_700_000_000.25))
+    return root
+
+
+def assert_sound(found: Verification) -> None:
+    assert found.problems == ()
+    assert found.kind is ArchiveKind.FOREIGN
+    assert found.warnings == ("it was written by another implementation and carries no checksums of its content",)
+    assert found.manifest is None
+
+
+@pytest.mark.parametrize("dialect", FORMATS)
+@pytest.mark.parametrize("order", [("db.dump", "uploads"), ("uploads", "db.dump")], ids=["dump first", "dump last"])
+def test_an_archive_by_pythons_tarfile_is_sound(
+    dialect: str, order: tuple[str, str], tree: Path, tmp_path: Path, settings: Settings
+) -> None:
+    if dialect == "ustar":  # which cannot hold it
+        (tree / "uploads" / "photos" / LONG).unlink()
+    with tarfile.open(tmp_path / "a.tar", "w", format=FORMATS[dialect]) as tar:
+        for name in order:
+            tar.add(tree / name, name)
+
+    found = verify_archive(tmp_path / "a.tar", settings)
+
+    assert_sound(found)
+    assert found.members == (7 if dialect == "ustar" else 8)
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_names_with_and_without_dot_and_slash_are_the_same(
+    prefix: str, slash: str, tmp_path: Path, settings: Settings
+) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, data in ((f"{prefix}uploads/a", b"a"), (f"{prefix}db.dump", DUMP)):
+            file = tarfile.TarInfo(name)
+            file.size = len(data)
+            tar.addfile(file, io.BytesIO(data))
+        directory = tarfile.TarInfo(f"{prefix}uploads/d{slash}")
+        directory.type = tarfile.DIRTYPE
+        tar.addfile(directory)
+
+    assert_sound(verify_archive(tmp_path / "a.tar", settings))
+
+
+@pytest.mark.parametrize("dialect", ["gnu", "oldgnu", "posix", "ustar", "v7"])
+@pytest.mark.parametrize("names", [["db.dump", "uploads"], ["uploads/", "db.dump"], ["."], ["./uploads", "./db.dump"]])
+def test_an_archive_by_gnu_tar_is_sound(
+    dialect: str, names: list[str], tree: Path, tmp_path: Path, settings: Settings
+) -> None:
+    if dialect in ("ustar", "v7"):  # which cannot hold it
+        (tree / "uploads" / "photos" / LONG).unlink()
+    run([need_program("tar"), f"--format={dialect}", "-C", tree, "-cf", tmp_path / "a.tar", *names])
+
+    assert_sound(verify_archive(tmp_path / "a.tar", settings))
+
+
+@pytest.mark.parametrize("dialect", ["ustar", "pax", "gnutar", "v7"])
+@pytest.mark.parametrize("names", [["db.dump", "uploads"], ["."]])
+def test_an_archive_by_bsdtar_is_sound(
+    dialect: str, names: list[str], tree: Path, tmp_path: Path, settings: Settings
+) -> None:
+    if dialect in ("ustar", "v7"):  # which cannot hold it
+        (tree / "uploads" / "photos" / LONG).unlink()
+    run([need_program("bsdtar"), "--format", dialect, "-C", tree, "-cf", tmp_path / "a.tar", *names])
+
+    assert_sound(verify_archive(tmp_path / "a.tar", settings))
+
+
+def test_an_archive_by_busybox_is_sound(tree: Path, tmp_path: Path, settings: Settings) -> None:
+    run([need_program("busybox"), "tar", "-C", tree, "-cf", tmp_path / "a.tar", "db.dump", "uploads"])
+
+    assert_sound(verify_archive(tmp_path / "a.tar", settings))
+
+
+def by_tarfile(tree: Path, path: Path) -> None:
+    with tarfile.open(path, "w") as tar:
+        tar.add(tree / "db.dump", "db.dump")
+        tar.add(tree / "uploads", "uploads")
+
+
+def by_gnu_tar(tree: Path, path: Path) -> None:
+    run([need_program("tar"), "-C", tree, "-cf", path, "./db.dump", "./uploads"])
+
+
+def by_bsdtar(tree: Path, path: Path) -> None:
+    run([need_program("bsdtar"), "--format", "pax", "-C", tree, "-cf", path, "db.dump", "uploads"])
+
+
+@pytest.mark.parametrize("pack", [by_tarfile, by_gnu_tar, by_bsdtar])
+def test_hard_links_between_uploads_are_sound(
+    pack: Callable[[Path, Path], None], tree: Path, tmp_path: Path, settings: Settings
+) -> None:
+    for name in ("b.txt", "photos/c.txt"):
+        os.link(tree / "uploads" / "a.txt", tree / "uploads" / name)
+    pack(tree, tmp_path / "a.tar")
+
+    assert_sound(verify_archive(tmp_path / "a.tar", settings))
+
+
+def test_without_any_directory_member_the_directories_are_implied(tmp_path: Path, settings: Settings) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("uploads/x/y/z", "db.dump", "uploads/x/w"):
+            file = tarfile.TarInfo(name)
+            file.size = 3
+            tar.addfile(file, io.BytesIO(b"abc"))
+
+    assert_sound(verify_archive(tmp_path / "a.tar", settings))
+
+
+def test_a_sparse_archive_is_refused_by_name_of_the_reason(tree: Path, tmp_path: Path, settings: Settings) -> None:
+    with open(tree / "uploads" / "holes", "wb") as file:
+        file.truncate(10 * 1024 * 1024)
+    for dialect in ("gnu", "posix"):
+        archive = tmp_path / f"{dialect}.tar"
+        run([need_program("tar"), f"--format={dialect}", "-S", "-C", tree, "-cf", archive, "db.dump", "uploads"])
+        problems = verify_archive(archive, settings).problems
+        assert len(problems) == 1
+        assert "sparse" in problems[0] or "uploads/holes" in problems[0]
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+def test_a_foreign_archive_that_was_cut_is_rejected(
+    keep: float, tree: Path, tmp_path: Path, settings: Settings
+) -> None:
+    by_tarfile(tree, tmp_path / "a.tar")
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        end = max(member.offset_data + member.size for member in tar)
+    os.truncate(tmp_path / "a.tar", int(end * keep))
+
+    assert verify_archive(tmp_path / "a.tar", settings).problems
+
+
+def test_what_follows_the_end_of_a_foreign_archive_is_rejected(
+    tree: Path, tmp_path: Path, settings: Settings
+) -> None:
+    by_tarfile(tree, tmp_path / "a.tar")
+    with open(tmp_path / "a.tar", "ab") as file:
+        file.write(b"more")
+
+    assert verify_archive(tmp_path / "a.tar", settings).problems == ("something follows after its end",)
+
+
+def run(argv: list[str | Path]) -> None:
+    subprocess.run(argv, check=True, env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"})

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from safeharbor.archive.layout import archive_name
+from safeharbor.errors import LockHeld, SettingsInvalid, StorageUnavailable
+from safeharbor.lock import LOCK_NAME, directory_lock
+from safeharbor.prune import plan_prune, prune_archives, prune_under_lock
+from safeharbor.settings import load_settings
+from support.archives import Facts, put_archive, set_mtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from safeharbor.settings import Settings
+
+FIRST = datetime(2026, 5, 1, 3, tzinfo=UTC)
+
+
+def night(number: int) -> datetime:
+    return FIRST + timedelta(days=number)
+
+
+def put_nights(directory: Path, count: int, facts: Facts | None = None) -> list[str]:
+    return [put_archive(directory, night(number), facts=facts).name for number in range(count)]
+
+
+def put_stub(directory: Path, moment: datetime, content: bytes = b"not ours to judge") -> Path:
+    path = directory / archive_name(moment)
+    path.write_bytes(content)
+    set_mtime(path, moment)
+    return path
+
+
+def archives_in(directory: Path) -> list[str]:
+    return sorted(name for name in os.listdir(directory) if not name.startswith("."))
+
+
+def test_fourteen_nights_are_pruned_to_a_week_and_the_sunday_before(settings: Settings) -> None:
+    names = put_nights(settings.backup_dir, 14)
+
+    result = prune_archives(settings)
+
+    assert archives_in(settings.backup_dir) == [names[2], *names[7:]]
+    assert sorted(result.deleted) == [*names[:2], *names[3:7]]
+    assert result.freed_bytes > 6 * 4096
+    assert result.warnings == ()
+    assert prune_archives(settings).deleted == ()
+
+
+def test_a_dry_run_tells_the_same_and_deletes_nothing(settings: Settings) -> None:
+    names = put_nights(settings.backup_dir, 14)
+
+    told = prune_archives(settings, dry_run=True)
+
+    assert archives_in(settings.backup_dir) == names
+    assert not (settings.backup_dir / LOCK_NAME).exists()
+    done = prune_archives(settings)
+    assert (told.deleted, told.freed_bytes) == (done.deleted, done.freed_bytes)
+
+
+def test_only_regular_files_with_an_archives_exact_name_are_ever_deleted(settings: Settings, tmp_path: Path) -> None:
+    directory = settings.backup_dir
+    put_nights(directory, 3)
+    outside = tmp_path / "outside.tar"
+    outside.write_bytes(b"precious")
+    old = archive_name(night(-400))
+    for name in (
+        "notes.txt",
+        f"{old}.gz",
+        f"{old}.0a1b2c3d.tmp",
+        f"{old}.sha256",
+        old.upper(),
+        old.replace("safeharbor", "Safeharbor"),
+        old.replace("Z.tar", ".tar"),
+        f"my-{old}",
+        "safeharbor-backup-2025-02-30T03-00-00Z.tar",
+        ".hidden",
+    ):
+        (directory / name).write_bytes(b"foreign")
+    (directory / archive_name(night(-401))).symlink_to(outside)
+    (directory / archive_name(night(-402))).symlink_to("nowhere")
+    (directory / archive_name(night(-403))).mkdir()
+    (directory / archive_name(night(-403)) / "inside").write_bytes(b"precious")
+    os.mkfifo(directory / archive_name(night(-404)))
+    before = set(os.listdir(directory))
+
+    result = prune_archives(replace(settings, retention_daily=1, retention_weekly=0))
+
+    assert result.deleted == (archive_name(night(1)), archive_name(night(0)))
+    assert before - set(os.listdir(directory)) == set(result.deleted)
+    assert outside.read_bytes() == b"precious"
+
+
+def test_archives_by_other_implementations_are_pruned_by_the_same_contract(settings: Settings) -> None:
+    for number in range(14):
+        put_stub(settings.backup_dir, night(number))
+
+    assert len(prune_archives(settings).deleted) == 6
+
+
+def test_one_that_cannot_be_deleted_does_not_stop_the_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = put_nights(settings.backup_dir, 14)
+    real = os.unlink
+
+    def refuse_one(path: Path) -> None:
+        if path.name == names[1]:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        real(path)
+
+    monkeypatch.setattr("os.unlink", refuse_one)
+    result = prune_archives(settings)
+
+    assert sorted(result.deleted) == [names[0], *names[3:7]]
+    assert result.warnings == (f"{names[1]} was not deleted: Operation not permitted",)
+    assert (settings.backup_dir / names[1]).exists()
+    assert next(verdict for verdict in result.verdicts if verdict.name == names[1]).keep
+
+
+def test_an_archive_that_is_being_read_stays_until_the_next_time(settings: Settings) -> None:
+    names = put_nights(settings.backup_dir, 14)
+    with open(settings.backup_dir / names[0], "rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        result = prune_archives(settings)
+
+        assert names[0] in archives_in(settings.backup_dir)
+        assert result.warnings == ()
+        assert next(v for v in result.verdicts if v.name == names[0]).reasons == ("it is being read",)
+    assert prune_archives(settings).deleted == (names[0],)
+
+
+def test_nothing_is_pruned_while_another_run_is_at_work(settings: Settings) -> None:
+    names = put_nights(settings.backup_dir, 14)
+
+    with directory_lock(settings.backup_dir), pytest.raises(LockHeld):
+        prune_archives(settings)
+
+    assert archives_in(settings.backup_dir) == names
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"BACKUP_RETENTION_DAILY": "0", "BACKUP_RETENTION_WEEKLY": "0"},
+        {"BACKUP_RETENTION_DAILY": "-1"},
+        {"BACKUP_RETENTION_DAILY": "seven"},
+        {"BACKUP_RETENTION_WEEKLY": "4.5"},
+        {"BACKUP_RETENTION_MONTHLY": "12"},
+        {"BACKUP_SCHEDULE": "3 * * *"},
+    ],
+    ids=str,
+)
+def test_with_a_setting_that_cannot_be_used_nothing_is_pruned(settings: Settings, environ: dict[str, str]) -> None:
+    names = put_nights(settings.backup_dir, 14)
+    broken = load_settings({"BACKUP_DIR": str(settings.backup_dir), **environ})
+
+    with pytest.raises(SettingsInvalid):
+        prune_archives(broken)
+
+    assert archives_in(settings.backup_dir) == names
+
+
+def test_a_missing_directory_is_told_and_not_made(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable, match="does not exist"):
+        prune_archives(replace(settings, backup_dir=tmp_path / "missing"))
+
+    assert not (tmp_path / "missing").exists()
+
+
+def test_the_archive_just_written_stays_though_the_clock_went_back(settings: Settings) -> None:
+    put_nights(settings.backup_dir, 14)
+    written = put_archive(settings.backup_dir, night(-4000)).name
+
+    result = prune_under_lock(replace(settings, retention_weekly=0), just_written=written)
+
+    assert (settings.backup_dir / written).exists()
+    assert next(v for v in result.verdicts if v.name == written).reasons == ("just written",)
+
+
+def test_archives_copied_without_their_times_are_pruned_only_where_both_orders_agree(settings: Settings) -> None:
+    names = put_nights(settings.backup_dir, 30)
+    for number, name in enumerate(names):
+        set_mtime(settings.backup_dir / name, night(60) - timedelta(seconds=number))
+
+    result = prune_archives(settings)
+
+    assert set(names[-7:]) | set(names[:7]) <= set(archives_in(settings.backup_dir))
+    assert len(result.warnings) == 1
+    assert "contradict" in result.warnings[0]
+    assert "touch -d" in result.warnings[0]
+
+
+def test_after_another_database_wrote_here_nothing_is_pruned_until_it_is_adopted(settings: Settings) -> None:
+    names = put_nights(settings.backup_dir, 13)
+    other = put_archive(settings.backup_dir, night(13), facts=Facts(database="other", system_identifier="8")).name
+
+    held = prune_archives(settings)
+    planned = prune_archives(settings, dry_run=True, adopt=True)
+    assert archives_in(settings.backup_dir) == [*names, other]
+    adopted = prune_archives(settings, adopt=True)
+
+    assert held.deleted == ()
+    assert "another database" in held.warnings[0]
+    assert "--adopt" in held.warnings[0]
+    assert adopted.warnings == ()
+    assert set(adopted.deleted) == set(planned.deleted)
+    assert len(adopted.deleted) == 6
+    put_archive(settings.backup_dir, night(14))
+    assert prune_archives(settings).warnings == ()
+
+
+@pytest.mark.parametrize("tables", [{}, {"public.entries": 2}, {"public.entries": 0, "public.photos": 0}], ids=str)
+def test_after_half_the_rows_are_gone_nothing_is_pruned(settings: Settings, tables: dict[str, int]) -> None:
+    names = put_nights(settings.backup_dir, 13)
+    short = put_archive(settings.backup_dir, night(13), facts=Facts(tables=tables)).name
+
+    result = prune_archives(settings)
+
+    assert archives_in(settings.backup_dir) == [*names, short]
+    assert "rows" in result.warnings[0]
+    assert len(prune_archives(settings, adopt=True).deleted) == 6
+
+
+def test_after_the_uploads_are_gone_nothing_is_pruned(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    for number in range(4):
+        (tmp_path / "tree" / str(number)).write_bytes(b"x")
+    for number in range(13):
+        put_archive(settings.backup_dir, night(number), uploads=tmp_path / "tree")
+    put_archive(settings.backup_dir, night(13))
+
+    plan = plan_prune(settings)
+
+    assert plan.doomed == []
+    assert "upload files" in plan.warnings[0]
+
+
+def test_a_damaged_newest_archive_is_no_reason_to_stop_pruning_by_the_contract(settings: Settings) -> None:
+    put_nights(settings.backup_dir, 13)
+    put_stub(settings.backup_dir, night(13), b"")
+
+    assert len(prune_archives(settings).deleted) == 6
+
+
+def test_an_empty_directory_has_nothing_to_prune(settings: Settings) -> None:
+    result = prune_archives(settings)
+
+    assert (result.verdicts, result.deleted, result.freed_bytes, result.warnings) == ((), (), 0, ())

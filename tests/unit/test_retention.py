@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import itertools
+import random
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from safeharbor.archive.layout import archive_name
+from safeharbor.retention import Candidate, judge_archives, orders_disagree
+
+DAY = 86400
+CASES = 100_000
+
+
+def kept_by_contract(times: dict[str, float], daily: int, weekly: int) -> set[str]:
+    """The contract, word by word, from the product's specification and not from our code.
+
+    Sorts by modification time, newest first, and keeps the union of (a) the DAILY most recent and (b) the first one
+    encountered for each ISO week (of the modification time, in UTC), up to WEEKLY weeks.
+    """
+    newest_first = sorted(times, key=lambda name: (times[name], name), reverse=True)
+    most_recent = set(newest_first[:daily])
+    first_of_week: dict[str, str] = {}
+    for name in newest_first:
+        day = date(1970, 1, 1) + timedelta(days=int(times[name] // DAY))
+        week = day.strftime("%G-%V")
+        if week in first_of_week:
+            continue
+        if len(first_of_week) == weekly:
+            break
+        first_of_week[week] = name
+    return most_recent | set(first_of_week.values())
+
+
+def is_contradicted(named: dict[str, float], modified: dict[str, float]) -> bool:
+    """The order guard: some pair more than a day apart by one of the times is not in that order by the other."""
+    times = [(named[name], modified[name]) for name in named]
+    return any(
+        (by_name - other_by_name > DAY and by_time <= other_by_time)
+        or (by_time - other_by_time > DAY and by_name <= other_by_name)
+        for (by_name, by_time), (other_by_name, other_by_time) in itertools.permutations(times, 2)
+    )
+
+
+def kept(candidates: list[Candidate], daily: int, weekly: int, **guards: object) -> set[str]:
+    verdicts = judge_archives(candidates, daily, weekly, **guards)  # type: ignore[arg-type]
+    assert sorted(verdict.name for verdict in verdicts) == sorted(each.name for each in candidates)
+    assert all(verdict.reasons for verdict in verdicts)
+    return {verdict.name for verdict in verdicts if verdict.keep}
+
+
+def taken(moment: float, shift: float = 0.0) -> Candidate:
+    return Candidate(archive_name(datetime.fromtimestamp(moment, UTC)), int((moment + shift) * 10**9))
+
+
+def random_moments(source: random.Random) -> list[int]:
+    count = source.choice([0, 1, 2, 3, 5, 8, 12])
+    span = source.choice([1, 30, 200, 1500]) * DAY
+    start = source.randrange(0, 4_000_000_000)
+    return sorted({start + source.randrange(span) for _ in range(count)})
+
+
+def test_100_000_random_directories_are_judged_as_the_contract_and_its_guards_say() -> None:
+    source = random.Random(20260507)
+    guarded = 0
+    for number in range(CASES):
+        moments = random_moments(source)
+        daily, weekly = source.choice([0, 1, 2, 3, 7]), source.choice([0, 1, 2, 4, 8])
+        how = number % 5
+        if how < 2:  # all shifted alike: written by one machine, whatever its clock
+            shift = source.choice([0, 90, 3600, -3600, 10 * 365 * DAY, -2 * DAY])
+            candidates = [taken(moment, shift) for moment in moments]
+        elif how == 2:  # written at slightly different speeds
+            candidates = [taken(moment, source.uniform(0, 7200)) for moment in moments]
+        elif how == 3:  # a part was copied and lost its times
+            now = moments[-1] + DAY if moments else 0
+            candidates = [taken(m, now - m + source.random() if source.random() < 0.4 else 0.0) for m in moments]
+        else:  # anything
+            candidates = [taken(moment, source.uniform(-400, 400) * DAY) for moment in moments]
+        modified = {each.name: each.mtime_ns / 10**9 for each in candidates}
+        named = {each.name: each.named_at.timestamp() for each in candidates}
+        expected = kept_by_contract(modified, daily, weekly)
+        contradicted = is_contradicted(named, modified)
+        if contradicted:
+            guarded += 1
+            expected |= kept_by_contract(named, daily, weekly)
+        if how < 2:
+            assert not contradicted
+
+        assert kept(candidates, daily, weekly) == expected, (candidates, daily, weekly)
+        assert orders_disagree(candidates) is contradicted
+    assert CASES // 20 < guarded < CASES // 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hundreds_of_archives_are_judged_alike(seed: int) -> None:
+    source = random.Random(seed)
+    candidates = [taken(1_700_000_000 + number * source.choice([DAY, 3600])) for number in range(400)]
+    candidates = list({each.name: each for each in candidates}.values())
+    source.shuffle(candidates)
+    modified = {each.name: each.mtime_ns / 10**9 for each in candidates}
+
+    assert kept(candidates, 14, 52) == kept_by_contract(modified, 14, 52)
+
+
+def nightly(nights: int) -> list[Candidate]:
+    """One archive each night at three, from Friday 1 May 2026 on."""
+    first = datetime(2026, 5, 1, 3, tzinfo=UTC).timestamp()
+    return [taken(first + night * DAY) for night in range(nights)]
+
+
+def days(names: set[str]) -> list[str]:
+    return sorted(name[len("safeharbor-backup-2026-") :][:5] for name in names)
+
+
+def test_after_fourteen_nights_seven_days_and_the_sunday_before_are_left() -> None:
+    # ISO weeks: 18 ends on Sunday 3 May, 19 on Sunday 10 May; the 14th is in week 20
+    assert days(kept(nightly(14), 7, 4)) == ["05-03", "05-08", "05-09", "05-10", "05-11", "05-12", "05-13", "05-14"]
+
+
+def test_each_night_with_pruning_in_between_the_weeks_fill_up_to_four() -> None:
+    standing: list[Candidate] = []
+    for candidate in nightly(40):
+        standing.append(candidate)
+        names = kept(standing, 7, 4)
+        standing = [each for each in standing if each.name in names]
+
+    # 9 June is a Tuesday: the week's newest, and the Sundays of the three weeks before
+    assert days({each.name for each in standing}) == [
+        "05-24", "05-31", "06-03", "06-04", "06-05", "06-06", "06-07", "06-08", "06-09",
+    ]  # fmt: skip
+
+
+def test_archives_copied_back_from_a_nas_without_their_times_are_not_judged_by_the_copy() -> None:
+    copied_at = datetime(2026, 6, 20, 12, tzinfo=UTC).timestamp()
+    nights = nightly(30)
+    # a copy in reverse order of names: by modification time the oldest is the newest
+    copied = [Candidate(each.name, int((copied_at - number) * 10**9)) for number, each in enumerate(nights)]
+
+    left = kept(copied, 7, 4)
+
+    assert kept(nights, 7, 4) <= left
+    assert days(left - kept(nights, 7, 4)) == [f"05-0{day}" for day in range(1, 8)]
+
+
+@pytest.mark.parametrize("shift", [0, 3600, -3600, 36_500 * DAY, -3650 * DAY])
+def test_a_clock_that_was_wrong_alike_for_all_changes_nothing(shift: int) -> None:
+    nights = nightly(14)
+    shifted = [Candidate(each.name, each.mtime_ns + shift * 10**9) for each in nights]
+
+    assert not orders_disagree(shifted)
+    assert len(kept(shifted, 7, 0)) == 7
+
+
+def test_within_a_day_the_order_may_differ() -> None:
+    first, second = nightly(1)[0], taken(datetime(2026, 5, 1, 20, tzinfo=UTC).timestamp())
+    swapped = [Candidate(first.name, second.mtime_ns), Candidate(second.name, first.mtime_ns)]
+
+    assert not orders_disagree(swapped)
+
+
+def test_the_archive_just_written_stays_whatever_its_time_says() -> None:
+    old = taken(datetime(1999, 1, 1, tzinfo=UTC).timestamp())
+
+    left = kept([*nightly(14), old], 1, 1, protected={old.name: "just written"})
+
+    assert old.name in left
+    assert len(left) == 2
+
+
+def test_a_hold_keeps_everything_and_says_why() -> None:
+    verdicts = judge_archives(nightly(14), 1, 0, hold="uploads are gone")
+
+    assert all(verdict.keep for verdict in verdicts)
+    assert [verdict.reasons for verdict in verdicts] == [("daily 1 of 1",), *[("uploads are gone",)] * 13]
+
+
+def test_each_verdict_has_its_reason() -> None:
+    verdicts = judge_archives(nightly(10), 2, 2)
+
+    assert [(verdict.keep, verdict.reasons) for verdict in verdicts[:3]] == [
+        (True, ("daily 1 of 2", "week 2026-W19 (1 of 2)")),
+        (True, ("daily 2 of 2",)),
+        (False, ("neither among the newest nor the newest of a kept week",)),
+    ]
+
+
+def test_the_turn_of_the_year_belongs_to_the_iso_week() -> None:
+    # 31 December 2025 and 1 January 2026 are both in 2026-W01; 28 December 2025 is in 2025-W52
+    moments = [datetime(2025, 12, 28, tzinfo=UTC), datetime(2025, 12, 31, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)]
+    candidates = [taken(moment.timestamp()) for moment in moments]
+
+    assert kept(candidates, 0, 2) == {candidates[0].name, candidates[2].name}
+
+
+@pytest.mark.parametrize("mtime_ns", [-(2**62), -1, 0, 1, 2**62])
+def test_a_time_that_no_calendar_holds_is_judged_all_the_same(mtime_ns: int) -> None:
+    odd = Candidate(nightly(1)[0].name, mtime_ns)
+
+    assert kept([odd], 1, 1) == {odd.name}
+
+
+def test_the_same_modification_time_is_decided_by_the_name() -> None:
+    one, other = nightly(2)
+    same = [Candidate(one.name, 10**18), Candidate(other.name, 10**18)]
+
+    assert other.name in kept(same, 1, 0)
