@@ -152,7 +152,8 @@ class _Run:
                 manifest, dump_sha256 = self._write(draft, taken_at, source, until_dumped)
                 self._prove(draft, dump_sha256)
         size = os.stat(path).st_size
-        pruned = self._prune(path.name) if prune and path.parent == self._settings.backup_dir else None
+        is_in_backup_dir = os.path.realpath(path.parent) == os.path.realpath(self._settings.backup_dir)
+        pruned = self._prune(path.name) if prune and is_in_backup_dir else None
         return BackupResult(
             path=path,
             size=size,
@@ -300,7 +301,13 @@ class _Run:
             self._warn(f"nothing was pruned: {'; '.join(map(str, problems))}")
             return None
         with self._phase("prune"):
-            return prune_under_lock(self._settings, just_written=name)
+            try:
+                return prune_under_lock(self._settings, just_written=name)
+            except SafeHarborError as error:
+                self._warn(f"the backup is good, but pruning failed: {error.message}")
+            except OSError as error:
+                self._warn(f"the backup is good, but pruning failed: {translate_os_error(error, 'deleting').message}")
+        return None
 
     def _newest_manifest(self) -> Manifest | None:
         """The manifest of the newest archive, for estimates."""

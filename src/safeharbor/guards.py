@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from safeharbor.publish import published_whole, write_all
+from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,8 @@ def judge_identity(newest: Manifest, earlier: Manifest | None, adopted: set[tupl
         return ""
     if not (newest.system_identifier and earlier.system_identifier) and newest.database == earlier.database:
         return ""  # a managed server that does not tell its identifier
-    return f'the archive before is of another database ("{earlier.database}" on another server or by another name)'
+    name = ascii_safe(earlier.database)
+    return f'the archive before is of another database ("{name}" on another server or by another name)'
 
 
 def read_adopted(directory: Path) -> set[tuple[str, str]]:

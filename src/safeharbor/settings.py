@@ -107,12 +107,13 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
 
 def parse_duration(text: str) -> float:
     """Seconds of a duration such as `26h`, `90m`, `1d 12h` or `45` (seconds). Raises ValueError."""
-    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)\s*", text)
-    if not parts or not re.fullmatch(r"(?:[0-9]+(?:\.[0-9]+)?\s*[smhdw]?\s*)+", text):
+    parts = _DURATION_PART.findall(text)
+    if not parts or _DURATION_PART.sub("", text):
         raise ValueError(text)
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)\s*")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _COMPRESSION = re.compile(r"auto|none|[0-9]|(?:gzip|lz4|zstd)(?::[A-Za-z0-9=,]+)?")
 

@@ -77,7 +77,9 @@ def test_the_help_of_each_command_ends_with_its_exit_statuses(command: str) -> N
     assert statuses == sorted(statuses)
 
 
-@pytest.mark.parametrize("arguments", [["nothing"], ["list", "--no-such"], ["prune", "extra"], ["status", "--max-age", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["nothing"], ["list", "--no-such"], ["prune", "extra"], ["status", "--max-age", "x"]]
+)
 def test_a_mistake_in_the_command_line_ends_with_2(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
 

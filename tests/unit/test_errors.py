@@ -54,9 +54,7 @@ def test_each_error_has_its_exit_status(error: SafeHarborError, status: int) -> 
     assert error.exit_status == status
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
-)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_with_the_status_that_shells_expect(number: signal.Signals, status: int) -> None:
     assert Interrupted(number).exit_status == status
     assert number.name in str(Interrupted(number))

@@ -165,9 +165,7 @@ def test_a_foreign_archive_that_was_cut_is_rejected(
     assert verify_archive(tmp_path / "a.tar", settings).problems
 
 
-def test_what_follows_the_end_of_a_foreign_archive_is_rejected(
-    tree: Path, tmp_path: Path, settings: Settings
-) -> None:
+def test_what_follows_the_end_of_a_foreign_archive_is_rejected(tree: Path, tmp_path: Path, settings: Settings) -> None:
     by_tarfile(tree, tmp_path / "a.tar")
     with open(tmp_path / "a.tar", "ab") as file:
         file.write(b"more")

@@ -82,6 +82,12 @@ def test_another_database_is_a_reason_until_both_are_adopted(usual: Manifest, sy
     assert judge_identity(newest, usual, {newest.identity, usual.identity}) == ""
 
 
+def test_a_databases_name_cannot_command_the_terminal(usual: Manifest) -> None:
+    reason = judge_identity(usual, replace(usual, database="\x1b[2J\ud800"), set())
+
+    assert reason.isprintable()
+
+
 def test_a_server_that_does_not_tell_its_identifier_is_known_by_the_databases_name(usual: Manifest) -> None:
     silent = replace(usual, system_identifier="")
 

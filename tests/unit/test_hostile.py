@@ -1,4 +1,7 @@
-"""Archives made to harm. Each breaks one rule; in format 1 every digest and count matches, so only the rule can refuse."""
+"""Archives made to harm, each against one rule.
+
+In those of format 1 every digest and count matches, so that only the rule can refuse them.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ def directory(name: bytes) -> Part:
 
 
 def special(kind: bytes, name: bytes = b"evil") -> Part:
-    return Part(raw_header(b"uploads/" + name, kind, devices=b"0000001\0" b"0000003\0"), b"", None)
+    return Part(raw_header(b"uploads/" + name, kind, devices=b"0000001\00000003\0"), b"", None)
 
 
 def sized(size: int | bytes, data: bytes = b"", before: bytes = b"") -> Part:
@@ -104,9 +107,7 @@ CASES = {
     "a second manifest": Case([at(b"manifest.json", data=b"{}")], "manifest.json"),
     "a second SHA256SUMS": Case([at(b"SHA256SUMS", data=b"x")], "SHA256SUMS"),
     "a component of 256 bytes": Case([at(b"uploads/" + b"n" * 256)], "longer than 255"),
-    "a path beyond the limit": Case(
-        [directory(b"/".join([b"n" * 250] * depth)) for depth in range(1, 18)], "too long"
-    ),
+    "a path beyond the limit": Case([directory(b"/".join([b"n" * 250] * depth)) for depth in range(1, 18)], "too long"),
     "300 directories deep": Case([directory(b"/".join([b"d"] * depth)) for depth in range(1, 301)], "deep"),
     "a path of 2,000 components": Case([at(b"uploads/" + b"a/" * 2000 + b"x")], "uploads/a/a/"),
     # links
@@ -135,9 +136,7 @@ CASES = {
     # hard links
     "a hard link outside": Case([at(b"uploads/evil", b"1", link=b"/etc/passwd")], "uploads/evil"),
     "a hard link above": Case([at(b"uploads/evil", b"1", link=b"../../etc/passwd")], "uploads/evil"),
-    "a hard link to a link": Case(
-        [link(b"a", b"b"), at(b"uploads/evil", b"1", link=b"uploads/a")], "uploads/evil"
-    ),
+    "a hard link to a link": Case([link(b"a", b"b"), at(b"uploads/evil", b"1", link=b"uploads/a")], "uploads/evil"),
     "a hard link to what comes later": Case(
         [at(b"uploads/evil", b"1", link=b"uploads/z"), upload(b"z")], "uploads/evil"
     ),
@@ -166,9 +165,7 @@ CASES = {
     "a size of 1 TiB": Case([sized(b"\x80" + (2**40).to_bytes(11, "big"))], "size", "cut"),
     "a size of 2**80": Case([sized(b"\x80" + (2**80).to_bytes(11, "big"))], "size", "cut"),
     "a size of 8 GiB": Case([sized(OCTAL_8_GIB)], "cut"),
-    "a size that pax makes smaller": Case(
-        [sized(1024, b"a" * 1024, pax((b"size", b"512")))], "uploads/evil", "octal"
-    ),
+    "a size that pax makes smaller": Case([sized(1024, b"a" * 1024, pax((b"size", b"512")))], "uploads/evil", "octal"),
     "a size that pax makes larger": Case([sized(0, b"", pax((b"size", b"512")))], "uploads/evil", ""),
     "a size that pax makes 1 TiB": Case([sized(0, b"", pax((b"size", b"1099511627776")))], "uploads/evil", "cut"),
     "a negative size by pax": Case([sized(0, b"", pax((b"size", b"-1")))], "negative"),
@@ -197,9 +194,7 @@ CASES = {
     "a wrong checksum": Case([raw(EVIL.replace(b"uploads/evil", b"uploads/good"))], "uploads/good", "checksum"),
     "words for numbers": Case([raw(raw_header(b"uploads/evil", uid=b"nobody!\0"))], "uploads/evil", "octal"),
     "a negative owner": Case([raw(raw_header(b"uploads/evil", uid=b"-000001\0"))], "uploads/evil", "octal"),
-    "hidden bytes in the header": Case(
-        [raw(raw_header(b"uploads/evil\0hidden"))], "uploads/evil", ""
-    ),
+    "hidden bytes in the header": Case([raw(raw_header(b"uploads/evil\0hidden"))], "uploads/evil", ""),
     # our own staging directory
     "a restore's marker": Case(
         [directory(b".safeharbor-restore-0a1b2c3d"), upload(b".safeharbor-restore-0a1b2c3d/.safeharbor-staging")],
@@ -323,7 +318,7 @@ WORST = {
 @pytest.mark.parametrize("name", WORST)
 def test_the_worst_of_them_cost_neither_time_nor_memory(name: str, file: Path, settings: Settings) -> None:
     file.write_bytes(WORST[name])
-    arguments = [sys.executable, "-c", MEASURED, file, settings.pg_bin[0]]
+    arguments: list[str | Path] = [sys.executable, "-c", MEASURED, file, settings.pg_bin[0]]
 
     done = subprocess.run(
         arguments, env={"PATH": os.environ["PATH"], "PYTHONPATH": ":".join(sys.path)}, capture_output=True, timeout=10

@@ -85,11 +85,17 @@ def test_a_tool_reads_what_is_written_to_it(tmp_path: Path) -> None:
 def test_a_tool_is_ended_when_the_block_is_left(tmp_path: Path) -> None:
     tool = write_program(tmp_path / "tool", "exec sleep 60")
 
-    with pytest.raises(ValueError, match="x"), started_tool([tool], stdin=PIPE) as running:
-        pid = running.pid
-        raise ValueError("x")
+    pids = []
 
-    assert not is_running(pid)
+    def fail_beside_it() -> None:
+        with started_tool([tool], stdin=PIPE) as running:
+            pids.append(running.pid)
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        fail_beside_it()
+
+    assert [is_running(pid) for pid in pids] == [False]
 
 
 def test_a_tool_that_ignores_the_request_to_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

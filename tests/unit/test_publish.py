@@ -33,9 +33,13 @@ def test_a_file_appears_whole_when_the_block_ends_well(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt(), SystemExit(1)], ids=lambda e: type(e).__name__)
 def test_nothing_is_left_when_the_block_fails(tmp_path: Path, error: BaseException) -> None:
-    with pytest.raises(type(error)), published_whole(tmp_path / NAME) as draft:
-        write_all(draft.descriptor, b"half")
-        raise error
+    def fail_halfway() -> None:
+        with published_whole(tmp_path / NAME) as draft:
+            write_all(draft.descriptor, b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_halfway()
 
     assert os.listdir(tmp_path) == []
 
@@ -161,10 +165,13 @@ def test_a_failure_to_reach_the_disk_publishes_nothing_and_is_not_tried_again(
         if len(calls) == 1:
             raise OSError(number, os.strerror(number))
 
-    with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+    def publish_and_fail() -> None:
         with published_whole(tmp_path / NAME) as draft:
             write_all(draft.descriptor, b"x")
             monkeypatch.setattr(os, call, fail_once)
+
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+        publish_and_fail()
 
     monkeypatch.undo()
     assert os.listdir(tmp_path) == []

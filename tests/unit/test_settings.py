@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def test_the_uploads_come_from_the_first_place_that_names_them(
         ("BACKUP_RETENTION_DAILY", "-1", Concern.RETENTION),
         ("BACKUP_RETENTION_DAILY", "seven", Concern.RETENTION),
         ("BACKUP_RETENTION_DAILY", "7.5", Concern.RETENTION),
-        ("BACKUP_RETENTION_DAILY", "٧", Concern.RETENTION),
+        ("BACKUP_RETENTION_DAILY", "\u0667", Concern.RETENTION),
         ("BACKUP_RETENTION_WEEKLY", "1e3", Concern.RETENTION),
         ("BACKUP_RETENTION_WEEKLY", "9999999", Concern.RETENTION),
         ("BACKUP_RETENTION_WEEKLY", "0x4", Concern.RETENTION),
@@ -168,7 +169,9 @@ def test_a_retention_variable_that_does_not_exist_is_a_problem_not_a_surprise() 
     assert [problem.variable for problem in problems] == ["BACKUP_RETENTION_MONTHLY"]
 
 
-@pytest.mark.parametrize("value", ["sqlite:///app.db", "mysql://app:s3cr3t@db/x", "app:s3cr3t@db/x", "host=db x=s3cr3t"])
+@pytest.mark.parametrize(
+    "value", ["sqlite:///app.db", "mysql://app:s3cr3t@db/x", "app:s3cr3t@db/x", "host=db x=s3cr3t"]
+)
 def test_an_unusable_address_is_told_without_its_password(value: str) -> None:
     settings = load_settings({"DATABASE_URL": value})
 
@@ -235,9 +238,11 @@ def test_a_duration_is_read(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "-5h", "5 hours", "5x", "1h foo", "٥", "1,5h", "inf", "nan", "1e3", "1" * 60 + "x"])
+@pytest.mark.parametrize(
+    "text", ["", "h", "-5h", "5 hours", "5x", "1h foo", "\u0665", "1,5h", "inf", "nan", "1e3", "1" * 60 + "x"]
+)
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=".*"):
+    with pytest.raises(ValueError, match=re.escape(text) or "^$"):
         parse_duration(text)
 
 

@@ -14,7 +14,7 @@ from safeharbor.signals import signals_interrupt
 def test_a_signal_interrupts_once_and_the_clean_up_is_not_disturbed(number: signal.Signals) -> None:
     cleaned_up = False
 
-    with pytest.raises(Interrupted) as caught, signals_interrupt():
+    with pytest.raises(Interrupted) as caught, signals_interrupt():  # noqa: PT012 - the clean-up is the point
         try:
             os.kill(os.getpid(), number)
         finally:

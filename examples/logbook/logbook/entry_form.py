@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PHOTOS_MAX = 12
 TIME_INPUT = "%Y-%m-%dT%H:%M"
+YEARS = range(1900, 2200)  # years 1 and 9999 leave Python's calendar where the server's time zone is not UTC
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -51,11 +52,22 @@ def read_form(values: Mapping[str, str], files: Iterable[FileStorage]) -> EntryF
     check_text(form, "berth", form.berth, 1, BERTH_LENGTH)
     check_text(form, "remark", form.remark, 0, REMARK_LENGTH)
     try:
-        form.arrived_at = datetime.fromisoformat(form.arrived).replace(tzinfo=UTC)
+        form.arrived_at = read_time(form.arrived)
     except ValueError:
-        form.errors["arrived"] = "Give the day and the time of arrival, in UTC."
+        form.errors["arrived"] = f"Give the day and the time of arrival, in UTC, from {YEARS[0]} to {YEARS[-1]}."
     read_photos(form, [file for file in files if file.filename])
     return form
+
+
+def read_time(text: str) -> datetime:
+    """The moment that a browser's field for day and time means, read as UTC.
+
+    Raises ValueError for what such a field never sends, and for years that no vessel came in.
+    """
+    moment = datetime.fromisoformat(text)
+    if "T" not in text or moment.tzinfo is not None or moment.year not in YEARS:
+        raise ValueError(text)
+    return moment.replace(tzinfo=UTC)
 
 
 def read_photos(form: EntryForm, files: list[FileStorage]) -> None:

@@ -9,6 +9,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import DateTime, ForeignKey, Index, MetaData, String, Text, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+ENTRY_ID_MAX = 2**31 - 1
 VESSEL_LENGTH = 80
 BERTH_LENGTH = 12
 REMARK_LENGTH = 2000

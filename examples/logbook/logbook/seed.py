@@ -62,7 +62,7 @@ CAPTIONS = (
 def seed_command(entries: int, photos_per_entry: int, number: int) -> None:
     """Add invented entries with painted photos, after those that are there."""
     root = Path(current_app.config["UPLOAD_DIR"])
-    first = db.session.scalar(select(func.count()).select_from(Entry)) or 0
+    first = db.session.scalar(select(func.max(Entry.id))) or 0  # a count would repeat names after a deletion
     for index in range(first, first + entries):
         db.session.add(invent_entry(Random(f"{number}/{index}"), index, photos_per_entry, root))
         if (index - first + 1) % ENTRIES_PER_COMMIT == 0:

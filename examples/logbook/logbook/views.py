@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import selectinload
 
 from logbook.entry_form import PHOTOS_MAX, EntryForm, empty_form, read_form
-from logbook.models import BERTH_LENGTH, REMARK_LENGTH, VESSEL_LENGTH, Entry, Photo, db
+from logbook.models import BERTH_LENGTH, ENTRY_ID_MAX, REMARK_LENGTH, VESSEL_LENGTH, Entry, Photo, db
 from logbook.storage import (
     MIME_TYPES,
     is_picture_path,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as BaseResponse
 
 ENTRIES_PER_PAGE = 12
+PAGE_DIGITS_MAX = 9  # PostgreSQL refuses an offset beyond 64 bits
 PICTURE_AGE_SECONDS = 365 * 24 * 3600  # a name is never used for another picture
 
 pages = Blueprint("pages", __name__)
@@ -52,6 +53,8 @@ def utc(moment: datetime, form: str) -> str:
 @pages.get("/")
 def list_entries() -> str:
     """The newest entries first, a page at a time."""
+    if len(request.args.get("page", "")) > PAGE_DIGITS_MAX:
+        abort(404)
     newest = select(Entry).options(selectinload(Entry.photos))
     newest = newest.order_by(Entry.arrived_at.desc(), Entry.id.desc())
     page = db.paginate(newest, per_page=ENTRIES_PER_PAGE, max_per_page=ENTRIES_PER_PAGE)
@@ -59,7 +62,7 @@ def list_entries() -> str:
     return render_template("entries.html", page=page, photos=photos)
 
 
-@pages.get("/entries/<int:entry_id>")
+@pages.get(f"/entries/<int(max={ENTRY_ID_MAX}):entry_id>")
 def show_entry(entry_id: int) -> str:
     """One entry with all its photos."""
     return render_template("entry.html", entry=db.get_or_404(Entry, entry_id))
@@ -82,7 +85,7 @@ def add_entry() -> BaseResponse | tuple[str, int]:
     return redirect(url_for("pages.show_entry", entry_id=entry.id), 303)
 
 
-@pages.post("/entries/<int:entry_id>/delete")
+@pages.post(f"/entries/<int(max={ENTRY_ID_MAX}):entry_id>/delete")
 def delete_entry(entry_id: int) -> BaseResponse:
     """The entry is struck out, then its files: a row never points at a file that is gone."""
     entry = db.get_or_404(Entry, entry_id)
@@ -128,7 +131,10 @@ def render_form(form: EntryForm) -> str:
 
 
 def write_entry(form: EntryForm) -> Entry:
-    """The entry, committed. Its files are there first; if the commit fails, they are removed again."""
+    """The entry, committed. Its files are there first; if the database refuses the rows, they are removed again.
+
+    If the commit itself fails, the files stay: the connection may have broken after the rows were kept.
+    """
     entry = Entry(vessel=form.vessel, berth=form.berth, remark=form.remark, arrived_at=form.arrived_at)
     now = datetime.now(UTC)
     saved: list[str] = []
@@ -147,11 +153,12 @@ def write_entry(form: EntryForm) -> Entry:
                 )
             )
         db.session.add(entry)
-        db.session.commit()
+        db.session.flush()
     except BaseException:
         for path in saved:
             remove_picture(upload_dir(), path)
         raise
+    db.session.commit()
     return entry
 
 

@@ -164,6 +164,30 @@ def test_a_form_with_mistakes_comes_back_with_all_of_them(client: FlaskClient) -
     assert "the time of arrival" in answer.text
 
 
+@pytest.mark.parametrize(
+    "arrived",
+    ["0001-01-01T00:00", "9999-12-31T23:59", "2026-05-07", "2026-05-07T03:00+02:00"],
+    ids=["first year", "last year", "no time", "another time zone"],
+)
+def test_a_time_that_no_vessel_came_in_is_refused(client: FlaskClient, arrived: str) -> None:
+    answer = send(client, arrived=arrived)
+
+    assert answer.status_code == 422
+    assert "the time of arrival" in answer.text
+
+
+def test_a_form_beyond_the_upload_limit_is_refused(app: Flask, client: FlaskClient) -> None:
+    app.config["MAX_CONTENT_LENGTH"] = 2000
+
+    assert send(client, (bytes(4000), "large.png")).status_code == 413
+    assert files_below(app) == []
+
+
+def test_numbers_beyond_all_entries_are_not_found(client: FlaskClient) -> None:
+    for path in ("/entries/1", f"/entries/{10**10}", f"/entries/{10**30}", f"/?page={10**8}", f"/?page={10**30}"):
+        assert client.get(path).status_code == 404
+
+
 def test_an_entry_is_deleted_with_its_files(app: Flask, client: FlaskClient) -> None:
     address = send(client, (picture(), "a.png")).location
     token = re.search(r'name="form_token" value="([^"]+)"', client.get(address).text)
@@ -248,6 +272,21 @@ def test_the_same_seed_gives_the_same_logbook(app: Flask) -> None:
         assert db.session.scalars(db.select(Entry.vessel).order_by(Entry.id)).all() == vessels
     page = app.test_client().get("/").text
     assert page.count('<li class="card">') == 3
+
+
+def test_seeding_again_adds_to_what_is_left_after_a_deletion(app: Flask) -> None:
+    runner = app.test_cli_runner()
+    arguments = ["seed", "--entries", "2", "--photos-per-entry", "1"]
+    runner.invoke(args=arguments)
+    with app.app_context():
+        db.session.execute(db.delete(Entry).where(Entry.id == 1))
+        db.session.commit()
+
+    assert runner.invoke(args=arguments).exit_code == 0
+
+    with app.app_context():
+        paths = db.session.scalars(db.select(Photo.path)).all()
+        assert len(set(paths)) == 3
 
 
 def test_more_entries_than_fit_go_to_further_pages(app: Flask, client: FlaskClient) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from safeharbor.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
+from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +98,7 @@ def parse_manifest(data: bytes) -> Manifest:
         database=source.text("database"),
         unreadable=omissions.section("unreadable").number("count"),
         unreadable_directories=omissions.number("unreadable_directories"),
-        warnings=top.texts("warnings"),
+        warnings=tuple(map(ascii_safe, top.texts("warnings"))),  # they go to a terminal
     )
 
 
@@ -113,7 +114,7 @@ class _Section:
     def number(self, key: str) -> int:
         value = self._value.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ManifestInvalid(f"{self._path}{key} is not a number")
+            raise ManifestInvalid(f"{self._path}{ascii_safe(key)} is not a number")
         return value
 
     def text(self, key: str) -> str:

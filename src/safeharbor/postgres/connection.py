@@ -58,11 +58,16 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
             raise DatabaseUnavailable(
                 f"The connection to {url.describe()} was lost: {describe_error(error, url)}"
             ) from error
-        raise SafeHarborError(f"The database {url.describe()} answered: {describe_error(error, url)}") from error
+        raise _refusal(error, url) from error
     except psycopg.Error as error:
-        raise SafeHarborError(f"The database {url.describe()} answered: {describe_error(error, url)}") from error
+        raise _refusal(error, url) from error
     finally:
         connection.close()
+
+
+def _refusal(error: psycopg.Error, url: DatabaseUrl) -> SafeHarborError:
+    said = describe_error(error, url)
+    return SafeHarborError(f"The database {url.describe()} answered: {said}", hint=hint_for(said))
 
 
 @contextmanager
@@ -126,3 +131,16 @@ def redact(text: str, url: DatabaseUrl) -> str:
     }:
         text = text.replace(spelling, "***")
     return text
+
+
+def hint_for(said: str) -> str:
+    """What to do about a refusal in PostgreSQL's words; "" if nothing special."""
+    if "permission denied" in said:
+        return "Back up as the role that owns the tables, or grant it SELECT: `GRANT pg_read_all_data TO role;`."
+    if "row-level security" in said or "row security" in said:
+        return "Back up as the tables' owner without FORCE ROW LEVEL SECURITY, or as a role with BYPASSRLS."
+    if "lock timeout" in said:
+        return "Somebody holds a lock on a table. BACKUP_LOCK_TIMEOUT says how long to wait for it."
+    if "max_locks_per_transaction" in said:
+        return "Raise max_locks_per_transaction on the server: pg_dump locks every table."
+    return ""

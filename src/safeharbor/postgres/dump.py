@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed
-from safeharbor.postgres.connection import redact
+from safeharbor.postgres.connection import hint_for, redact
 from safeharbor.process import DEVNULL, PIPE, RunningTool, run_tool, started_tool, tool_environment
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def finish_dump(tool: RunningTool, url: DatabaseUrl) -> list[str]:
     message = f"pg_dump failed on {url.describe()} ({how}): {last}"
     if _CONNECTION_LOST.search(last):
         raise DatabaseUnavailable(message)
-    raise ToolFailed(message, hint=_hint_for(last))
+    raise ToolFailed(message, hint=hint_for(last))
 
 
 @contextmanager
@@ -148,18 +148,6 @@ def _has_zstd(tools: ClientTools) -> bool:
         "--dbname=x",
     ]
     return "compression" not in run_tool([*argv, "--no-password"], env=tool_environment({}), timeout_seconds=10).stderr
-
-
-def _hint_for(said: str) -> str:
-    if "permission denied" in said:
-        return "Back up as the role that owns the tables, or grant it SELECT: `GRANT pg_read_all_data TO role;`."
-    if "row-level security" in said or "row security" in said:
-        return "Back up as the tables' owner without FORCE ROW LEVEL SECURITY, or as a role with BYPASSRLS."
-    if "lock timeout" in said:
-        return "Somebody holds a lock on a table. BACKUP_LOCK_TIMEOUT says how long to wait for it."
-    if "max_locks_per_transaction" in said:
-        return "Raise max_locks_per_transaction on the server: pg_dump locks every table."
-    return ""
 
 
 def _widen(descriptor: int) -> None:

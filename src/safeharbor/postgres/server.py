@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from safeharbor.errors import ToolFailed
-from safeharbor.postgres.server_home import ServerHome, reachable_programs, server_home
+from safeharbor.postgres.server_home import ServerHome, prepared_home, reachable_programs
 from safeharbor.process import DEVNULL, RunningTool, run_tool, started_tool, tool_environment
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def private_server(
     """
     if not _has_server(bin_dir):
         raise ToolFailed(f"{bin_dir} holds no PostgreSQL server programs.")
-    with server_home(parent) as home:
+    with prepared_home(parent) as home:
         programs = reachable_programs(bin_dir, home)
         settings = {
             **_TIDY,

@@ -49,7 +49,7 @@ class ServerHome:
 
 
 @contextmanager
-def server_home(parent: Path | None = None) -> Iterator[ServerHome]:
+def prepared_home(parent: Path | None = None) -> Iterator[ServerHome]:
     """A new home in `parent` (or where temporary files go), removed when the block ends. Raises ToolFailed."""
     owner = _unprivileged_user()
     place = _place(parent, owner)
