@@ -27,7 +27,7 @@ def make_uploads(root: Path, scale: float = 1.0) -> None:
     (root / ".made").touch()
 
 
-def make_small_files(root: Path, count: int, size: int = 2048, per_directory: int = 1000) -> None:
+def make_small_files(root: Path, count: int, size: int = 2048, per_directory: int = 10_000) -> None:
     """`count` files of `size` bytes, `per_directory` to a directory."""
     if (root / f".made-{count}").exists():
         return
