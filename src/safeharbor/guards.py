@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor.publish import published_whole, write_all
@@ -36,34 +37,46 @@ def judge_shortfall(newest: Manifest, earlier: Manifest | None) -> str:
     return ""
 
 
-def judge_identity(newest: Manifest, earlier: Manifest | None, adopted: set[tuple[str, str]]) -> str:
-    """Why the newest archive and the one before are of different databases; "" if they are not, or were adopted."""
-    if earlier is None or newest.identity == earlier.identity:
+def judge_identity(newest: Manifest, other: Manifest | None, adopted: Adopted) -> str:
+    """Why the newest archive and another one are of different databases; "" if they are not, or were adopted."""
+    if other is None or newest.identity == other.identity:
         return ""
-    if {newest.identity, earlier.identity} <= adopted:
+    if {newest.identity, other.identity} <= adopted.databases:
         return ""
-    if not (newest.system_identifier and earlier.system_identifier) and newest.database == earlier.database:
+    if not (newest.system_identifier and other.system_identifier) and newest.database == other.database:
         return ""  # a managed server that does not tell its identifier
-    name = ascii_safe(earlier.database)
-    return f'the archive before is of another database ("{name}" on another server or by another name)'
+    name = ascii_safe(other.database)
+    return f'of another database ("{name}" on another server or by another name)'
 
 
-def read_adopted(directory: Path) -> set[tuple[str, str]]:
-    """The databases whose archives the operator has declared to belong together here."""
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What the operator has declared: databases whose archives belong together here, and archives that are right as
+    small as they are.
+    """
+
+    databases: frozenset[tuple[str, str]] = frozenset()
+    archives: frozenset[str] = frozenset()
+
+
+def read_adopted(directory: Path) -> Adopted:
+    """What has been adopted in a backup directory; nothing if the file is missing or broken."""
     try:
         with open(directory / _STATE_DIRECTORY / _ADOPTED, "rb") as file:
             document = json.loads(file.read(1024 * 1024))
-        return {(str(system), str(database)) for system, database in document["databases"]}
+        databases = frozenset((str(system), str(database)) for system, database in document["databases"])
+        return Adopted(databases, frozenset(map(str, document["archives"])))
     except (OSError, ValueError, KeyError, TypeError):
-        return set()  # derived data, safe to delete: without it the guard asks again
+        return Adopted()  # derived data, safe to delete: without it the guards ask again
 
 
-def write_adopted(directory: Path, databases: set[tuple[str, str]]) -> None:
-    """Remember them. Raises OSError, StorageUnavailable."""
+def write_adopted(directory: Path, adopted: Adopted) -> None:
+    """Remember it. Raises OSError, StorageUnavailable."""
     state = directory / _STATE_DIRECTORY
     os.makedirs(state, mode=0o700, exist_ok=True)
     if os.geteuid() == 0:
         owner = os.stat(directory)
         os.chown(state, owner.st_uid, owner.st_gid)
+    document = {"databases": sorted(adopted.databases), "archives": sorted(adopted.archives)}
     with published_whole(state / _ADOPTED, replace=True) as draft:
-        write_all(draft.descriptor, json.dumps({"databases": sorted(databases)}).encode() + b"\n")
+        write_all(draft.descriptor, json.dumps(document).encode() + b"\n")

@@ -7,9 +7,9 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor.catalog import State, find_candidates, look_at
+from safeharbor.catalog import find_candidates, look_at
 from safeharbor.errors import translate_os_error
-from safeharbor.guards import judge_identity, judge_shortfall, read_adopted, write_adopted
+from safeharbor.guards import Adopted, judge_identity, judge_shortfall, read_adopted, write_adopted
 from safeharbor.lock import directory_lock, is_being_read
 from safeharbor.publish import fsync_directory
 from safeharbor.retention import Verdict, judge_archives, orders_disagree
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor.archive.manifest import Manifest
+    from safeharbor.catalog import CatalogEntry
     from safeharbor.retention import Candidate
     from safeharbor.settings import Settings
 
@@ -59,13 +60,13 @@ def prune_archives(settings: Settings, *, dry_run: bool = False, adopt: bool = F
     find_candidates(settings.backup_dir)  # a missing directory is told before its lock
     with directory_lock(settings.backup_dir):
         if adopt:
-            _adopt(settings.backup_dir)
-        return prune_under_lock(settings, adopt=adopt)
+            _remember(settings.backup_dir)
+        return prune_under_lock(settings)
 
 
-def prune_under_lock(settings: Settings, *, just_written: str = "", adopt: bool = False) -> PruneResult:
+def prune_under_lock(settings: Settings, *, just_written: str = "") -> PruneResult:
     """The same for a caller that holds the directory's lock; `just_written` stays in any case."""
-    plan = plan_prune(settings, just_written=just_written, adopt=adopt)
+    plan = plan_prune(settings, just_written=just_written)
     verdicts = {verdict.name: verdict for verdict in plan.verdicts}
     warnings = list(plan.warnings)
     deleted, freed = [], 0
@@ -88,32 +89,51 @@ def prune_under_lock(settings: Settings, *, just_written: str = "", adopt: bool 
 
 def plan_prune(settings: Settings, *, just_written: str = "", adopt: bool = False) -> PrunePlan:
     """What retention says of every archive; touches nothing. Raises StorageUnavailable."""
-    candidates = find_candidates(settings.backup_dir)
-    newest, earlier = _newest_two(settings.backup_dir, candidates, just_written)
-    hold, remedy = "", ""
-    if newest is not None and not adopt:
-        other = judge_identity(newest, earlier, read_adopted(settings.backup_dir))
-        short = judge_shortfall(newest, None if other else earlier)
-        hold = other or short
-        remedy = (
-            "give each application its own BACKUP_DIR, or, if they belong together, run `safeharbor prune --adopt`"
-            if other
-            else "find out why; if it is right, `safeharbor prune --adopt` accepts it"
+    directory = settings.backup_dir
+    candidates = find_candidates(directory)
+    adopted = adopt_all(directory, candidates) if adopt else read_adopted(directory)
+    protected = {just_written: "just written"} if just_written else {}
+
+    def judge(hold: str = "") -> list[Verdict]:
+        return judge_archives(
+            candidates, settings.retention_daily, settings.retention_weekly, protected=protected, hold=hold
         )
-    verdicts = judge_archives(
-        candidates,
-        settings.retention_daily,
-        settings.retention_weekly,
-        protected={just_written: "just written"} if just_written else {},
-        hold=f"nothing is deleted: {hold}" if hold else "",
+
+    newest, earlier = _newest_two(directory, candidates, just_written)
+    manifest = newest.manifest if newest is not None else None
+    if newest is None or manifest is None:
+        return PrunePlan(tuple(judge()), _disorder(candidates))
+    of_others = judge_identity(manifest, earlier, adopted)
+    if of_others:
+        hold = f"the archive before is {of_others}"
+        return PrunePlan(tuple(judge(f"nothing is deleted: {hold}")), (f"nothing was pruned: {hold}; {_PARTING}",))
+    short = "" if newest.name in adopted.archives else judge_shortfall(manifest, earlier)
+    if short:
+        remedy = "find out why; if it is right, `safeharbor prune --adopt` accepts it"
+        return PrunePlan(tuple(judge(f"nothing is deleted: {short}")), (f"nothing was pruned: {short}; {remedy}",))
+    strangers = {
+        verdict.name: why
+        for verdict in judge()
+        if not verdict.keep and (why := judge_identity(manifest, look_at(directory / verdict.name).manifest, adopted))
+    }
+    protected |= {name: f"it is {why}" for name, why in strangers.items()}
+    warnings = _disorder(candidates)
+    if strangers:
+        which = "1 archive is" if len(strangers) == 1 else f"{len(strangers)} archives are"
+        warnings = (f"{which} not pruned: {next(iter(strangers.values()))}; {_PARTING}", *warnings)
+    return PrunePlan(tuple(judge()), warnings)
+
+
+_PARTING = "give each application its own BACKUP_DIR, or, if they belong together, run `safeharbor prune --adopt`"
+
+
+def _disorder(candidates: list[Candidate]) -> tuple[str, ...]:
+    if not orders_disagree(candidates):
+        return ()
+    return (
+        "the archives' names and modification times contradict each other, as after a copy that lost the times; "
+        "only what both orders give up is pruned. `touch -d` or `cp -a` puts the times right",
     )
-    warnings = [f"nothing was pruned: {hold}; {remedy}"] if hold else []
-    if not hold and orders_disagree(candidates):
-        warnings.append(
-            "the archives' names and modification times contradict each other, as after a copy that lost the times; "
-            "only what both orders give up is pruned. `touch -d` or `cp -a` puts the times right"
-        )
-    return PrunePlan(tuple(verdicts), tuple(warnings))
 
 
 _IN_USE = "it is being read"
@@ -121,26 +141,27 @@ _IN_USE = "it is being read"
 
 def _newest_two(
     directory: Path, candidates: list[Candidate], just_written: str
-) -> tuple[Manifest | None, Manifest | None]:
-    """The manifests of the newest archive (`just_written`, if given) and of the one before it, where they have one."""
+) -> tuple[CatalogEntry | None, Manifest | None]:
+    """The newest archive (`just_written`, if given), and the manifest of the one before it, if it has one."""
     names = sorted((candidate.name for candidate in candidates), reverse=True)
     newest = just_written or (names[0] if names else "")
-    earlier = [name for name in names if name != newest]
-    found = []
-    for name in [newest, *earlier[:1]]:
-        entry = look_at(directory / name) if name else None
-        found.append(entry.manifest if entry is not None and entry.state is State.COMPLETE else None)
-    return found[0], found[1] if len(found) > 1 else None
+    earlier = next((name for name in names if name != newest), "")
+    return look_at(directory / newest) if newest else None, look_at(directory / earlier).manifest if earlier else None
 
 
-def _adopt(directory: Path) -> None:
-    databases = read_adopted(directory)
-    for candidate in find_candidates(directory):
-        manifest = look_at(directory / candidate.name).manifest
-        if manifest is not None:
-            databases.add(manifest.identity)
+def adopt_all(directory: Path, candidates: list[Candidate]) -> Adopted:
+    """What is adopted already, and all databases that have archives here, and the newest archive."""
+    before = read_adopted(directory)
+    manifests = [look_at(directory / candidate.name).manifest for candidate in candidates]
+    identities = {manifest.identity for manifest in manifests if manifest is not None}
+    newest = max((candidate.name for candidate in candidates), default="")
+    # earlier acceptances are of archives that are not the newest any more
+    return Adopted(before.databases | identities, frozenset({newest} if newest else ()))
+
+
+def _remember(directory: Path) -> None:
     try:
-        write_adopted(directory, databases)
+        write_adopted(directory, adopt_all(directory, find_candidates(directory)))
     except OSError as error:
         raise translate_os_error(error, "remembering the adoption") from error
 

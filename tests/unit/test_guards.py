@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor.catalog import look_at
-from safeharbor.guards import judge_identity, judge_shortfall, read_adopted, write_adopted
+from safeharbor.guards import Adopted, judge_identity, judge_shortfall, read_adopted, write_adopted
 from support.archives import TAKEN_AT, put_archive
 from support.needs import need_root
 
@@ -29,8 +29,8 @@ def usual(tmp_path: Path) -> Manifest:
 def test_two_archives_alike_give_no_reason(usual: Manifest) -> None:
     assert judge_shortfall(usual, usual) == ""
     assert judge_shortfall(usual, None) == ""
-    assert judge_identity(usual, usual, set()) == ""
-    assert judge_identity(usual, None, set()) == ""
+    assert judge_identity(usual, usual, Adopted()) == ""
+    assert judge_identity(usual, None, Adopted()) == ""
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_a_directory_that_could_not_be_read_is_a_reason(usual: Manifest) -> None
 def test_another_database_is_a_reason_until_both_are_adopted(usual: Manifest, system: str, database: str) -> None:
     newest = replace(usual, system_identifier=system, database=database)
 
-    assert "another database" in judge_identity(newest, usual, set())
-    assert judge_identity(newest, usual, {newest.identity})
-    assert judge_identity(newest, usual, {newest.identity, usual.identity}) == ""
+    assert "another database" in judge_identity(newest, usual, Adopted())
+    assert judge_identity(newest, usual, Adopted(frozenset({newest.identity})))
+    assert judge_identity(newest, usual, Adopted(frozenset({newest.identity, usual.identity}))) == ""
 
 
 def test_a_databases_name_cannot_command_the_terminal(usual: Manifest) -> None:
-    reason = judge_identity(usual, replace(usual, database="\x1b[2J\ud800"), set())
+    reason = judge_identity(usual, replace(usual, database="\x1b[2J\ud800"), Adopted())
 
     assert reason.isprintable()
 
@@ -91,17 +91,17 @@ def test_a_databases_name_cannot_command_the_terminal(usual: Manifest) -> None:
 def test_a_server_that_does_not_tell_its_identifier_is_known_by_the_databases_name(usual: Manifest) -> None:
     silent = replace(usual, system_identifier="")
 
-    assert judge_identity(silent, usual, set()) == ""
-    assert judge_identity(usual, silent, set()) == ""
-    assert judge_identity(replace(silent, database="other"), usual, set())
+    assert judge_identity(silent, usual, Adopted()) == ""
+    assert judge_identity(usual, silent, Adopted()) == ""
+    assert judge_identity(replace(silent, database="other"), usual, Adopted())
 
 
 def test_what_was_adopted_is_remembered(tmp_path: Path) -> None:
-    databases = {("7", "reef"), ("8", 'od"d\n')}
+    adopted = Adopted(frozenset({("7", "reef"), ("8", 'od"d\n')}), frozenset({"safeharbor-backup-x.tar"}))
 
-    write_adopted(tmp_path, databases)
+    write_adopted(tmp_path, adopted)
 
-    assert read_adopted(tmp_path) == databases
+    assert read_adopted(tmp_path) == adopted
     assert stat.S_IMODE(os.lstat(tmp_path / ".safeharbor").st_mode) == 0o700
 
 
@@ -112,14 +112,14 @@ def test_a_memory_that_is_damaged_is_no_memory(tmp_path: Path, content: bytes) -
     (tmp_path / ".safeharbor").mkdir()
     (tmp_path / ".safeharbor" / "adopted.json").write_bytes(content)
 
-    assert read_adopted(tmp_path) == set()
+    assert read_adopted(tmp_path) == Adopted()
 
 
 def test_what_root_remembers_belongs_to_the_directorys_owner(tmp_path: Path) -> None:
     need_root()
     os.chown(tmp_path, 12345, 23456)
 
-    write_adopted(tmp_path, {("7", "reef")})
+    write_adopted(tmp_path, Adopted(frozenset({("7", "reef")})))
 
     for path in (tmp_path / ".safeharbor", tmp_path / ".safeharbor" / "adopted.json"):
         assert (os.lstat(path).st_uid, os.lstat(path).st_gid) == (12345, 23456)

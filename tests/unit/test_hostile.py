@@ -16,6 +16,7 @@ import pytest
 
 from safeharbor.archive.headers import encode_member
 from safeharbor.archive.layout import DIRECTORY, FILE, SYMLINK, Member
+from safeharbor.archive.manifest import ManifestInvalid, parse_manifest
 from safeharbor.verify import ArchiveKind, verify_archive
 from support.archives import (
     BLOCK,
@@ -328,3 +329,9 @@ def test_the_worst_of_them_cost_neither_time_nor_memory(name: str, file: Path, s
     answer = json.loads(done.stdout)
     assert answer["problems"]
     assert answer["peak_kib"] < 256 * 1024
+
+
+def test_a_manifest_of_millions_of_values_is_refused_before_it_is_parsed() -> None:
+    for data in (b"[" + b"{}," * 60_000 + b"{}]", b'{"a":[' + b"1," * 600_000 + b"1]}"):
+        with pytest.raises(ManifestInvalid, match="more values"):
+            parse_manifest(data)

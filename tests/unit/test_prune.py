@@ -218,6 +218,33 @@ def test_after_another_database_wrote_here_nothing_is_pruned_until_it_is_adopted
     assert prune_archives(settings).warnings == ()
 
 
+def test_another_applications_archives_stay_though_the_two_newest_are_ours(settings: Settings) -> None:
+    theirs = [
+        put_archive(settings.backup_dir, night(number), facts=Facts(database="other", system_identifier="8")).name
+        for number in range(4)
+    ]
+    ours = [put_archive(settings.backup_dir, night(number)).name for number in range(4, 20)]
+
+    result = prune_archives(settings)
+
+    assert set(theirs) <= set(archives_in(settings.backup_dir))
+    assert set(result.deleted) < set(ours)
+    assert result.deleted
+    assert "another database" in result.warnings[0]
+    assert "--adopt" in result.warnings[0]
+    assert prune_archives(settings, adopt=True).warnings == ()
+    assert set(theirs[:2]).isdisjoint(archives_in(settings.backup_dir))
+
+
+def test_a_short_archive_that_was_accepted_stays_accepted(settings: Settings) -> None:
+    put_nights(settings.backup_dir, 13)
+    put_archive(settings.backup_dir, night(13), facts=Facts(tables={}))
+
+    prune_archives(settings, adopt=True)
+
+    assert prune_archives(settings).warnings == ()
+
+
 @pytest.mark.parametrize("tables", [{}, {"public.entries": 2}, {"public.entries": 0, "public.photos": 0}], ids=str)
 def test_after_half_the_rows_are_gone_nothing_is_pruned(settings: Settings, tables: dict[str, int]) -> None:
     names = put_nights(settings.backup_dir, 13)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _EXTRA_LIMIT = 64 * 1024
+_NAMES_LIMIT_BYTES = 160 * 1024 * 1024  # more than a million uploads; a hostile archive must not eat the memory
+_COST_OF_A_NAME = 100
 _PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=\n]{1,200})=")
 _FILE_KINDS = (b"0", b"\0", b"7")
 _HARD_LINK = b"1"
@@ -32,20 +34,16 @@ def read_foreign_members(source: Source) -> Iterator[tuple[Member, int]]:
     The caller reads exactly `member.size` bytes before it asks for the next one. Raises Rejected, Truncated, OSError.
     """
     source.seek(0)
-    seen: dict[bytes, bytes] = {}
+    names = _Names()
     while True:
         member = _next_member(source)
         if member is None:
             break
         if member.name:
-            _accept(member, seen)
-            seen[member.name.rstrip(b"/")] = member.kind
+            names.accept(member)
             yield member, source.position
         source.take(padding(member.size))  # other writers need not fill it with zeros
-    if seen.get(layout.DUMP_NAME) != layout.FILE:
-        raise Rejected("it holds no db.dump")
-    if seen.get(b"uploads") != layout.DIRECTORY and not any(name.startswith(layout.UPLOADS_NAME) for name in seen):
-        raise Rejected("it holds no uploads/")
+    names.require_complete()
     _check_end(source)
 
 
@@ -97,45 +95,72 @@ def _parse(block: bytes, kind: bytes, size: int, extras: dict[bytes, bytes]) -> 
     )
 
 
-def _accept(member: Member, seen: dict[bytes, bytes]) -> None:
-    is_directory = member.kind == layout.DIRECTORY
-    name = member.name.rstrip(b"/")
-    if name in _OUR_MARKS:
-        raise Rejected(f"it holds {show(name)} but does not begin as an archive of format 1 does")
-    if seen.get(name, _IMPLIED if is_directory else b"") not in (b"", _IMPLIED if is_directory else b""):
-        raise Rejected(f"{show(name)}: it comes twice")
-    if name == layout.DUMP_NAME:
-        if member.kind != layout.FILE:
-            raise Rejected("its db.dump is not a file")
-        return
-    if name == b"uploads":
-        if not is_directory:
-            raise Rejected("its uploads is not a directory")
-        return
-    if not name.startswith(layout.UPLOADS_NAME):
-        raise Rejected(f"{show(member.name)} is neither db.dump nor below uploads/")
-    path = name[len(layout.UPLOADS_NAME) :]
-    why = layout.refuse_path(path)
-    if why:  # before each directory of a name of 64 KiB is remembered
-        raise Rejected(f"{show(member.name)}: {why}")
-    parent = path.rpartition(b"/")[0]
-    above = b"uploads"
-    for part in parent.split(b"/") if parent else ():
-        above += b"/" + part
-        if seen.setdefault(above, _IMPLIED) not in (layout.DIRECTORY, _IMPLIED):
-            why = why or "it lies below something that is not a directory"
-    if not why and member.kind == layout.SYMLINK and not layout.link_stays_inside(parent, member.link):
-        why = f"it is a link that can leave the tree, to {show(member.link)}"
-    if (
-        not why
-        and member.kind == _HARD_LINK
-        and not (member.link.startswith(layout.UPLOADS_NAME) and seen.get(member.link) == layout.FILE)
-    ):
-        why = f"it is a hard link to {show(member.link)}, which is no upload before it"
-    if not why and layout.is_staging_name(parent) and path.endswith(b"/" + layout.STAGING_MARKER):
-        why = "it belongs to an unfinished restore"
-    if why:
-        raise Rejected(f"{show(member.name)}: {why}")
+class _Names:
+    """All names so far with their kinds: without our order, only that tells whether one comes twice."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[bytes, bytes] = {}
+        self._size = 0
+
+    def accept(self, member: Member) -> None:
+        """Remember a member. Raises Rejected, naming it, if it may not come."""
+        name = member.name.rstrip(b"/")
+        if name in _OUR_MARKS:
+            raise Rejected(f"it holds {show(name)} but does not begin as an archive of format 1 does")
+        before = self._kinds.get(name)
+        if before is not None and not (before == _IMPLIED and member.kind == layout.DIRECTORY):
+            raise Rejected(f"{show(name)}: it comes twice")
+        if name == layout.DUMP_NAME:
+            if member.kind != layout.FILE:
+                raise Rejected("its db.dump is not a file")
+        elif name == b"uploads":
+            if member.kind != layout.DIRECTORY:
+                raise Rejected("its uploads is not a directory")
+        elif not name.startswith(layout.UPLOADS_NAME):
+            raise Rejected(f"{show(member.name)} is neither db.dump nor below uploads/")
+        else:
+            why = self._refuse_upload(member, name[len(layout.UPLOADS_NAME) :])
+            if why:
+                raise Rejected(f"{show(member.name)}: {why}")
+        self._remember(name, member.kind)
+
+    def require_complete(self) -> None:
+        """Raises Rejected unless there were a dump and uploads."""
+        if self._kinds.get(layout.DUMP_NAME) != layout.FILE:
+            raise Rejected("it holds no db.dump")
+        if b"uploads" not in self._kinds:
+            raise Rejected("it holds no uploads/")
+
+    def _refuse_upload(self, member: Member, path: bytes) -> str:
+        why = layout.refuse_path(path)
+        if why:  # before each directory of a name of 64 KiB is remembered
+            return why
+        parent = path.rpartition(b"/")[0]
+        above = b"uploads"
+        self._remember(above, self._kinds.get(above, _IMPLIED))
+        for part in parent.split(b"/") if parent else ():
+            above += b"/" + part
+            kind = self._kinds.get(above, _IMPLIED)
+            if kind not in (layout.DIRECTORY, _IMPLIED):
+                return "it lies below something that is not a directory"
+            self._remember(above, kind)
+        if member.kind == layout.SYMLINK and not layout.link_stays_inside(parent, member.link):
+            return f"it is a link that can leave the tree, to {show(member.link)}"
+        if member.kind == _HARD_LINK and not self._is_upload(member.link):
+            return f"it is a hard link to {show(member.link)}, which is no upload before it"
+        if layout.is_staging_name(parent) and path.endswith(b"/" + layout.STAGING_MARKER):
+            return "it belongs to an unfinished restore"
+        return ""
+
+    def _is_upload(self, name: bytes) -> bool:
+        return name.startswith(layout.UPLOADS_NAME) and self._kinds.get(name) == layout.FILE
+
+    def _remember(self, name: bytes, kind: bytes) -> None:
+        if name not in self._kinds:
+            self._size += len(name) + _COST_OF_A_NAME
+            if self._size > _NAMES_LIMIT_BYTES:
+                raise Rejected("it has too many names to be checked without a manifest")
+        self._kinds[name] = kind
 
 
 def _plain(name: bytes, *, is_directory: bool) -> bytes:

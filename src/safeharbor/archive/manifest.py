@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# 16 MiB of empty objects would be 400 MB of Python
+_MOST_VALUES = 500_000
+_MOST_CONTAINERS = 50_000
+
+
 class ManifestInvalid(ValueError):
     """Why a manifest cannot be believed."""
 
@@ -66,6 +71,8 @@ def parse_manifest(data: bytes) -> Manifest:
     """The checked manifest. Raises ManifestInvalid; never anything else, whatever `data` holds."""
     if len(data) > MANIFEST_LIMIT_BYTES:
         raise ManifestInvalid("it is larger than the format allows")
+    if data.count(b",") > _MOST_VALUES or data.count(b"{") + data.count(b"[") > _MOST_CONTAINERS:
+        raise ManifestInvalid("it has more values than the format allows")
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
