@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from safeharbor.archive.layout import ARCHIVE_NAME, archive_name
+from safeharbor.archive.layout import ARCHIVE_NAME, archive_name, time_in_name
 from safeharbor.archive.manifest import encode_manifest
 from safeharbor.archive.source import Source
 from safeharbor.archive.writer import ArchiveWriter
@@ -22,16 +22,8 @@ from safeharbor.catalog import State, find_candidates, look_at
 from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed, translate_os_error
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock, bounded, is_alive, pinned
-from safeharbor.postgres.dump import (
-    choose_compression,
-    decoding,
-    dump_argv,
-    dumping,
-    feed,
-    finish_decoding,
-    finish_dump,
-    read_dump,
-)
+from safeharbor.postgres.decode import decoding, feed, finish_decoding
+from safeharbor.postgres.dump import choose_compression, dump_argv, dumping, finish_dump, read_dump
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
 from safeharbor.preflight import check_places, check_space, expected_upload_bytes
@@ -302,7 +294,7 @@ class _Run:
             return None
         with self._phase("prune"):
             try:
-                return prune_under_lock(self._settings, just_written=name)
+                return prune_under_lock(self._settings, just_written=name if time_in_name(name) is not None else "")
             except SafeHarborError as error:
                 self._warn(f"the backup is good, but pruning failed: {error.message}")
             except OSError as error:

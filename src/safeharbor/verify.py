@@ -7,27 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor.archive import layout
-from safeharbor.archive.digest import Hasher
+from safeharbor.archive.digest import Hasher, OverlappedDigest
 from safeharbor.archive.foreign import read_foreign_members
 from safeharbor.archive.layout import Member, canonical_line, sums_line
 from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front, read_members, show
 from safeharbor.archive.source import Source, Truncated, opened_archive
 from safeharbor.errors import ArchiveRejected, ToolFailed
-from safeharbor.postgres.dump import UnreadableHere, decoding, feed, finish_decoding
-from safeharbor.postgres.tools import find_client_tools, newest_client_tools
+from safeharbor.postgres.decode import UnreadableHere, decode_dump, reading_order
+from safeharbor.postgres.tools import find_client_tools
 from safeharbor.progress import NoProgress, Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from safeharbor.archive.manifest import Manifest
-    from safeharbor.process import RunningTool
     from safeharbor.settings import Settings
 
 _MOST_PROBLEMS = 1000
@@ -111,6 +110,7 @@ class _Verifier:
         self._warnings: list[str] = []
         self._members = 0
         self._unreported = 0
+        self._writer_major = 0
         self._hasher = Hasher()
 
     def verify(self, *, quick: bool) -> Verification:
@@ -121,6 +121,7 @@ class _Verifier:
             if bears_leading_mark(self._source):
                 front = read_front(self._source)
                 manifest = front.manifest
+                self._writer_major = manifest.client_major
                 if not quick:
                     self._read_all(front)
             else:
@@ -223,31 +224,30 @@ class _Verifier:
         return digest
 
     def _decode(self, member: Member) -> str:
-        tools = newest_client_tools(find_client_tools(self._settings.pg_bin))
-        digest = self._hasher.start()
-        with ExitStack() as stack:
-            decoder = stack.enter_context(decoding(tools)) if tools is not None else None
-            feeding: RunningTool | None = decoder
-            for chunk in self._source.chunks(member.size):
-                digest.update(chunk)
-                self._progress.advance(len(chunk))
-                if feeding is not None and not feed(feeding, chunk):
-                    feeding = None
-            if decoder is None:
-                self._warnings.append("db.dump was not decoded: there is no pg_restore here")
-            else:
-                self._judge_decoding(decoder)
-        return digest.hexdigest()
+        start = self._source.position
+        found = reading_order(find_client_tools(self._settings.pg_bin), self._writer_major)
+        unreadable = ""
+        for tools in found:
+            self._source.seek(start)
+            digest = self._hasher.start()
+            try:
+                decode_dump(self._hashed(member, digest), tools)
+            except UnreadableHere as error:
+                unreadable = unreadable or error.message
+                continue
+            except ToolFailed as error:
+                self._problem(f"db.dump does not decode to its end: {error.message}")
+            return digest.hexdigest()
+        why = f"no pg_restore here can read it ({unreadable})" if unreadable else "there is no pg_restore here"
+        self._warnings.append(f"db.dump was not decoded: {why}")
+        self._source.seek(start)
+        return self._hash(member)
 
-    def _judge_decoding(self, decoder: RunningTool) -> None:
-        try:
-            finish_decoding(decoder)
-        except UnreadableHere as error:
-            self._warnings.append(
-                f"db.dump was not decoded: the newest pg_restore here cannot read it ({error.message})"
-            )
-        except ToolFailed as error:
-            self._problem(f"db.dump does not decode to its end: {error.message}")
+    def _hashed(self, member: Member, digest: OverlappedDigest) -> Iterator[bytes]:
+        for chunk in self._source.chunks(member.size):
+            digest.update(chunk)
+            self._progress.advance(len(chunk))
+            yield chunk
 
     def _problem(self, text: str) -> None:
         if not text:

@@ -275,7 +275,7 @@ def assemble(
             "upload_links": sum(member.kind == SYMLINK for member in below),
             "upload_bytes": sum(member.size for member in below),
         },
-        "database": {"tables": dict(facts.tables)},
+        "database": {"client_version": "18.4", "tables": dict(facts.tables)},
         "uploads": {"unreadable": {"count": 0, "names": []}, "unreadable_directories": 0},
         "warnings": list(facts.warnings),
         **lies.document,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from safeharbor.postgres.server import find_server_bins
 from support.postgres import PASSWORD, Database
 
 # what `python -m safeharbor` would be; the console script is the same two lines
@@ -37,6 +38,11 @@ class Outcome:
         return json.loads(self.stdout)
 
 
+def all_bins() -> str:
+    """All client tools there are; the right ones are for the command to choose."""
+    return ":".join(str(path) for path in find_server_bins().values())
+
+
 class Site:
     """An application's surroundings: a database, uploads, a backup directory, and the command."""
 
@@ -50,6 +56,7 @@ class Site:
             "BACKUP_DATABASE_URL": database_url,
             "BACKUP_UPLOAD_DIR": str(self.uploads),
             "BACKUP_DIR": str(self.backups),
+            "BACKUP_PG_BIN": all_bins(),
         }
 
     def argv(self, *arguments: str) -> list[str]:

@@ -47,6 +47,7 @@ class Manifest:
     tables: Mapping[str, int]
     system_identifier: str
     database: str
+    client_major: int
     unreadable: int
     unreadable_directories: int
     warnings: tuple[str, ...]
@@ -103,10 +104,16 @@ def parse_manifest(data: bytes) -> Manifest:
         tables=top.section("database").section("tables").numbers(),
         system_identifier=source.text("system_identifier"),
         database=source.text("database"),
+        client_major=_major(top.section("database").text("client_version")),
         unreadable=omissions.section("unreadable").number("count"),
         unreadable_directories=omissions.number("unreadable_directories"),
         warnings=tuple(map(ascii_safe, top.texts("warnings"))),  # they go to a terminal
     )
+
+
+def _major(version: str) -> int:
+    digits = version.partition(".")[0][:4]
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
 
 
 class _Section:

@@ -1,4 +1,4 @@
-"""pg_dump through a pipe, supervised; and the full decode that tells whether a dump is complete."""
+"""pg_dump through a pipe, supervised."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed
+from safeharbor.errors import DatabaseUnavailable, ToolFailed
 from safeharbor.postgres.connection import hint_for, redact
-from safeharbor.process import DEVNULL, PIPE, RunningTool, run_tool, started_tool, tool_environment
+from safeharbor.process import RunningTool, run_tool, started_tool, tool_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +25,6 @@ _CONNECTION_LOST = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed"
     r"|could not receive data|SSL SYSCALL|SSL connection has been closed|no connection to the server"
     r"|could not send data|Connection (reset|timed out)|connection not open|the database system is"
-)
-_CANNOT_READ = re.compile(
-    r"unsupported version|does not support compression|compression is not supported|not built with"
 )
 
 
@@ -73,7 +70,7 @@ def dumping(argv: list[str], url: DatabaseUrl) -> Iterator[RunningTool]:
     """pg_dump at work, its output on `stdout`; it is ended if the block is left early."""
     secrets = {} if url.password is None else {"PGPASSWORD": url.password}
     with started_tool(argv, env=tool_environment(secrets)) as tool:
-        _widen(tool.stdout.fileno())
+        widen(tool.stdout.fileno())
         yield tool
 
 
@@ -101,43 +98,6 @@ def finish_dump(tool: RunningTool, url: DatabaseUrl) -> list[str]:
     raise ToolFailed(message, hint=hint_for(last))
 
 
-@contextmanager
-def decoding(tools: ClientTools) -> Iterator[RunningTool]:
-    """pg_restore, decoding what is written to its `stdin` to nowhere."""
-    argv = [str(tools.pg_restore), "--file=/dev/null"]
-    with started_tool(argv, env=tool_environment({}), stdin=PIPE, stdout=DEVNULL) as tool:
-        _widen(tool.stdin.fileno())
-        yield tool
-
-
-def feed(decoder: RunningTool, chunk: bytes) -> bool:
-    """Whether it still takes input; a pg_restore that fails stops reading, and its status tells why."""
-    try:
-        decoder.stdin.write(chunk)
-    except BrokenPipeError:
-        return False
-    return True
-
-
-class UnreadableHere(SafeHarborError):
-    """The dump may be sound, but no pg_restore here can read it."""
-
-
-def finish_decoding(tool: RunningTool) -> None:
-    """Raises ToolFailed if the dump does not decode to its end, UnreadableHere if this pg_restore is the wrong one."""
-    try:
-        tool.stdin.close()
-    except BrokenPipeError:
-        pass  # it ended before the last bytes came; its status tells
-    status = tool.wait()
-    if status == 0:
-        return
-    said = " ".join(line.removeprefix("pg_restore: ") for line in tool.stderr.splitlines()[-3:])
-    if _CANNOT_READ.search(said):
-        raise UnreadableHere(said)
-    raise ToolFailed(said or f"pg_restore ended with status {status}")
-
-
 def _has_zstd(tools: ClientTools) -> bool:
     """Whether this build can write zstd: it complains about that before it connects."""
     argv: list[str | Path] = [
@@ -150,7 +110,8 @@ def _has_zstd(tools: ClientTools) -> bool:
     return "compression" not in run_tool([*argv, "--no-password"], env=tool_environment({}), timeout_seconds=10).stderr
 
 
-def _widen(descriptor: int) -> None:
+def widen(descriptor: int) -> None:
+    """Let a pipe hold a whole chunk."""
     import fcntl
 
     try:

@@ -79,11 +79,6 @@ def choose_client_tools(found: Sequence[ClientTools], server_major: int) -> Clie
     )
 
 
-def newest_client_tools(found: Sequence[ClientTools]) -> ClientTools | None:
-    """The tools that can read the most dumps; None if there are none."""
-    return max(found, key=lambda tools: tools.major, default=None)
-
-
 def _ask_version(bin_dir: Path) -> ClientTools | None:
     dump, restore = bin_dir / "pg_dump", bin_dir / "pg_restore"
     if not (os.access(dump, os.X_OK) and os.access(restore, os.X_OK)):
