@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from safeharbor.postgres.server import find_server_bins, private_server
 from support.faults import Before, failed, fake_tools
+from support.needs import need_program, need_root
 from support.postgres import PASSWORD, Database
 from support.runs import Site
 
@@ -94,7 +96,7 @@ def test_an_address_that_is_no_postgresql_is_a_setting_to_mend(site: Site, addre
 
 
 class CuttableProxy:
-    """Forwards to a server until it is cut: then it stays silent, as a network does whose cable is pulled."""
+    """Forwards to a server until it is cut."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -130,8 +132,8 @@ class CuttableProxy:
                     self.is_cut.set()
                 if self.is_cut.is_set():
                     time.sleep(0.2)
-                    for each in self._sockets:  # the reset that a dead peer's host or a firewall sends
-                        each.close()
+                    for each in self._sockets:  # as a host that goes down in order
+                        each.shutdown(socket.SHUT_RDWR)
                     return
                 if not data:
                     target.shutdown(socket.SHUT_WR)
@@ -167,6 +169,47 @@ def test_a_connection_cut_in_the_middle_of_the_dump_is_a_lost_database(
     failed(done, 6, "untouched")
     assert time.monotonic() - started < 40
     before.unharmed()
+
+
+def test_a_network_that_falls_silent_is_a_lost_database_in_bounded_time(
+    site: Site, before: Before, database: Database
+) -> None:
+    need_root()
+    iptables = need_program("iptables")
+    make_large(database)
+    database.execute("INSERT INTO large SELECT g, repeat(md5(g::text), 100) FROM generate_series(1, 100000) g")
+    port = str(database.server.port)
+    rules = [["INPUT", "-i", "lo", "-p", "tcp", way, port, "-j", "DROP"] for way in ("--sport", "--dport")]
+    run = site.start("backup", BACKUP_NETWORK_TIMEOUT="4s")
+    await_draft(site, 200_000)
+    try:
+        for rule in rules:
+            subprocess.run([iptables, "-w", "-I", *rule], check=True)
+        started = time.monotonic()
+        said = run.communicate(timeout=100)[1].decode()
+    finally:
+        run.kill()
+        for rule in rules:
+            subprocess.run([iptables, "-w", "-D", *rule], check=False)
+
+    assert run.returncode == 6, said
+    assert time.monotonic() - started < 45
+    time.sleep(5)  # as long as the server takes to notice, which gives the lock back
+    before.unharmed()
+
+
+def await_draft(site: Site, size: int) -> None:
+    """Wait until the archive that is being written has so many bytes."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for name in site.leftovers:
+            try:
+                if (site.backups / name).stat().st_size > size:
+                    return
+            except FileNotFoundError:
+                continue
+        time.sleep(0.01)
+    pytest.fail("no archive was begun")
 
 
 def run_while_locked(site: Site, database: Database, act: object, table: str = "large") -> tuple[int, str]:
@@ -213,10 +256,7 @@ def test_a_server_that_crashes_in_the_middle_is_a_lost_database(tmp_path: Path) 
         server.execute("CREATE TABLE t AS SELECT g, repeat(md5(g::text), 50) FROM generate_series(1, 200000) g", "app")
         site = Site(tmp_path, server.url("app"))
         run = site.start("backup")
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and not any("tmp" in name for name in site.leftovers):
-            time.sleep(0.01)
-        time.sleep(0.15)
+        await_draft(site, 200_000)
         server.kill()
         said = run.communicate(timeout=60)[1].decode()
 
@@ -248,7 +288,7 @@ def test_a_lock_taken_after_the_rows_were_counted_is_told_too(site: Site, before
     )
     tools = fake_tools(tmp_path / "fake", script, f'exec "{real}/pg_restore" "$@"')
 
-    failed(site.run("backup", BACKUP_LOCK_TIMEOUT="1s", BACKUP_PG_BIN=str(tools)), 1, "lock timeout")
+    failed(site.run("backup", BACKUP_LOCK_TIMEOUT="1s", BACKUP_PG_BIN=str(tools)), 1, "BACKUP_LOCK_TIMEOUT")
     time.sleep(6)
     before.unharmed()
 
@@ -322,16 +362,13 @@ def test_without_a_pg_dump_the_package_to_install_is_named(site: Site, tmp_path:
 
 
 def test_a_pg_dump_that_ignores_being_asked_to_end_is_ended(site: Site, before: Before, tmp_path: Path) -> None:
-    tools = fake_tools(tmp_path / "fake", "trap '' TERM; head -c 100000 /dev/zero; while :; do sleep 0.2; done")
+    tools = fake_tools(tmp_path / "fake", "trap '' TERM; head -c 3000000 /dev/zero; while :; do sleep 0.2; done")
     run = site.start("backup", BACKUP_PG_BIN=str(tools))
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and not site.leftovers:
-        time.sleep(0.05)
-    time.sleep(0.5)
+    await_draft(site, 4000)
 
     run.send_signal(signal.SIGTERM)
-    run.communicate(timeout=30)
+    said = run.communicate(timeout=30)[1].decode()
 
-    assert run.returncode == 143
+    assert run.returncode == 143, said
     assert site.leftovers == []
     before.unharmed()

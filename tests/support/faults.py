@@ -71,7 +71,9 @@ def fake_tools(place: Path, pg_dump: str, pg_restore: str = "cat >/dev/null", ve
     for name, body in (("pg_dump", pg_dump), ("pg_restore", pg_restore)):
         script = place / name
         script.write_text(
-            f'#!/bin/sh\nif [ "$1" = --version ]; then echo "{name} (PostgreSQL) {version}"; exit 0; fi\n{body}\n'
+            f'#!/bin/sh\nif [ "$1" = --version ]; then echo "{name} (PostgreSQL) {version}"; exit 0; fi\n'
+            # asked whether it can compress with zstd, which needs no server
+            f'case "$*" in *nonexistent*) echo "this build does not support compression" >&2; exit 1;; esac\n{body}\n'
         )
         script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return place

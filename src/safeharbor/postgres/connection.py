@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 # "safeharb" in ASCII; advisory locks are per database, so one key serves all
 _LOCK_KEY = 0x7361666568617262
 
+_SERVER_KEEPALIVES = {
+    "tcp_keepalives_idle": "keepalives_idle",
+    "tcp_keepalives_interval": "keepalives_interval",
+    "tcp_keepalives_count": "keepalives_count",
+}
+
 
 def bounded(url: DatabaseUrl, settings: Settings) -> DatabaseUrl:
     """The address with timeouts for everything that it leaves open.
@@ -82,6 +88,9 @@ def backup_lock(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
         session.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         if session.info.server_version >= 170000:
             session.execute("SET LOCAL transaction_timeout = 0")
+        # if the network is cut, the server must notice too, or the lock would outlive us by hours
+        for name, key in _SERVER_KEEPALIVES.items():
+            session.execute("SELECT set_config(%s, %s, true)", (name, url.get(key, "0")))
         row = session.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_KEY,)).fetchone()
         if row is None or not row[0]:
             raise LockHeld(f"Another backup of {url.describe()} is running, from here or from another host.")
@@ -139,7 +148,7 @@ def hint_for(said: str) -> str:
         return "Back up as the role that owns the tables, or grant it SELECT: `GRANT pg_read_all_data TO role;`."
     if "row-level security" in said or "row security" in said:
         return "Back up as the tables' owner without FORCE ROW LEVEL SECURITY, or as a role with BYPASSRLS."
-    if "lock timeout" in said:
+    if "lock timeout" in said or ("statement timeout" in said and "LOCK TABLE" in said):  # pg_dump's way to wait
         return "Somebody holds a lock on a table. BACKUP_LOCK_TIMEOUT says how long to wait for it."
     if "max_locks_per_transaction" in said:
         return "Raise max_locks_per_transaction on the server: pg_dump locks every table."
