@@ -132,7 +132,7 @@ def small_files(server: PrivateServer, bin_dir: Path, place: Path, output: Path,
         for each in contenders
     ]
     return [
-        f"## {count:,} files of 2 KB, 1,000 to a directory",
+        f"## {count:,} files of 2 KB, 10,000 to a directory",
         "",
         "Microseconds per file. The system's share is the kernel opening, reading and writing files.",
         "",

@@ -1,0 +1,182 @@
+"""SIGKILL, signals and injected failures of the calls that write: never a half archive, never a lost one."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from support.faults import Before, children_left, failed
+from support.needs import need_program
+from support.runs import Outcome, Site
+
+
+@pytest.fixture
+def before(site: Site) -> Before:
+    """One sound archive that every fault must leave alone."""
+    assert site.run("backup").status == 0
+    return Before(site)
+
+
+def traced(site: Site, inject: str, **extra: str) -> Outcome:
+    """Run a backup under strace, which makes a chosen call fail, kill, or lie."""
+    strace = need_program("strace")
+    done = subprocess.run(
+        [strace, "-f", "-qq", "-o", "/dev/null", "-e", f"inject={inject}", *site.argv("backup")],
+        env=site.full_environment(extra),
+        capture_output=True,
+        timeout=120,
+        cwd=site.root,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.mark.parametrize(
+    "call", ["fsync:signal=KILL:when=1", "fsync:signal=KILL:when=2", "renameat2:signal=KILL:when=1"]
+)
+def test_a_kill_at_any_fsync_or_rename_leaves_all_or_nothing(site: Site, before: Before, call: str) -> None:
+    traced(site, call)
+
+    before.unharmed()
+
+
+@pytest.mark.parametrize("when", [1, 5, 20, 40, 60, 80, 100, 120, 140, 160])
+def test_a_kill_at_any_write_leaves_all_or_nothing(site: Site, before: Before, when: int) -> None:
+    traced(site, f"write:signal=KILL:when={when}")
+
+    before.unharmed()
+
+
+def test_a_kill_at_the_first_pruned_archive_keeps_the_new_one(site: Site) -> None:
+    for day in range(1, 6):
+        name = f"safeharbor-backup-2026-03-{day:02}T03-00-00Z.tar"
+        (site.backups / name).write_bytes(b"old")
+        os.utime(site.backups / name, (1_772_000_000 + day * 86400,) * 2)
+
+    traced(site, "unlink:signal=KILL:when=1", BACKUP_RETENTION_DAILY="1", BACKUP_RETENTION_WEEKLY="1")
+
+    assert site.run("verify", "--latest").status == 0
+    assert site.run("backup", BACKUP_RETENTION_DAILY="1", BACKUP_RETENTION_WEEKLY="1").status == 0
+    assert len(site.archives) == 1
+    assert site.leftovers == []
+
+
+def test_kills_at_random_moments_leave_all_or_nothing(site: Site, before: Before) -> None:
+    chance = random.Random(7)
+    for _ in range(10):
+        run = site.start("backup", "--no-prune")
+        time.sleep(chance.uniform(0.05, 0.7))
+        run.send_signal(signal.SIGKILL)
+        run.communicate()
+        assert not children_left(site)
+
+    before.unharmed()
+
+
+INJECTED = {
+    "no quota at fsync": ("fsync:error=EDQUOT:when=1+", 7, "quota"),
+    "an I/O error at fsync": ("fsync:error=EIO:when=1", 1, "Input/output error"),
+    "a rename that is not permitted": ("renameat2:error=EPERM:when=1", 7, "not permitted"),
+    "a read-only filesystem at the rename": ("renameat2:error=EROFS:when=1", 7, "Read-only"),
+    "an I/O error at the directory's fsync": ("fsync:error=EIO:when=2", 1, "Input/output error"),
+}
+
+
+@pytest.mark.parametrize(("inject", "status", "words"), INJECTED.values(), ids=INJECTED.keys())
+def test_a_call_that_fails_is_told_and_leaves_nothing(
+    site: Site, before: Before, inject: str, status: int, words: str
+) -> None:
+    count = len(site.archives)
+    done = traced(site, inject)
+
+    failed(done, status, words, "untouched")
+    assert len(site.archives) == count
+    assert site.leftovers == []
+    before.unharmed()
+
+
+def test_a_limit_on_file_sizes_is_told(site: Site, before: Before) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 8; trap "" XFSZ; exec "$0" "$@"', *site.argv("backup")],
+        env=site.full_environment(),
+        capture_output=True,
+        cwd=site.root,
+        check=False,
+    )
+
+    failed(Outcome(done.returncode, done.stdout.decode(), done.stderr.decode()), 7, "File too large", "untouched")
+    before.unharmed()
+
+
+def test_a_rename_that_the_filesystem_does_not_know_is_done_the_old_way(site: Site) -> None:
+    assert traced(site, "renameat2:error=EINVAL:when=1").status == 0
+    assert site.run("verify", "--latest").status == 0
+
+
+def test_writes_that_are_interrupted_go_on(site: Site) -> None:
+    assert traced(site, "write:error=EINTR:when=60+7").status == 0
+    assert site.run("verify", "--latest").status == 0
+
+
+PHASES = {
+    "while it dumps": 0.0,
+    "soon after": 0.25,
+    "later": 0.45,
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
+@pytest.mark.parametrize("phase", PHASES.values(), ids=PHASES.keys())
+def test_a_signal_ends_a_run_the_orderly_way(site: Site, before: Before, number: signal.Signals, phase: float) -> None:
+    photo = site.uploads / "large.bin"
+    photo.write_bytes(b"\xff" * 150_000_000)
+    run = site.start("backup", "--no-prune")
+    deadline = time.monotonic() + 20
+    while not any("tmp" in name for name in site.leftovers) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(phase)
+
+    run.send_signal(number)
+    said = run.communicate(timeout=30)[1].decode()
+
+    photo.unlink()
+    assert run.returncode in (128 + number, 0), said  # 0: it was done before the signal came
+    assert "Traceback" not in said
+    assert site.leftovers == []
+    assert not children_left(site)
+    for late in site.archives[1:]:
+        assert site.run("verify", str(late)).status == 0
+        late.unlink()
+    before.unharmed()
+
+
+def test_two_signals_are_no_worse_than_one(site: Site, before: Before) -> None:
+    run = site.start("backup")
+    time.sleep(0.4)
+    run.send_signal(signal.SIGTERM)
+    run.send_signal(signal.SIGTERM)
+    said = run.communicate(timeout=30)[1].decode()
+
+    assert run.returncode in (143, 0), said
+    assert site.leftovers == []
+    before.unharmed()
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(site: Site) -> None:
+    run = subprocess.Popen(
+        ["sh", "-c", 'trap "" HUP; exec "$0" "$@"', *site.argv("backup")],
+        env=site.full_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=site.root,
+    )
+    time.sleep(0.4)
+    run.send_signal(signal.SIGHUP)
+    run.communicate(timeout=60)
+
+    assert run.returncode == 0
