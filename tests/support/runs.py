@@ -107,7 +107,7 @@ class Site:
     def leftovers(self) -> list[str]:
         """What is in the backup directory and should not be."""
         names = {path.name for path in self.backups.iterdir()}
-        return sorted(names - {path.name for path in self.archives} - {".safeharbor.lock", ".safeharbor"})
+        return sorted(names - {path.name for path in self.archives} - {".safeharbor.lock", ".safeharbor", "lost+found"})
 
 
 @pytest.fixture

@@ -40,8 +40,9 @@ def _app_config() -> Mapping[str, object] | None:
         return info.load_app().config
     except Exception as error:  # whatever the app's own code raises
         name = info.app_import_path or "in this directory"
-        first = str(error).strip().splitlines() or [type(error).__name__]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        said = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"  # what is between is a traceback
         raise SettingsInvalid(
-            [f"the Flask app {name} cannot be loaded: {type(error).__name__}: {first[0]}"],
+            [f"the Flask app {name} cannot be loaded: {type(error).__name__}: {said}"],
             hint="`safeharbor …` works without the app, with settings from the environment.",
         ) from error

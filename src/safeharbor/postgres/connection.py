@@ -52,7 +52,8 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
     Raises DatabaseUnavailable, also when the session is lost inside the block.
     """
     try:
-        connection = psycopg.connect(url.conninfo(), password=url.password, autocommit=True)
+        # UTF8: psycopg gives the text of a SQL_ASCII database as bytes
+        connection = psycopg.connect(url.conninfo(), password=url.password, autocommit=True, client_encoding="utf8")
     except psycopg.Error as error:
         raise DatabaseUnavailable(
             f"The database {url.describe()} cannot be used: {describe_error(error, url)}"
@@ -110,7 +111,7 @@ def pinned(url: DatabaseUrl, session: psycopg.Connection) -> DatabaseUrl:
     """The address of the very server that `session` talks to; an address may name several, a snapshot lives in one."""
     found = dict(url.parameters)
     info = session.info
-    found.update({"host": info.host, "port": str(info.port), "dbname": info.dbname})
+    found.update({"host": info.host, "port": str(info.port), "dbname": info.dbname, "user": info.user})
     if info.hostaddr and not info.host.startswith(("/", "@")):
         found["hostaddr"] = info.hostaddr
     else:

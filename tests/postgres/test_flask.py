@@ -1,0 +1,161 @@
+"""`flask safeharbor …` in small apps of all kinds, and in the sample app."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.postgres import PASSWORD, Database
+from support.runs import Outcome, Site, all_bins
+
+LOGBOOK = Path(__file__).parents[2] / "examples" / "logbook"
+
+
+def flask(site: Site, *arguments: str, **extra: str) -> Outcome:
+    """Run `flask` as its user does."""
+    environment = site.full_environment(extra)
+    for name in ("BACKUP_DATABASE_URL", "BACKUP_UPLOAD_DIR"):
+        if name not in extra:
+            del environment[name]
+    environment = {name: value for name, value in environment.items() if value != "unset"}
+    done = subprocess.run(
+        [Path(sys.executable).parent / "flask", *arguments],
+        env=environment,
+        cwd=site.root,
+        capture_output=True,
+        check=False,
+    )
+    outcome = Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert PASSWORD not in outcome.output
+    return outcome
+
+
+def write_app(site: Site, database: Database, extra: str = "") -> None:
+    (site.root / "reef.py").write_text(
+        "from flask import Flask\n"
+        "app = Flask(__name__)\n"
+        f"app.config.update(SQLALCHEMY_DATABASE_URI={database.url!r}, UPLOAD_FOLDER='uploads', SECRET_KEY='s')\n"
+        f"{extra}\n"
+    )
+
+
+def test_an_apps_own_configuration_is_all_it_takes(site: Site, database: Database) -> None:
+    write_app(site, database, "app.config['BACKUP_RETENTION_DAILY'] = 3")
+
+    done = flask(site, "--app", "reef", "safeharbor", "backup")
+
+    assert done.status == 0, done.output
+    assert f"uploads {site.uploads}" in done.stdout
+    assert flask(site, "--app", "reef", "safeharbor", "verify", "--latest").status == 0
+    assert "daily 1 of 3" in flask(site, "--app", "reef", "safeharbor", "list").stdout
+    assert flask(site, "--app", "reef", "safeharbor", "status").status == 0
+    assert flask(site, "--app", "reef", "safeharbor", "prune", "--dry-run").status == 0
+
+
+def test_what_the_engine_adds_to_its_address_counts_too(site: Site, database: Database) -> None:
+    (site.root / "reef.py").write_text(
+        "from flask import Flask\n"
+        "from sqlalchemy import URL\n"
+        "def create_app():\n"
+        "    app = Flask(__name__)\n"
+        f"    url = URL.create('postgresql+psycopg', {database.owner!r}, {PASSWORD!r}, database={database.name!r})\n"
+        "    app.config['SQLALCHEMY_DATABASE_URI'] = url\n"
+        "    app.config['SQLALCHEMY_ENGINE_OPTIONS'] = {'connect_args': "
+        f"{{'host': '127.0.0.1', 'port': {database.server.port}, 'sslmode': 'disable', 'prepare_threshold': None}}}}\n"
+        "    app.config['UPLOAD_DIR'] = 'uploads'\n"
+        "    return app\n"
+    )
+
+    done = flask(site, "--app", "reef:create_app", "safeharbor", "backup")
+
+    assert done.status == 0, done.output
+    assert f"127.0.0.1:{database.server.port}" in done.stdout
+
+
+def test_the_environment_wins_over_the_apps_configuration(site: Site, database: Database) -> None:
+    write_app(site, database)
+
+    done = flask(site, "--app", "reef", "safeharbor", "backup", BACKUP_UPLOAD_DIR="none")
+
+    assert done.status == 0
+    assert "uploads none" in done.stdout
+
+
+def test_without_an_app_the_environment_is_enough_and_it_is_said(site: Site, database: Database) -> None:
+    done = flask(site, "safeharbor", "backup", DATABASE_URL=database.url, UPLOAD_DIR=str(site.uploads))
+
+    assert done.status == 0, done.output
+    assert "No Flask app is named" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("raise RuntimeError('the sea is rough')", "the sea is rough"),
+        ("import no_such_module", "no_such_module"),
+        ("syntax error here", "reef"),
+        ("nothing = 1", "reef"),
+    ],
+)
+def test_an_app_that_does_not_load_is_told_with_the_way_around(site: Site, content: str, words: str) -> None:
+    (site.root / "reef.py").write_text(content)
+
+    done = flask(site, "--app", "reef", "safeharbor", "backup")
+
+    assert done.status == 2, done.output
+    assert words in done.stderr
+    assert "`safeharbor" in done.stderr
+    assert "works without the app" in done.stderr
+
+
+def test_the_group_shows_itself_in_any_app_and_its_help_needs_none(site: Site) -> None:
+    assert "safeharbor" in flask(site, "--help").stdout
+    assert flask(site, "safeharbor", "--help").status == 0
+    assert flask(site, "safeharbor", "backup", "--help").status == 0
+
+
+def test_the_sample_apps_own_tests_pass(database: Database) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "tests"],
+        cwd=LOGBOOK,
+        env={
+            **os.environ,
+            "LOGBOOK_TEST_DATABASE_URL": database.server.url(),
+            "PYTHONPATH": str(LOGBOOK),
+            "PYTEST_ADDOPTS": "",
+        },
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout.decode()[-3000:]
+    assert b"skipped" not in done.stdout
+
+
+def test_the_sample_app_is_backed_up_without_a_line_of_glue(database: Database, tmp_path: Path) -> None:
+    site = Site(tmp_path, "")
+    settings = {
+        "DATABASE_URL": database.url,
+        "UPLOAD_DIR": str(site.uploads),
+        "SECRET_KEY": "test",
+        "PYTHONPATH": str(LOGBOOK),
+        "BACKUP_PG_BIN": all_bins(),
+    }
+    assert flask(site, "--app", "logbook", "db", "upgrade", **settings).status == 0
+    assert flask(site, "--app", "logbook", "seed", "--entries", "2", "--photos-per-entry", "1", **settings).status == 0
+
+    done = flask(site, "--app", "logbook", "safeharbor", "backup", **settings)
+
+    assert done.status == 0, done.output
+    photos = list(site.uploads.rglob("*.jpg"))
+    listed = subprocess.run(["tar", "-tf", site.archives[0]], capture_output=True, check=True).stdout.decode()
+    assert photos
+    assert all(f"uploads/{path.relative_to(site.uploads)}" in listed for path in photos)
+    mentions = [
+        path for path in LOGBOOK.rglob("*.py") if "tests" not in path.parts and "safeharbor" in path.read_text()
+    ]
+    assert mentions == []
