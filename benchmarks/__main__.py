@@ -109,7 +109,7 @@ def many_small_files(server: PrivateServer, bin_dir: Path, place: Path, output: 
     settings = environment(server, bin_dir, "empty", place / f"small-{count}", output, "auto")
     run = Contender("Safe Harbor", SAFEHARBOR, settings, lambda: None).run()
     return [
-        f"A single run over {count:,} such files: {run.wall:.0f} s, {run.user / count * 1e6:.1f} µs of our own for each "
+        f"A single run over {count:,} such files: {run.wall:.0f} s, {run.user / count * 1e6:.1f} µs of our own for a "
         f"file, {mib(run.peak_bytes)} of memory at its peak.",
         "",
     ]
