@@ -327,8 +327,10 @@ def test_a_database_that_lost_half_its_rows_prunes_nothing(site: Site, database:
     failed(site.run("backup"), 3, "nothing was pruned", "rows")
 
 
-def test_two_applications_in_one_directory_keep_all_their_archives(site: Site, tmp_path: Path) -> None:
-    other_database = make_database(site_server(site))
+def test_two_applications_in_one_directory_keep_all_their_archives(
+    site: Site, database: Database, tmp_path: Path
+) -> None:
+    other_database = make_database(database.server)
     try:
         (tmp_path / "other").mkdir()
         other = make_site(tmp_path / "other", other_database)
@@ -343,18 +345,6 @@ def test_two_applications_in_one_directory_keep_all_their_archives(site: Site, t
         assert len(site.archives) == 3
     finally:
         drop_database(other_database)
-
-
-def site_server(site: Site) -> Any:
-    return SERVER_OF[site.environment["BACKUP_DATABASE_URL"]]
-
-
-SERVER_OF: dict[str, Any] = {}
-
-
-@pytest.fixture(autouse=True)
-def remember_server(site: Site, database: Database) -> None:
-    SERVER_OF[site.environment["BACKUP_DATABASE_URL"]] = database.server
 
 
 @pytest.mark.parametrize(

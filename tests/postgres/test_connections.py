@@ -13,7 +13,6 @@ from support.postgres import PASSWORD, Database, Servers, drop_database, make_da
 from support.runs import Site
 
 P = quote(PASSWORD, safe="")
-TAIL = "/{name}"
 
 # {user} {port} {name} {socket} and {esocket} (percent-encoded) are filled in; the password is `P` or in the environment
 FORMS = {
