@@ -26,6 +26,7 @@ PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 
 _PR_SET_PDEATHSIG = 1
+_ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _KEPT_LINES = 200
 _GRACE_SECONDS = 5.0
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: the child must not
@@ -144,7 +145,11 @@ def started_tool(
     name = os.path.basename(os.fspath(argv[0]))
     parent = os.getpid()
 
-    def die_with_parent() -> None:
+    # A signal that came between the fork and the `try` below would leave a child that nobody ends.
+    undisturbed = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+
+    def prepare_child() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died between fork and prctl
             os._exit(127)
@@ -160,13 +165,18 @@ def started_tool(
             user=None if run_as is None else run_as[0],
             group=None if run_as is None else run_as[1],
             extra_groups=None if run_as is None else [],
-            preexec_fn=die_with_parent,
+            preexec_fn=prepare_child,
             start_new_session=True,
         )
+        tool = RunningTool(process, name)
     except OSError as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)
         raise ToolFailed(f"{name} cannot be started: {error.strerror} ({argv[0]}).") from error
-    tool = RunningTool(process, name)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)
+        raise
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)  # what has come meanwhile is raised here
         yield tool
     finally:
         tool.stop()

@@ -197,7 +197,7 @@ def test_a_member_that_no_digest_covers_is_noticed(file: Path, settings: Setting
         (Lies(raw_manifest=b"[]"), "not an object"),
         (Lies(raw_manifest=b"{"), "not JSON"),
         (Lies(raw_manifest=b"\xff\xfe"), "not JSON"),
-        (Lies(raw_manifest=b"[" * 100_000), "not JSON"),
+        (Lies(raw_manifest=b"[" * 40_000), "not JSON"),
         (Lies(raw_manifest=b'{"format": ' + b"9" * 5000 + b"}"), "not JSON"),
         (Lies(raw_manifest=b""), "not JSON"),
         (Lies(document={"taken_at": "2026-13-01T00:00:00Z"}), "taken_at"),

@@ -13,6 +13,7 @@ from safeharbor.signals import signals_interrupt
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_interrupts_once_and_the_clean_up_is_not_disturbed(number: signal.Signals) -> None:
     cleaned_up = False
+    before = signal.signal(number, signal.SIG_DFL)  # whoever started the tests may have it ignored (nohup)
 
     with pytest.raises(Interrupted) as caught, signals_interrupt():  # noqa: PT012 - the clean-up is the point
         try:
@@ -21,6 +22,7 @@ def test_a_signal_interrupts_once_and_the_clean_up_is_not_disturbed(number: sign
             os.kill(os.getpid(), number)
             cleaned_up = True
 
+    signal.signal(number, before)
     assert cleaned_up
     assert caught.value.exit_status == 128 + number
 
