@@ -1,4 +1,4 @@
-"""Writes docs/reference/settings.md from the table that the program itself uses; `--check` only compares."""
+"""Writes the table in docs/reference/settings.md from the one that the program itself uses; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ from pathlib import Path
 from safeharbor.variables import VARIABLES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
-
-HEADING = """\
-# Settings
-
-<!-- Made by scripts/make-settings-doc.py from src/safeharbor/variables.py; `make format` writes it anew. -->
-
-Settings come from the environment. Inside a Flask app, whatever the environment leaves open is looked up in the app's
-configuration under the same name. An empty variable is an unset one. All problems of a run are reported together.
-Durations are written `45s`, `90m`, `26h`, `2d` or `1d 12h`; a bare number is seconds.
-
-| setting | default | meaning |
-|---|---|---|
-"""
+BEGIN = (
+    "<!-- begin: made by scripts/make-settings-doc.py from src/safeharbor/variables.py; `make format` renews it -->\n"
+)
+END = "<!-- end -->\n"
 
 
 def main() -> None:
-    page = HEADING + "".join(f"| `{each.name}` | {shown(each.default)} | {each.meaning} |\n" for each in VARIABLES)
+    page = PAGE.read_text()
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        sys.exit(f"docs/reference/settings.md lacks the lines between which its table stands: {BEGIN.strip()} {END}")
+    rows = "".join(f"| `{each.name}` | {shown(each.default)} | {each.meaning} |\n" for each in VARIABLES)
+    renewed = f"{before}{BEGIN}\n| setting | default | meaning |\n|---|---|---|\n{rows}\n{END}{after}"
     if "--check" not in sys.argv[1:]:
-        PAGE.write_text(page)
-    elif not PAGE.exists() or PAGE.read_text() != page:
+        PAGE.write_text(renewed)
+    elif page != renewed:
         sys.exit("docs/reference/settings.md is not up to date: `make format` writes it anew")
 
 
@@ -35,7 +32,9 @@ def shown(default: str) -> str:
     """Values in code, explanations as they are."""
     if not default:
         return "none"
-    return default if " " in default and not default[0].isdigit() else f"`{default}`"
+    if " " in default and not default[0].isdigit():
+        return default.replace("<", "&lt;")  # in Markdown a bare <major> is a tag, and does not show
+    return f"`{default}`"
 
 
 if __name__ == "__main__":

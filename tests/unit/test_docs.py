@@ -6,15 +6,29 @@ import re
 import subprocess
 import sys
 import tomllib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pytest
 
+from safeharbor.archive.layout import archive_name
+from safeharbor.archive.sums import Tally
 from safeharbor.cli.lazy import COMMANDS
 from safeharbor.cli.main import cli
 from safeharbor.errors import ExitStatus
+from safeharbor.postgres.snapshot import DatabaseProperties
+from safeharbor.postgres.tools import ClientTools
+from safeharbor.record import DumpRecord, manifest_document
+from safeharbor.retention import Candidate, judge_archives
+from safeharbor.settings import Settings
+from safeharbor.uploads.omissions import Omissions
 from safeharbor.variables import VARIABLES
+from support.archives import TAKEN_AT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -23,16 +37,42 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rg
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_and_option_is_documented(name: str) -> None:
-    command = cli.get_command(click.Context(cli), name)
-    page = (DOCS / "reference" / "commands.md").read_text()
-    section = page.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
+    section = section_of(name)
 
-    assert command is not None
     assert COMMANDS[name] in section
     assert (DOCS / f"{name}.md").exists()
-    for parameter in command.params:
+    for parameter in command_named(name).params:
         shown = parameter.opts[0] if parameter.param_type_name == "option" else str(parameter.name).upper()
         assert f"`{shown}" in section, shown
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_no_option_is_documented_that_does_not_exist(name: str) -> None:
+    known = {option for parameter in command_named(name).params for option in parameter.opts}
+
+    assert set(re.findall(r"^\| `(--[a-z-]+)", section_of(name), re.MULTILINE)) <= known
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_exit_status_of_a_command_is_documented(name: str) -> None:
+    epilog = command_named(name).epilog or ""
+    stated = re.search(r"^Ends with ([0-9, or]+)", section_of(name), re.MULTILINE)
+    row = re.search(rf"^\| `{name}` \|(.*)\|$", (DOCS / "reference" / "exit-statuses.md").read_text(), re.MULTILINE)
+
+    assert stated is not None
+    assert row is not None
+    documented = set(map(int, re.findall(r"\d", stated[1])))
+    assert set(map(int, re.findall(r"^(\d)  ", epilog, re.MULTILINE))) <= documented
+    assert {status for status, mark in enumerate(row[1].split("|")) if mark.strip()} == documented
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_key_of_a_json_document_is_documented(name: str) -> None:
+    source = (ROOT / "src" / "safeharbor" / "cli" / f"{name}.py").read_text()
+    page = (DOCS / f"{name}.md").read_text()
+
+    for key in re.findall(r'^ +"([a-z_]+)": ', source, re.MULTILINE):
+        assert f"`{key}`" in page or f'"{key}": ' in page, key
 
 
 def test_every_setting_is_documented_as_the_program_has_it() -> None:
@@ -40,7 +80,7 @@ def test_every_setting_is_documented_as_the_program_has_it() -> None:
     page = (DOCS / "reference" / "settings.md").read_text()
 
     assert done.returncode == 0
-    assert all(f"`{variable.name}`" in page for variable in VARIABLES)
+    assert all(f"| `{variable.name}` |" in page for variable in VARIABLES)
 
 
 def test_every_setting_that_the_program_reads_is_in_the_table() -> None:
@@ -53,15 +93,57 @@ def test_every_setting_that_the_program_reads_is_in_the_table() -> None:
 @pytest.mark.parametrize("status", list(ExitStatus), ids=lambda status: status.name)
 def test_every_exit_status_is_documented(status: ExitStatus) -> None:
     page = (DOCS / "reference" / "exit-statuses.md").read_text()
+    readme = (ROOT / "README.md").read_text().split("\n## Exit statuses\n", 1)[1].split("\n## ", 1)[0]
 
     assert f"| {status.value} | {status.name} |" in page
+    assert re.search(rf"^\| [0-9, ]*\b{status.value}\b[0-9, ]* \|", readme, re.MULTILINE)
+
+
+def test_every_key_of_the_manifest_is_specified(tmp_path: Path) -> None:
+    page = (DOCS / "archive-format.md").read_text().split("\n## manifest.json\n", 1)[1]
+    snapshot = (ROOT / "src" / "safeharbor" / "postgres" / "snapshot.py").read_text()
+    of_database = dict.fromkeys(re.findall(r'^ +"([a-z_]+)": (?:row|settings|extensions|self)', snapshot, re.MULTILINE))
+    properties = DatabaseProperties("reef", "1", "15.1", 15, 0, of_database)
+    dump = DumpRecord(0, "", "gzip", ClientTools(tmp_path, 15, "15.1"), properties, {}, [])
+    tally = Tally(tmp_path)
+    settings = Settings(secret_key="any")
+    document = manifest_document(
+        TAKEN_AT, settings, dump, tally, Omissions(), [], block_size=4096, digests=("", "", 0)
+    )  # fmt: skip
+    tally.close()
+
+    assert "alembic_revision" in of_database
+    for key in leaves_of(document):
+        assert re.search(rf"`(?:[a-z_]+\.|\.)?{re.escape(key)}`", page), key
+
+
+def test_the_worked_example_of_retention_is_what_the_program_decides() -> None:
+    page = (DOCS / "prune.md").read_text()
+    nights = [datetime(2026, 5, 1, 3, tzinfo=UTC) + timedelta(days=day) for day in range(14)]
+    candidates = [Candidate(archive_name(night), int(night.timestamp() + 4) * 10**9) for night in nights]
+
+    for verdict in judge_archives(candidates, 7, 4):
+        decided = "keep" if verdict.keep else "would delete"
+        assert f"\n{decided}  {verdict.name}  {', '.join(verdict.reasons)}\n" in page
+
+
+@pytest.mark.parametrize(("weekday", "stay"), [("Saturday", 9), ("Sunday", 10), ("Monday", 9)])
+def test_in_the_long_run_as_many_archives_stay_as_the_page_says(weekday: str, stay: int) -> None:
+    last_night = datetime(2026, 5, 16 + ["Saturday", "Sunday", "Monday"].index(weekday), 3, tzinfo=UTC)
+    nights = [last_night - timedelta(days=day) for day in range(60)]
+    candidates = [Candidate(archive_name(night), int(night.timestamp()) * 10**9) for night in nights]
+
+    assert sum(verdict.keep for verdict in judge_archives(candidates, 7, 4)) == stay
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text()):
+        if "://" in target:
+            continue
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors_of(linked), f"{target}#{anchor}"
 
 
 def test_every_page_can_be_reached_from_the_index() -> None:
@@ -81,4 +163,36 @@ def test_every_dependency_has_a_decision() -> None:
     decisions = "".join(path.read_text().lower() for path in (DOCS / "decisions").glob("*.md"))
     for requirement in (requirement for group in groups for requirement in group):
         name = re.split(r"[\[<>=; ]", requirement)[0]
-        assert name in decisions, name
+        assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", decisions), name
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("*.md")), ids=lambda page: page.stem)
+def test_every_decision_tells_its_context_and_its_price(page: Path) -> None:
+    assert re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE) == ["Context", "Decision", "Price"]
+    assert page.read_text().startswith(f"# {int(page.stem[:4])}. ")
+
+
+def command_named(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+def section_of(name: str) -> str:
+    """What the reference of commands says of one command."""
+    page = (DOCS / "reference" / "commands.md").read_text()
+    return page.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def leaves_of(document: Mapping[str, object]) -> set[str]:
+    """The keys of everything in a document that is not an object itself."""
+    keys = set()
+    for key, value in document.items():
+        keys |= leaves_of(value) if isinstance(value, dict) and value else {key}
+    return keys
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as forges make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
