@@ -155,7 +155,7 @@ class _Run:
             upload_files=manifest.upload_files,
             upload_bytes=manifest.upload_bytes,
             seconds=self._seconds,
-            warnings=(*self._warnings, *(pruned.warnings if pruned is not None else ())),
+            warnings=tuple(self._warnings),
             pruned=pruned,
         )
 
@@ -294,11 +294,15 @@ class _Run:
             return None
         with self._phase("prune"):
             try:
-                return prune_under_lock(self._settings, just_written=name if time_in_name(name) is not None else "")
+                pruned = prune_under_lock(self._settings, just_written=name if time_in_name(name) is not None else "")
             except SafeHarborError as error:
                 self._warn(f"the backup is good, but pruning failed: {error.message}")
             except OSError as error:
                 self._warn(f"the backup is good, but pruning failed: {translate_os_error(error, 'deleting').message}")
+            else:
+                for warning in pruned.warnings:
+                    self._warn(warning)
+                return pruned
         return None
 
     def _newest_manifest(self) -> Manifest | None:
@@ -306,7 +310,7 @@ class _Run:
         names = sorted((candidate.name for candidate in find_candidates(self._directory)), reverse=True)
         for name in names[:1]:
             entry = look_at(self._directory / name)
-            if entry.state is State.COMPLETE:
+            if entry is not None and entry.state is State.COMPLETE:
                 return entry.manifest
         return None
 

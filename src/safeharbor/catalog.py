@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from safeharbor.archive.layout import ARCHIVE_NAME, time_in_name
 from safeharbor.archive.reader import bears_leading_mark, read_front
 from safeharbor.archive.source import opened_archive
-from safeharbor.errors import SafeHarborError, StorageUnavailable, translate_os_error
+from safeharbor.errors import LockHeld, SafeHarborError, StorageUnavailable, translate_os_error
 from safeharbor.publish import is_draft_of
 from safeharbor.retention import Candidate
 
@@ -76,7 +76,9 @@ def read_catalog(directory: Path) -> Catalog:
     archives, unfinished, foreign = [], [], []
     for name, status in _scan(directory):
         if time_in_name(name) is not None and stat.S_ISREG(status.st_mode):
-            archives.append(look_at(directory / name))
+            entry = look_at(directory / name)
+            if entry is not None:
+                archives.append(entry)
         elif is_draft_of(name, ARCHIVE_NAME):
             unfinished.append(name)
         elif not name.startswith("."):
@@ -97,9 +99,12 @@ def find_candidates(directory: Path) -> list[Candidate]:
     ]
 
 
-def look_at(path: Path) -> CatalogEntry:
-    """An archive as a quick look shows it; damage is a state, not an error."""
-    status = os.stat(path, follow_symlinks=False)
+def look_at(path: Path) -> CatalogEntry | None:
+    """An archive as a quick look shows it; damage is a state, not an error. None if it is gone, or going."""
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
     named_at = time_in_name(path.name)
     assert named_at is not None  # noqa: S101 - the callers choose by name
     try:
@@ -109,7 +114,11 @@ def look_at(path: Path) -> CatalogEntry:
                 state = State.UNVERIFIED if source.size else State.DAMAGED
                 return CatalogEntry(path, status.st_size, status.st_mtime_ns, named_at, state, problem, None)
             manifest = read_front(source).manifest
+    except LockHeld:
+        return None  # being pruned at this moment
     except SafeHarborError as error:
+        if not os.path.lexists(path):
+            return None
         problem = error.message.removeprefix(f"{path}: ")
         return CatalogEntry(path, status.st_size, status.st_mtime_ns, named_at, State.DAMAGED, problem, None)
     except OSError as error:

@@ -20,7 +20,7 @@ _ADOPTED = "adopted.json"
 
 
 def judge_shortfall(newest: Manifest, earlier: Manifest | None) -> str:
-    """Why the newest archive looks seriously short; "" if it does not."""
+    """Why an archive looks seriously short beside an earlier one; "" if it does not."""
     asked = newest.upload_files + newest.unreadable
     if newest.unreadable_directories or newest.unreadable * 100 > asked:
         return f"{newest.unreadable} of {asked} uploads could not be read"
@@ -33,7 +33,7 @@ def judge_shortfall(newest: Manifest, earlier: Manifest | None) -> str:
     ]
     for what, now, before in kinds:
         if now * 2 <= before and before > 0:
-            return f"there are {now:,} {what}, where the archive before had {before:,}"
+            return f"there are {now:,} {what}, where an earlier archive had {before:,}"
     return ""
 
 

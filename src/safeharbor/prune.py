@@ -107,14 +107,18 @@ def plan_prune(settings: Settings, *, just_written: str = "", adopt: bool = Fals
     if of_others:
         hold = f"the archive before is {of_others}"
         return PrunePlan(tuple(judge(f"nothing is deleted: {hold}")), (f"nothing was pruned: {hold}; {_PARTING}",))
-    short = "" if newest.name in adopted.archives else judge_shortfall(manifest, earlier)
+    short = (
+        ""
+        if newest.name in adopted.archives
+        else judge_shortfall(manifest, _usual(directory, candidates, newest, adopted))
+    )
     if short:
         remedy = "find out why; if it is right, `safeharbor prune --adopt` accepts it"
         return PrunePlan(tuple(judge(f"nothing is deleted: {short}")), (f"nothing was pruned: {short}; {remedy}",))
     strangers = {
         verdict.name: why
         for verdict in judge()
-        if not verdict.keep and (why := judge_identity(manifest, look_at(directory / verdict.name).manifest, adopted))
+        if not verdict.keep and (why := judge_identity(manifest, _manifest_of(directory / verdict.name), adopted))
     }
     protected |= {name: f"it is {why}" for name, why in strangers.items()}
     warnings = _disorder(candidates)
@@ -146,16 +150,38 @@ def _newest_two(
     names = sorted((candidate.name for candidate in candidates), reverse=True)
     newest = just_written or (names[0] if names else "")
     earlier = next((name for name in names if name != newest), "")
-    return look_at(directory / newest) if newest else None, look_at(directory / earlier).manifest if earlier else None
+    return look_at(directory / newest) if newest else None, _manifest_of(directory / earlier) if earlier else None
+
+
+def _usual(directory: Path, candidates: list[Candidate], newest: CatalogEntry, adopted: Adopted) -> Manifest | None:
+    """The last archive before `newest` that was not itself short, to measure it by; None if there is none.
+
+    Measured by the archive before alone, a loss would be noticed for one night, and the next would prune what is
+    still good. What was adopted is where counting begins anew, also when that archive is pruned one day.
+    """
+    since = max(adopted.archives, default="")
+    usual: Manifest | None = None
+    for name in sorted(candidate.name for candidate in candidates):
+        manifest = _manifest_of(directory / name) if name >= since and name != newest.name else None
+        if manifest is None or newest.manifest is None or judge_identity(newest.manifest, manifest, adopted):
+            continue
+        if name == since or not judge_shortfall(manifest, usual):
+            usual = manifest
+    return usual
+
+
+def _manifest_of(path: Path) -> Manifest | None:
+    entry = look_at(path)
+    return entry.manifest if entry is not None else None
 
 
 def adopt_all(directory: Path, candidates: list[Candidate]) -> Adopted:
     """What is adopted already, and all databases that have archives here, and the newest archive."""
     before = read_adopted(directory)
-    manifests = [look_at(directory / candidate.name).manifest for candidate in candidates]
+    manifests = [_manifest_of(directory / candidate.name) for candidate in candidates]
     identities = {manifest.identity for manifest in manifests if manifest is not None}
     newest = max((candidate.name for candidate in candidates), default="")
-    # earlier acceptances are of archives that are not the newest any more
+    # an earlier acceptance is overtaken by this one
     return Adopted(before.databases | identities, frozenset({newest} if newest else ()))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.catalog import CatalogEntry, State, read_catalog
 from safeharbor.lock import LOCK_NAME
+from safeharbor.prune import plan_prune
 from safeharbor.settings import Concern
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
     if damaged:
         reasons.append(f"{damaged} of {len(catalog.archives)} archives {'is' if damaged == 1 else 'are'} damaged")
     if newest is None:
-        health, reason = _judge_absence(settings.backup_dir, limit, now)
+        health, reason = Health.STALE, "there is no complete archive"
+        if not damaged:
+            health, reason = _judge_absence(settings.backup_dir, limit, now)
         return Status(health, None, None, limit, len(catalog.archives), damaged, (reason, *reasons))
     age = max((now - newest.taken_at).total_seconds(), 0.0)
     if (newest.taken_at - now).total_seconds() > 60:
@@ -65,6 +68,8 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
     reasons += newest.manifest.warnings
     concerns = (Concern.DIRECTORY, Concern.RETENTION, Concern.SCHEDULE, Concern.MONITORING)
     reasons += [str(problem) for problem in settings.problems_in(*concerns)]
+    if not settings.problems_in(Concern.RETENTION, Concern.SCHEDULE):
+        reasons += plan_prune(settings).warnings
     health = Health.WARNING if reasons else Health.GOOD
     if age > limit:
         health = Health.STALE

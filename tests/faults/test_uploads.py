@@ -320,6 +320,24 @@ def test_a_backup_that_is_suddenly_much_smaller_prunes_nothing(site: Site, chang
     assert not old.exists()
 
 
+def test_a_quiet_run_still_says_that_nothing_was_pruned(site: Site) -> None:
+    assert site.run("backup").status == 0
+    subprocess.run(["sh", "-c", "rm -r uploads/2026"], cwd=site.root, check=True)
+
+    done = site.run("backup", "--quiet")
+
+    failed(done, 3, "nothing was pruned", "upload files")
+    assert done.output.count("nothing was pruned") == 1
+
+
+def test_names_full_of_braces_cost_no_backup(site: Site) -> None:
+    for number in range(300):
+        (site.uploads / f"{'{' * 200}{number}.tmp").touch()
+
+    assert site.run("backup", BACKUP_EXCLUDE="*.tmp").status == 0
+    assert uploads_of(site.archives[0])["excluded"]["count"] == 300
+
+
 def test_a_database_that_lost_half_its_rows_prunes_nothing(site: Site, database: Database) -> None:
     assert site.run("backup").status == 0
     database.execute("TRUNCATE entry CASCADE")

@@ -201,11 +201,12 @@ def pax_record(key: bytes, value: bytes) -> bytes:
 
 
 def upload(
-    name: bytes, kind: bytes = FILE, data: bytes = b"", *, link: bytes = b"", mode: int = 0o644, **other: int
+    name: bytes, kind: bytes = FILE, data: bytes = b"", *, link: bytes = b"", mode: int | None = None, **other: int
 ) -> Part:
     """A member below uploads/ whose header fits one block, as it should be whatever its name is."""
     full = UPLOADS_NAME + name
-    mode = 0o777 if kind == SYMLINK else mode
+    if mode is None:
+        mode = 0o777 if kind == SYMLINK else 0o644
     member = Member(full, kind, mode, 0, 0, other.get("mtime", 1_700_000_000), len(data), link)
     extras = b""
     if len(link) > 100:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from datetime import UTC, datetime, timedelta
@@ -69,6 +70,7 @@ def test_an_archive_without_a_manifest_is_listed_as_such(tmp_path: Path, content
     (tmp_path / archive_name(FIRST)).write_bytes(content)
 
     entry = look_at(tmp_path / archive_name(FIRST))
+    assert entry is not None
 
     assert entry.state is state
     assert entry.taken_at == FIRST
@@ -81,6 +83,7 @@ def test_an_archive_that_was_cut_is_listed_as_damaged(tmp_path: Path, cut: int) 
     os.truncate(path, path.stat().st_size - cut)
 
     entry = look_at(path)
+    assert entry is not None
 
     assert entry.state is State.DAMAGED
     assert entry.problem
@@ -100,7 +103,10 @@ def test_the_newest_complete_archive_is_found_behind_damaged_ones(tmp_path: Path
 def test_the_manifest_knows_better_than_a_changed_name_when_it_was_taken(tmp_path: Path) -> None:
     write_archive(tmp_path / archive_name(FIRST), facts=Facts(taken_at=FIRST + timedelta(hours=1)))
 
-    assert look_at(tmp_path / archive_name(FIRST)).taken_at == FIRST + timedelta(hours=1)
+    entry = look_at(tmp_path / archive_name(FIRST))
+
+    assert entry is not None
+    assert entry.taken_at == FIRST + timedelta(hours=1)
 
 
 def test_an_archive_that_vanishes_while_the_directory_is_read_is_left_out(
@@ -139,3 +145,14 @@ def test_five_hundred_archives_are_listed_within_seconds(tmp_path: Path) -> None
 
     assert len(catalog.archives) == 500
     assert time.monotonic() - started < 5
+
+
+def test_an_archive_that_is_gone_or_being_deleted_is_no_entry(tmp_path: Path) -> None:
+    path = put_archive(tmp_path, FIRST)
+    with open(path, "rb") as deleter:
+        fcntl.flock(deleter, fcntl.LOCK_EX)  # as prune holds it
+        assert look_at(path) is None
+        assert read_catalog(tmp_path).archives == ()
+    path.unlink()
+
+    assert look_at(path) is None

@@ -265,6 +265,25 @@ class TestStatus:
 
         assert run("status", "--healthcheck").exit_code == 1
 
+    def test_an_archive_that_is_there_but_damaged_is_no_reason_to_wait(self, directory: Path) -> None:
+        (directory / archive_name(hours_ago(1))).write_bytes(b"")
+
+        result = run("status")
+
+        assert result.exit_code == 1
+        assert result.stdout.count("there is no complete archive") == 1
+        assert "1 of 1 archives is damaged" in result.stdout
+        assert run("status", "--healthcheck").exit_code == 1
+
+    def test_a_backup_much_smaller_than_usual_is_a_warning(self, directory: Path) -> None:
+        put_archive(directory, hours_ago(30))
+        put_archive(directory, hours_ago(3), facts=Facts(tables={}))
+
+        result = run("status")
+
+        assert result.exit_code == 3
+        assert "nothing was pruned" in result.stdout
+
     def test_a_damaged_archive_is_a_warning_which_does_not_wake_anybody(self, directory: Path) -> None:
         put_archive(directory, hours_ago(3))
         (directory / archive_name(hours_ago(1))).write_bytes(b"")

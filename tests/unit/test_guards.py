@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def usual(tmp_path: Path) -> Manifest:
     """The manifest of an archive with 100 uploads of 1,000 bytes and 200 rows."""
-    manifest = look_at(put_archive(tmp_path, TAKEN_AT)).manifest
+    entry = look_at(put_archive(tmp_path, TAKEN_AT))
+    assert entry is not None
+    manifest = entry.manifest
     assert manifest is not None
     return replace(manifest, upload_files=100, upload_bytes=100_000, tables={"public.a": 150, "public.b": 50})
 

@@ -16,7 +16,7 @@ import pytest
 
 from safeharbor.archive.headers import encode_member
 from safeharbor.archive.layout import DIRECTORY, FILE, SYMLINK, Member
-from safeharbor.archive.manifest import ManifestInvalid, parse_manifest
+from safeharbor.archive.manifest import ManifestInvalid, encode_manifest, parse_manifest
 from safeharbor.verify import ArchiveKind, verify_archive
 from support.archives import (
     BLOCK,
@@ -335,3 +335,35 @@ def test_a_manifest_of_millions_of_values_is_refused_before_it_is_parsed() -> No
     for data in (b"[" + b"{}," * 60_000 + b"{}]", b'{"a":[' + b"1," * 600_000 + b"1]}"):
         with pytest.raises(ManifestInvalid, match="more values"):
             parse_manifest(data)
+
+
+FORBIDDEN = {
+    "a set-uid file": upload(b"x", data=b"x", mode=0o4755),
+    "a sticky file": upload(b"x", data=b"x", mode=0o1644),
+    "a set-uid directory": upload(b"x/", DIRECTORY, mode=0o4755),
+    "a link with a mode of its own": upload(b"x", SYMLINK, link=b"y", mode=0o644),
+    "a file with a target": upload(b"x", data=b"x", link=b"y"),
+    "a directory with a target": upload(b"x/", DIRECTORY, mode=0o755, link=b"y"),
+}
+
+
+@pytest.mark.parametrize("part", FORBIDDEN.values(), ids=FORBIDDEN.keys())
+def test_a_header_that_says_what_its_kind_cannot_have_is_rejected(
+    tmp_path: Path, settings: Settings, part: Part
+) -> None:
+    path = tmp_path / "hostile.tar"
+    path.write_bytes(assemble([uploads_root(), part]))
+
+    problems = examine(path, settings).problems
+
+    assert any("uploads/x" in problem for problem in problems), problems
+
+
+def test_names_full_of_braces_and_commas_fit_a_manifest() -> None:
+    names = {"names": ['{[,"\\' * 40_000, "," * 600_000], "tables": {"a{,": 1}}
+
+    data = encode_manifest(names)
+
+    assert json.loads(data) == names
+    with pytest.raises(ManifestInvalid, match="format is not a number"):  # and not: too many values
+        parse_manifest(data)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,8 +35,15 @@ def test_only_one_at_a_time_holds_a_directory(tmp_path: Path) -> None:
 
 
 def test_another_process_is_kept_out_too(tmp_path: Path) -> None:
-    with directory_lock(tmp_path), multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(try_lock, (tmp_path,)) is False
+    program = "import sys, pathlib, safeharbor.lock as l\nwith l.directory_lock(pathlib.Path(sys.argv[1])): pass"
+    argv: list[str | Path] = [sys.executable, "-c", program, tmp_path]
+
+    with directory_lock(tmp_path):
+        during = subprocess.run(argv, capture_output=True, check=False)
+
+    assert during.returncode == 1
+    assert b"LockHeld" in during.stderr
+    assert subprocess.run(argv, check=False).returncode == 0
 
 
 def test_the_lock_file_stays_and_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -282,3 +282,37 @@ def test_an_empty_directory_has_nothing_to_prune(settings: Settings) -> None:
     result = prune_archives(settings)
 
     assert (result.verdicts, result.deleted, result.freed_bytes, result.warnings) == ((), (), 0, ())
+
+
+def test_a_loss_is_remembered_on_the_nights_after_it(settings: Settings) -> None:
+    names = put_nights(settings.backup_dir, 13)
+    for number in range(13, 25):
+        put_archive(settings.backup_dir, night(number), facts=Facts(tables={}))
+        result = prune_archives(settings)
+        assert result.deleted == ()
+        assert "rows" in result.warnings[0]
+
+    assert set(names) <= set(archives_in(settings.backup_dir))
+
+
+def test_pruning_goes_on_when_what_was_lost_is_back(settings: Settings) -> None:
+    put_nights(settings.backup_dir, 13)
+    put_archive(settings.backup_dir, night(13), facts=Facts(tables={}))
+    assert prune_archives(settings).deleted == ()
+
+    put_archive(settings.backup_dir, night(14))
+
+    result = prune_archives(settings)
+    assert result.deleted
+    assert result.warnings == ()
+
+
+def test_an_accepted_loss_stays_accepted_also_when_that_archive_is_gone(settings: Settings) -> None:
+    put_nights(settings.backup_dir, 13)
+    accepted = put_archive(settings.backup_dir, night(13), facts=Facts(tables={}))
+    assert prune_archives(settings, adopt=True).warnings == ()
+    accepted.unlink()
+
+    for number in range(14, 24):
+        put_archive(settings.backup_dir, night(number), facts=Facts(tables={}))
+        assert prune_archives(settings).warnings == ()

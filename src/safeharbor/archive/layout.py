@@ -68,6 +68,11 @@ def time_in_name(name: str) -> datetime | None:
         return None
 
 
+def modes_of(kind: bytes) -> range:
+    """The modes that a member of this kind can have."""
+    return {FILE: range(FILE_MODE + 1), DIRECTORY: range(DIRECTORY_MODE + 1)}.get(kind, range(0o777, 0o777 + 1))
+
+
 def canonical_line(member: Member) -> bytes:
     """The member's line in the list whose SHA-256 the manifest holds; each field ends with NUL, which no name has."""
     return b"%b\0%b\0%o\0%d\0%d\0%d\0%d\0%b\0\n" % (

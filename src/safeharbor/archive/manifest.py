@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # 16 MiB of empty objects would be 400 MB of Python
 _MOST_VALUES = 500_000
 _MOST_CONTAINERS = 50_000
+_ESCAPED = {ord(char): f"\\u{ord(char):04x}" for char in ",{["}
 
 
 class ManifestInvalid(ValueError):
@@ -65,14 +67,18 @@ class Manifest:
 
 def encode_manifest(document: Mapping[str, object]) -> bytes:
     """The manifest as it stands in the archive: ASCII JSON, readable, keys in the order given."""
-    return json.dumps(document, indent=1).encode("ascii") + b"\n"
+    text = json.dumps(document, indent=1)
+    if _has_too_many(text.encode("ascii")):
+        # names full of braces or commas: escaped, they do not count as structure
+        text = re.sub(r'"(?:[^"\\]|\\.)*"', lambda found: found[0].translate(_ESCAPED), text)
+    return text.encode("ascii") + b"\n"
 
 
 def parse_manifest(data: bytes) -> Manifest:
     """The checked manifest. Raises ManifestInvalid; never anything else, whatever `data` holds."""
     if len(data) > MANIFEST_LIMIT_BYTES:
         raise ManifestInvalid("it is larger than the format allows")
-    if data.count(b",") > _MOST_VALUES or data.count(b"{") + data.count(b"[") > _MOST_CONTAINERS:
+    if _has_too_many(data):
         raise ManifestInvalid("it has more values than the format allows")
     try:
         document = json.loads(data)
@@ -114,6 +120,10 @@ def parse_manifest(data: bytes) -> Manifest:
 def _major(version: str) -> int:
     digits = version.partition(".")[0][:4]
     return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def _has_too_many(data: bytes) -> bool:
+    return data.count(b",") > _MOST_VALUES or data.count(b"{") + data.count(b"[") > _MOST_CONTAINERS
 
 
 class _Section:

@@ -159,6 +159,12 @@ def refuse_upload(member: Member, tree: layout.TreeOrder) -> None:
     if is_directory != member.name.endswith(b"/"):
         raise Rejected(f"{show(member.name)}: its name does not fit its kind")
     why = tree.accept(path, is_directory=is_directory)
+    if not why and member.mode not in layout.modes_of(member.kind):
+        why = f"its mode is {member.mode:o}, which archives do not hold for its kind"
+    if not why and member.kind != layout.FILE and member.size:
+        why = "it states a size, which only files have"
+    if not why and member.kind != layout.SYMLINK and member.link:
+        why = "it states a target, which only links have"
     if (
         not why
         and member.kind == layout.SYMLINK

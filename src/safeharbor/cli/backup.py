@@ -69,13 +69,9 @@ def _print(result: BackupResult) -> None:
     click.echo(
         f"{', '.join(contents)}; verified in {result.seconds['verify']:.1f} s of {sum(result.seconds.values()):.1f} s"
     )
-    if result.pruned is not None:
-        for warning in result.pruned.warnings:
-            click.echo(f"Warning: {warning}", err=True)
-        if result.pruned.deleted:
-            click.echo(
-                f"pruned {plural(len(result.pruned.deleted), 'archive')} ({show_bytes(result.pruned.freed_bytes)})"
-            )
+    pruned = result.pruned
+    if pruned is not None and pruned.deleted:
+        click.echo(f"pruned {plural(len(pruned.deleted), 'archive')} ({show_bytes(pruned.freed_bytes)})")
 
 
 def _document(result: BackupResult) -> dict[str, object]:

@@ -11,7 +11,7 @@ from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translat
 from safeharbor.signals import signals_interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 _MEANINGS = {
     ExitStatus.DONE: "done",
@@ -58,15 +58,17 @@ def show_error(error: SafeHarborError) -> None:
         click.echo(f"Hint: {error.hint}", err=True)
 
 
-def exit_statuses(*statuses: ExitStatus) -> str:
+def exit_statuses(statuses: Sequence[ExitStatus], meanings: Mapping[ExitStatus, str]) -> str:
     """The end of a command's help: its exit statuses."""
-    lines = [f"{status.value}  {_MEANINGS[status]}" for status in statuses]
+    lines = [f"{status.value}  {({**_MEANINGS, **meanings})[status]}" for status in statuses]
     return "\b\nExit statuses:\n" + "\n".join(lines) + "\n129/130/143  interrupted by HUP, INT or TERM"
 
 
-def safeharbor_command(help_text: str, *statuses: ExitStatus) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a callback a command with this help; `statuses` are those that it can end with."""
-    return click.command(cls=SafeHarborCommand, help=help_text, epilog=exit_statuses(*statuses))
+def safeharbor_command(
+    help_text: str, *statuses: ExitStatus, meanings: Mapping[ExitStatus, str] | None = None
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a callback a command with this help; `statuses` are those that it can end with, `meanings` its own words."""
+    return click.command(cls=SafeHarborCommand, help=help_text, epilog=exit_statuses(statuses, meanings or {}))
 
 
 def exit_with(status: int) -> None:

@@ -38,6 +38,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     ExitStatus.USAGE,
     ExitStatus.WARNINGS,
     ExitStatus.STORAGE,
+    meanings={ExitStatus.FAILED: "no complete archive that is young enough"},
 )
 @click.option(
     "--max-age", metavar="DURATION", callback=_seconds, help="How old it may be; default: BACKUP_MAX_AGE, or 26h."
@@ -58,7 +59,8 @@ def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
         click.echo(json.dumps(_document(status), indent=2))
     else:
         click.echo(_sentence(status))
-        for reason in () if healthcheck else status.reasons:
+        shown = 1 if status.newest is None else 0  # the sentence has the first one already
+        for reason in () if healthcheck else status.reasons[shown:]:
             click.echo(f"  {reason}")
     if not status.is_healthy:
         exit_with(ExitStatus.FAILED)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     ExitStatus.DONE,
     ExitStatus.USAGE,
     ExitStatus.WARNINGS,
+    ExitStatus.LOCKED,
     ExitStatus.REJECTED,
     ExitStatus.STORAGE,
 )
