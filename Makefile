@@ -27,7 +27,7 @@ format: ## put the code into its format, and the generated page of settings up t
 	$(PYTHON) -m ruff format .
 	$(PYTHON) scripts/make-settings-doc.py
 
-bench: ## measure against the shell pipeline; takes some minutes and 8 GB of disk
+bench: ## measure against the shell pipeline; takes half an hour and 10 GB of disk
 	@scripts/bootstrap dev
 	$(PYTHON) -m benchmarks $(BENCH)
 

@@ -46,6 +46,17 @@ def main() -> None:
         run("flask --app logbook safeharbor list", environment)
         run("flask --app logbook safeharbor verify --latest", environment)
         run("flask --app logbook safeharbor status", environment)
+        say("The bad night: a wrong migration drops the photos' table, and a script empties the uploads.")
+        before = server.execute("SELECT count(*) FROM photo", "logbook"), count_files()
+        server.execute("DROP TABLE photo CASCADE; UPDATE entry SET remark = ''", "logbook")
+        for lost in (PLACE / "uploads").iterdir():
+            shutil.rmtree(lost)
+        run("flask --app logbook safeharbor restore --from latest --dry-run", environment)
+        run("flask --app logbook safeharbor restore --from latest --yes", environment)
+        if (server.execute("SELECT count(*) FROM photo", "logbook"), count_files()) != before:
+            sys.exit("demo: what came back is not what was there")
+        say("Everything is back. It can be undone, until what was live before is discarded:")
+        run("flask --app logbook safeharbor restore --discard-previous --yes", environment)
     say("The server is gone. What is left is a plain tar, which needs none of our code:")
     archive = next((PLACE / "backups").glob("safeharbor-backup-*.tar"))
     relative = archive.relative_to(ROOT)
@@ -59,6 +70,12 @@ def main() -> None:
         shown="pg_restore --list db.dump",
     )
     say(f"All of it took {time.monotonic() - started:.0f} s. The archive and what came out of it are in .demo/.")
+
+
+def count_files() -> int:
+    """How many uploads there are."""
+    files = [path for path in (PLACE / "uploads").rglob("*") if path.is_file()]
+    return sum(".safeharbor-restore-" not in str(path) for path in files)  # what a restore keeps is not live
 
 
 def say(text: str) -> None:

@@ -19,7 +19,8 @@ from safeharbor.archive.manifest import encode_manifest
 from safeharbor.archive.source import Source
 from safeharbor.archive.writer import ArchiveWriter
 from safeharbor.catalog import State, find_candidates, look_at
-from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed, translate_os_error
+from safeharbor.errors import DatabaseUnavailable, RestorePending, SafeHarborError, ToolFailed, translate_os_error
+from safeharbor.journal import find_interrupted
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock, bounded, is_alive, pinned
 from safeharbor.postgres.decode import decoding, feed, finish_decoding
@@ -84,6 +85,7 @@ def take_backup(
     try:
         check_places(settings, directory)
         with directory_lock(directory) as is_locked:
+            _require_no_interrupted_restore(settings)
             return _Run(settings, output, directory, progress or NoProgress(), is_locked=is_locked).take(prune=prune)
     except SafeHarborError as error:
         error.intact = _what_is_intact(directory)
@@ -92,6 +94,13 @@ def take_backup(
         failure = translate_os_error(error, "writing the archive")
         failure.intact = _what_is_intact(directory)
         raise failure from error
+
+
+def _require_no_interrupted_restore(settings: Settings) -> None:
+    """Raises RestorePending: what is live may be neither the old state nor the new one."""
+    pending = find_interrupted(settings.backup_dir)
+    if pending is not None:
+        raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted.")
 
 
 def plan_output(settings: Settings) -> str:

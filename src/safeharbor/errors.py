@@ -91,6 +91,19 @@ class StorageUnavailable(SafeHarborError):
     exit_status = ExitStatus.STORAGE
 
 
+class CannotRestore(SafeHarborError):
+    """An archive cannot be restored here, or its restore failed and was undone; the old state is in place."""
+
+    exit_status = ExitStatus.CANNOT_RESTORE
+
+
+class RestorePending(SafeHarborError):
+    """A restore was interrupted half-way; `restore --resume` finishes it, `restore --undo` goes back."""
+
+    exit_status = ExitStatus.RESTORE_PENDING
+    hint = "`safeharbor restore --resume` finishes it, `safeharbor restore --undo` goes back to the state before."
+
+
 class ToolFailed(SafeHarborError):
     """A program that we started failed, or is missing."""
 

@@ -38,6 +38,21 @@ def directory_lock(directory: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def is_locked(directory: Path) -> bool:
+    """Whether somebody holds the lock of `directory` now; False where that cannot be told."""
+    try:
+        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        _flock(descriptor, fcntl.LOCK_SH, "")
+    except LockHeld:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def hold_while_reading(descriptor: int) -> None:
     """Keep `prune` away from an open archive until its descriptor is closed; silently nothing where there are no locks.
 

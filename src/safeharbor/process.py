@@ -186,6 +186,7 @@ def run_tool(
     argv: Sequence[str | Path],
     *,
     env: Mapping[str, str] | None = None,
+    stdin: int = DEVNULL,
     cwd: Path | None = None,
     run_as: tuple[int, int] | None = None,
     timeout_seconds: float = 60.0,
@@ -194,7 +195,7 @@ def run_tool(
 
     Raises ToolFailed if it cannot be started or takes longer than `timeout_seconds`.
     """
-    with started_tool(argv, env=env, cwd=cwd, run_as=run_as) as tool:
+    with started_tool(argv, env=env, stdin=stdin, cwd=cwd, run_as=run_as) as tool:
         timed_out = threading.Event()
 
         def end_it() -> None:

@@ -14,6 +14,9 @@ class Progress(Protocol):
     def advance(self, size_bytes: int, items: int = 0) -> None:
         """So much more of this phase is done; called at most every few hundred items."""
 
+    def step(self, name: str) -> None:
+        """Something that lasts was just done; a process that dies here leaves it so."""
+
     def note(self, text: str) -> None:
         """One line that the operator should see in the log."""
 
@@ -28,6 +31,9 @@ class NoProgress:
         """Ignore it."""
 
     def advance(self, size_bytes: int, items: int = 0) -> None:
+        """Ignore it."""
+
+    def step(self, name: str) -> None:
         """Ignore it."""
 
     def note(self, text: str) -> None:

@@ -71,7 +71,7 @@ def published_whole(path: Path, *, replace: bool = False) -> Iterator[Draft]:
         if replace:
             os.replace(draft.path, path)
         else:
-            _rename_to_free_name(draft.path, path)
+            rename_to_free_name(draft.path, path)
     except BaseException:
         draft.discard()
         raise
@@ -145,7 +145,8 @@ def _open_draft(path: Path) -> Draft:
     return Draft(temporary, descriptor)
 
 
-def _rename_to_free_name(source: Path, target: Path) -> None:
+def rename_to_free_name(source: Path, target: Path) -> None:
+    """Rename without replacing anything. Raises FileExistsError, OSError."""
     number = _rename_noreplace(os.fsencode(source), os.fsencode(target))
     if number == 0:
         return

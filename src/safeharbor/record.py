@@ -73,6 +73,7 @@ def manifest_document(
             "server_version": properties.server_version,
             "client_version": dump.tools.version,
             "compression": dump.compression,
+            "size_bytes": properties.size_bytes,
             **properties.document,
             "tables": dict(dump.tables),
             "tables_without_data": dump.tables_without_data,

@@ -29,6 +29,7 @@ class Concern(StrEnum):
     RETENTION = "retention"
     SCHEDULE = "schedule"
     MONITORING = "monitoring"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class Settings:
     connect_timeout_seconds: float = 10.0
     lock_timeout_seconds: float = 60.0
     network_timeout_seconds: float = 30.0
+    restore_database: DatabaseUrl | None = None
+    tmp_dir: Path | None = None
     secret_key: str | None = field(default=None, repr=False)
     problems: tuple[Problem, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +102,8 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
         lock_timeout_seconds=reader.duration("BACKUP_LOCK_TIMEOUT", 60.0, Concern.DATABASE),
         network_timeout_seconds=reader.duration("BACKUP_NETWORK_TIMEOUT", 30.0, Concern.DATABASE),
+        restore_database=reader.restore_database(),
+        tmp_dir=reader.optional_directory("BACKUP_TMP_DIR"),
         secret_key=reader.text("SECRET_KEY") or None,
         problems=reader.all_problems(),
         origins=reader.origins,
@@ -207,9 +212,22 @@ class _Reader:
             ("UPLOAD_DIR in the environment", self._environ.get("UPLOAD_DIR", "").strip()),
         ]
 
+    def restore_database(self) -> DatabaseUrl | None:
+        text = self.text("RESTORE_DATABASE_URL")
+        if not text:
+            return None
+        try:
+            return parse_database_url(text)
+        except UnusableDatabaseUrl as error:
+            self._add(Concern.RESTORE, "RESTORE_DATABASE_URL", "", str(error))
+            return None
+
     def directory(self, name: str, default: Path) -> Path:
+        return self.optional_directory(name) or default
+
+    def optional_directory(self, name: str) -> Path | None:
         text = self.text(name)
-        return Path(text).expanduser().absolute() if text else default
+        return Path(text).expanduser().absolute() if text else None
 
     def schedule(self) -> str:
         text = self.text("BACKUP_SCHEDULE")

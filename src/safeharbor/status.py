@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor.catalog import CatalogEntry, State, read_catalog
-from safeharbor.lock import LOCK_NAME
+from safeharbor.errors import SafeHarborError
+from safeharbor.journal import Journal
+from safeharbor.lock import LOCK_NAME, is_locked
 from safeharbor.prune import plan_prune
 from safeharbor.settings import Concern
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from safeharbor.journal import RestoreRecord
     from safeharbor.settings import Settings
 
 
@@ -26,6 +29,7 @@ class Health(StrEnum):
     WAITING = "waiting for the first backup"
     WARNING = "warning"
     STALE = "stale"
+    INTERRUPTED = "interrupted restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +43,34 @@ class Status:
     archives: int
     damaged: int
     reasons: tuple[str, ...]
+    kept: tuple[RestoreRecord, ...] = ()
 
     @property
     def is_healthy(self) -> bool:
         """Whether nobody needs to be woken: fresh, or too early for a first backup."""
-        return self.health is not Health.STALE
+        return self.health not in (Health.STALE, Health.INTERRUPTED)
 
 
 def read_status(settings: Settings, *, max_age_seconds: float | None = None, now: datetime | None = None) -> Status:
-    """The state of the backup directory. Raises StorageUnavailable if it cannot be read."""
+    """The state of the backup directory, and what restores have left there.
+
+    Raises StorageUnavailable if it cannot be read.
+    """
+    status = _judge_archives(settings, max_age_seconds, now)
+    try:
+        records = Journal(settings.backup_dir).read()
+    except (SafeHarborError, OSError) as error:
+        health = Health.WARNING if status.is_healthy else status.health
+        return replace(status, health=health, reasons=(*status.reasons, f"the journal of restores: {error}"))
+    kept = tuple(record for record in records if not record.is_interrupted)
+    pending = next((record for record in records if record.is_interrupted), None)
+    if pending is None or is_locked(settings.backup_dir):  # one that is at work is not interrupted
+        return replace(status, kept=kept)
+    reason = f"the restore {pending.id} of {pending.archive} was interrupted; until it is settled no backup is taken"
+    return replace(status, health=Health.INTERRUPTED, reasons=(reason, *status.reasons), kept=kept)
+
+
+def _judge_archives(settings: Settings, max_age_seconds: float | None, now: datetime | None) -> Status:
     now = now or datetime.now(UTC)
     limit = max_age_seconds or settings.max_age_seconds
     catalog = read_catalog(settings.backup_dir)

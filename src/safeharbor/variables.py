@@ -73,6 +73,17 @@ VARIABLES = (
         "How long a silent network may last before the database counts as lost.",
     ),
     Variable(
+        "RESTORE_DATABASE_URL",
+        "BACKUP_DATABASE_URL",
+        "The server to restore to and a role there that may create databases. The database's name still comes from "
+        "BACKUP_DATABASE_URL.",
+    ),
+    Variable(
+        "BACKUP_TMP_DIR",
+        "BACKUP_DIR",
+        "Where a restore puts a copy of the dump while several jobs load it. Not a tmpfs.",
+    ),
+    Variable(
         "SECRET_KEY",
         "the app's SECRET_KEY",
         "Never stored: only a fingerprint of it, so that a restore can tell whether sessions will stay valid.",

@@ -5,17 +5,15 @@ Needs no database and only reads; works on a copy anywhere. `backup` proves its 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor.archive import layout
-from safeharbor.archive.digest import Hasher, OverlappedDigest
+from safeharbor.archive.checked import CheckedPass, run_foreign_pass
 from safeharbor.archive.foreign import read_foreign_members
-from safeharbor.archive.layout import Member, canonical_line, sums_line
-from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front, read_members, show
+from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front
 from safeharbor.archive.source import Source, Truncated, opened_archive
 from safeharbor.errors import ArchiveRejected, ToolFailed
 from safeharbor.postgres.decode import UnreadableHere, decode_dump, reading_order
@@ -23,15 +21,14 @@ from safeharbor.postgres.tools import find_client_tools
 from safeharbor.progress import NoProgress, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from safeharbor.archive.layout import Member
     from safeharbor.archive.manifest import Manifest
     from safeharbor.settings import Settings
 
 _MOST_PROBLEMS = 1000
-_SUMS_WINDOW = 256 * 1024
-_SMALL = 64 * 1024
 _REPORT_BYTES = 8 * 1024 * 1024
 
 
@@ -92,26 +89,35 @@ def verify_source(
     quick: bool = False,
     progress: Progress | None = None,
     decoded_sha256: str = "",
+    observer: Callable[[Member], None] | None = None,
 ) -> Verification:
     """The same for an archive that is open already.
 
     `decoded_sha256` is of a dump that was decoded before: then comparing digests is the whole proof for the dump.
+    `observer` is called with each member of uploads/ in turn.
     """
-    return _Verifier(source, settings, progress or NoProgress(), decoded_sha256).verify(quick=quick)
+    return _Verifier(source, settings, progress or NoProgress(), decoded_sha256, observer).verify(quick=quick)
 
 
 class _Verifier:
-    def __init__(self, source: Source, settings: Settings, progress: Progress, decoded_sha256: str) -> None:
+    def __init__(
+        self,
+        source: Source,
+        settings: Settings,
+        progress: Progress,
+        decoded_sha256: str,
+        observer: Callable[[Member], None] | None,
+    ) -> None:
         self._source = source
         self._settings = settings
         self._progress = progress
         self._decoded_sha256 = decoded_sha256
+        self._observer = observer
         self._problems: list[str] = []
         self._warnings: list[str] = []
         self._members = 0
         self._unreported = 0
         self._writer_major = 0
-        self._hasher = Hasher()
 
     def verify(self, *, quick: bool) -> Verification:
         started = time.monotonic()
@@ -133,8 +139,6 @@ class _Verifier:
             self._problem("it was cut: it ends in the middle")
         except OSError as error:
             self._problem(f"it cannot be read to its end: {error.strerror or error}")
-        finally:
-            self._hasher.close()
         return Verification(
             self._source.path,
             kind,
@@ -149,43 +153,10 @@ class _Verifier:
 
     def _read_all(self, front: Front) -> None:
         self._progress.phase("verify", self._source.size)
-        manifest = front.manifest
-        sums = _SumsCursor(self._source, front)
-        listed = hashlib.sha256()
-        counts = dict.fromkeys((layout.FILE, layout.DIRECTORY, layout.SYMLINK), 0)
-        upload_bytes = 0
-        sums_digest = ""
-        for member, _ in read_members(self._source, front):
-            self._members += 1
-            if member.name == layout.MANIFEST_NAME:
-                break
-            if member.name == layout.SUMS_NAME:
-                sums_digest = self._hash(member)
-                continue
-            listed.update(canonical_line(member))
-            if member.kind == layout.FILE:
-                is_dump = member.name == layout.DUMP_NAME
-                digest = self._prove_dump(member) if is_dump else self._hash(member)
-                self._problem(sums.compare(member.name, digest))
-            if member.name not in (layout.DUMP_NAME, layout.UPLOADS_NAME):
-                counts[member.kind] += 1
-                upload_bytes += member.size
-        self._problem(sums.finish())
-        if sums_digest != manifest.sums_sha256:
-            self._problem("SHA256SUMS does not have the SHA-256 that the manifest states")
-        if listed.hexdigest() != manifest.list_sha256:
-            self._problem(
-                "names, kinds, sizes, modes, owners or times of members are not those that the manifest states"
-            )
-        stated = (
-            manifest.upload_files,
-            manifest.upload_directories,
-            manifest.upload_links,
-            manifest.upload_bytes,
-        )
-        found = (counts[layout.FILE], counts[layout.DIRECTORY], counts[layout.SYMLINK], upload_bytes)
-        if stated != found:
-            self._problem(f"the manifest states {_counts(stated)}; there are {_counts(found)}")
+        checked = CheckedPass(self._source, front, self, self._problem)
+        self._members = checked.run()
+        if self._decoded_sha256 not in ("", checked.dump_sha256):
+            self._problem("db.dump is not, byte for byte, what pg_dump wrote")
 
     def _read_foreign(self, *, quick: bool) -> None:
         self._warnings.append("it was written by another implementation and carries no checksums of its content")
@@ -194,60 +165,48 @@ class _Verifier:
             next(read_foreign_members(self._source))
             return
         self._progress.phase("verify", self._source.size)
-        for member, _ in read_foreign_members(self._source):
-            self._members += 1
-            if member.name == layout.DUMP_NAME:
-                self._decode(member)
-            else:
-                for chunk in self._source.chunks(member.size):
-                    self._progress.advance(len(chunk))
+        self._members = run_foreign_pass(self._source, self)
 
-    def _hash(self, member: Member) -> str:
-        if member.size <= _SMALL:
-            self._unreported += layout.BLOCK + member.size
-            if self._unreported >= _REPORT_BYTES:
-                self._progress.advance(self._unreported)
-                self._unreported = 0
-            return hashlib.sha256(self._source.take(member.size)).hexdigest()
-        digest = self._hasher.start()
-        for chunk in self._source.chunks(member.size):
-            digest.update(chunk)
-            self._progress.advance(len(chunk))
-        return digest.hexdigest()
+    def take_upload(self, member: Member, data: Iterable[bytes]) -> None:
+        """Read it."""
+        if self._observer is not None:
+            self._observer(member)
+        self._unreported += layout.BLOCK
+        for chunk in data:
+            self._report(len(chunk))
 
-    def _prove_dump(self, member: Member) -> str:
-        if not self._decoded_sha256:
-            return self._decode(member)
-        digest = self._hash(member)
-        if digest != self._decoded_sha256:
-            self._problem("db.dump is not, byte for byte, what pg_dump wrote")
-        return digest
-
-    def _decode(self, member: Member) -> str:
-        start = self._source.position
+    def take_dump(self, member: Member, read: Callable[[], Iterator[bytes]]) -> None:
+        """Decode it to its end, unless that was done while it was written."""
+        if self._decoded_sha256:
+            for chunk in read():
+                self._report(len(chunk))
+            return
         found = reading_order(find_client_tools(self._settings.pg_bin), self._writer_major)
         unreadable = ""
         for tools in found:
-            self._source.seek(start)
-            digest = self._hasher.start()
             try:
-                decode_dump(self._hashed(member, digest), tools)
+                decode_dump(self._reported(read()), tools)
             except UnreadableHere as error:
                 unreadable = unreadable or error.message
                 continue
             except ToolFailed as error:
                 self._problem(f"db.dump does not decode to its end: {error.message}")
-            return digest.hexdigest()
+            return
         why = f"no pg_restore here can read it ({unreadable})" if unreadable else "there is no pg_restore here"
         self._warnings.append(f"db.dump was not decoded: {why}")
-        self._source.seek(start)
-        return self._hash(member)
+        for chunk in read():
+            self._report(len(chunk))
 
-    def _hashed(self, member: Member, digest: OverlappedDigest) -> Iterator[bytes]:
-        for chunk in self._source.chunks(member.size):
-            digest.update(chunk)
-            self._progress.advance(len(chunk))
+    def _reported(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._report(len(chunk))
             yield chunk
+
+    def _report(self, size: int) -> None:
+        self._unreported += size
+        if self._unreported >= _REPORT_BYTES:
+            self._progress.advance(self._unreported)
+            self._unreported = 0
 
     def _problem(self, text: str) -> None:
         if not text:
@@ -256,51 +215,3 @@ class _Verifier:
             self._problems.append(text)
         elif len(self._problems) == _MOST_PROBLEMS:
             self._problems.append("and more")
-
-
-def _counts(counts: tuple[int, int, int, int]) -> str:
-    return "{} files, {} directories, {} links and {} bytes of uploads".format(*counts)
-
-
-class _SumsCursor:
-    """The lines of SHA256SUMS, read beside the members that they list: each mismatch by name, in constant memory."""
-
-    def __init__(self, source: Source, front: Front) -> None:
-        self._source = source
-        self._at = front.manifest.sums_offset
-        self._end = max(self._at, front.manifest_offset - layout.BLOCK)
-        self._window = b""
-        self._used = 0
-        self._lost = False
-
-    def compare(self, name: bytes, digest: str) -> str:
-        """A problem if the next line does not state this digest for this name."""
-        if self._lost:
-            return ""
-        expected = sums_line(name, digest)
-        found = self._next(len(expected))
-        if found == expected:
-            return ""
-        if found.split(b"  ", 1)[1:] == expected.split(b"  ", 1)[1:]:
-            return f"{show(name)} does not have the SHA-256 that SHA256SUMS states"
-        self._lost = True
-        return f"SHA256SUMS does not list {show(name)} where it should"
-
-    def finish(self) -> str:
-        """A problem if there are lines left."""
-        if not self._lost and self._next(1) not in (b"", b"\0"):
-            return "SHA256SUMS lists files that are not in the archive"
-        return ""
-
-    def _next(self, size: int) -> bytes:
-        if len(self._window) - self._used < size:
-            more = min(max(_SUMS_WINDOW, size), self._end - self._at)
-            try:
-                read = self._source.read_at(self._at, more)
-            except Truncated:
-                return b""
-            self._window, self._used = self._window[self._used :] + read, 0
-            self._at += more
-        line = self._window[self._used : self._used + size]
-        self._used += len(line)
-        return line

@@ -50,7 +50,7 @@ def read_foreign_members(source: Source) -> Iterator[tuple[Member, int]]:
 def _next_member(source: Source) -> Member | None:
     extras: dict[bytes, bytes] = {}
     while True:
-        block = source.take(BLOCK) if source.position < source.size else bytes(BLOCK)
+        block = source.take(BLOCK)  # every tar ends with a zero block; one without has lost its rest
         if not any(block):
             return None
         _check_sum(block)

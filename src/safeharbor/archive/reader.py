@@ -129,6 +129,8 @@ def read_members(source: Source, front: Front) -> Iterator[tuple[Member, int]]:
         if not root_seen:
             if member.name != layout.UPLOADS_NAME or member.kind != layout.DIRECTORY:
                 raise Rejected(f"{show(member.name)} stands where uploads/ must be")
+            if member.size or member.link or member.mode not in layout.modes_of(layout.DIRECTORY):
+                raise Rejected(f"{show(member.name)}: its mode, size or target is none that a directory has")
             root_seen = True
         else:
             refuse_upload(member, tree)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 def command(output: Path | None, *, no_prune: bool, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
     """Parse, take the backup, render."""
-    settings = current_settings(quiet=quiet or as_json)
+    settings = current_settings(quiet=quiet or as_json, notice_restore=False)
     plan = plan_output(settings)
     if not (quiet or as_json):
         click.echo(plan)

@@ -22,6 +22,8 @@ _MEANINGS = {
     ExitStatus.REJECTED: "archive rejected",
     ExitStatus.DATABASE: "database unreachable, refused or lost",
     ExitStatus.STORAGE: "no space or no permission",
+    ExitStatus.CANNOT_RESTORE: "cannot be restored here, or failed: the old state is kept",
+    ExitStatus.RESTORE_PENDING: "an interrupted restore waits for `restore --resume` or `--undo`",
 }
 
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "backup": "Take a backup, prove it, publish it and prune.",
     "list": "List the archives, what is in them, and which will stay.",
     "prune": "Delete the archives that retention gives up.",
+    "restore": "Put an archive's state in the place of the live one, or go back.",
     "status": "Tell whether the newest backup is good and young enough.",
     "verify": "Prove that archives are whole and would restore.",
 }

@@ -9,15 +9,39 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor.cli.lazy import IN_FLASK, SOURCE_KEY
-from safeharbor.errors import SettingsInvalid
+from safeharbor.errors import RestorePending, SafeHarborError, SettingsInvalid
+from safeharbor.journal import find_interrupted
+from safeharbor.lock import is_locked
 from safeharbor.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def current_settings(*, quiet: bool = False) -> Settings:
-    """The settings of this command. Raises SettingsInvalid if an app is named that cannot be loaded."""
+def current_settings(*, quiet: bool = False, notice_restore: bool = True) -> Settings:
+    """The settings of this command; an interrupted restore is told, unless the command itself is about restores.
+
+    Raises SettingsInvalid if an app is named that cannot be loaded.
+    """
+    settings = _load(quiet=quiet)
+    if notice_restore:
+        _notice_restore(settings)
+    return settings
+
+
+def _notice_restore(settings: Settings) -> None:
+    try:
+        pending = find_interrupted(settings.backup_dir)
+    except (SafeHarborError, OSError):
+        return
+    if pending is None or is_locked(settings.backup_dir):  # one that is running is not interrupted
+        return
+    click.echo(
+        f"Warning: the restore {pending.id} of {pending.archive} was interrupted. {RestorePending.hint}", err=True
+    )
+
+
+def _load(*, quiet: bool) -> Settings:
     if click.get_current_context().meta.get(SOURCE_KEY) != IN_FLASK:
         return load_settings(os.environ)
     config = _app_config()

@@ -15,6 +15,7 @@ from safeharbor.settings import parse_duration
 from safeharbor.status import Health, read_status
 
 if TYPE_CHECKING:
+    from safeharbor.journal import RestoreRecord
     from safeharbor.status import Status
 
 
@@ -48,7 +49,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
     """Parse, look, render."""
     try:
-        status = read_status(current_settings(quiet=True), max_age_seconds=max_age)
+        status = read_status(current_settings(quiet=True, notice_restore=False), max_age_seconds=max_age)
     except SafeHarborError as error:
         if not healthcheck:
             raise
@@ -62,6 +63,8 @@ def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
         shown = 1 if status.newest is None else 0  # the sentence has the first one already
         for reason in () if healthcheck else status.reasons[shown:]:
             click.echo(f"  {reason}")
+        for record in () if healthcheck else status.kept:
+            click.echo(f"  {_kept(record)}")
     if not status.is_healthy:
         exit_with(ExitStatus.FAILED)
     if status.health is Health.WARNING and not healthcheck:
@@ -71,12 +74,22 @@ def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
 def _sentence(status: Status) -> str:
     newest = status.newest
     if newest is None or status.age_seconds is None or newest.manifest is None:
-        return status.reasons[0] if status.health is Health.WAITING else f"STALE: {status.reasons[0]}"
+        reason = status.reasons[0]
+        return reason if status.health is Health.WAITING else f"{status.health.value.upper()}: {reason}"
     manifest = newest.manifest
     taken = f"{show_duration(status.age_seconds)} old ({show_time(newest.taken_at)})"
     inside = f"{show_bytes(newest.size)}, {plural(manifest.rows, 'row')}, {plural(manifest.upload_files, 'upload')}"
     return (
         f"{status.health.value.upper()}: {newest.name}, {taken}, {inside}; {plural(status.archives, 'archive')} in all"
+    )
+
+
+def _kept(record: RestoreRecord) -> str:
+    what = "restored state, taken back by --undo" if record.is_undone else "state before the restore"
+    slots = f", with {plural(record.slots, 'logical slot')} that hold WAL" if record.slots else ""
+    return (
+        f"kept: the {what} of {record.started_at}, {show_bytes(record.kept_database_bytes + record.kept_uploads_bytes)}"
+        f"{slots}; to free it: safeharbor restore --discard-previous --id {record.id}"
     )
 
 
@@ -91,6 +104,17 @@ def _document(status: Status) -> dict[str, object]:
         "age_seconds": status.age_seconds,
         "archives": status.archives,
         "damaged": status.damaged,
+        "kept": [
+            {
+                "id": record.id,
+                "restored_at": record.started_at,
+                "archive": record.archive,
+                "undone": record.is_undone,
+                "size_bytes": record.kept_database_bytes + record.kept_uploads_bytes,
+                "logical_slots": record.slots,
+            }
+            for record in status.kept
+        ],
         "newest": None
         if newest is None or newest.manifest is None
         else {

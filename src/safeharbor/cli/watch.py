@@ -65,6 +65,9 @@ class _Log:
             self._said = time.monotonic()
             self._say("so far")
 
+    def step(self, name: str) -> None:
+        pass
+
     def note(self, text: str) -> None:
         click.echo(text, err=True)
 
@@ -120,6 +123,9 @@ class _Live:
     def advance(self, size_bytes: int, items: int = 0) -> None:
         if self._task is not None:
             self._bars.advance(self._task, size_bytes)
+
+    def step(self, name: str) -> None:
+        pass
 
     def note(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # "safeharb" in ASCII; advisory locks are per database, so one key serves all
 _LOCK_KEY = 0x7361666568617262
 
+_CLOSED = (
+    "If a restore was interrupted: `safeharbor restore --resume` finishes it, `safeharbor restore --undo` goes back."
+)
 _SERVER_KEEPALIVES = {
     "tcp_keepalives_idle": "keepalives_idle",
     "tcp_keepalives_interval": "keepalives_interval",
@@ -55,8 +58,10 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
         # UTF8: psycopg gives the text of a SQL_ASCII database as bytes
         connection = psycopg.connect(url.conninfo(), password=url.password, autocommit=True, client_encoding="utf8")
     except psycopg.Error as error:
+        said = describe_error(error, url)
         raise DatabaseUnavailable(
-            f"The database {url.describe()} cannot be used: {describe_error(error, url)}"
+            f"The database {url.describe()} cannot be used: {said}",
+            hint=_CLOSED if "not currently accepting connections" in said else None,
         ) from None
     try:
         yield connection

@@ -21,7 +21,7 @@ _CHUNK = 1024 * 1024
 _PIPE_BYTES = 1024 * 1024
 _F_SETPIPE_SZ = 1031
 
-_CONNECTION_LOST = re.compile(
+CONNECTION_LOST = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed"
     r"|could not receive data|SSL SYSCALL|SSL connection has been closed|no connection to the server"
     r"|could not send data|Connection (reset|timed out)|connection not open|the database system is"
@@ -93,7 +93,7 @@ def finish_dump(tool: RunningTool, url: DatabaseUrl) -> list[str]:
     how = f"exit status {status}" if status > 0 else f"ended by signal {-status}"
     last = " ".join(line.removeprefix("pg_dump: ") for line in said[-6:]) or how
     message = f"pg_dump failed on {url.describe()} ({how}): {last}"
-    if _CONNECTION_LOST.search(last):
+    if CONNECTION_LOST.search(last):
         raise DatabaseUnavailable(message)
     raise ToolFailed(message, hint=hint_for(last))
 

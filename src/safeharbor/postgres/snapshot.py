@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -13,13 +13,13 @@ from safeharbor.postgres.connection import connected
 from safeharbor.postgres.patterns import matches_any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from safeharbor.database_url import DatabaseUrl
 
 _TABLES_PER_QUERY = 50
 
-_ORDINARY_TABLES = """
+ORDINARY_TABLES = """
     SELECT n.nspname, c.relname, format('%I.%I', n.nspname, c.relname)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relpersistence <> 't'
@@ -109,30 +109,16 @@ class Snapshot:
     def count_rows(self, without_data: tuple[str, ...]) -> tuple[dict[str, int], list[str]]:
         """The exact row count of every ordinary table, by quoted `schema.table`; and the tables left out.
 
-        Each batch runs in a savepoint that is rolled back, which gives its table locks back and keeps the
-        snapshot: 10,000 tables would otherwise fill the server's lock table. Raises psycopg.Error.
+        Raises psycopg.Error.
         """
-        counts: dict[str, int] = {}
         left_out: list[str] = []
         tables = []
-        for schema, table, name in self._session.execute(_ORDINARY_TABLES).fetchall():
-            if without_data and matches_any(schema, table, without_data):
-                left_out.append(name)
+        for table in list_tables(self._session):
+            if without_data and matches_any(table.schema, table.name, without_data):
+                left_out.append(table.quoted)
             else:
-                tables.append((schema, table, name))
-        for start in range(0, len(tables), _TABLES_PER_QUERY):
-            batch = tables[start : start + _TABLES_PER_QUERY]
-            query = sql.SQL(" UNION ALL ").join(
-                sql.SQL("SELECT {}::int, count(*) FROM ONLY {}").format(
-                    sql.Literal(number), sql.Identifier(schema, table)
-                )
-                for number, (schema, table, _) in enumerate(batch)
-            )
-            self._session.execute("SAVEPOINT batch")
-            for number, rows in self._session.execute(query).fetchall():
-                counts[batch[number][2]] = rows
-            self._session.execute("ROLLBACK TO SAVEPOINT batch")
-        return counts, left_out
+                tables.append(table)
+        return count_table_rows(self._session, tables), left_out
 
     def _alembic_revision(self) -> str | None:
         """The revision that Alembic's table names (several heads: joined by a comma); None without such a table."""
@@ -158,6 +144,41 @@ class Snapshot:
         row = self._session.execute(query).fetchone()
         assert row is not None  # noqa: S101 - these queries always give a row
         return row
+
+
+class Table(NamedTuple):
+    """An ordinary table; `quoted` is its name as SQL spells it."""
+
+    schema: str
+    name: str
+    quoted: str
+
+
+def list_tables(session: psycopg.Connection) -> list[Table]:
+    """Every ordinary table that belongs to no extension. Raises psycopg.Error."""
+    return [Table(*row) for row in session.execute(ORDINARY_TABLES).fetchall()]
+
+
+def count_table_rows(session: psycopg.Connection, tables: Sequence[Table]) -> dict[str, int]:
+    """The exact row counts by quoted `schema.table`, within the session's open transaction.
+
+    Each batch runs in a savepoint that is rolled back, which gives its table locks back and keeps the
+    snapshot: 10,000 tables would otherwise fill the server's lock table. Raises psycopg.Error.
+    """
+    counts: dict[str, int] = {}
+    for start in range(0, len(tables), _TABLES_PER_QUERY):
+        batch = tables[start : start + _TABLES_PER_QUERY]
+        query = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {}::int, count(*) FROM ONLY {}").format(
+                sql.Literal(number), sql.Identifier(table.schema, table.name)
+            )
+            for number, table in enumerate(batch)
+        )
+        session.execute("SAVEPOINT batch")
+        for number, rows in session.execute(query).fetchall():
+            counts[batch[number].quoted] = rows
+        session.execute("ROLLBACK TO SAVEPOINT batch")
+    return counts
 
 
 @contextmanager

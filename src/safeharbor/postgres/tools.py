@@ -21,7 +21,7 @@ _VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)[^\s]*)")
 
 @dataclass(frozen=True, slots=True)
 class ClientTools:
-    """pg_dump and pg_restore of one version."""
+    """pg_dump, pg_restore and psql of one version."""
 
     bin_dir: Path
     major: int
@@ -37,6 +37,11 @@ class ClientTools:
         """The program."""
         return self.bin_dir / "pg_restore"
 
+    @property
+    def psql(self) -> Path:
+        """The program; not every installation has it."""
+        return self.bin_dir / "psql"
+
 
 def find_client_tools(first: Sequence[Path] = ()) -> list[ClientTools]:
     """All client tools here in order of consideration: `first`, the distribution's newest first, PATH."""
@@ -45,7 +50,8 @@ def find_client_tools(first: Sequence[Path] = ()) -> list[ClientTools]:
         majors = sorted((int(entry.name) for entry in _DISTRIBUTION.iterdir() if entry.name.isdigit()), reverse=True)
         candidates += [_DISTRIBUTION / str(major) / "bin" for major in majors]
     on_path = shutil.which("pg_dump")
-    if on_path:
+    # Debian's is a script that runs one of those found already, and takes longer than all of them together
+    if on_path and os.path.basename(os.path.realpath(on_path)) != "pg_wrapper":
         candidates.append(Path(on_path).parent)
     found: dict[Path, ClientTools] = {}
     for candidate in candidates:
@@ -91,3 +97,26 @@ def _ask_version(bin_dir: Path) -> ClientTools | None:
     if found is None:
         return None
     return ClientTools(bin_dir, int(found["major"]), found["version"])
+
+
+def choose_restore_tools(found: Sequence[ClientTools], target_major: int) -> list[ClientTools]:
+    """The tools with which to try to load a dump: those of the server's own major, then newer ones, then older ones.
+
+    Raises ToolFailed if there are none.
+    """
+    if not found:
+        raise ToolFailed(
+            "No pg_restore was found.",
+            hint=f"Install postgresql-client-{target_major}, or point BACKUP_PG_BIN at the directory with pg_restore.",
+        )
+    return sorted(found, key=lambda tools: (tools.major != target_major, tools.major < target_major, tools.major))
+
+
+# the first minor versions in which a hostile dump cannot make pg_restore run psql's own commands (CVE-2026-116314)
+_SAFE_MINORS = {15: 20, 16: 16, 17: 12, 18: 7}
+
+
+def is_safe_for_foreign_dumps(tools: ClientTools) -> bool:
+    """Whether this pg_restore has the known defences against a dump that somebody else has made up."""
+    minor = tools.version.partition(".")[2]
+    return tools.major not in _SAFE_MINORS or (minor.isdigit() and int(minor) >= _SAFE_MINORS[tools.major])

@@ -1,0 +1,235 @@
+"""`restore`: put an archive's state in the place of the live one, or go back."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor.cli.command import exit_with, safeharbor_command
+from safeharbor.cli.render import plural, show_bytes
+from safeharbor.cli.source import current_settings
+from safeharbor.cli.watch import watching
+from safeharbor.database_url import UnusableDatabaseUrl, parse_database_url
+from safeharbor.errors import ExitStatus, SettingsInvalid
+from safeharbor.restore.plan import plan_restore
+from safeharbor.restore.recover import discard_previous as discard_kept_states
+from safeharbor.restore.recover import list_kept, resume_restore, retargeted, undo_restore
+from safeharbor.restore.request import RestoreRequest, choose_archive
+from safeharbor.restore.run import restore_archive
+
+if TYPE_CHECKING:
+    from safeharbor.restore.findings import RestorePlan, RestoreResult
+    from safeharbor.restore.recover import Recovery
+    from safeharbor.settings import Settings
+
+_PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and uploads:"
+
+
+@safeharbor_command(
+    "Put the state that an archive holds in the place of the live database and uploads: all of it, or nothing. "
+    "The new state is built and checked beside the live one, then both are exchanged in moments; the previous state is "
+    "kept until `--discard-previous`, and `--undo` brings it back.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.LOCKED,
+    ExitStatus.REJECTED,
+    ExitStatus.DATABASE,
+    ExitStatus.STORAGE,
+    ExitStatus.CANNOT_RESTORE,
+    ExitStatus.RESTORE_PENDING,
+)
+@click.option("--from", "archive", metavar="PATH", help="The archive, or `latest` for the newest complete one.")
+@click.option("--dry-run", is_flag=True, help="Prove the archive, tell what a restore would do, change nothing.")
+@click.option("--quick", is_flag=True, help="With --dry-run: look at the archive's manifest only.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--only", type=click.Choice(["database", "uploads"]), help="Restore only this part.")
+@click.option("--database-url", help="Restore to this database instead of the configured one.")
+@click.option("--upload-dir", type=click.Path(path_type=Path), help="Restore to this directory instead.")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Parallel jobs for the load.  [default: the cores]")
+@click.option(
+    "--in-place",
+    is_flag=True,
+    help="Wipe the database and load into it in one transaction, for roles that may not create databases. "
+    "Its database cannot be undone.",
+)
+@click.option("--no-keep-previous", is_flag=True, help="Delete the previous state as soon as the new one is live.")
+@click.option("--undo", is_flag=True, help="Bring the previous state back, or take an interrupted restore back.")
+@click.option("--resume", is_flag=True, help="Finish an interrupted restore.")
+@click.option("--discard-previous", is_flag=True, help="Delete the states that restores have kept.")
+@click.option("--id", "restore_id", default="", help="With --undo or --discard-previous: this restore's.")
+@click.option("--quiet", is_flag=True, help="Print only the result, warnings and errors.")
+def command(
+    archive: str | None,
+    *,
+    dry_run: bool,
+    quick: bool,
+    yes: bool,
+    only: str | None,
+    database_url: str | None,
+    upload_dir: Path | None,
+    jobs: int | None,
+    in_place: bool,
+    no_keep_previous: bool,
+    undo: bool,
+    resume: bool,
+    discard_previous: bool,
+    restore_id: str,
+    quiet: bool,
+) -> None:
+    """Parse, do one of the five, render."""
+    if [archive is not None, undo, resume, discard_previous].count(True) != 1:
+        raise click.UsageError("Give one of --from PATH, --undo, --resume and --discard-previous.")
+    if quick and not dry_run:
+        raise click.UsageError("--quick goes with --dry-run; a restore proves every byte.")
+    if in_place and only == "uploads":
+        raise click.UsageError("--in-place is about the database.")
+    if archive is None and (dry_run or only or jobs or in_place or no_keep_previous):
+        raise click.UsageError("--dry-run, --only, --jobs, --in-place and --no-keep-previous go with --from.")
+    if restore_id and not (undo or discard_previous):
+        raise click.UsageError("--id goes with --undo or --discard-previous.")
+    settings = _retargeted(current_settings(quiet=quiet, notice_restore=False), database_url, upload_dir)
+    if undo or resume:
+        with watching(quiet=quiet) as progress:
+            done = undo_restore(settings, restore_id, progress) if undo else resume_restore(settings, progress)
+        _print_recovery(done)
+        if resume and done.again is not None:
+            _restore(retargeted(settings, done.again), done.again, yes=True, quiet=quiet)
+        return
+    if discard_previous:
+        _discard(settings, restore_id, yes=yes)
+        return
+    assert archive is not None  # noqa: S101 - checked above
+    request = RestoreRequest(
+        archive=choose_archive(archive, settings),
+        with_database=only != "uploads",
+        with_uploads=only != "database",
+        in_place=in_place,
+        keep_previous=not no_keep_previous,
+        jobs=jobs or os.cpu_count() or 1,
+    )
+    if dry_run:
+        with watching(quiet=quiet) as progress:
+            plan = plan_restore(settings, request, progress, quick=quick)
+        _print_plan(plan)
+        exit_with(plan.exit_status)
+        return
+    _restore(settings, request, yes=yes, quiet=quiet)
+
+
+def _restore(settings: Settings, request: RestoreRequest, *, yes: bool, quiet: bool) -> None:
+    told: set[str] = set()
+
+    def confirm(plan: RestorePlan) -> bool:
+        if not quiet:
+            click.echo(_first_line(plan))
+            for fact in plan.facts:
+                click.echo(f"  {fact}")
+        for warning in plan.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+            told.add(warning)
+        return yes or _ask(_PROMPT, "restore")
+
+    with watching(quiet=quiet) as progress:
+        result = restore_archive(settings, request, confirm, progress)
+    for warning in result.warnings:
+        if warning not in told:
+            click.echo(f"Warning: {warning}", err=True)
+    _print_result(result, quiet=quiet)
+    if result.warnings:
+        exit_with(ExitStatus.WARNINGS)
+
+
+def _retargeted(settings: Settings, database_url: str | None, upload_dir: Path | None) -> Settings:
+    """The settings with another place to restore to. Raises SettingsInvalid."""
+    if database_url is not None:
+        try:
+            settings = replace(settings, database=parse_database_url(database_url), restore_database=None)
+        except UnusableDatabaseUrl as error:
+            raise SettingsInvalid([f"--database-url: expected {error}"]) from None
+        remaining = tuple(problem for problem in settings.problems if "DATABASE_UR" not in problem.variable)
+        settings = replace(settings, problems=remaining)
+    if upload_dir is not None:
+        settings = replace(settings, upload_dir=upload_dir.absolute())
+    return settings
+
+
+def _ask(prompt: str, expected: str) -> bool:
+    """Whether the operator typed exactly that; nobody at a terminal is a no."""
+    if not sys.stdin.isatty():
+        click.echo("There is no terminal to confirm at; --yes confirms.", err=True)
+        return False
+    click.echo(prompt + " ", nl=False)
+    return sys.stdin.readline().rstrip("\n") == expected
+
+
+def _first_line(plan: RestorePlan) -> str:
+    to = [f"database {plan.database}"] if plan.database else []
+    if plan.uploads:
+        to.append(f"uploads {plan.uploads if plan.uploads != 'None' else 'none'}")
+    return f"Restoring {' and '.join(to)} from {plan.archive}"
+
+
+def _print_plan(plan: RestorePlan) -> None:
+    size = show_bytes(plan.upload_bytes)
+    click.echo(
+        f"would restore {plan.tables} tables, {plan.upload_files} upload files (total {size}) from {plan.archive}"
+    )
+    if plan.database:
+        click.echo(f"  database: {plan.database}")
+    if plan.uploads:
+        click.echo(f"  uploads: {plan.uploads if plan.uploads != 'None' else 'none'}")
+    for fact in plan.facts:
+        click.echo(f"  {fact}")
+    for warning in plan.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    for problem in plan.problems:
+        click.echo(f"Problem: {problem.message}", err=True)
+        if problem.hint:
+            click.echo(f"  Hint: {problem.hint}", err=True)
+    click.echo("Nothing was changed.")
+
+
+def _print_result(result: RestoreResult, *, quiet: bool) -> None:
+    click.echo(f"restored {result.tables} tables and {result.upload_files} upload files from {result.archive}")
+    if quiet:
+        return
+    if not result.keeps_previous:
+        click.echo("Nothing of the previous state is kept.")
+        return
+    if result.can_be_undone:
+        click.echo(f"To go back: safeharbor restore --undo --id {result.id}")
+    click.echo(
+        f"The previous {'state is' if result.can_be_undone else 'uploads are'} kept ({show_bytes(result.kept_bytes)}). "
+        f"To free that: safeharbor restore --discard-previous --id {result.id}"
+    )
+
+
+def _print_recovery(done: Recovery) -> None:
+    click.echo(f"Restore {done.id}: {done.done}.")
+    if done.can_be_undone:
+        click.echo(f"To take this back: safeharbor restore --undo --id {done.id}")
+    if done.again is not None:
+        click.echo(f"Its archive was {done.again.archive}.")
+
+
+def _discard(settings: Settings, restore_id: str, *, yes: bool) -> None:
+    kept = [record for record in list_kept(settings) if restore_id in ("", record.id)]
+    if not kept:
+        click.echo("No restore keeps a previous state.")
+        return
+    for record in kept:
+        size = show_bytes(record.kept_database_bytes + record.kept_uploads_bytes)
+        click.echo(f"{record.id}: restore of {record.archive} at {record.started_at}, keeps {size}")
+    if not yes and not _ask("Type 'discard' to delete what they keep for ever:", "discard"):
+        click.echo("Not confirmed. Nothing was changed.", err=True)
+        exit_with(ExitStatus.FAILED)
+        return
+    done = discard_kept_states(settings, restore_id)
+    click.echo(f"discarded {plural(len(done), 'kept state')}")

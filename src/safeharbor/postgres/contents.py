@@ -1,0 +1,209 @@
+"""What is in a dump, as pg_restore tells it: its entries, and the roles and tablespaces that it needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from safeharbor.errors import ArchiveRejected, ToolFailed
+from safeharbor.process import run_tool, started_tool, tool_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from safeharbor.postgres.tools import ClientTools
+
+_LIST_SECONDS = 300.0
+_PIECE = 1024 * 1024
+_ENTRY = re.compile(r"(?P<id>\d+); \d+ \d+ (?P<what>.*)")
+_DUMPED_FROM = re.compile(r";\s+Dumped from database version: (?P<version>\S+)")
+_HEADER = re.compile(
+    r"-- (?:Data for )?Name: .*; Type: (?P<type>[A-Z ]+); Schema: .*; Owner: (?P<owner>.*?)"
+    r"(?:; Tablespace: (?P<tablespace>.*))?"
+)
+_GRANT = re.compile(r"(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES) .*?(?: (?:TO|FROM) (?P<role>\"(?:[^\"]|\"\")+\"|\S+?))"
+                    r"(?: WITH GRANT OPTION| CASCADE)?;")  # fmt: skip
+_FOR_ROLE = re.compile(r'ALTER DEFAULT PRIVILEGES FOR ROLE ("(?:[^"]|"")+"|\S+)')
+
+# kinds of entries that only a superuser may create (CREATE … in the manual, each under "Notes")
+_SUPERUSERS_ONLY = ("EVENT TRIGGER", "FOREIGN DATA WRAPPER", "ACCESS METHOD", "TEXT SEARCH PARSER",
+                    "TEXT SEARCH TEMPLATE", "OPERATOR CLASS", "OPERATOR FAMILY", "PUBLICATION TABLES IN SCHEMA",
+                    "SUBSCRIPTION")  # fmt: skip
+
+
+class UnreadableDump(ArchiveRejected):
+    """No pg_restore here can read the dump."""
+
+
+@dataclass(frozen=True, slots=True)
+class DumpContents:
+    """A dump's table of contents: each line of `pg_restore --list` that is an entry."""
+
+    entries: tuple[str, ...]
+    server_version: str
+    tools: ClientTools
+
+    @property
+    def tables(self) -> int:
+        """How many tables it holds."""
+        return sum(_what(entry).startswith("TABLE ") and not _is_data(entry) for entry in self.entries)
+
+    @property
+    def extensions(self) -> list[str]:
+        """The extensions that it creates."""
+        return [
+            _what(entry).split(" ")[2]
+            for entry in self.entries
+            if re.match(r"EXTENSION - \S", _what(entry)) is not None
+        ]
+
+
+@dataclass(slots=True)
+class Needs:
+    """What a dump refers to outside of its database."""
+
+    owners: set[str] = field(default_factory=set)
+    grantees: set[str] = field(default_factory=set)
+    tablespaces: set[str] = field(default_factory=set)
+    publications_for_all: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class DumpInput:
+    """A dump where it lies: `size` bytes, `offset` bytes into `file`. A tool gets it as its standard input."""
+
+    file: Path
+    offset: int = 0
+    size: int = 0
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor of its own at the dump's start. Raises OSError."""
+        descriptor = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.lseek(descriptor, self.offset, os.SEEK_SET)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def piped(self) -> Iterator[int]:
+        """A pipe that gives the dump. Raises OSError.
+
+        A pg_dump that writes to a file notes at which offsets of that file its data is; in standard input that can be
+        positioned pg_restore would go there, though the dump does not begin at the start of `file`.
+        """
+        with self.opened() as source:
+            reading, writing = os.pipe()
+
+            def pump() -> None:
+                left = self.size
+                try:
+                    while left and (sent := os.sendfile(writing, source, None, min(left, _PIECE))):
+                        left -= sent
+                except OSError:
+                    pass  # nobody reads any more, or it cannot be read: the tool's status tells
+                finally:
+                    os.close(writing)
+
+            pumping = threading.Thread(target=pump, daemon=True)
+            pumping.start()
+            try:
+                yield reading
+            finally:
+                os.close(reading)
+                pumping.join()
+
+
+def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents:
+    """The table of contents, by the first of these pg_restores that can read it. Raises UnreadableDump."""
+    said = ""
+    for tools in order:
+        with dump.opened() as stdin:
+            listed = run_tool(
+                [tools.pg_restore, "--list"], env=tool_environment({}), stdin=stdin, timeout_seconds=_LIST_SECONDS
+            )
+        if listed.exit_status == 0:
+            lines = listed.stdout.decode("utf-8", "replace").splitlines()
+            version = next((found["version"] for line in lines if (found := _DUMPED_FROM.match(line))), "")
+            return DumpContents(tuple(line for line in lines if _ENTRY.match(line)), version, tools)
+        said = said or " ".join(listed.stderr.split())
+    versions = ", ".join(tools.version for tools in order)
+    raise UnreadableDump(
+        f"No pg_restore here ({versions}) can read its db.dump: {said}",
+        hint="Install the client of the PostgreSQL that wrote it, and point BACKUP_PG_BIN at it. Nothing was changed.",
+    )
+
+
+def read_needs(dump: DumpInput, tools: ClientTools) -> Needs:
+    """The roles and tablespaces that the dump's statements name. Raises ToolFailed."""
+    needs = Needs()
+    kind = ""
+    argv: list[str | Path] = [tools.pg_restore, "--section=pre-data", "--section=post-data", "--file=-"]
+    with dump.opened() as stdin, started_tool(argv, env=tool_environment({}), stdin=stdin) as tool:
+        for raw in tool.stdout:
+            line = raw.decode("utf-8", "replace").rstrip("\n")
+            found = _HEADER.fullmatch(line)
+            if found is not None:
+                kind = found["type"]
+                if found["owner"] not in ("", "-"):
+                    needs.owners.add(found["owner"])
+                if found["tablespace"]:
+                    needs.tablespaces.add(found["tablespace"])
+            elif kind in ("ACL", "DEFAULT ACL") and (granted := _GRANT.fullmatch(line)):
+                needs.grantees.add(_unquoted(granted["role"]))
+                needs.grantees |= {_unquoted(role) for role in _FOR_ROLE.findall(line)}
+            elif kind == "PUBLICATION" and (every := re.match(r"CREATE PUBLICATION (.+) FOR ALL TABLES", line)):
+                needs.publications_for_all.add(_unquoted(every[1]))
+        if tool.wait() != 0:
+            raise ToolFailed(f"pg_restore cannot read the dump: {tool.stderr}")
+    return needs
+
+
+def select_entries(
+    contents: DumpContents, needs: Needs, available: Mapping[str, bool], installed: Iterable[str] = ()
+) -> tuple[list[str], list[str]]:
+    """The entries that a role which is no superuser can create, and what is left out, in words.
+
+    `available` are the extensions of the server, true if one needs no superuser; `installed` are those that are in
+    the database already and will stay.
+    """
+    out = {name for name in contents.extensions if name in available and not available[name]} | set(installed)
+    missing_here = out - set(installed)
+    kept: list[str] = []
+    left_out: list[str] = []
+    for entry in contents.entries:
+        what = _what(entry)
+        extension = re.match(r"EXTENSION - (\S+)|COMMENT - EXTENSION (\S+)", what)
+        publication = re.match(r"(?:COMMENT - )?PUBLICATION - (.+) \S+$", what)
+        if extension is not None and (extension[1] or extension[2]) in out:
+            if extension[1] in missing_here:
+                left_out.append(f"extension {extension[1]}, which only a superuser may create")
+        elif publication is not None and publication[1] in needs.publications_for_all:
+            left_out.append(f"publication {publication[1]} for all tables, which only a superuser may create")
+        elif what.startswith((*_SUPERUSERS_ONLY, *(f"COMMENT - {kind}" for kind in _SUPERUSERS_ONLY))):
+            if not what.startswith("COMMENT"):
+                left_out.append(
+                    f"{what.rsplit(' ', 1)[0].replace(' - ', ' ').lower()}, which only a superuser may create"
+                )
+        else:
+            kept.append(entry)
+    return kept, left_out
+
+
+def _what(entry: str) -> str:
+    found = _ENTRY.match(entry)
+    return found["what"] if found is not None else ""
+
+
+def _is_data(entry: str) -> bool:
+    return _what(entry).startswith(("TABLE DATA ", "TABLE ATTACH "))
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

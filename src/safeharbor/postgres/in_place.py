@@ -1,0 +1,222 @@
+"""Wiping a database and loading a dump into it in ONE transaction, for roles that may not create databases.
+
+`pg_restore --single-transaction` writes the script, psql runs it; both must end well, since psql takes a cut script
+for a whole one. The script's own COMMIT is held back until everything else has been done and checked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from safeharbor.errors import CannotRestore, DatabaseUnavailable, ToolFailed
+from safeharbor.postgres.load import load_failure
+from safeharbor.postgres.snapshot import ORDINARY_TABLES
+from safeharbor.process import PIPE, RunningTool, started_tool, tool_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    import psycopg
+
+    from safeharbor.database_url import DatabaseUrl
+    from safeharbor.postgres.contents import DumpInput
+    from safeharbor.postgres.tools import ClientTools
+
+_CHUNK = 1024 * 1024
+_TAIL = 64 * 1024
+_COMMIT = b"\nCOMMIT;\n"
+
+# what belongs to other roles and would stay, or make the wipe fail; 16384 is the first number that initdb does not use
+_STRANGERS = """
+    SELECT pg_catalog.pg_get_userbyid(o.owner)::text, pg_catalog.pg_describe_object(o.class, o.oid, 0)
+    FROM (SELECT 'pg_catalog.pg_class'::regclass AS class, oid, relowner AS owner FROM pg_catalog.pg_class
+            WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND relpersistence <> 't'
+          UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
+          UNION ALL SELECT 'pg_catalog.pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type
+            WHERE typrelid = 0 AND typelem = 0
+          UNION ALL SELECT 'pg_catalog.pg_namespace'::regclass, oid, nspowner FROM pg_catalog.pg_namespace
+            WHERE nspname !~ '^pg_'
+          UNION ALL SELECT 'pg_catalog.pg_largeobject'::regclass, oid, lomowner FROM pg_catalog.pg_largeobject_metadata
+         ) o
+    WHERE o.oid >= 16384 AND pg_catalog.pg_get_userbyid(o.owner) <> current_user
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = o.class AND e.objid = o.oid
+                      AND e.deptype IN ('e', 'i'))
+    ORDER BY 1, 2 LIMIT 20
+"""
+
+_WIPE_AS_OWNER = "DROP OWNED BY CURRENT_USER CASCADE;\n"
+
+# DROP OWNED always fails for the bootstrap superuser, which owns the system catalogs
+_WIPE_AS_SUPERUSER = """
+DO $safeharbor$
+DECLARE statement text;
+BEGIN
+  FOR statement IN
+    SELECT format('DROP EVENT TRIGGER %I', evtname) FROM pg_catalog.pg_event_trigger
+    UNION ALL SELECT format('DROP PUBLICATION %I', pubname) FROM pg_catalog.pg_publication
+  LOOP EXECUTE statement; END LOOP;
+  FOR statement IN
+    SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', extname) FROM pg_catalog.pg_extension
+    WHERE extname <> 'plpgsql'
+  LOOP EXECUTE statement; END LOOP;
+  FOR statement IN
+    SELECT format('DROP SCHEMA IF EXISTS %I CASCADE', nspname) FROM pg_catalog.pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+  LOOP EXECUTE statement; END LOOP;
+  FOR statement IN
+    SELECT format('DROP FOREIGN DATA WRAPPER %I CASCADE', fdwname) FROM pg_catalog.pg_foreign_data_wrapper
+    UNION ALL SELECT format('DROP LANGUAGE %I CASCADE', lanname) FROM pg_catalog.pg_language
+              WHERE lanispl AND lanname <> 'plpgsql'
+  LOOP EXECUTE statement; END LOOP;
+  PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata;
+  DELETE FROM pg_catalog.pg_default_acl;
+END
+$safeharbor$;
+CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+COMMENT ON SCHEMA public IS 'standard public schema';
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+"""
+
+
+_COUNT = f"""
+CREATE FUNCTION pg_temp.safeharbor_counts() RETURNS text LANGUAGE plpgsql AS $safeharbor$
+DECLARE found json; counts jsonb := '{{}}'; each record; number bigint;
+BEGIN
+  FOR each IN SELECT * FROM ({ORDINARY_TABLES}) t(schema, name, quoted) LOOP
+    EXECUTE format('SELECT count(*) FROM ONLY %s', each.quoted) INTO number;
+    counts := counts || jsonb_build_object(each.quoted, number);
+  END LOOP;
+  RETURN counts::text;
+END
+$safeharbor$;
+SELECT 'safeharbor ready';
+"""  # noqa: S608 - made of constants
+
+
+def find_strangers(session: psycopg.Connection) -> list[str]:
+    """What other roles own in the session's database and a wipe by its owner would leave. Raises psycopg.Error."""
+    return [f"{thing} of {role}" for role, thing in session.execute(_STRANGERS).fetchall()]
+
+
+class InPlaceLoad:
+    """One transaction in psql; leaving the block before `commit` rolls it back."""
+
+    def __init__(
+        self, tools: ClientTools, url: DatabaseUrl, *, is_superuser: bool, lock_timeout_seconds: float
+    ) -> None:
+        self._tools = tools
+        self._url = url
+        self._is_superuser = is_superuser
+        self._lock_timeout = int(lock_timeout_seconds * 1000)
+        self._stack = ExitStack()
+        self._psql: RunningTool | None = None
+        self._rest = b""
+
+    def __enter__(self) -> Self:
+        secrets = {} if self._url.password is None else {"PGPASSWORD": self._url.password}
+        argv: list[str | Path] = [
+            self._tools.psql,
+            "--no-psqlrc",
+            "--quiet",
+            "--no-align",
+            "--tuples-only",
+            "--set=ON_ERROR_STOP=1",
+            "--no-password",
+            f"--dbname={self._url.conninfo()}",
+        ]
+        self._psql = self._stack.enter_context(started_tool(argv, env=tool_environment(secrets), stdin=PIPE))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def begin(self) -> str:
+        """Open the transaction; its id, which tells after a crash whether it was committed.
+
+        Raises CannotRestore, DatabaseUnavailable.
+        """
+        return self._ask(
+            "BEGIN;\n"
+            f"SET LOCAL lock_timeout = {self._lock_timeout};\n"
+            "SET LOCAL statement_timeout = 0;\n"
+            "SET LOCAL idle_in_transaction_session_timeout = 0;\n"  # uploads are swapped while it is open
+            "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout';\n"
+            "SELECT 'safeharbor ' || pg_catalog.pg_current_xact_id();\n"
+        )
+
+    def wipe(self) -> None:
+        """Remove everything that is in the database."""
+        wipe = _WIPE_AS_SUPERUSER if self._is_superuser else _WIPE_AS_OWNER
+        self._ask(wipe + "SELECT 'safeharbor wiped';\n")
+
+    def load(self, dump: DumpInput, listed: Path, *, keep_owners: bool, keep_privileges: bool) -> None:
+        """Load the dump, all but its last COMMIT."""
+        argv: list[str | Path] = [
+            self._tools.pg_restore,
+            "--single-transaction",  # without it a dump with large objects begins and ends transactions of its own
+            f"--use-list={listed}",
+            *([] if keep_owners else ["--no-owner"]),
+            *([] if keep_privileges else ["--no-acl"]),
+            "--file=-",
+        ]
+        tail = b""
+        with dump.piped() as stdin, started_tool(argv, env=tool_environment({}), stdin=stdin) as tool:
+            while chunk := tool.stdout.read1(_CHUNK):  # type: ignore[attr-defined] # a BufferedReader
+                held = tail + chunk
+                self._send(held[:-_TAIL])
+                tail = held[-_TAIL:]
+            if tool.wait() != 0:
+                raise CannotRestore(f"pg_restore cannot read the dump to its end: {tool.stderr}")
+        before, commit, after = tail.rpartition(_COMMIT)
+        if not commit:
+            raise CannotRestore("pg_restore's script does not end as it should; nothing was changed.")
+        self._rest = after
+        self._send(before + b"\n")
+        self._ask("SELECT 'safeharbor loaded';\n")
+
+    def count_rows(self) -> dict[str, int]:
+        """The exact row count of every ordinary table, by quoted `schema.table`, as the transaction sees them."""
+        self._ask(_COUNT)
+        counts: dict[str, int] = json.loads(self._ask("SELECT 'safeharbor ' || pg_temp.safeharbor_counts();\n"))
+        self._ask("DROP FUNCTION pg_temp.safeharbor_counts();\nSELECT 'safeharbor dropped';\n")
+        return counts
+
+    def commit(self) -> None:
+        """Make it so. Raises CannotRestore if it was rolled back, DatabaseUnavailable if nobody knows."""
+        self._ask("COMMIT;\nSELECT 'safeharbor committed';\n")
+
+    def _send(self, data: bytes) -> None:
+        assert self._psql is not None  # noqa: S101 - inside the block only
+        try:
+            self._psql.stdin.write(data)
+        except BrokenPipeError:
+            raise self._failure() from None
+
+    def _ask(self, statements: str) -> str:
+        """Send statements of which the last one answers in a line that begins with `safeharbor `."""
+        self._send(statements.encode())
+        assert self._psql is not None  # noqa: S101 - inside the block only
+        try:
+            self._psql.stdin.flush()
+        except BrokenPipeError:
+            raise self._failure() from None
+        while line := self._psql.stdout.readline():
+            if line.startswith(b"safeharbor "):
+                return line.decode().removeprefix("safeharbor ").strip()
+        raise self._failure()
+
+    def _failure(self) -> CannotRestore | DatabaseUnavailable | ToolFailed:
+        assert self._psql is not None  # noqa: S101 - inside the block only
+        status = self._psql.wait(30)
+        failure = load_failure(self._psql.stderr, status, self._url)
+        if re.search(r"max_locks_per_transaction", failure.message):
+            failure.hint = "Raise max_locks_per_transaction on the server: one transaction must lock every table."
+        elif "lock timeout" in failure.message:
+            failure.hint = "Somebody uses a table. Stop the app; BACKUP_LOCK_TIMEOUT says how long to wait."
+        return failure

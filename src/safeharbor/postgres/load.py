@@ -1,0 +1,90 @@
+"""pg_restore, loading a dump into an empty database."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor.errors import CannotRestore, DatabaseUnavailable
+from safeharbor.postgres.connection import redact
+from safeharbor.postgres.dump import CONNECTION_LOST
+from safeharbor.process import DEVNULL, RunningTool, started_tool, tool_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from safeharbor.database_url import DatabaseUrl
+    from safeharbor.postgres.tools import ClientTools
+
+_HINTS = (
+    (r'extension "[^"]+" is not available', "Install that extension's package on the database server."),
+    (r'role "[^"]+" does not exist', "Create that role first, or restore as a role that is no superuser."),
+    (r'tablespace "[^"]+" does not exist', "Create that tablespace first."),
+    (r"collation|locale", "Install that locale on the database server; `locale -a` there lists those it has."),
+    (r"No space left on device|could not extend file", "The database server's disk is full."),
+    (r"unrecognized configuration parameter", "The client is newer than the server: install the server's own client."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a dump is loaded: parallel jobs, owners kept, privileges kept, the role to become first ("": none)."""
+
+    jobs: int
+    keep_owners: bool
+    keep_privileges: bool
+    role: str = ""
+
+
+def load_argv(
+    tools: ClientTools, url: DatabaseUrl, dump: Path | None, listed: Path, options: LoadOptions
+) -> list[str | Path]:
+    """The command line of pg_restore; it holds no secret. `dump`: None if it comes by standard input."""
+    return [
+        tools.pg_restore,
+        "--exit-on-error",  # or the rest would be loaded around a hole
+        *([f"--jobs={options.jobs}"] if dump is not None else []),  # several jobs need a file that each can open
+        f"--use-list={listed}",
+        *([] if options.keep_owners else ["--no-owner"]),
+        *([] if options.keep_privileges else ["--no-acl"]),
+        *([f"--role={options.role}"] if options.role else []),
+        "--no-password",
+        f"--dbname={url.conninfo()}",
+        *([dump] if dump is not None else []),
+    ]
+
+
+@contextmanager
+def loading(argv: list[str | Path], url: DatabaseUrl, stdin: int = DEVNULL) -> Iterator[RunningTool]:
+    """pg_restore at work; it is ended if the block is left early."""
+    secrets = {} if url.password is None else {"PGPASSWORD": url.password}
+    with started_tool(argv, env=tool_environment(secrets), stdin=stdin, stdout=DEVNULL) as tool:
+        yield tool
+
+
+def finish_loading(tool: RunningTool, url: DatabaseUrl) -> None:
+    """Wait for it. Raises CannotRestore with its last words, DatabaseUnavailable if it lost the server."""
+    status = tool.wait()
+    if status == 0:
+        return
+    raise load_failure(tool.stderr, status, url)
+
+
+def _is_worth(line: str) -> bool:
+    return not re.match(r"Command was|CONTEXT|\S* *(WARNING|NOTICE):", line)
+
+
+def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | DatabaseUnavailable:
+    """The error for a load that failed."""
+    lines = [redact(line, url) for line in said.splitlines() if line.strip()]
+    # the statement itself may be long, and hold rows
+    words = [re.sub(r"^(pg_restore|psql(:<stdin>:\d+)?): ", "", line) for line in lines if _is_worth(line)]
+    last = " ".join(words[-4:])[:1000] or (f"exit status {status}" if status > 0 else f"ended by signal {-status}")
+    message = f"Loading the dump into {url.describe()} failed: {last}"
+    if CONNECTION_LOST.search(last) and "No space left" not in last:
+        return DatabaseUnavailable(message, hint="See that the server is up, then run the restore again.")
+    hint = next((hint for pattern, hint in _HINTS if re.search(pattern, last)), "")
+    return CannotRestore(message, hint=hint)

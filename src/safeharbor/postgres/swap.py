@@ -1,0 +1,118 @@
+"""Closing a database to everybody, and the one transaction that puts another in its place."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from safeharbor.errors import CannotRestore
+
+if TYPE_CHECKING:
+    from safeharbor.postgres.target import Target
+
+_TRIES = 40
+_PAUSE_SECONDS = 0.25
+_LOCK_TIMEOUT = "5s"
+# only a session with a role is somebody's; autovacuum gives way by itself, and what it is, only its owner may see
+_IN_THE_WAY = """
+    SELECT DISTINCT usename::text FROM pg_catalog.pg_stat_activity
+    WHERE datname = %s AND pid <> pg_catalog.pg_backend_pid() AND usename IS NOT NULL ORDER BY 1
+"""
+
+
+def close_database(target: Target, name: str) -> None:
+    """Let nobody in any more, and end the sessions that are there, in bounded time.
+
+    Raises CannotRestore, after opening it again, if a session or a prepared transaction stays.
+    """
+    session = target.session
+    try:
+        session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+    except psycopg.Error as error:
+        if session.broken:
+            raise
+        raise CannotRestore(f'The database "{name}" cannot be closed: {_said(error)}.') from error
+    try:
+        _end_sessions(target, name)
+    except CannotRestore:
+        open_database(target, name)
+        raise
+
+
+def open_database(target: Target, name: str) -> None:
+    """Let sessions in again; nothing if there is no such database. Raises psycopg.Error."""
+    try:
+        target.session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
+    except psycopg.errors.InvalidCatalogName:
+        pass
+
+
+def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: str) -> None:
+    """Rename `live` to `outgoing` and `incoming` to `live` in one transaction: its commit is the restore.
+
+    `outgoing` "": there is none. Raises CannotRestore if it was rolled back, psycopg.Error if the server was lost.
+    """
+    session = target.session
+    deadline = time.monotonic() + _TRIES * _PAUSE_SECONDS
+    while True:
+        try:
+            with session.transaction():
+                session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+                if outgoing:
+                    session.execute(_rename(live, outgoing))
+                session.execute(_rename(incoming, live))
+                session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(live)))
+        except psycopg.Error as error:
+            if session.broken:
+                raise
+            if isinstance(error, psycopg.errors.ObjectInUse) and time.monotonic() < deadline:
+                for name in (live, incoming):
+                    _terminate(target, name)
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            raise CannotRestore(f"The databases cannot be exchanged: {_said(error)}.") from error
+        return
+
+
+def _end_sessions(target: Target, name: str) -> None:
+    for _ in range(_TRIES):
+        left = _terminate(target, name)
+        if not left:
+            break
+        time.sleep(_PAUSE_SECONDS)
+    else:
+        raise CannotRestore(
+            f'The database "{name}" is in use by {", ".join(left)}, whose sessions we may not end.',
+            hint="End them (a superuser's sessions only a superuser can), then run this again.",
+        )
+    prepared = target.prepared_transactions(name)
+    if prepared:
+        raise CannotRestore(
+            f'The database "{name}" has prepared transactions: {", ".join(prepared)}.',
+            hint="Settle each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
+        )
+
+
+def _terminate(target: Target, name: str) -> list[str]:
+    """End what we may end; the roles of what was there just before, each once."""
+    rows = target.session.execute(_IN_THE_WAY, (name,)).fetchall()
+    pids = target.session.execute(
+        "SELECT pid FROM pg_catalog.pg_stat_activity WHERE datname = %s AND pid <> pg_catalog.pg_backend_pid()", (name,)
+    ).fetchall()
+    for (pid,) in pids:
+        try:
+            target.session.execute("SELECT pg_catalog.pg_terminate_backend(%s)", (pid,))
+        except psycopg.errors.InsufficientPrivilege:
+            pass  # a superuser's, or another role's: it stays in the list
+    return [str(row[0]) for row in rows]
+
+
+def _rename(name: str, to: str) -> sql.Composed:
+    return sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to))
+
+
+def _said(error: psycopg.Error) -> str:
+    return " ".join(str(error).split()).rstrip(".")

@@ -1,0 +1,257 @@
+"""What stands in the way of a restore on the database's side, and what it would take away; changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from safeharbor.errors import ArchiveRejected, CannotRestore, DatabaseUnavailable, SafeHarborError, ToolFailed
+from safeharbor.postgres.connection import connected
+from safeharbor.postgres.contents import Needs, read_contents, read_needs, select_entries
+from safeharbor.postgres.in_place import find_strangers
+from safeharbor.postgres.snapshot import count_table_rows, list_tables
+from safeharbor.postgres.tools import choose_restore_tools, find_client_tools, is_safe_for_foreign_dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import psycopg
+
+    from safeharbor.postgres.contents import DumpContents
+    from safeharbor.postgres.target import Target, TargetDatabase
+    from safeharbor.restore.findings import Findings
+    from safeharbor.restore.request import OpenArchive, RestoreRequest
+    from safeharbor.settings import Settings
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DatabasePlan:
+    """What the database part goes by; `live` is None if the target does not exist yet."""
+
+    contents: DumpContents
+    needs: Needs
+    entries: tuple[str, ...]
+    left_out: tuple[str, ...]
+    keep_privileges: bool
+    live: TargetDatabase | None
+
+
+def look_at_database(
+    target: Target, archive: OpenArchive, settings: Settings, request: RestoreRequest, findings: Findings
+) -> DatabasePlan | None:
+    """What stands in the way on the database's side; None if that cannot even be told."""
+    live = target.find(target.name)
+    _check_role(target, live, request, findings)
+    try:
+        writer = archive.manifest.client_major if archive.manifest is not None else 0
+        order = choose_restore_tools(find_client_tools(settings.pg_bin), target.major)
+        order.sort(key=lambda tools: tools.major < writer)
+        contents = read_contents(archive.dump, order)
+        needs = read_needs(archive.dump, contents.tools)
+    except ToolFailed as error:
+        findings.problems.append(CannotRestore(error.message, hint=error.hint))
+        return None
+    except ArchiveRejected as error:
+        findings.problems.append(error)
+        return None
+    findings.facts.append(
+        f"dump of PostgreSQL {contents.server_version or '(unknown)'}, server {target.version}, "
+        f"pg_restore {contents.tools.version}"
+    )
+    dumped_major = int((contents.server_version.partition(".")[0] or "0")[:4])
+    if dumped_major > target.major:
+        findings.problems.append(
+            CannotRestore(
+                f"The dump is of PostgreSQL {dumped_major}, the server is {target.version}: a dump cannot go to an "
+                "older major version.",
+                hint=f"Restore to a server of PostgreSQL {dumped_major} or newer.",
+            )
+        )
+    if archive.manifest is None and not is_safe_for_foreign_dumps(contents.tools):
+        findings.warnings.append(
+            f"pg_restore {contents.tools.version} is older than the fixes of 2026 against made-up dumps; "
+            "restore only what you trust"
+        )
+    return _select(target, contents, needs, live, findings)
+
+
+def _check_role(target: Target, live: TargetDatabase | None, request: RestoreRequest, findings: Findings) -> None:
+    where = target.url.describe()
+    in_place = "`--in-place` loads into the database that is there, without a way back."
+    if target.is_pooled and not request.in_place:
+        findings.problems.append(
+            DatabaseUnavailable(
+                f"{where} is reached through a connection pooler, which would hand sessions to the wrong database.",
+                hint=f"Set RESTORE_DATABASE_URL to the server itself. {in_place}",
+            )
+        )
+    if request.in_place:
+        if live is None:
+            findings.problems.append(
+                CannotRestore(f"{where} does not exist; --in-place needs a database to load into.", hint="")
+            )
+        elif not target.is_superuser:
+            _check_strangers(target, findings)
+        findings.facts.append(f"{where} is wiped and loaded in one transaction: there will be no way back")
+        return
+    if not target.may_create:
+        findings.problems.append(
+            DatabaseUnavailable(
+                f'The role "{target.role}" may not create databases.',
+                hint=f'ALTER ROLE "{target.role}" CREATEDB; or RESTORE_DATABASE_URL with a role that may. {in_place}',
+            )
+        )
+    if live is None:
+        findings.facts.append(f"{where} does not exist yet and will be created")
+        return
+    if not live.is_ours and not target.is_superuser:
+        findings.problems.append(
+            DatabaseUnavailable(
+                f'{where} belongs to "{live.owner}", and "{target.role}" is no member of that role.',
+                hint="Set RESTORE_DATABASE_URL to the owner, or to a superuser.",
+            )
+        )
+    prepared = target.prepared_transactions(live.name)
+    if prepared:
+        findings.problems.append(
+            CannotRestore(
+                f"{where} has prepared transactions: {', '.join(prepared)}.",
+                hint="Settle each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
+            )
+        )
+    sessions = target.count_sessions(live.name)
+    if sessions:
+        findings.facts.append(f"{sessions} open sessions in {where} will be ended")
+    slots = target.logical_slots(live.name)
+    if slots:
+        findings.facts.append(
+            f"logical replication slots {', '.join(slots)} stay with the previous database and hold WAL until it is "
+            "discarded"
+        )
+
+
+def _check_strangers(target: Target, findings: Findings) -> None:
+    with connected(target.url) as session:
+        strangers = find_strangers(session)
+    if strangers:
+        findings.problems.append(
+            CannotRestore(
+                f"In {target.url.describe()} other roles own things that only they can remove: "
+                f"{', '.join(strangers[:3])}.",
+                hint="Drop them or give them to the owner (REASSIGN OWNED BY …), or restore as a superuser.",
+            )
+        )
+
+
+def _select(
+    target: Target, contents: DumpContents, needs: Needs, live: TargetDatabase | None, findings: Findings
+) -> DatabasePlan:
+    """Which entries will be loaded, and what the server lacks for them."""
+    available = target.extensions()
+    lacking = [name for name in contents.extensions if name not in available]
+    if lacking:
+        findings.problems.append(
+            CannotRestore(
+                f"The server has no extension {', '.join(lacking)}, which the dump needs.",
+                hint="Install the package with that extension on the database server.",
+            )
+        )
+    entries, left_out = list(contents.entries), list[str]()
+    if not target.is_superuser:
+        entries, left_out = select_entries(contents, needs, available)
+        findings.warnings += [f"left out: {what}" for what in left_out]
+    else:
+        missing = target.missing_roles(needs.owners)
+        if missing:
+            findings.problems.append(
+                CannotRestore(
+                    f"The server has no role {', '.join(missing)}, which the dump gives things to.",
+                    hint=f'CREATE ROLE "{missing[0]}"; or restore as a role that is no superuser and owns all itself.',
+                )
+            )
+    tablespaces = target.missing_tablespaces(needs.tablespaces)
+    if tablespaces:
+        findings.problems.append(
+            CannotRestore(
+                f"The server has no tablespace {', '.join(tablespaces)}, which the dump needs.",
+                hint=f"CREATE TABLESPACE \"{tablespaces[0]}\" LOCATION '…';",
+            )
+        )
+    strangers = target.missing_roles(needs.grantees)
+    owner = live.owner if live is not None else target.role
+    others = [] if target.is_superuser else sorted(needs.owners - {owner})
+    keeps_privileges = not needs.grantees or not (strangers or others)
+    if not keeps_privileges:
+        why = f"the server has no role {', '.join(strangers[:_SHOWN])}"
+        if not strangers:
+            why = f"the dump holds things of {', '.join(others[:_SHOWN])}, for whom only a superuser may grant"
+        findings.warnings.append(f"privileges are left out, since {why}")
+    return DatabasePlan(contents, needs, tuple(entries), tuple(left_out), keeps_privileges, live)
+
+
+def compare_database(
+    target: Target, plan: DatabasePlan, archive: OpenArchive, findings: Findings, *, exact: bool
+) -> None:
+    """What of the live database would be lost, and how its revision compares."""
+    manifest = archive.manifest
+    if plan.live is None or manifest is None:
+        return
+    if not plan.live.is_open:
+        findings.facts.append("the live database is closed at present; it was not looked into")
+        return
+    try:
+        with connected(target.url) as session:
+            live, revision = _read_live(session, exact=exact)
+    except SafeHarborError as error:
+        findings.facts.append(f"what is in it now could not be read: {error.message}")
+        return
+    about = "" if exact else "about "
+    newer = sorted(set(live) - set(manifest.tables) - set(_texts(manifest.document, "tables_without_data")))
+    if newer:
+        names = ", ".join(newer[:_SHOWN]) + (" …" if len(newer) > _SHOWN else "")
+        findings.facts.append(f"{len(newer)} tables exist now and not in the archive, and will be gone: {names}")
+    fewer = {name: live[name] - rows for name, rows in manifest.tables.items() if live.get(name, 0) > rows}
+    if fewer:
+        worst = sorted(fewer, key=lambda name: -fewer[name])[:_SHOWN]
+        lost = ", ".join(f"{name} ({fewer[name]:,})" for name in worst)
+        findings.facts.append(f"{about}{sum(fewer.values()):,} rows more exist now than in the archive: {lost}")
+    then = _section(manifest.document).get("alembic_revision")
+    if revision != then:
+        findings.facts.append(
+            f"migrations: the archive is at {then or 'none'}, the database now at {revision or 'none'}; "
+            "after the restore run the app's migrations, e.g. `flask db upgrade`"
+        )
+
+
+def _read_live(session: psycopg.Connection, *, exact: bool) -> tuple[dict[str, int], str | None]:
+    session.execute("SET default_transaction_read_only = on")
+    session.execute("SET statement_timeout = 0")
+    tables = list_tables(session)
+    with session.transaction():
+        if exact:
+            counts = count_table_rows(session, tables)
+        else:
+            query = """
+                SELECT n.nspname, c.relname, greatest(c.reltuples, 0)::bigint FROM pg_catalog.pg_class c
+                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'
+            """
+            about = {(row[0], row[1]): int(row[2]) for row in session.execute(query).fetchall()}
+            counts = {table.quoted: about.get((table.schema, table.name), 0) for table in tables}
+        found = session.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+        revision = None
+        if found is not None and found[0]:
+            rows = session.execute("SELECT version_num FROM alembic_version ORDER BY 1").fetchall()
+            revision = ",".join(str(row[0]) for row in rows) or None
+    return counts, revision
+
+
+def _section(document: Mapping[str, object]) -> Mapping[str, Any]:
+    section = document.get("database")
+    return section if isinstance(section, dict) else {}
+
+
+def _texts(document: Mapping[str, object], key: str) -> list[str]:
+    found = _section(document).get(key)
+    return [str(item) for item in found] if isinstance(found, list) else []

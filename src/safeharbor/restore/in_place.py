@@ -1,0 +1,123 @@
+"""A restore into the database that is there: wiped and loaded in one transaction, whose commit is the restore.
+
+For roles that may not create databases, and for hosts without room. Its database cannot be undone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
+from safeharbor.journal import Journal, Phase, RestoreRecord
+from safeharbor.postgres.connection import connected
+from safeharbor.postgres.contents import select_entries
+from safeharbor.postgres.in_place import InPlaceLoad
+from safeharbor.restore.stage import compare_rows, table_of_contents
+from safeharbor.restore.swap import interrupted, staged_uploads
+from safeharbor.signals import signals_held
+from safeharbor.uploads.staging import Side
+
+if TYPE_CHECKING:
+    from safeharbor.postgres.target import Target
+    from safeharbor.progress import Progress
+    from safeharbor.restore.database_plan import DatabasePlan
+    from safeharbor.restore.request import OpenArchive
+    from safeharbor.settings import Settings
+
+
+def load_in_place(
+    settings: Settings,
+    journal: Journal,
+    record: RestoreRecord,
+    archive: OpenArchive,
+    target: Target,
+    plan: DatabasePlan,
+    progress: Progress,
+) -> int | None:
+    """How many rows were loaded, once the transaction is committed and the uploads are swapped.
+
+    If this fails before the commit: the transaction is rolled back, the uploads are put back, the stage is removed.
+    """
+    try:
+        with InPlaceLoad(
+            plan.contents.tools,
+            target.url,
+            is_superuser=target.is_superuser,
+            lock_timeout_seconds=settings.lock_timeout_seconds,
+        ) as load:
+            transaction = load.begin()
+            uploads = staged_uploads(record)
+            if uploads is not None:
+                uploads.note_transaction(transaction)
+            record = journal.write(replace(record, phase=Phase.SWAPPING, transaction=transaction))
+            progress.step("transaction begun")
+            progress.phase("load")
+            load.wipe()
+            with table_of_contents(_entries(target, plan)) as listed:
+                load.load(archive.dump, listed, keep_owners=target.is_superuser, keep_privileges=plan.keep_privileges)
+            progress.step("loaded")
+            counts = load.count_rows() if archive.manifest is not None else {}
+            rows = compare_rows(counts, archive.manifest)
+            with signals_held():
+                if uploads is not None:
+                    uploads.bring_in(Side.NEW)
+                    progress.step("uploads swapped")
+                load.commit()
+    except BaseException as error:
+        with signals_held():
+            _after_failure(journal, record, target, error)
+        rows = archive.manifest.rows if archive.manifest is not None else None
+    progress.step("committed")
+    journal.write(replace(record, phase=Phase.KEPT, is_undone=False, was_live=True))
+    progress.step("settled")
+    with connected(target.url) as session:
+        session.execute("SET statement_timeout = 0")
+        session.execute("ANALYZE")
+    return rows
+
+
+def is_committed(target: Target, record: RestoreRecord) -> bool:
+    """Whether the one transaction of a restore in place was committed. Raises RestorePending while it still runs."""
+    if not record.transaction:
+        return False
+    with connected(target.url) as session:
+        row = session.execute("SELECT pg_catalog.pg_xact_status(%s::xid8)", (record.transaction,)).fetchone()
+    status = row[0] if row is not None else None
+    if status == "in progress":
+        raise RestorePending(f"The transaction {record.transaction} of the restore {record.id} is still running.")
+    return status == "committed"
+
+
+def _entries(target: Target, plan: DatabasePlan) -> tuple[str, ...]:
+    """What to load: for an owner without the extensions that stay because they are others'."""
+    if target.is_superuser:
+        return plan.entries
+    with connected(target.url) as session:
+        query = "SELECT extname FROM pg_catalog.pg_extension WHERE extowner <> current_user::regrole"
+        staying = [str(row[0]) for row in session.execute(query).fetchall()]
+    return tuple(select_entries(plan.contents, plan.needs, target.extensions(), staying)[0])
+
+
+def _after_failure(journal: Journal, record: RestoreRecord, target: Target, error: BaseException) -> None:
+    """Put the uploads back if the transaction was not committed. Returns if it was; raises the error if not."""
+    try:
+        if is_committed(target, record):
+            return
+        uploads = staged_uploads(record)
+        if uploads is not None and uploads.exists:
+            uploads.bring_in(Side.OLD)
+            uploads.remove()
+        journal.remove(record.id)
+    except (SafeHarborError, psycopg.Error, OSError) as second:
+        if isinstance(error, Exception):
+            raise interrupted(error, second) from error
+        raise
+    if isinstance(error, SafeHarborError):
+        error.intact = "The transaction was rolled back: the live database and uploads are as they were."
+        raise error
+    if isinstance(error, OSError):
+        raise translate_os_error(error, "restoring in place") from error
+    raise error

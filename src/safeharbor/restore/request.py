@@ -1,0 +1,130 @@
+"""What is to be restored, from which archive, to where."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safeharbor.archive import layout
+from safeharbor.archive.foreign import read_foreign_members
+from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front
+from safeharbor.archive.source import Source, Truncated, opened_archive
+from safeharbor.catalog import read_catalog
+from safeharbor.errors import ArchiveRejected, SettingsInvalid
+from safeharbor.postgres.connection import bounded, connected
+from safeharbor.postgres.contents import DumpInput
+from safeharbor.settings import Concern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from safeharbor.archive.manifest import Manifest
+    from safeharbor.database_url import DatabaseUrl
+    from safeharbor.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """What the operator asked for. `database` and `uploads` say where an interrupted restore went, if it is that."""
+
+    archive: Path
+    with_database: bool = True
+    with_uploads: bool = True
+    in_place: bool = False
+    keep_previous: bool = True
+    jobs: int = 1
+    database: str = ""
+    uploads: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenArchive:
+    """An archive held open; whatever happens to its name meanwhile, this is the file that is restored."""
+
+    source: Source
+    front: Front | None
+    dump: DumpInput
+    dump_size: int
+    upload_files: int
+    upload_bytes: int
+
+    @property
+    def path(self) -> Path:
+        """Where it was found."""
+        return self.source.path
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Its manifest; None if another implementation wrote it."""
+        return self.front.manifest if self.front is not None else None
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When it was taken, as far as it tells."""
+        return self.manifest.taken_at if self.manifest is not None else layout.time_in_name(self.path.name)
+
+
+def choose_archive(text: str, settings: Settings) -> Path:
+    """The archive that `--from` names; `latest` is the newest complete one in BACKUP_DIR.
+
+    Raises ArchiveRejected, StorageUnavailable.
+    """
+    if text != "latest":
+        return Path(text).expanduser().absolute()
+    settings.require(Concern.DIRECTORY)
+    newest = read_catalog(settings.backup_dir).newest_complete
+    if newest is None:
+        raise ArchiveRejected(f"There is no complete archive in {settings.backup_dir}.", hint="")
+    return newest.path
+
+
+@contextmanager
+def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
+    """The archive, looked at as far as its manifest, or all headers of one without. Raises ArchiveRejected."""
+    with opened_archive(path) as source:
+        own = Path(f"/proc/self/fd/{source.descriptor}")  # the very file, even if its name is given to another
+        if bears_leading_mark(source):
+            front = read_front(source)
+            manifest = front.manifest
+            dump = DumpInput(own, layout.DUMP_OFFSET, manifest.dump_size)
+            yield OpenArchive(source, front, dump, manifest.dump_size, manifest.upload_files, manifest.upload_bytes)
+            return
+        offset = size = files = length = 0
+        try:
+            for member, at in read_foreign_members(source):
+                if member.name == layout.DUMP_NAME:
+                    offset, size = at, member.size
+                elif member.kind not in (layout.DIRECTORY, layout.SYMLINK):
+                    files, length = files + 1, length + member.size
+                if at + member.size > source.size:
+                    raise Truncated
+                source.seek(at + member.size)
+        except (Rejected, Truncated) as error:
+            why = str(error) or "it was cut: it ends in the middle"
+            raise ArchiveRejected(f"{path}: {why.rstrip('.')}.") from None
+        yield OpenArchive(source, None, DumpInput(own, offset, size), size, files, length)
+
+
+def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:
+    """How to reach the server to restore to, and the name of the database there.
+
+    Raises SettingsInvalid, and DatabaseUnavailable if only the server can tell the name.
+    """
+    settings.require(Concern.DATABASE, Concern.RESTORE)
+    assert settings.database is not None  # noqa: S101 - required above
+    wanted = bounded(settings.database, settings)
+    server = bounded(settings.restore_database, settings) if settings.restore_database is not None else wanted
+    name = wanted.get("dbname")
+    if not name and wanted.get("service"):
+        with connected(wanted) as session:
+            name = session.info.dbname
+    if not name:
+        name = wanted.get("user")
+    if not name:
+        raise SettingsInvalid(["BACKUP_DATABASE_URL: expected an address that names the database to restore"])
+    if name in ("template0", "template1"):
+        raise SettingsInvalid([f"BACKUP_DATABASE_URL: expected an application's database, not {name}"])
+    return server, name

@@ -1,0 +1,231 @@
+"""One restore from beginning to end: lock, plan, confirm, stage, swap, settle.
+
+Until the swap nothing live has changed; the swap has one commit point. See `swap` for what happens in between.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
+from safeharbor.journal import Journal, Phase, RestoreRecord, find_interrupted, new_id
+from safeharbor.lock import directory_lock
+from safeharbor.postgres.connection import backup_lock
+from safeharbor.postgres.target import target_connected
+from safeharbor.preflight import check_directory
+from safeharbor.restore.database_plan import look_at_database
+from safeharbor.restore.findings import Findings, RestorePlan, RestoreResult
+from safeharbor.restore.in_place import load_in_place
+from safeharbor.restore.plan import check_request, describe_plan, look_at_archive, look_at_uploads
+from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
+from safeharbor.restore.stage import Staged, Staging
+from safeharbor.restore.swap import discard_kept, remove_stage, staged_uploads, swap_states
+from safeharbor.settings import Concern
+from safeharbor.signals import signals_held
+from safeharbor.uploads.collect import estimate_size
+from safeharbor.verify import verify_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from safeharbor.postgres.target import Target
+    from safeharbor.progress import Progress
+    from safeharbor.restore.database_plan import DatabasePlan
+    from safeharbor.settings import Settings
+
+
+class NotConfirmed(SafeHarborError):
+    """The operator did not say yes."""
+
+
+def restore_archive(
+    settings: Settings, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], progress: Progress
+) -> RestoreResult:
+    """Restore; `confirm` is asked once the plan is known, and gets to see it.
+
+    Raises SafeHarborError: then the old state is live as a whole; RestorePending: then `--resume` or `--undo` is next.
+    """
+    try:
+        return _restore(settings, request, confirm, progress)
+    except SafeHarborError as error:
+        if not error.intact and not isinstance(error, RestorePending):
+            error.intact = "Nothing was changed."
+        raise
+
+
+def _restore(
+    settings: Settings, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], progress: Progress
+) -> RestoreResult:
+    settings.require(Concern.DIRECTORY)
+    check_request(settings, request)
+    check_directory(settings.backup_dir)
+    with directory_lock(settings.backup_dir), ExitStack() as stack:
+        require_nothing_pending(settings)
+        archive = stack.enter_context(opened_for_restore(request.archive))
+        findings = Findings()
+        look_at_archive(archive, settings, findings)
+        target: Target | None = None
+        plan: DatabasePlan | None = None
+        if request.with_database:
+            url, name = target_address(settings)
+            target = stack.enter_context(target_connected(url, name))
+            if not target.is_pooled:  # a pooler would keep the lock when we are gone
+                target.hold_restore_lock()
+            plan = look_at_database(target, archive, settings, request, findings)
+        if request.with_uploads:
+            look_at_uploads(archive, settings, findings)
+        findings.require_none()
+        if archive.front is None:
+            findings.warnings.append("it was written by another implementation and carries no checksums of its content")
+        tables = 0
+        if plan is not None:
+            tables = len(archive.manifest.tables) if archive.manifest is not None else plan.contents.tables
+        uploads = str(settings.upload_dir) if request.with_uploads else ""
+        database = target.url.describe() if target is not None else ""
+        if not confirm(describe_plan(archive, findings, tables=tables, database=database, uploads=uploads)):
+            raise NotConfirmed("Not confirmed.", intact="Nothing was changed.")
+        run = _Run(settings, request, archive, target, plan, progress)
+        return run.restore(tables, findings.warnings)
+
+
+def require_nothing_pending(settings: Settings) -> None:
+    """Raises RestorePending if a restore was interrupted; the caller holds the lock, so none is running."""
+    Journal(settings.backup_dir).sweep()
+    pending = find_interrupted(settings.backup_dir)
+    if pending is not None:
+        raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted ({pending.phase}).")
+
+
+@dataclass
+class _Run:
+    """A confirmed restore, under the lock."""
+
+    settings: Settings
+    request: RestoreRequest
+    archive: OpenArchive
+    target: Target | None
+    plan: DatabasePlan | None
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def restore(self, tables: int, warnings: list[str]) -> RestoreResult:
+        journal = Journal(self.settings.backup_dir)
+        record = self._record()
+        if record.in_place:
+            with self._phase("verify"):
+                verify_source(self.archive.source, self.settings, progress=self.progress).require_sound()
+        with self._phase("stage"):
+            staged = self._stage(journal, record)
+        rows = staged.rows
+        if record.in_place:
+            assert self.target is not None  # noqa: S101 - in place is about a database
+            assert self.plan is not None  # noqa: S101 - likewise
+            with self._phase("load"):
+                rows = load_in_place(
+                    self.settings, journal, record, self.archive, self.target, self.plan, self.progress
+                )
+        else:
+            with self._phase("swap"), signals_held():
+                swap_states(journal, record, self.target, self.progress.step)
+        kept = journal.find(record.id) or record
+        keeps = bool(kept.database and not kept.in_place and kept.had_database) or bool(kept.uploads)
+        if keeps and not self.request.keep_previous:
+            try:
+                discard_kept(journal, kept, self.target)
+                keeps = False
+            except (SafeHarborError, psycopg.Error, OSError) as error:
+                warnings = [*warnings, f"the restore is done, but the previous state could not be discarded: {error}"]
+        elif not keeps:
+            journal.remove(kept.id)
+        return RestoreResult(
+            id=record.id,
+            archive=self.archive.path,
+            tables=tables,
+            rows=rows,
+            upload_files=staged.upload_files,
+            upload_bytes=staged.upload_bytes,
+            seconds=self.seconds,
+            warnings=(*warnings, *staged.warnings),
+            keeps_previous=keeps,
+            can_be_undone=keeps and not record.in_place and record.had_database,
+            kept_bytes=record.kept_database_bytes + record.kept_uploads_bytes,
+        )
+
+    def _record(self) -> RestoreRecord:
+        live = self.plan.live if self.plan is not None else None
+        uploads = self.settings.upload_dir if self.request.with_uploads else None
+        return RestoreRecord(
+            id=new_id(),
+            started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            archive=str(self.archive.path),
+            phase=Phase.STAGING,
+            in_place=self.request.in_place and self.request.with_database,
+            is_undone=True,  # until the first swap the restored state is the one that is kept
+            was_live=False,
+            keep_previous=self.request.keep_previous,
+            jobs=self.request.jobs,
+            server=self.target.system_identifier() if self.target is not None else "",
+            database=self.target.name if self.target is not None else "",
+            had_database=live is not None or self.target is None,
+            uploads=os.fspath(uploads) if uploads is not None else "",
+            kept_database_bytes=live.size if live is not None and not self.request.in_place else 0,
+            kept_uploads_bytes=estimate_size(uploads, None) if uploads is not None else 0,
+            slots=len(self.target.logical_slots(live.name)) if self.target is not None and live is not None else 0,
+        )
+
+    def _stage(self, journal: Journal, record: RestoreRecord) -> Staged:
+        """If this fails: both stages are removed, and nothing live has changed."""
+        journal.write(record)
+        self.progress.step("journal")
+        try:
+            staging = Staging(self.settings, self.archive, record, self.progress)
+            uploads = staged_uploads(record)
+            if uploads is not None:
+                uploads.create()
+                self.progress.step("staging directory")
+            if self.target is None or record.in_place:
+                return staging.run(None)
+            assert self.plan is not None  # noqa: S101 - there is a target
+            staging.prepare_database(self.target, self.plan)
+            self.progress.step("staged database")
+            # a backup that began now would dump a database which is about to be swapped
+            with backup_lock(self.target.url) if self.plan.live is not None else nullcontext():
+                done = staging.run(self.target)
+            self.progress.step("staged")
+        except BaseException as error:
+            self._remove_stage(journal, record, error)
+            if isinstance(error, psycopg.Error):
+                raise SafeHarborError(f"The database answered: {' '.join(str(error).split())}") from error
+            if isinstance(error, OSError):
+                raise translate_os_error(error, "staging the restore") from error
+            raise
+        return done
+
+    def _remove_stage(self, journal: Journal, record: RestoreRecord, error: BaseException) -> None:
+        try:
+            with signals_held():
+                remove_stage(journal, record, self.target)
+        except (SafeHarborError, psycopg.Error, OSError) as second:
+            if isinstance(error, SafeHarborError):
+                error.intact = (
+                    f"Nothing live was changed, but the stage {record.id} could not be removed ({second}); "
+                    "`safeharbor restore --undo` removes it."
+                )
+        else:
+            if isinstance(error, SafeHarborError):
+                error.intact = "The live database and uploads are as they were; what was staged is gone."
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 3)

@@ -1,0 +1,329 @@
+"""Builds the new state beside the live one: a database of its own, and the uploads in our staging directory.
+
+Nothing live changes here. The hashes taken while extracting, the load itself and the row counts afterwards are the
+proof that the archive is what its manifest says.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from safeharbor.archive.checked import CheckedPass, run_foreign_pass
+from safeharbor.archive.reader import Rejected
+from safeharbor.archive.source import Truncated
+from safeharbor.errors import ArchiveRejected, CannotRestore, StorageUnavailable, translate_os_error
+from safeharbor.postgres.connection import connected
+from safeharbor.postgres.load import LoadOptions, finish_loading, load_argv, loading
+from safeharbor.postgres.properties import properties_in_manifest, read_properties, replay_properties
+from safeharbor.postgres.snapshot import count_table_rows, list_tables
+from safeharbor.postgres.target import TargetDatabase, create_beside
+from safeharbor.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
+from safeharbor.uploads.extract import Extraction
+from safeharbor.uploads.staging import Side, StagedUploads, is_left_alone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from safeharbor.archive.layout import Member
+    from safeharbor.archive.manifest import Manifest
+    from safeharbor.database_url import DatabaseUrl
+    from safeharbor.journal import RestoreRecord
+    from safeharbor.postgres.contents import DumpInput
+    from safeharbor.postgres.target import Target
+    from safeharbor.process import RunningTool
+    from safeharbor.progress import Progress
+    from safeharbor.restore.database_plan import DatabasePlan
+    from safeharbor.restore.request import OpenArchive
+    from safeharbor.settings import Settings
+
+_LOST_AND_FOUND = b"uploads/lost+found/"
+_REPORT_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What was staged. Sizes in bytes."""
+
+    upload_files: int
+    upload_bytes: int
+    rows: int | None
+    warnings: tuple[str, ...]
+
+
+class Staging:
+    """One pass over the archive: its dump goes into the staged database, its uploads into our directory."""
+
+    def __init__(self, settings: Settings, archive: OpenArchive, record: RestoreRecord, progress: Progress) -> None:
+        self._settings = settings
+        self._archive = archive
+        self._record = record
+        self._progress = progress
+        self._until_loaded = ExitStack()
+        self._plan: DatabasePlan | None = None
+        self._url: DatabaseUrl | None = None
+        self._role = ""
+        self._is_superuser = False
+        self._copy: DumpCopy | None = None
+        self._tool: RunningTool | None = None
+        self._extraction: Extraction | None = None
+        self._unreported = 0
+        self._warnings: list[str] = []
+
+    def prepare_database(self, target: Target, plan: DatabasePlan) -> None:
+        """Create the empty database. If this fails: it is dropped by the caller, and nothing live has changed."""
+        live = plan.live or _database_in_manifest(target, self._archive.manifest)
+        create_beside(target, self._record.staged_database, live)
+        self._plan = plan
+        self._url = target.url.with_database(self._record.staged_database)
+        self._is_superuser = target.is_superuser
+        if not target.is_superuser and plan.live is not None and plan.live.owner != target.role:
+            self._role = plan.live.owner
+
+    def run(self, target: Target | None) -> Staged:
+        """Stage everything. If this fails: the caller removes both stages, and nothing live has changed.
+
+        Raises ArchiveRejected, CannotRestore, DatabaseUnavailable, StorageUnavailable.
+        """
+        self._progress.phase("stage", self._archive.source.size)
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(self._until_loaded)
+                if self._record.uploads:
+                    staged = StagedUploads(Path(self._record.uploads), self._record.id)
+                    descriptor = stack.enter_context(staged.opened(Side.NEW))
+                    self._extraction = Extraction(descriptor, in_order=self._archive.front is not None)
+                    stack.callback(self._extraction.close)
+                self._pass()
+                if self._extraction is not None:
+                    self._progress.phase("sync")
+                    self._extraction.finish()
+                rows = self._finish_database(target) if target is not None and self._plan is not None else None
+        except OSError as error:
+            raise _translate(error, self._archive.path) from error
+        files = self._extraction.files if self._extraction is not None else 0
+        size = self._extraction.size_bytes if self._extraction is not None else 0
+        if self._extraction is not None and self._extraction.lacks_owners:
+            self._warnings.append(
+                "the uploads belong to the user that runs this: their owners in the archive cannot be set here"
+            )
+        return Staged(files, size, rows, tuple(self._warnings))
+
+    def _pass(self) -> None:
+        try:
+            if self._archive.front is not None:
+                CheckedPass(self._archive.source, self._archive.front, self, self._reject).run()
+            else:
+                run_foreign_pass(self._archive.source, self)
+        except Rejected as error:
+            self._reject(str(error))
+        except Truncated:
+            self._reject("it was cut: it ends in the middle")
+        self._start_loading()
+
+    def take_dump(self, member: Member, read: Callable[[], Iterator[bytes]]) -> None:
+        """Put it where jobs can load it; only when its checksum was compared is it loaded."""
+        directory = self._settings.tmp_dir or self._settings.backup_dir
+        if self._plan is not None and self._record.jobs > 1:
+            self._copy = self._open_copy(directory, member.size)
+        if self._copy is None or self._copy.clone(self._archive.dump, member.size):
+            for chunk in read():
+                self._report(len(chunk))
+            return
+        for chunk in read():
+            self._copy.write(chunk)
+            self._report(len(chunk))
+
+    def take_upload(self, member: Member, data: Iterable[bytes]) -> None:
+        """Write it below our staging directory. The dump, which comes before, loads meanwhile."""
+        self._start_loading()
+        self._report(512)
+        if self._extraction is None:
+            for chunk in data:
+                self._report(len(chunk))
+            return
+        if member.name == _LOST_AND_FOUND and is_left_alone(Path(self._record.uploads), "lost+found"):
+            raise CannotRestore(
+                f"The archive holds a directory lost+found, and the one in {self._record.uploads} is the filesystem's.",
+                hint="Restore into another directory with --upload-dir, or extract it by hand.",
+            )
+        self._extraction.add(member, data)
+        self._report(member.size)
+
+    def _open_copy(self, directory: Path, size: int) -> DumpCopy | None:
+        """None: one job will load straight from the archive."""
+        system = os.statvfs(directory)
+        why = ""
+        if lives_in_memory(directory):
+            why = f"{directory} is in memory"
+        elif system.f_bavail * system.f_frsize < size and system.f_blocks:
+            why = f"{directory} has no room for a copy of the dump"
+        if not why:
+            try:
+                return self._until_loaded.enter_context(copied_dump(directory))
+            except OSError as error:
+                why = f"{directory} cannot be written: {error.strerror}"
+        self._progress.note(f"{why}: one job loads the dump straight from the archive (see BACKUP_TMP_DIR)")
+        return None
+
+    def _start_loading(self) -> None:
+        if self._tool is not None or self._plan is None or self._url is None or not self._has_dump():
+            return
+        listed = self._until_loaded.enter_context(table_of_contents(self._plan.entries))
+        options = LoadOptions(
+            jobs=self._record.jobs,
+            keep_owners=self._is_superuser,
+            keep_privileges=self._plan.keep_privileges,
+            role=self._role,
+        )
+        if self._copy is not None:
+            argv = load_argv(self._plan.contents.tools, self._url, self._copy.input.file, listed, options)
+            self._tool = self._until_loaded.enter_context(loading(argv, self._url))
+            return
+        stdin = self._until_loaded.enter_context(self._dump.piped())
+        argv = load_argv(self._plan.contents.tools, self._url, None, listed, options)
+        self._tool = self._until_loaded.enter_context(loading(argv, self._url, stdin))
+
+    @property
+    def _dump(self) -> DumpInput:
+        return self._archive.dump
+
+    def _has_dump(self) -> bool:
+        """Whether the dump has been read and compared: in archives by others it may come last."""
+        return self._archive.source.position >= self._archive.dump.offset + self._archive.dump_size
+
+    def _finish_database(self, target: Target) -> int | None:
+        assert self._tool is not None  # noqa: S101 - started at the end of the pass, at the latest
+        assert self._url is not None  # noqa: S101 - set with the plan
+        assert self._plan is not None  # noqa: S101 - asked by the caller
+        self._progress.phase("load")
+        finish_loading(self._tool, self._url)
+        self._progress.phase("check")
+        rows = self._check_rows()
+        self._progress.phase("analyze")
+        with self._session() as session:
+            session.execute("ANALYZE")
+        properties = None
+        if self._plan.live is not None:
+            properties = read_properties(target, self._plan.live.name)
+        elif self._archive.manifest is not None:
+            section = self._archive.manifest.document.get("database")
+            properties = properties_in_manifest(section if isinstance(section, dict) else {})
+        if properties is not None:
+            refused = replay_properties(target, self._record.staged_database, properties)
+            self._warnings += [f"not carried over to the new database: {what}" for what in refused]
+        return rows
+
+    def _check_rows(self) -> int | None:
+        """How many rows were loaded, compared with the manifest. Raises CannotRestore."""
+        if self._archive.manifest is None:
+            return None
+        with self._session() as session:
+            # fail, as pg_dump does, rather than count only the visible rows
+            session.execute("SET row_security = off")
+            try:
+                with session.transaction():
+                    counts = count_table_rows(session, list_tables(session))
+            except psycopg.errors.InsufficientPrivilege as error:
+                self._warnings.append(f"the rows could not be counted: {' '.join(str(error).split())}")
+                return None
+        return compare_rows(counts, self._archive.manifest)
+
+    @contextmanager
+    def _session(self) -> Iterator[psycopg.Connection]:
+        """A session in the staged database as the role that owns what is in it."""
+        assert self._url is not None  # noqa: S101 - asked only for a database
+        with connected(self._url) as session:
+            if self._role:
+                session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self._role)))
+            session.execute("SET statement_timeout = 0")
+            yield session
+
+    def _report(self, size: int) -> None:
+        self._unreported += size
+        if self._unreported >= _REPORT_BYTES:
+            self._progress.advance(self._unreported)
+            self._unreported = 0
+            if self._tool is not None and self._tool.poll() not in (None, 0):
+                assert self._url is not None  # noqa: S101 - it was started with it
+                finish_loading(self._tool, self._url)  # no need to extract the rest
+
+    def _reject(self, problem: str) -> None:
+        raise ArchiveRejected(
+            f"{self._archive.path}: {problem.rstrip('.')}.",
+            hint="The live database and uploads are as they were. `safeharbor list` shows the other archives.",
+        )
+
+
+def compare_rows(counts: dict[str, int], manifest: Manifest | None) -> int | None:
+    """How many rows there are, each table's count being the manifest's; None where there is no manifest.
+
+    Raises CannotRestore.
+    """
+    if manifest is None:
+        return None
+    wrong = [
+        f"{name} has {counts.get(name, 0):,} rows instead of {rows:,}"
+        for name, rows in manifest.tables.items()
+        if counts.get(name) != rows
+    ]
+    if wrong:
+        raise CannotRestore(
+            f"The dump was loaded, but {len(wrong)} tables are not as they were backed up: {'; '.join(wrong[:3])}.",
+            hint="A trigger or rule may have acted during the load. The live database is as it was.",
+        )
+    return sum(manifest.tables.values())
+
+
+def _database_in_manifest(target: Target, manifest: Manifest | None) -> TargetDatabase:
+    """What a database that does not exist yet is to be like."""
+    template = target.find("template1")
+    assert template is not None  # noqa: S101 - every cluster has it
+    template = replace(template, owner="", tablespace="pg_default")
+    section = manifest.document.get("database") if manifest is not None else None
+    if not isinstance(section, dict):
+        return template
+    values = {key: section.get(key) for key in ("encoding", "collate", "ctype", "locale_provider", "locale", "owner")}
+    if not all(isinstance(values[key], str) for key in ("encoding", "collate", "ctype", "locale_provider")):
+        return template
+    owner = str(values["owner"] or "")
+    if not target.is_superuser or target.missing_roles({owner}):
+        owner = ""
+    return replace(
+        template,
+        owner=owner,
+        encoding=str(values["encoding"]),
+        collate=str(values["collate"]),
+        ctype=str(values["ctype"]),
+        provider=str(values["locale_provider"]),
+        locale=values["locale"] if isinstance(values["locale"], str) else None,
+        icu_rules=None,
+    )
+
+
+@contextmanager
+def table_of_contents(entries: tuple[str, ...]) -> Iterator[Path]:
+    """A nameless file with the entries to load, as pg_restore's --use-list wants it."""
+    with tempfile.TemporaryFile() as file:
+        file.write("\n".join(entries).encode("utf-8", "surrogateescape") + b"\n")
+        file.flush()
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+
+
+def _translate(error: OSError, archive: Path) -> Exception:
+    if isinstance(error, FileExistsError):
+        return ArchiveRejected(f"{archive}: two of its names are one on this filesystem ({error.filename!r}).")
+    failure = translate_os_error(error, "staging the restore")
+    if isinstance(failure, StorageUnavailable):
+        failure.hint = (
+            "Free some space, or access, there; `safeharbor restore --discard-previous` deletes what earlier "
+            "restores kept. The live database and uploads are as they were."
+        )
+    return failure

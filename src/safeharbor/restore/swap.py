@@ -1,0 +1,142 @@
+"""Puts one state in the place of the other, in either direction, with one commit point; and says which is live.
+
+A restore's record tells which way it last was at rest; the names of the databases and the marker in the staging
+directory tell how far a swap has come. So every function here may be called again after a crash at any point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor.errors import CannotRestore, RestorePending, SafeHarborError, translate_os_error
+from safeharbor.journal import Journal, Phase, RestoreRecord
+from safeharbor.postgres.swap import close_database, exchange_databases, open_database
+from safeharbor.postgres.target import drop_database
+from safeharbor.uploads.staging import Side, StagedUploads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safeharbor.postgres.target import Target
+
+
+def staged_uploads(record: RestoreRecord) -> StagedUploads | None:
+    """The staging directory of a restore, if uploads were part of it."""
+    return StagedUploads(Path(record.uploads), record.id) if record.uploads else None
+
+
+def is_restored_live(record: RestoreRecord, target: Target | None) -> bool:
+    """Whether the commit has happened: the restored state is the live one. Raises psycopg.Error."""
+    if target is not None and record.database:
+        if record.had_database:
+            return target.find(record.previous_database) is not None
+        return target.find(record.staged_database) is None and target.find(record.database) is not None
+    staged = staged_uploads(record)
+    return staged is not None and staged.read_mark().going is Side.NEW
+
+
+def swap_states(journal: Journal, record: RestoreRecord, target: Target | None, step: Callable[[str], None]) -> None:
+    """Make the state that is kept the live one, and keep the live one.
+
+    If this fails before the commit: everything is put back, and the error is raised. If the process dies: the journal
+    says so, and `finish_swap` or `take_back_swap` ends it.
+    """
+    try:
+        record = journal.advance(record, Phase.SWAPPING)
+        step("swapping")
+        go_forward(record, target, step)
+    except (SafeHarborError, psycopg.Error, OSError) as error:
+        _after_failure(journal, record, target, error)
+    settle(journal, record)
+    step("settled")
+
+
+def go_forward(record: RestoreRecord, target: Target | None, step: Callable[[str], None]) -> None:
+    """Towards the state that was kept, from wherever the swap has come to. May be repeated."""
+    to_restored = record.is_undone
+    is_done = target is None or is_restored_live(record, target) == to_restored
+    if target is not None and not is_done and record.had_database:
+        close_database(target, record.database)
+        step("closed")
+    staged = staged_uploads(record)
+    if staged is not None:
+        staged.bring_in(Side.NEW if to_restored else Side.OLD)
+        step("uploads swapped")
+    if target is not None and not is_done:
+        previous, restored = record.previous_database, record.staged_database
+        outgoing, incoming = (previous, restored) if to_restored else (restored, previous)
+        exchange_databases(target, record.database, outgoing=outgoing if record.had_database else "", incoming=incoming)
+        step("committed")
+
+
+def go_back(record: RestoreRecord, target: Target | None) -> None:
+    """To the state that was live before this swap, which has not been committed. May be repeated.
+
+    Raises OSError, psycopg.Error, SafeHarborError.
+    """
+    staged = staged_uploads(record)
+    if staged is not None and staged.exists:
+        staged.bring_in(Side.OLD if record.is_undone else Side.NEW)
+    if target is not None and record.database:
+        open_database(target, record.database)
+
+
+def remove_stage(journal: Journal, record: RestoreRecord, target: Target | None) -> None:
+    """Delete what was staged and never became live. Raises OSError, SafeHarborError, psycopg.Error."""
+    if target is not None and record.staged_database:
+        drop_database(target, record.staged_database)
+    staged = staged_uploads(record)
+    if staged is not None:
+        staged.remove()
+    journal.remove(record.id)
+
+
+def discard_kept(journal: Journal, record: RestoreRecord, target: Target | None) -> None:
+    """Delete the state that a restore keeps. Raises OSError, SafeHarborError, psycopg.Error."""
+    record = journal.advance(record, Phase.DISCARDING)
+    if target is not None and record.database and not record.in_place:
+        drop_database(target, record.staged_database if record.is_undone else record.previous_database)
+    staged = staged_uploads(record)
+    if staged is not None:
+        staged.remove()
+    journal.remove(record.id)
+
+
+def settle(journal: Journal, record: RestoreRecord) -> RestoreRecord:
+    """Write down that the swap is done. Raises RestorePending if that fails: the new state is live all the same."""
+    try:
+        return journal.write(replace(record, phase=Phase.KEPT, is_undone=not record.is_undone, was_live=True))
+    except (SafeHarborError, OSError) as error:
+        raise RestorePending(
+            f"The swap is done and the new state is live, but the journal {journal.path} cannot be written: {error}",
+            hint="Free some space there, then `safeharbor restore --resume`.",
+        ) from error
+
+
+def _after_failure(journal: Journal, record: RestoreRecord, target: Target | None, error: Exception) -> None:
+    """Go back if that is still the thing to do; returns if the commit has happened after all. Raises the error."""
+    try:
+        if target is not None and is_restored_live(record, target) == record.is_undone:
+            return  # the answer to COMMIT was lost, not the commit
+        go_back(record, target)
+        if record.was_live:
+            journal.advance(record, Phase.KEPT)
+        else:
+            remove_stage(journal, record, target)
+    except (SafeHarborError, psycopg.Error, OSError) as second:
+        raise interrupted(error, second) from error
+    if isinstance(error, SafeHarborError):
+        raise error
+    if isinstance(error, OSError):
+        raise translate_os_error(error, "swapping the uploads") from error
+    raise CannotRestore(f"The swap failed and was taken back: {' '.join(str(error).split())}") from error
+
+
+def interrupted(error: Exception, second: Exception) -> SafeHarborError:
+    """The error for a swap that could neither be finished nor taken back."""
+    first, then = (" ".join(str(each).split()) for each in (error, second))
+    return RestorePending(f"The swap failed ({first}), and could not be taken back at once ({then}).")
