@@ -110,9 +110,12 @@ def make_database(server: PrivateServer, name: str | None = None) -> Database:
 
 
 def drop_database(database: Database) -> None:
-    """Remove both, sessions and all."""
-    quoted = database.name.replace('"', '""')
-    execute(database.server.url(), f'DROP DATABASE IF EXISTS "{quoted}" WITH (FORCE)')
+    """Remove both, sessions and all, and what restores have kept beside it."""
+    owned = f"pg_get_userbyid(datdba) = '{database.owner}'"
+    names = {row[0] for row in execute(database.server.url(), f"SELECT datname FROM pg_database WHERE {owned}")}
+    for name in {database.name, *names}:
+        quoted = name.replace('"', '""')
+        execute(database.server.url(), f'DROP DATABASE IF EXISTS "{quoted}" WITH (FORCE)')
     execute(database.server.url(), f"DROP ROLE IF EXISTS {database.owner}")
 
 

@@ -323,7 +323,8 @@ class TestStatus:
         document = json.loads(run("status", "--json").stdout)
 
         assert set(document) == {
-            "schema", "health", "healthy", "reasons", "max_age_seconds", "age_seconds", "archives", "damaged", "newest",
+            "schema", "health", "healthy", "reasons", "max_age_seconds", "age_seconds", "archives", "damaged", "kept",
+            "newest",
         }  # fmt: skip
         assert set(document["newest"]) == {
             "name", "path", "taken_at", "size_bytes", "tables", "rows", "upload_files", "upload_bytes",

@@ -1,0 +1,586 @@
+"""SIGKILL at every durable step of a restore and of its recoveries, and at calls picked from a trace: never a mix."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from safeharbor.journal import JOURNAL_NAME, Journal, find_interrupted
+from safeharbor.lock import LOCK_NAME
+from safeharbor.restore.recover import discard_previous
+from safeharbor.settings import load_settings
+from support.faults import children_left
+from support.needs import need_program
+from support.postgres import Database, execute
+from support.runs import Outcome, Site
+from support.states import State, state_of
+
+_EVERYTHING = 100_000
+
+# Runs a verb as the command does, and dies at the step of that number, having said its name.
+_CHILD = """
+import os, signal, sys
+from pathlib import Path
+from safeharbor.progress import NoProgress
+from safeharbor.restore.recover import resume_restore, retargeted, undo_restore
+from safeharbor.restore.request import RestoreRequest
+from safeharbor.restore.run import restore_archive
+from safeharbor.settings import load_settings
+
+class Killing(NoProgress):
+    def __init__(self, number):
+        self.left = number
+
+    def step(self, name):
+        print(name, flush=True)
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def phase(self, name, total_bytes=None):
+        self.step("phase " + name)
+
+verb, number, archive, *options = sys.argv[1:]
+settings, progress = load_settings(os.environ), Killing(int(number))
+if verb == "restore":
+    request = RestoreRequest(
+        Path(archive), with_database="only uploads" not in options, in_place="in place" in options, jobs=2
+    )
+    restore_archive(settings, request, lambda plan: True, progress)
+elif verb == "undo":
+    undo_restore(settings, "", progress)
+else:
+    done = resume_restore(settings, progress)
+    if done.again is not None:
+        restore_archive(retargeted(settings, done.again), done.again, lambda plan: True, progress)
+"""
+
+
+@dataclass(frozen=True)
+class Killed:
+    """How far a child came: the steps that it told, the last of which was its end."""
+
+    steps: list[str]
+    has_ended: bool
+
+    @property
+    def where(self) -> str:
+        return f"killed at step {len(self.steps)} ({self.steps[-1] if self.steps else 'none'})"
+
+    def passed(self, step: str) -> bool:
+        return step in self.steps
+
+
+class Rig:
+    """A site with an archive of its first state (`new`, for a restore makes it live) that changes before each kill."""
+
+    def __init__(self, site: Site, database: Database, *options: str) -> None:
+        self.site = site
+        self.database = database
+        self.options = options
+        self.change_uploads_only = "only uploads" in options
+        done = site.run("backup", "--no-prune")
+        assert done.status == 0, done.output
+        self.archive = site.archives[-1]
+        self.new = self.state()
+
+    def state(self) -> State:
+        return state_of(self.database.url, self.database.server.major, self.site.uploads)
+
+    def changed(self) -> State:
+        """The state to restore over: wholly another one than the archive's, with nothing kept."""
+        discard_previous(load_settings(self.site.environment), "")
+        live = self.state()
+        if live != self.new:
+            return live
+        if not self.change_uploads_only:
+            self.database.execute(
+                "DELETE FROM photo WHERE id > 3; UPDATE entry SET remark = 'changed' WHERE id < 100;"
+                "CREATE TABLE newer (id int PRIMARY KEY, entry int REFERENCES entry);"
+                "INSERT INTO newer VALUES (1, 7); ALTER TABLE photo ADD COLUMN extra text"
+            )
+        uploads = self.site.uploads
+        (uploads / "2026" / "3.jpg").write_bytes(b"other")
+        (uploads / "2026" / "4.jpg").unlink()
+        for name in ("a.txt", "b.txt"):
+            (uploads / name).write_text(name)
+        (uploads / "deep" / "er").mkdir(parents=True)
+        return self.state()
+
+    def kill(self, verb: str, number: int) -> Killed:
+        """Run a verb in a child that dies at that step."""
+        run = subprocess.run(
+            [sys.executable, "-W", "error", "-c", _CHILD, verb, str(number), str(self.archive), *self.options],
+            env=self.site.full_environment(),
+            capture_output=True,
+            timeout=120,
+            cwd=self.site.root,
+            check=False,
+        )
+        assert run.returncode in (0, -signal.SIGKILL), run.stderr.decode()
+        assert not children_left(self.site)
+        return Killed(run.stdout.decode().splitlines(), run.returncode == 0)
+
+    def finish(self, verb: str) -> list[str]:
+        """Run a verb to its end; its steps."""
+        whole = self.kill(verb, _EVERYTHING)
+        assert whole.has_ended
+        return whole.steps
+
+    def restored(self) -> list[str]:
+        """A whole restore over a changed state; its steps."""
+        self.changed()
+        return self.finish("restore")
+
+    def lose_journal(self) -> None:
+        (self.site.backups / JOURNAL_NAME).unlink(missing_ok=True)
+
+    @property
+    def is_interrupted(self) -> bool:
+        return find_interrupted(self.site.backups) is not None
+
+    @property
+    def kept_ids(self) -> list[str]:
+        return [record.id for record in Journal(self.site.backups).read()]
+
+    @property
+    def sides(self) -> list[str]:
+        """The databases beside the live one."""
+        rows = execute(self.database.server.url(), "SELECT datname FROM pg_database ORDER BY 1")
+        return [name for (name,) in rows if re.fullmatch(self.database.name + "_(restore|before)_[0-9a-f]{12}", name)]
+
+    @property
+    def staging(self) -> list[str]:
+        return sorted(path.name for path in self.site.uploads.glob(".safeharbor-restore-*"))
+
+    def told(self, where: str) -> None:
+        """Before the recovery: no backup is taken, and every command warns."""
+        refused = self.site.run("backup", "--no-prune")
+        assert refused.status == 9, (where, refused.output)
+        listed = self.site.run("list")
+        assert "was interrupted" in listed.stderr, (where, listed.output)
+
+    def recover(self, how: str) -> Outcome:
+        """The recovery command; once more where the server has not yet noticed the death of its client."""
+        deadline = time.monotonic() + 10
+        while True:
+            done = self.site.run("restore", f"--{how}")
+            if "is still running" not in done.stderr or time.monotonic() > deadline:
+                return done
+            time.sleep(0.2)
+
+    def settled(self, where: str, *, with_backup: bool = True) -> None:
+        """After the recovery: nothing is interrupted, and nothing is left but what the journal keeps."""
+        assert not self.is_interrupted, where
+        kept = self.kept_ids
+        assert all(name[-12:] in kept for name in self.sides), (where, self.sides, kept)
+        assert self.staging == [f".safeharbor-restore-{each}" for each in kept], where
+        if with_backup:
+            done = self.site.run("backup", "--no-prune")
+            assert done.status == 0, (where, done.output)
+            assert [name for name in self.site.leftovers if not name.startswith(JOURNAL_NAME)] == [], where
+            for archive in self.site.archives:
+                if archive != self.archive:
+                    archive.unlink()
+
+
+def wholly(rig: Rig, expected: State, where: str) -> None:
+    """The live state is this one."""
+    found = rig.state()
+    assert found.uploads == expected.uploads, where
+    assert found.database == expected.database, where
+
+
+def wholly_one_of(rig: Rig, first: State, second: State, where: str) -> None:
+    """The live state is one of these, not a mix."""
+    assert rig.state() in (first, second), where
+
+
+def lasting(steps: list[str]) -> list[int]:
+    """The numbers of the steps at which something lasting was done."""
+    return [number for number, step in enumerate(steps, 1) if not step.startswith("phase ")]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", ["undo", "resume"])
+def test_a_restore_killed_at_any_step_is_taken_back_or_finished(site: Site, database: Database, how: str) -> None:
+    rig = Rig(site, database)
+    steps = rig.restored()
+    assert {"journal", "staged", "swapping", "closed", "uploads swapped", "committed", "settled"} <= set(steps)
+
+    for number in range(1, len(steps) + 1) if how == "undo" else lasting(steps):
+        old = rig.changed()
+        killed = rig.kill("restore", number)
+        is_interrupted = rig.is_interrupted
+        assert is_interrupted == (not killed.passed("settled")), killed.where
+        is_thorough = how == "undo" and number in lasting(steps)
+        if is_interrupted and is_thorough:
+            rig.told(killed.where)
+
+        done = rig.recover(how)
+
+        assert done.status == (0 if is_interrupted or how == "undo" else 8), (killed.where, done.output)
+        wholly(rig, old if how == "undo" else rig.new, killed.where)
+        rig.settled(killed.where, with_backup=is_thorough)
+
+
+@pytest.mark.timeout(900)
+def test_a_restore_killed_at_any_step_ends_whole_even_if_its_journal_is_lost(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    steps = rig.restored()
+
+    for number in lasting(steps):
+        for how in ("undo", "resume"):
+            old = rig.changed()
+            killed = rig.kill("restore", number)
+            rig.lose_journal()
+
+            done = rig.recover(how)
+
+            assert done.status in (0, 8), (killed.where, done.output)
+            if done.status == 8:
+                assert "no interrupted restore" in done.stderr or "no kept state" in done.stderr, done.output
+            if how == "undo":
+                wholly(rig, old, killed.where)
+            else:
+                wholly_one_of(rig, old, rig.new, killed.where)
+            rig.settled(killed.where, with_backup=number % 4 == 0)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("loses_journal", [False, True], ids=["with its journal", "without its journal"])
+def test_a_restore_of_uploads_only_killed_at_any_step_ends_whole(
+    site: Site, database: Database, *, loses_journal: bool
+) -> None:
+    rig = Rig(site, database, "only uploads")
+    steps = rig.restored()
+    assert {"journal", "swapping", "uploads swapped", "settled"} <= set(steps)
+
+    for number in lasting(steps):
+        for how in ("undo", "resume"):
+            old = rig.changed()
+            killed = rig.kill("restore", number)
+            if loses_journal:
+                rig.lose_journal()
+            is_interrupted = rig.is_interrupted
+
+            done = rig.recover(how)
+
+            if loses_journal:
+                assert done.status in (0, 8), (killed.where, done.output)
+                if how == "undo":
+                    wholly(rig, old, killed.where)
+                else:
+                    wholly_one_of(rig, old, rig.new, killed.where)
+            else:
+                assert done.status == (0 if is_interrupted or how == "undo" else 8), (killed.where, done.output)
+                wholly(rig, old if how == "undo" else rig.new, killed.where)
+            rig.settled(killed.where, with_backup=number % 4 == 0)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("role", ["owner", "superuser"])
+def test_a_restore_in_place_killed_at_any_step_ends_whole(site: Site, database: Database, role: str) -> None:
+    rig = Rig(site, database, "in place")
+    if role == "superuser":
+        site.environment["BACKUP_DATABASE_URL"] = database.superuser_url
+    steps = rig.restored()
+    assert {"journal", "transaction begun", "loaded", "uploads swapped", "committed", "settled"} <= set(steps)
+
+    for number in range(1, len(steps) + 1):
+        # what the one role undoes here, the other one resumes
+        is_odd = number % 2 == (role == "owner")
+        how = "undo" if is_odd else "resume"
+        old = rig.changed()
+        killed = rig.kill("restore", number)
+        is_interrupted = rig.is_interrupted
+        if is_interrupted and number % 4 == 0:
+            rig.told(killed.where)
+
+        done = rig.recover(how)
+
+        # once it is committed there is no way back
+        is_new = killed.passed("committed") or (is_interrupted and how == "resume")
+        assert done.status == (0 if is_interrupted else 8), (killed.where, done.output)
+        wholly(rig, rig.new if is_new else old, killed.where)
+        rig.settled(killed.where, with_backup=number % 4 == 0)
+
+
+@pytest.mark.timeout(900)
+def test_an_undo_killed_at_any_step_is_taken_back_or_finished(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    old = rig.changed()
+    rig.finish("restore")
+    steps = rig.finish("undo")
+    assert steps == ["swapping", "closed", "uploads swapped", "committed", "settled"]
+
+    for number in range(1, len(steps) + 1):
+        for how in ("undo", "resume"):
+            if rig.state() == old:
+                rig.finish("undo")  # which makes the restored state live again
+            wholly(rig, rig.new, "before the kill")
+            killed = rig.kill("undo", number)
+            is_interrupted = rig.is_interrupted
+            assert is_interrupted == (not killed.passed("settled")), killed.where
+
+            done = rig.recover(how)
+
+            assert done.status == (0 if is_interrupted or how == "undo" else 8), (killed.where, done.output)
+            # to undo an undo is to have the restored state again
+            wholly(rig, rig.new if how == "undo" else old, killed.where)
+            rig.settled(killed.where, with_backup=False)
+
+
+@pytest.mark.timeout(900)
+def test_an_undo_of_a_restore_killed_after_its_commit_may_itself_be_killed(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    committed = rig.restored().index("committed") + 1
+    rig.changed()
+    rig.kill("restore", committed)
+    steps = rig.finish("undo")
+
+    for number in range(1, len(steps) + 1):
+        old = rig.changed()
+        rig.kill("restore", committed)
+        killed = rig.kill("undo", number)
+        is_interrupted = rig.is_interrupted
+        how = ("undo", "resume")[number % 2]
+
+        done = rig.recover(how)
+
+        assert done.status == (0 if is_interrupted or how == "undo" else 8), (killed.where, done.output)
+        wholly_one_of(rig, old, rig.new, killed.where)
+        rig.settled(killed.where, with_backup=False)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("point", ["staged", "closed", "uploads swapped"])
+def test_a_resume_killed_at_any_step_is_taken_back_or_finished(site: Site, database: Database, point: str) -> None:
+    rig = Rig(site, database)
+    first = rig.restored().index(point) + 1
+    rig.changed()
+    rig.kill("restore", first)
+    steps = rig.finish("resume")
+
+    for position, number in enumerate(lasting(steps)):
+        old = rig.changed()
+        rig.kill("restore", first)
+        killed = rig.kill("resume", number)
+        is_interrupted = rig.is_interrupted
+        how = ("undo", "resume")[position % 2]
+
+        done = rig.recover(how)
+
+        assert done.status == (0 if is_interrupted or how == "undo" else 8), (killed.where, done.output)
+        wholly(rig, old if how == "undo" else rig.new, killed.where)
+        rig.settled(killed.where, with_backup=False)
+
+
+# what changes files, and what speaks with the server
+_LASTING = ("rename", "renameat2", "mkdir", "mkdirat", "unlink", "rmdir", "fsync")
+_OTHERS = ("write", "openat", "unlinkat", "fchmod", "utimensat", "sendto", "recvfrom", "poll")
+
+
+def traced(site: Site, *options: str, verb: tuple[str, ...]) -> int:
+    """Run the command under strace; its exit status, negative if it was killed."""
+    done = subprocess.run(
+        [need_program("strace"), "-qq", *options, *site.argv("restore", *verb)],
+        env=site.full_environment(),
+        capture_output=True,
+        timeout=120,
+        cwd=site.root,
+        check=False,
+    )
+    return done.returncode
+
+
+def killing(call: str, when: int) -> tuple[str, ...]:
+    """Strace's options to kill at that call."""
+    return "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"
+
+
+def calls_of(site: Site, *verb: str) -> list[tuple[str, int]]:
+    """The calls of the command's own process that matter, from its lock on: each with its number among its kind."""
+    log = site.root / "trace"
+    assert traced(site, "-o", str(log), "-e", f"trace={','.join(_LASTING + _OTHERS)}", verb=verb) == 0
+    found: list[tuple[str, int]] = []
+    numbers = dict.fromkeys(_LASTING + _OTHERS, 0)
+    is_locked = False
+    for line in log.read_text(errors="replace").splitlines():
+        name, _, arguments = line.partition("(")
+        if name not in numbers:
+            continue
+        numbers[name] += 1
+        is_locked = is_locked or LOCK_NAME in arguments
+        if is_locked:
+            found.append((name, numbers[name]))
+    assert is_locked
+    return found
+
+
+def spread(calls: list[tuple[str, int]], count: int) -> list[tuple[str, int]]:
+    """So many of the calls, evenly over the run, every kind by itself in proportion, lasting ones first."""
+    lasting = [call for call in calls if call[0] in _LASTING]
+    others = [call for call in calls if call[0] not in _LASTING]
+    chosen = lasting[:: -(-len(lasting) // (count * 2 // 3))]
+    left = count - len(chosen)
+    return chosen + [others[position * len(others) // left] for position in range(left)]
+
+
+@pytest.mark.timeout(900)
+def test_a_restore_killed_at_calls_all_over_it_is_taken_back_whole(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    verb = ("--from", str(rig.archive), "--yes", "--jobs", "2")
+    rig.changed()
+    points = spread(calls_of(site, *verb), 54)
+    assert site.run("restore", "--undo").status == 0
+
+    kills = 0
+    for number, (call, when) in enumerate(points):
+        where = f"killed at {call} {when}"
+        old = rig.changed()
+        kills += traced(site, *killing(call, when), verb=verb) == -signal.SIGKILL
+        assert not children_left(site), where
+
+        done = rig.recover("undo")
+
+        assert done.status in (0, 8), (where, done.output)
+        wholly(rig, old, where)
+        rig.settled(where, with_backup=number % 10 == 0)
+
+    assert kills >= 50  # the number of polls and the like differs a little from run to run
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("call", ["write", "sendto", "openat"])
+def test_a_restore_whose_tools_are_killed_too_is_taken_back_whole(site: Site, database: Database, call: str) -> None:
+    rig = Rig(site, database)
+    verb = ("--from", str(rig.archive), "--yes", "--jobs", "2")
+
+    for when in (3, 14):  # each process counts for itself: pg_restore and its jobs die as well
+        where = f"killed at {call} {when} of any process"
+        old = rig.changed()
+        traced(site, "-f", *killing(call, when), verb=verb)
+        assert not children_left(site), where
+
+        done = rig.recover("undo")
+
+        assert done.status in (0, 8), (where, done.output)
+        wholly(rig, old, where)
+        rig.settled(where, with_backup=False)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", ["undo", "resume"])
+def test_a_recovery_killed_at_calls_all_over_it_can_be_done_again(site: Site, database: Database, how: str) -> None:
+    rig = Rig(site, database)
+    swapped = rig.restored().index("uploads swapped") + 1
+    rig.changed()
+    rig.kill("restore", swapped)
+    points = spread(calls_of(site, f"--{how}"), 7)
+
+    for call, when in points:
+        where = f"--{how} killed at {call} {when}"
+        old = rig.changed()
+        rig.kill("restore", swapped)
+        traced(site, *killing(call, when), verb=(f"--{how}",))
+        is_interrupted = rig.is_interrupted
+
+        done = rig.recover(how)
+
+        assert done.status == (0 if is_interrupted else 8), (where, done.output)
+        wholly(rig, old if how == "undo" else rig.new, where)
+        rig.settled(where, with_backup=False)
+
+
+@pytest.mark.timeout(900)
+def test_a_restore_that_keeps_nothing_can_be_killed_while_it_discards(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    verb = ("--from", str(rig.archive), "--yes", "--no-keep-previous")
+    rig.changed()
+    calls = calls_of(site, *verb)
+    last = max(position for position, (call, _) in enumerate(calls) if call == "renameat2")  # the last entry swapped
+
+    for call, when in spread(calls[last:], 7):
+        where = f"killed at {call} {when}"
+        old = rig.changed()
+        traced(site, *killing(call, when), verb=verb)
+        is_interrupted = rig.is_interrupted
+
+        done = rig.recover("resume" if is_interrupted else "undo")
+
+        assert done.status in (0, 8), (where, done.output)
+        wholly_one_of(rig, old, rig.new, where)
+        discarded = site.run("restore", "--discard-previous", "--yes")
+        assert discarded.status == 0, (where, discarded.output)
+        assert (rig.sides, rig.staging, rig.kept_ids) == ([], [], []), where
+
+
+def test_a_database_that_the_server_still_creates_after_the_kill_is_not_left(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    old = rig.changed()
+    creating = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE%' AND wait_event_type = 'Lock'"
+    with psycopg.connect(database.server.url()) as blocker:
+        blocker.execute("COMMENT ON DATABASE template0 IS 'not to be copied now'")
+        run = site.start("restore", "--from", str(rig.archive), "--yes")
+        deadline = time.monotonic() + 20
+        while not (found := execute(database.server.url(), creating)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        run.kill()
+        run.communicate()
+
+        recovery = site.start("restore", "--undo")
+        time.sleep(1.5)
+        blocker.rollback()
+    said = recovery.communicate(timeout=60)[1].decode()
+    while execute(database.server.url(), f"SELECT FROM pg_stat_activity WHERE pid = {found[0][0]}"):
+        time.sleep(0.05)
+    if recovery.returncode in (4, 9):  # it has seen that the dead restore's session is at work yet
+        assert rig.is_interrupted
+        assert rig.recover("undo").status == 0
+
+    assert recovery.returncode in (0, 4, 9), said
+    wholly(rig, old, "killed in CREATE DATABASE")
+    rig.settled("killed in CREATE DATABASE")
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_a_kill_while_the_journal_is_written_leaves_no_draft_for_ever(
+    site: Site, database: Database, call: str
+) -> None:
+    rig = Rig(site, database)
+    old = rig.changed()
+    verb = ("--from", str(rig.archive), "--yes")
+    traced(site, *killing(call, 1), verb=verb)
+    assert len(site.leftovers) == 1
+
+    assert rig.recover("undo").status == 8
+    assert site.run("backup", "--no-prune").status == 0
+
+    wholly(rig, old, f"killed at the first {call}")
+    assert site.leftovers == []
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", ["undo", "resume"])
+def test_a_restore_in_place_whose_journal_is_lost_too_ends_whole(site: Site, database: Database, how: str) -> None:
+    rig = Rig(site, database, "in place")
+    steps = rig.restored()
+
+    for number in range(steps.index("transaction begun") + 1, len(steps) + 1):
+        old = rig.changed()
+        killed = rig.kill("restore", number)
+        (site.backups / ".safeharbor-restore.json").unlink()
+
+        done = rig.recover(how)
+
+        assert done.status == 0, (killed.where, done.output)
+        wholly(rig, rig.new if killed.passed("committed") else old, killed.where)

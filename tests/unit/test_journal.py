@@ -1,0 +1,87 @@
+"""The journal of restores: whole or not at all, readable after a crash, and not fooled by what is in its place."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from safeharbor.errors import SafeHarborError
+from safeharbor.journal import (
+    JOURNAL_NAME,
+    Journal,
+    JournalBroken,
+    Phase,
+    RestoreRecord,
+    find_interrupted,
+    new_id,
+    side_database,
+)
+
+RECORD = RestoreRecord("0123456789ab", "2026-11-23T00:00:00Z", "/backups/x.tar", Phase.STAGING, database="reef")
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    second = replace(RECORD, id="0000000000ff", phase=Phase.KEPT)
+    journal.write(RECORD)
+    journal.write(second)
+    journal.advance(RECORD, Phase.SWAPPING)
+
+    assert journal.read() == (second, replace(RECORD, phase=Phase.SWAPPING))
+    assert journal.find("0000000000ff") == second
+    assert find_interrupted(tmp_path) == replace(RECORD, phase=Phase.SWAPPING)
+
+
+def test_the_last_record_takes_the_file_with_it(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(RECORD)
+    journal.remove(RECORD.id)
+    journal.remove(RECORD.id)
+
+    assert journal.read() == ()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"restores": [1]}', b'{"restores": [{"id": "x"}]}', b"\xff" * 9]
+)
+def test_a_damaged_journal_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / JOURNAL_NAME).write_bytes(content)
+
+    with pytest.raises(JournalBroken, match="damaged"):
+        Journal(tmp_path).read()
+
+
+def test_fields_of_a_newer_program_are_ignored(tmp_path: Path) -> None:
+    Journal(tmp_path).write(RECORD)
+    document = json.loads((tmp_path / JOURNAL_NAME).read_text())
+    document["restores"][0]["from_the_future"] = 1
+    (tmp_path / JOURNAL_NAME).write_text(json.dumps(document))
+
+    assert Journal(tmp_path).read() == (RECORD,)
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text('{"restores": []}')
+    (tmp_path / JOURNAL_NAME).symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises((OSError, SafeHarborError)):
+        Journal(tmp_path).read()
+
+
+@pytest.mark.parametrize("name", ["reef", "r" * 63, "ä" * 31, "日" * 21, 'a"b'])
+def test_names_of_databases_beside_fit_and_differ(name: str) -> None:
+    made = new_id()
+    sides = {side_database(name, side, made) for side in ("restore", "before")}
+
+    assert len(sides) == 2
+    assert all(len(side.encode()) <= 63 and side.endswith(made) for side in sides)
+
+
+def test_ids_sort_by_time() -> None:
+    assert len(new_id()) == 12
+    assert int(new_id(), 16) > 0
