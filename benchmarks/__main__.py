@@ -10,12 +10,16 @@ import sys
 from pathlib import Path
 
 from benchmarks.data import make_database, make_small_files, make_uploads
-from benchmarks.measure import Contender, interleave
+from benchmarks.measure import Contender, interleave, mib
+from benchmarks.ours import COMMAND, environment
+from benchmarks.restore import restores
 from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
-SAFEHARBOR = [sys.executable, "-c", "from safeharbor.cli.main import main; main()", "backup", "--quiet", "--no-prune"]
+SAFEHARBOR = [*COMMAND, "backup", "--quiet", "--no-prune"]
+RESTORE_SECTION = "## Restore, verify and dry run\n"  # stays as it is on the page, down to the mark
+RESTORE_MARK = "<!-- restore results -->\n"  # below it: the results
 TARFILE = "import sys, tarfile\nwith tarfile.open(sys.argv[2], 'w') as tar: tar.add(sys.argv[1], 'uploads')\n"
 
 
@@ -26,6 +30,9 @@ def main() -> None:
     parser.add_argument("--place", type=Path, default=ROOT / ".cache" / "bench", help="where data and output go")
     parser.add_argument("--files", type=int, default=200_000, help="how many small files to compare with")
     parser.add_argument("--most-files", type=int, default=1_000_000, help="how many to measure memory with, once")
+    parser.add_argument("--members", type=int, default=1_000_000, help="how many members the dry run's archive has")
+    parser.add_argument("--only", choices=["backup", "restore"], help="only this part")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the results go")
     arguments = parser.parse_args()
     place = arguments.place / f"scale-{arguments.scale:g}"
     output = place / "output"
@@ -33,29 +40,52 @@ def main() -> None:
     output.mkdir(parents=True)
     bins = find_server_bins()
     major = 17 if 17 in bins else max(bins)  # the wheel of 17 has zstd
+    conditions = (
+        f"(scale {arguments.scale:g}, {arguments.rounds} rounds, interleaved, medians) on {os.cpu_count()} cores, "
+        f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, PostgreSQL {major}."
+    )
+    files, most_files, members = (
+        int(each * min(arguments.scale, 1)) for each in (arguments.files, arguments.most_files, arguments.members)
+    )
     print("making the data set", flush=True)
     make_uploads(place / "uploads", arguments.scale)
-    counts = [int(each * min(arguments.scale, 1)) for each in (arguments.files, arguments.most_files)]
-    for count in counts:
-        make_small_files(place / f"small-{count}", count)
+    page = arguments.page.read_text()
     with private_server(bins[major]) as server:
         server.create_database("bench")
         make_database(server.url("bench"), arguments.scale)
-        lines = [*whole_backup(server, bins[major], place, output, arguments.rounds)]
-        server.create_database("empty")
-        lines += small_files(server, bins[major], place, output, counts[0], arguments.rounds)
-        lines += many_small_files(server, bins[major], place, output, counts[1])
+        if arguments.only != "restore":
+            for count in (files, most_files):
+                make_small_files(place / f"small-{count}", count)
+            lines = whole_backup(server, bins[major], place, output, arguments.rounds)
+            server.create_database("empty")
+            lines += small_files(server, bins[major], place, output, files, arguments.rounds)
+            lines += many_small_files(server, bins[major], place, output, most_files)
+            page = with_backup_results(page, conditions, lines)
+        if arguments.only != "backup":
+            lines = restores(server, bins[major], place, output, members, arguments.rounds)
+            page = with_restore_results(page, conditions, lines)
     shutil.rmtree(output)
+    arguments.page.write_text(page)
+    print(page)
+
+
+def with_backup_results(page: str, conditions: str, lines: list[str]) -> str:
+    """The page with these results above the section on restores."""
+    _, section, rest = page.partition(RESTORE_SECTION)
     heading = [
         "# Benchmarks",
         "",
-        f"Made by `make bench` (scale {arguments.scale:g}, {arguments.rounds} rounds, interleaved, medians) on "
-        f"{os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, "
-        f"PostgreSQL {major}. Seconds differ from machine to machine; trust the ratios.",
+        f"Made by `make bench` {conditions} Seconds differ from machine to machine; trust the ratios.",
         "",
     ]
-    PAGE.write_text("\n".join([*heading, *lines]) + "\n")
-    print(PAGE.read_text())
+    return "\n".join([*heading, *lines]) + "\n" + section + rest
+
+
+def with_restore_results(page: str, conditions: str, lines: list[str]) -> str:
+    """The page with these results below the mark."""
+    before, mark, _ = page.partition(RESTORE_MARK)
+    assert mark, f"the page has lost its line {RESTORE_MARK.strip()}"
+    return before + mark + "\n" + "\n".join([f"Made by `make bench` {conditions}", "", *lines]) + "\n"
 
 
 def whole_backup(server: PrivateServer, bin_dir: Path, place: Path, output: Path, rounds: int) -> list[str]:
@@ -155,23 +185,6 @@ def small_files(server: PrivateServer, bin_dir: Path, place: Path, output: Path,
         *rows,
         "",
     ]
-
-
-def environment(
-    server: PrivateServer, bin_dir: Path, database: str, uploads: Path, output: Path, compression: str
-) -> dict[str, str]:
-    return {
-        **os.environ,
-        "BACKUP_DATABASE_URL": server.url(database),
-        "BACKUP_UPLOAD_DIR": str(uploads),
-        "BACKUP_DIR": str(output),
-        "BACKUP_PG_BIN": str(bin_dir),
-        "BACKUP_DUMP_COMPRESSION": compression,
-    }
-
-
-def mib(size: float) -> str:
-    return f"{size / 2**20:,.0f} MiB"
 
 
 if __name__ == "__main__":

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import os
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+
+from safeharbor.archive import layout
+from safeharbor.archive.layout import Member
+from safeharbor.archive.manifest import encode_manifest
+from safeharbor.archive.writer import ArchiveWriter
+from safeharbor.postgres.dump import choose_compression, dump_argv, dumping, finish_dump, read_dump
+from safeharbor.postgres.snapshot import open_snapshot
+from safeharbor.postgres.tools import choose_client_tools, find_client_tools
+from safeharbor.record import DumpRecord, manifest_document
+from safeharbor.settings import Settings
+from safeharbor.uploads.omissions import Omissions
 
 PHOTOS, PHOTO_BYTES = 500, 3_800_000
 THUMBNAILS, THUMBNAIL_BYTES = 20_000, 8_000
@@ -60,6 +72,58 @@ def make_database(url: str, scale: float = 1.0) -> None:
             (int(3_000_000 * scale),),
         )
         connection.execute("ANALYZE")
+
+
+def make_large_archive(path: Path, settings: Settings, members: int, size: int = 100) -> None:
+    """An archive of the database and of `members` entries, files of `size` bytes, 1,000 to a directory.
+
+    Written straight by the archive's writer: a tree of a million files takes longer to make than to measure.
+    """
+    assert settings.database is not None
+    taken_at = datetime.now(UTC).replace(microsecond=0)
+    at = int(taken_at.timestamp())
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    writer = ArchiveWriter(descriptor, path.parent, at)
+    try:
+        with open_snapshot(settings.database, settings.lock_timeout_seconds) as snapshot:
+            properties = snapshot.properties()
+            tools = choose_client_tools(find_client_tools(settings.pg_bin), properties.server_major)
+            compression = choose_compression(settings.dump_compression, tools)
+            tables, without_data = snapshot.count_rows(())
+            argv = dump_argv(
+                tools,
+                settings.database,
+                snapshot_id=snapshot.id,
+                compression=compression,
+                lock_timeout_seconds=settings.lock_timeout_seconds,
+                without_data=(),
+            )
+            with dumping(argv, settings.database) as tool:
+                dump_size, digest = writer.write_dump(read_dump(tool))
+                finish_dump(tool, settings.database)
+        dump = DumpRecord(dump_size, digest, compression, tools, properties, tables, without_data)
+        writer.write_member(Member(layout.UPLOADS_NAME, layout.DIRECTORY, 0o755, 0, 0, at, 0))
+        body = os.urandom(size - 8)
+        for number in range(members):
+            directory = layout.UPLOADS_NAME + b"%06d/" % (number // 1000)
+            if number % 1000 == 0:
+                writer.write_member(Member(directory, layout.DIRECTORY, 0o755, 0, 0, at, 0))
+                continue
+            name = directory + b"%08d.jpg" % number
+            writer.write_file(Member(name, layout.FILE, 0o644, 0, 0, at, size), number.to_bytes(8, "big") + body)
+
+        def manifest_for(sums_sha256: str, list_sha256: str, sums_offset: int) -> bytes:
+            digests = (sums_sha256, list_sha256, sums_offset)
+            return encode_manifest(
+                manifest_document(
+                    taken_at, settings, dump, writer.tally, Omissions(), [], block_size=4096, digests=digests
+                )
+            )
+
+        writer.finish(manifest_for)
+    finally:
+        writer.close()
+        os.close(descriptor)
 
 
 def _write(path: Path, noise: bytes, size: int, chance: random.Random) -> None:

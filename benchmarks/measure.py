@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+# A process inherits the peak memory of the one that started it, so a small one stands between us and what is measured.
+_LAUNCHER = """
+import json, os, sys, time
+quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+started = time.monotonic()
+_, status, usage = os.wait4(os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet), 0)
+wall = time.monotonic() - started
+print(json.dumps([os.waitstatus_to_exitcode(status), wall, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024]))
+"""
 
 
 @dataclass(frozen=True)
@@ -54,14 +65,12 @@ class Contender:
         """Do the work once, from a clean state."""
         self.clear()
         os.sync()  # what others left to be written is not this run's
-        started = time.monotonic()
-        process = subprocess.Popen(self.argv, env=dict(self.environment), stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            raise RuntimeError(f"{self.name} ended with {process.returncode}")
-        found = Run(wall, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024)
+        launched = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *self.argv]
+        done = subprocess.run(launched, env=dict(self.environment), stdout=subprocess.PIPE, check=True)
+        status, wall, user, system, peak_bytes = json.loads(done.stdout)
+        if status != 0:
+            raise RuntimeError(f"{self.name} ended with {status}")
+        found = Run(wall, user, system, peak_bytes)
         self.runs.append(found)
         return found
 
@@ -72,3 +81,8 @@ def interleave(contenders: Sequence[Contender], rounds: int) -> None:
         for contender in contenders:
             run = contender.run()
             print(f"  round {number + 1}: {contender.name}: {run.wall:.1f} s", flush=True)
+
+
+def mib(size: float) -> str:
+    """As the tables show it."""
+    return f"{size / 2**20:,.0f} MiB"
