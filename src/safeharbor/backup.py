@@ -34,6 +34,7 @@ from safeharbor.publish import published_whole, sweep_drafts
 from safeharbor.record import DumpRecord, fits_manifest, manifest_document
 from safeharbor.settings import Concern
 from safeharbor.uploads.collect import make_filter, write_uploads
+from safeharbor.uploads.staging import find_unsettled
 from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def _require_no_interrupted_restore(settings: Settings) -> None:
     pending = find_interrupted(settings.backup_dir)
     if pending is not None:
         raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted.")
+    for staged in find_unsettled(settings.upload_dir) if settings.upload_dir is not None else ():
+        raise RestorePending(f"A restore was interrupted while it exchanged {staged.uploads}, and its journal is lost.")
 
 
 def plan_output(settings: Settings) -> str:

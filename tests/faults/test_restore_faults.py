@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
+from safeharbor.uploads.staging import StagedUploads
 from support.faults import failed, fake_tools
 from support.filesystems import mounted_tmpfs
 from support.needs import need_program, need_root
@@ -534,5 +535,18 @@ def test_a_backup_during_an_interrupted_restore_is_refused(site: Site, database:
     assert "INTERRUPTED RESTORE" in status.stdout
     assert site.run("status", "--healthcheck").status == 1
     failed(another, 9, "interrupted")
+    assert site.run("restore", "--undo").status == 0
+    nothing_left(site, database)
+
+
+def test_a_backup_refuses_uploads_that_are_of_two_states_even_without_a_journal(site: Site, database: Database) -> None:
+    staged = StagedUploads(site.uploads, "0123456789ab")
+    staged.create()
+    (staged.path / ".safeharbor-staging").write_text("new out\n")
+
+    refused = site.run("backup")
+
+    failed(refused, 9, "interrupted", str(site.uploads), "--undo")
+    assert site.archives == []
     assert site.run("restore", "--undo").status == 0
     nothing_left(site, database)

@@ -16,7 +16,7 @@ from safeharbor.errors import CannotRestore, RestorePending, SafeHarborError, tr
 from safeharbor.journal import Journal, Phase, RestoreRecord
 from safeharbor.postgres.swap import close_database, exchange_databases, open_database
 from safeharbor.postgres.target import drop_database
-from safeharbor.uploads.staging import Side, StagedUploads
+from safeharbor.uploads.staging import Leg, Mark, Side, StagedUploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,14 +36,17 @@ def is_restored_live(record: RestoreRecord, target: Target | None) -> bool:
             return target.find(record.previous_database) is not None
         return target.find(record.staged_database) is None and target.find(record.database) is not None
     staged = staged_uploads(record)
-    return staged is not None and staged.read_mark().going is Side.NEW
+    mark = staged.read_mark() if staged is not None else Mark(Side.OLD, Leg.AT_REST)
+    if mark.leg is not Leg.AT_REST:  # without a database, the last rename is the commit
+        return not record.is_undone
+    return mark.going is Side.NEW
 
 
 def swap_states(journal: Journal, record: RestoreRecord, target: Target | None, step: Callable[[str], None]) -> None:
     """Make the state that is kept the live one, and keep the live one.
 
     If this fails before the commit: everything is put back, and the error is raised. If the process dies: the journal
-    says so, and `finish_swap` or `take_back_swap` ends it.
+    says so, and `resume_restore` or `undo_restore` ends it.
     """
     try:
         record = journal.advance(record, Phase.SWAPPING)
@@ -87,9 +90,11 @@ def go_back(record: RestoreRecord, target: Target | None) -> None:
 
 def remove_stage(journal: Journal, record: RestoreRecord, target: Target | None) -> None:
     """Delete what was staged and never became live. Raises OSError, SafeHarborError, psycopg.Error."""
+    staged = staged_uploads(record)
+    if staged is not None and not staged.is_old_live:  # it would delete what was live
+        raise RestorePending(f"In {staged.path} there are uploads that were live before the restore.")
     if target is not None and record.staged_database:
         drop_database(target, record.staged_database)
-    staged = staged_uploads(record)
     if staged is not None:
         staged.remove()
     journal.remove(record.id)

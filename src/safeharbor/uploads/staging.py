@@ -107,6 +107,11 @@ class StagedUploads:
         except (OSError, ValueError):
             return Mark(Side.OLD, Leg.AT_REST)
 
+    @property
+    def is_old_live(self) -> bool:
+        """Whether what was live before the restore is live as a whole, so that nothing of it is in here."""
+        return self.read_mark() == Mark(Side.OLD, Leg.AT_REST)
+
     def bring_in(self, side: Side) -> None:
         """Make `side` live and keep what was live, from whatever point a swap has come to.
 
@@ -206,6 +211,11 @@ def find_staged(uploads: Path) -> list[StagedUploads]:
     """The staging directories in `uploads`, oldest first. Raises OSError."""
     ids = [name.removeprefix(_PREFIX) for name in os.listdir(uploads) if is_staging_name(os.fsencode(name))]
     return [staged for staged in (StagedUploads(uploads, each) for each in sorted(ids)) if staged.exists]
+
+
+def find_unsettled(uploads: Path) -> list[StagedUploads]:
+    """Those of which a swap was begun and not ended, so that what is live is of both sides. Raises OSError."""
+    return [staged for staged in find_staged(uploads) if staged.read_mark().leg is not Leg.AT_REST]
 
 
 def find_immovable(uploads: Path) -> list[tuple[str, str]]:
