@@ -28,6 +28,7 @@ _HEADER = re.compile(
 )
 _GRANT = re.compile(r"(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES) .*?(?: (?:TO|FROM) (?P<role>\"(?:[^\"]|\"\")+\"|\S+?))"
                     r"(?: WITH GRANT OPTION| CASCADE)?;")  # fmt: skip
+_GRANTED_BY = re.compile(r'SET SESSION AUTHORIZATION ("(?:[^"]|"")+"|\S+);')
 _FOR_ROLE = re.compile(r'ALTER DEFAULT PRIVILEGES FOR ROLE ("(?:[^"]|"")+"|\S+)')
 
 # kinds of entries that only a superuser may create (CREATE … in the manual, each under "Notes")
@@ -69,6 +70,7 @@ class Needs:
 
     owners: set[str] = field(default_factory=set)
     grantees: set[str] = field(default_factory=set)
+    grantors: set[str] = field(default_factory=set)
     tablespaces: set[str] = field(default_factory=set)
     publications_for_all: set[str] = field(default_factory=set)
 
@@ -153,11 +155,15 @@ def read_needs(dump: DumpInput, tools: ClientTools) -> Needs:
                 kind = found["type"]
                 if found["owner"] not in ("", "-"):
                     needs.owners.add(found["owner"])
+                    if kind in ("ACL", "DEFAULT ACL"):
+                        needs.grantors.add(found["owner"])
                 if found["tablespace"]:
                     needs.tablespaces.add(found["tablespace"])
             elif kind in ("ACL", "DEFAULT ACL") and (granted := _GRANT.fullmatch(line)):
                 needs.grantees.add(_unquoted(granted["role"]))
                 needs.grantees |= {_unquoted(role) for role in _FOR_ROLE.findall(line)}
+            elif kind == "ACL" and (becomes := _GRANTED_BY.fullmatch(line)):
+                needs.grantors.add(_unquoted(becomes[1]))
             elif kind == "PUBLICATION" and (every := re.match(r"CREATE PUBLICATION (.+) FOR ALL TABLES", line)):
                 needs.publications_for_all.add(_unquoted(every[1]))
         if tool.wait() != 0:
@@ -180,13 +186,14 @@ def select_entries(
     for entry in contents.entries:
         what = _what(entry)
         extension = re.match(r"EXTENSION - (\S+)|COMMENT - EXTENSION (\S+)", what)
-        publication = re.match(r"(?:COMMENT - )?PUBLICATION - (.+) \S+$", what)
+        publication = re.match(r"(?:COMMENT - PUBLICATION|PUBLICATION -) (.+) \S+$", what)
         if extension is not None and (extension[1] or extension[2]) in out:
             if extension[1] in missing_here:
                 left_out.append(f"extension {extension[1]}, which only a superuser may create")
         elif publication is not None and publication[1] in needs.publications_for_all:
-            left_out.append(f"publication {publication[1]} for all tables, which only a superuser may create")
-        elif what.startswith((*_SUPERUSERS_ONLY, *(f"COMMENT - {kind}" for kind in _SUPERUSERS_ONLY))):
+            if not what.startswith("COMMENT"):
+                left_out.append(f"publication {publication[1]} for all tables, which only a superuser may create")
+        elif re.match(rf"(?:COMMENT \S+ )?(?:{'|'.join(_SUPERUSERS_ONLY)}) ", what) is not None:
             if not what.startswith("COMMENT"):
                 left_out.append(
                     f"{what.rsplit(' ', 1)[0].replace(' - ', ' ').lower()}, which only a superuser may create"
@@ -194,6 +201,27 @@ def select_entries(
         else:
             kept.append(entry)
     return kept, left_out
+
+
+def split_entries(entries: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
+    """Those to load at first, those that must wait for all rows, and those that must wait for everything.
+
+    pg_restore lets what follows the data wait for the rows of its own table only, and a partitioned table has none:
+    with several jobs its triggers would fire while its partitions are loaded, and its foreign keys check too early.
+    Event triggers would see our own work.
+    """
+    first: list[str] = []
+    late: list[str] = []
+    last: list[str] = []
+    for entry in entries:
+        what = _what(entry)
+        if re.match(r"(?:(?:COMMENT|SECURITY LABEL) - )?EVENT TRIGGER ", what):
+            last.append(entry)
+        elif re.match(r"TRIGGER |COMMENT \S+ TRIGGER |FK CONSTRAINT |ACL |DEFAULT ACL |MATERIALIZED VIEW DATA ", what):
+            late.append(entry)
+        else:
+            first.append(entry)
+    return first, late, last
 
 
 def _what(entry: str) -> str:

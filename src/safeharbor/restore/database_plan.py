@@ -181,7 +181,7 @@ def _select(
         )
     strangers = target.missing_roles(needs.grantees)
     owner = live.owner if live is not None else target.role
-    others = [] if target.is_superuser else sorted(needs.owners - {owner})
+    others = [] if target.is_superuser else sorted(needs.grantors - {owner, "pg_database_owner"})
     keeps_privileges = not needs.grantees or not (strangers or others)
     if not keeps_privileges:
         why = f"the server has no role {', '.join(strangers[:_SHOWN])}"

@@ -13,7 +13,7 @@ import psycopg
 from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor.journal import Journal, Phase, RestoreRecord
 from safeharbor.postgres.connection import connected
-from safeharbor.postgres.contents import select_entries
+from safeharbor.postgres.contents import select_entries, split_entries
 from safeharbor.postgres.in_place import InPlaceLoad
 from safeharbor.restore.stage import compare_rows, table_of_contents
 from safeharbor.restore.swap import interrupted, staged_uploads
@@ -92,9 +92,10 @@ def is_committed(target: Target, record: RestoreRecord) -> bool:
 
 
 def _entries(target: Target, plan: DatabasePlan) -> tuple[str, ...]:
-    """What to load: for an owner without the extensions that stay because they are others'."""
+    """What to load, event triggers last; for an owner without the extensions that stay because they are others'."""
     if target.is_superuser:
-        return plan.entries
+        first, late, last = split_entries(plan.entries)
+        return (*first, *late, *last)
     with connected(target.url) as session:
         query = "SELECT extname FROM pg_catalog.pg_extension WHERE extowner <> current_user::regrole"
         staying = [str(row[0]) for row in session.execute(query).fetchall()]

@@ -21,6 +21,7 @@ from safeharbor.archive.reader import Rejected
 from safeharbor.archive.source import Truncated
 from safeharbor.errors import ArchiveRejected, CannotRestore, StorageUnavailable, translate_os_error
 from safeharbor.postgres.connection import connected
+from safeharbor.postgres.contents import split_entries
 from safeharbor.postgres.load import LoadOptions, finish_loading, load_argv, loading
 from safeharbor.postgres.properties import properties_in_manifest, read_properties, replay_properties
 from safeharbor.postgres.snapshot import count_table_rows, list_tables
@@ -76,6 +77,8 @@ class Staging:
         self._extraction: Extraction | None = None
         self._unreported = 0
         self._warnings: list[str] = []
+        self._late: list[str] = []
+        self._last: list[str] = []
 
     def prepare_database(self, target: Target, plan: DatabasePlan) -> None:
         """Create the empty database. If this fails: it is dropped by the caller, and nothing live has changed."""
@@ -176,7 +179,16 @@ class Staging:
     def _start_loading(self) -> None:
         if self._tool is not None or self._plan is None or self._url is None or not self._has_dump():
             return
-        listed = self._until_loaded.enter_context(table_of_contents(self._plan.entries))
+        first, self._late, self._last = split_entries(self._plan.entries)
+        listed = self._until_loaded.enter_context(table_of_contents(tuple(first)))
+        self._tool = self._until_loaded.enter_context(self._loading(listed))
+
+    @contextmanager
+    def _loading(self, listed: Path) -> Iterator[RunningTool]:
+        """pg_restore at work on these entries, with several jobs where there is a copy for them."""
+        assert self._url is not None  # noqa: S101 - set with the plan
+        assert self._plan is not None  # noqa: S101 - likewise
+        tools = self._plan.contents.tools
         options = LoadOptions(
             jobs=self._record.jobs,
             keep_owners=self._is_superuser,
@@ -184,12 +196,12 @@ class Staging:
             role=self._role,
         )
         if self._copy is not None:
-            argv = load_argv(self._plan.contents.tools, self._url, self._copy.input.file, listed, options)
-            self._tool = self._until_loaded.enter_context(loading(argv, self._url))
+            with loading(load_argv(tools, self._url, self._copy.input.file, listed, options), self._url) as tool:
+                yield tool
             return
-        stdin = self._until_loaded.enter_context(self._dump.piped())
-        argv = load_argv(self._plan.contents.tools, self._url, None, listed, options)
-        self._tool = self._until_loaded.enter_context(loading(argv, self._url, stdin))
+        argv = load_argv(tools, self._url, None, listed, options)
+        with self._dump.piped() as stdin, loading(argv, self._url, stdin) as tool:
+            yield tool
 
     @property
     def _dump(self) -> DumpInput:
@@ -205,11 +217,13 @@ class Staging:
         assert self._plan is not None  # noqa: S101 - asked by the caller
         self._progress.phase("load")
         finish_loading(self._tool, self._url)
+        self._load_more(self._late)
         self._progress.phase("check")
         rows = self._check_rows()
         self._progress.phase("analyze")
         with self._session() as session:
             session.execute("ANALYZE")
+        self._load_more(self._last)
         properties = None
         if self._plan.live is not None:
             properties = read_properties(target, self._plan.live.name)
@@ -220,6 +234,14 @@ class Staging:
             refused = replay_properties(target, self._record.staged_database, properties)
             self._warnings += [f"not carried over to the new database: {what}" for what in refused]
         return rows
+
+    def _load_more(self, entries: list[str]) -> None:
+        """Load what had to wait, in the order of the dump."""
+        if not entries:
+            return
+        assert self._url is not None  # noqa: S101 - set with the plan
+        with table_of_contents(tuple(entries)) as listed, self._loading(listed) as tool:
+            finish_loading(tool, self._url)
 
     def _check_rows(self) -> int | None:
         """How many rows were loaded, compared with the manifest. Raises CannotRestore."""
