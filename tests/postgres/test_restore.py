@@ -326,6 +326,8 @@ def test_only_one_part_is_restored(site: Site, database: Database, part: str) ->
     done = site.run("restore", "--from", str(archive), "--yes", "--only", part)
 
     assert done.status == 0, done.output
+    told = "0 tables and 10 upload files" if part == "uploads" else "2 tables and 0 upload files"
+    assert f"restored {told} from {archive}" in done.stdout
     after = state(site, database)
     assert after.database == (before if part == "database" else changed).database
     assert after.uploads == (before if part == "uploads" else changed).uploads

@@ -348,3 +348,25 @@ def test_backup_of_something_else_than_postgresql_is_refused_in_one_sentence(mon
 
     assert result.exit_code == 2
     assert "this is a sqlite address, which Safe Harbor cannot back up" in result.stderr
+
+
+class TestRestore:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["--from", "x.tar", "--undo"],
+            ["--undo", "--resume"],
+            ["--undo", "--dry-run"],
+            ["--undo", "--only", "uploads"],
+            ["--resume", "--in-place"],
+            ["--resume", "--id", "0123456789ab"],
+            ["--from", "x.tar", "--id", "0123456789ab"],
+            ["--from", "x.tar", "--quick"],
+            ["--from", "x.tar", "--in-place", "--only", "uploads"],
+            ["--discard-previous", "--no-keep-previous"],
+        ],
+        ids=" ".join,
+    )
+    def test_options_that_do_not_go_together_are_refused(self, arguments: list[str]) -> None:
+        assert run("restore", *arguments).exit_code == 2
