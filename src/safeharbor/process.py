@@ -7,6 +7,7 @@ started the child, not the process (prctl(2), PR_SET_PDEATHSIG).
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
@@ -26,6 +27,8 @@ PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 
 _PR_SET_PDEATHSIG = 1
+_F_SETPIPE_SZ = 1031
+_PIPE_BYTES = 1024 * 1024
 _ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _KEPT_LINES = 200
 _GRACE_SECONDS = 5.0
@@ -221,3 +224,11 @@ def tool_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """An environment for a PostgreSQL tool: what libpq reads, messages in English, none of the app's secrets."""
     kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(("PG", "SSL_"))}
     return {**kept, "LC_ALL": "C", **extra}
+
+
+def widen(descriptor: int) -> None:
+    """Let a pipe hold a whole chunk."""
+    try:
+        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        pass  # over the user's limit; the default size only costs more switches

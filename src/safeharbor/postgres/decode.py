@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safeharbor.errors import SafeHarborError, ToolFailed
-from safeharbor.postgres.dump import widen
-from safeharbor.process import DEVNULL, PIPE, RunningTool, started_tool, tool_environment
+from safeharbor.process import DEVNULL, PIPE, RunningTool, started_tool, tool_environment, widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.errors import DatabaseUnavailable, ToolFailed
 from safeharbor.postgres.connection import hint_for, redact
-from safeharbor.process import RunningTool, run_tool, started_tool, tool_environment
+from safeharbor.process import RunningTool, run_tool, started_tool, tool_environment, widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from safeharbor.postgres.tools import ClientTools
 
 _CHUNK = 1024 * 1024
-_PIPE_BYTES = 1024 * 1024
-_F_SETPIPE_SZ = 1031
 
 CONNECTION_LOST = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed"
@@ -108,13 +106,3 @@ def _has_zstd(tools: ClientTools) -> bool:
         "--dbname=x",
     ]
     return "compression" not in run_tool([*argv, "--no-password"], env=tool_environment({}), timeout_seconds=10).stderr
-
-
-def widen(descriptor: int) -> None:
-    """Let a pipe hold a whole chunk."""
-    import fcntl
-
-    try:
-        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
-    except OSError:
-        pass  # over the user's limit; the default size only costs more switches
