@@ -415,63 +415,89 @@ def test_what_the_app_writes_meanwhile_is_not_in_the_new_state(site: Site, datab
     assert site.run("restore", "--discard-previous", "--yes").status == 0
 
 
-def test_another_users_files_are_told_to_belong_to_whoever_restores(site: Site, database: Database) -> None:
-    need_root()
-    os.chown(site.uploads / "2026" / "3.jpg", 4711, 4711)
-    archive = backed_up(site)
-    os.chmod(archive, 0o644)
-    mine = site.root / "mine"
-    mine.mkdir()
-    journal = site.root / "journal"
-    journal.mkdir()
-    for path in (mine, journal):
-        os.chown(path, NOBODY, NOBODY)
-    for path in (site.root, *site.root.parents):
-        if path != Path("/"):
-            os.chmod(path, os.stat(path).st_mode | 0o055)
-    argv = site.argv("restore", "--from", str(archive), "--yes", "--upload-dir", str(mine))
+class Nobody:
+    """The command as a user who owns nothing but `uploads` and a journal of its own."""
 
-    done = subprocess.run(
-        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *argv],
-        env=site.full_environment({"BACKUP_DIR": str(journal), "HOME": str(mine)}),
-        capture_output=True,
-        check=False,
-        cwd="/",
-    )
+    def __init__(self, site: Site) -> None:
+        need_root()
+        self._site = site
+        self.uploads = site.root / "mine"
+        self._journal = site.root / "journal"
+        for path in (self.uploads, self._journal):
+            path.mkdir()
+            os.chown(path, NOBODY, NOBODY)
+        for path in (site.root, *site.root.parents):
+            if path != Path("/"):
+                os.chmod(path, os.stat(path).st_mode | 0o055)
+
+    def restore(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        argv = self._site.argv("restore", *arguments, "--upload-dir", str(self.uploads))
+        return subprocess.run(
+            ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *argv],
+            env=self._site.full_environment({"BACKUP_DIR": str(self._journal), "HOME": str(self.uploads)}),
+            capture_output=True,
+            check=False,
+            cwd="/",
+        )
+
+
+def readable(archive: Path) -> Path:
+    os.chmod(archive, 0o644)
+    return archive
+
+
+def test_another_users_files_are_told_to_belong_to_whoever_restores(site: Site, database: Database) -> None:
+    nobody = Nobody(site)
+    os.chown(site.uploads / "2026" / "3.jpg", 4711, 4711)
+    archive = readable(backed_up(site))
+
+    done = nobody.restore("--from", str(archive), "--yes")
 
     assert done.returncode == 3, done.stderr
     assert done.stderr.count(b"owners in the archive cannot be set here") == 1
-    restored = mine / "2026" / "3.jpg"
+    restored = nobody.uploads / "2026" / "3.jpg"
     assert restored.read_bytes() == (site.uploads / "2026" / "3.jpg").read_bytes()
     assert os.stat(restored).st_uid == NOBODY
 
 
 def test_an_upload_that_this_user_cannot_move_is_named_before_anything_changes(site: Site, database: Database) -> None:
-    need_root()
-    archive = backed_up(site)
-    os.chmod(archive, 0o644)
-    mine = site.root / "mine"
-    (mine / "theirs").mkdir(parents=True, mode=0o755)
-    journal = site.root / "journal"
-    journal.mkdir()
-    for path in (mine, journal):
-        os.chown(path, NOBODY, NOBODY)
-    for path in (site.root, *site.root.parents):
-        if path != Path("/"):
-            os.chmod(path, os.stat(path).st_mode | 0o055)
-    argv = site.argv("restore", "--from", str(archive), "--yes", "--upload-dir", str(mine))
+    nobody = Nobody(site)
+    (nobody.uploads / "theirs").mkdir(mode=0o755)
 
-    done = subprocess.run(
-        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *argv],
-        env=site.full_environment({"BACKUP_DIR": str(journal)}),
-        capture_output=True,
-        check=False,
-        cwd="/",
-    )
+    done = nobody.restore("--from", str(readable(backed_up(site))), "--yes")
 
     assert done.returncode == 7, done.stderr
     assert b"theirs" in done.stderr
     assert b"uid 0" in done.stderr
+
+
+def test_directories_without_write_permission_are_restored_undone_and_discarded_by_their_owner(
+    site: Site, database: Database
+) -> None:
+    nobody = Nobody(site)
+    (site.uploads / "closed" / "deep").mkdir(parents=True)
+    (site.uploads / "closed" / "deep" / "file").write_text("new")
+    os.chmod(site.uploads / "closed" / "deep", 0o555)
+    os.chmod(site.uploads / "closed", 0o555)
+    (nobody.uploads / "shut" / "deep").mkdir(parents=True)
+    for path, mode in ((nobody.uploads / "shut" / "deep", 0o500), (nobody.uploads / "shut", 0o500)):
+        os.chown(path, NOBODY, NOBODY)
+        os.chmod(path, mode)
+    archive = readable(backed_up(site))
+    before = tree_of(nobody.uploads)
+
+    done = nobody.restore("--from", str(archive), "--yes")
+
+    assert done.returncode == 3, done.stderr
+    assert os.stat(nobody.uploads / "closed").st_mode & 0o777 == 0o555
+    assert (nobody.uploads / "closed" / "deep" / "file").read_text() == "new"
+    undone = nobody.restore("--undo")
+    assert undone.returncode == 0, undone.stderr
+    assert tree_of(nobody.uploads) == before
+    assert nobody.restore("--undo").returncode == 0
+    discarded = nobody.restore("--discard-previous", "--yes")
+    assert discarded.returncode == 0, discarded.stderr
+    assert list(nobody.uploads.glob(".safeharbor*")) == []
 
 
 @pytest.mark.parametrize("signal_name", ["TERM", "INT", "HUP"])

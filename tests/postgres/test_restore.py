@@ -7,8 +7,6 @@ import pty
 import re
 import shutil
 import subprocess
-import threading
-import time
 from pathlib import Path
 
 import psycopg
@@ -379,33 +377,6 @@ def test_to_a_database_that_does_not_exist_yet(site: Site, database: Database) -
     assert database.execute("SHOW search_path") == [("public, other",)]
     assert site.run("restore", "--undo").status == 8
     assert site.run("restore", "--discard-previous", "--yes").status == 0
-
-
-def test_sessions_that_keep_coming_are_ended(site: Site, database: Database) -> None:
-    before = state(site, database)
-    archive = backed_up(site)
-    stop = threading.Event()
-
-    def hammer() -> None:
-        while not stop.is_set():
-            try:
-                with psycopg.connect(database.url, autocommit=True) as session:
-                    while not stop.is_set():
-                        session.execute("SELECT count(*) FROM entry")
-            except psycopg.Error:
-                time.sleep(0.01)
-
-    threads = [threading.Thread(target=hammer) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
-        done = site.run("restore", "--from", str(archive), "--yes")
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert done.status == 0, done.output
-    assert state(site, database) == before
 
 
 def test_a_superusers_session_stops_an_owner_and_nothing_changes(site: Site, database: Database) -> None:

@@ -153,7 +153,7 @@ class StagedUploads:
                 break
             for name in names:
                 try:
-                    rename_to_free_name(self.uploads / name, target / name)
+                    _move(self.uploads / name, target / name)
                 except FileNotFoundError:
                     pass  # the app has removed it meanwhile
                 except FileExistsError:
@@ -169,7 +169,7 @@ class StagedUploads:
         for name in os.listdir(place):
             for _ in range(_ROUNDS):
                 try:
-                    rename_to_free_name(place / name, self.uploads / name)
+                    _move(place / name, self.uploads / name)
                     break
                 except FileExistsError:
                     self._step_aside(self.uploads / name)
@@ -184,7 +184,7 @@ class StagedUploads:
         strays = self.path / "strays"
         os.makedirs(strays, mode=0o700, exist_ok=True)
         try:
-            rename_to_free_name(path, strays / secrets.token_hex(8))
+            _move(path, strays / secrets.token_hex(8))
         except FileNotFoundError:
             pass
 
@@ -236,8 +236,7 @@ def find_immovable(uploads: Path) -> list[tuple[str, str]]:
             continue
         elif root.st_mode & stat.S_ISVTX and me not in (status.st_uid, root.st_uid):
             found.append((name, f"it belongs to uid {status.st_uid} in a sticky directory"))
-        elif stat.S_ISDIR(status.st_mode) and not os.access(uploads / name, os.W_OK):
-            # its ".." changes: the kernel asks for write permission on the directory itself
+        elif stat.S_ISDIR(status.st_mode) and status.st_uid != me and not os.access(uploads / name, os.W_OK):
             found.append((name, f"it belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}"))
     return found
 
@@ -250,21 +249,33 @@ def remove_tree(path: Path) -> None:
     if os.geteuid() != 0:
         for _, directories, _, descriptor in os.fwalk(path, follow_symlinks=False):
             os.fchmod(descriptor, 0o700)
-            for name in directories:
-                try:
-                    os.chmod(name, 0o700, dir_fd=descriptor, follow_symlinks=False)
-                except (NotImplementedError, OSError):
-                    _open_up(name, descriptor)
+            for name in directories:  # before they are entered; a link among them leads elsewhere
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+                    os.chmod(name, 0o700, dir_fd=descriptor)
     shutil.rmtree(path)
 
 
-def _open_up(name: str, directory: int) -> None:
-    """Make a directory ours to enter; a platform without fchmodat's flag follows a link, so ask first."""
-    if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+def _move(source: Path, target: Path) -> None:
+    """Rename to a free name in another directory. Raises FileExistsError, FileNotFoundError, OSError.
+
+    A directory's ".." changes with it, so the kernel asks for write permission on the directory itself; one of ours
+    without it gets it for that moment.
+    """
+    try:
+        rename_to_free_name(source, target)
+    except PermissionError:
+        status = os.lstat(source)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            raise
+        mode = stat.S_IMODE(status.st_mode)
+        os.chmod(source, mode | stat.S_IWUSR)
         try:
-            os.chmod(name, 0o700, dir_fd=directory)
-        except PermissionError:
-            pass  # someone else's: the removal will say so
+            rename_to_free_name(source, target)
+        except OSError:
+            os.chmod(source, mode)
+            raise
+        os.chmod(target, mode)
 
 
 def is_left_alone(uploads: Path, name: str) -> bool:
