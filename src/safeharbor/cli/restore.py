@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from safeharbor.restore.recover import Recovery
     from safeharbor.settings import Settings
 
+_ADDRESSES = ("BACKUP_DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "DATABASE_URL", "RESTORE_DATABASE_URL")
 _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and uploads:"
 
 
@@ -153,7 +154,7 @@ def _retargeted(settings: Settings, database_url: str | None, upload_dir: Path |
             settings = replace(settings, database=parse_database_url(database_url), restore_database=None)
         except UnusableDatabaseUrl as error:
             raise SettingsInvalid([f"--database-url: expected {error}"]) from None
-        remaining = tuple(problem for problem in settings.problems if "DATABASE_UR" not in problem.variable)
+        remaining = tuple(problem for problem in settings.problems if problem.variable not in _ADDRESSES)
         settings = replace(settings, problems=remaining)
     if upload_dir is not None:
         settings = replace(settings, upload_dir=upload_dir.absolute())

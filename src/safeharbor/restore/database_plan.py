@@ -33,7 +33,6 @@ class DatabasePlan:
     contents: DumpContents
     needs: Needs
     entries: tuple[str, ...]
-    left_out: tuple[str, ...]
     keep_privileges: bool
     live: TargetDatabase | None
 
@@ -150,35 +149,29 @@ def _select(
 ) -> DatabasePlan:
     """Which entries will be loaded, and what the server lacks for them."""
     available = target.extensions()
-    lacking = [name for name in contents.extensions if name not in available]
-    if lacking:
-        findings.problems.append(
-            CannotRestore(
-                f"The server has no extension {', '.join(lacking)}, which the dump needs.",
-                hint="Install the package with that extension on the database server.",
-            )
-        )
-    entries, left_out = list(contents.entries), list[str]()
+    _report_missing(
+        findings,
+        [name for name in contents.extensions if name not in available],
+        "The server has no extension {}, which the dump needs.",
+        "Install the package with that extension on the database server.",
+    )
+    entries = list(contents.entries)
     if not target.is_superuser:
         entries, left_out = select_entries(contents, needs, available)
         findings.warnings += [f"left out: {what}" for what in left_out]
     else:
-        missing = target.missing_roles(needs.owners)
-        if missing:
-            findings.problems.append(
-                CannotRestore(
-                    f"The server has no role {', '.join(missing)}, which the dump gives things to.",
-                    hint=f'CREATE ROLE "{missing[0]}"; or restore as a role that is no superuser and owns all itself.',
-                )
-            )
-    tablespaces = target.missing_tablespaces(needs.tablespaces)
-    if tablespaces:
-        findings.problems.append(
-            CannotRestore(
-                f"The server has no tablespace {', '.join(tablespaces)}, which the dump needs.",
-                hint=f"CREATE TABLESPACE \"{tablespaces[0]}\" LOCATION '…';",
-            )
+        _report_missing(
+            findings,
+            target.missing_roles(needs.owners),
+            "The server has no role {}, which the dump gives things to.",
+            'CREATE ROLE "{}"; or restore as a role that is no superuser and owns all itself.',
         )
+    _report_missing(
+        findings,
+        target.missing_tablespaces(needs.tablespaces),
+        "The server has no tablespace {}, which the dump needs.",
+        "CREATE TABLESPACE \"{}\" LOCATION '…';",
+    )
     strangers = target.missing_roles(needs.grantees)
     owner = live.owner if live is not None else target.role
     others = [] if target.is_superuser else sorted(needs.grantors - {owner, "pg_database_owner"})
@@ -188,7 +181,13 @@ def _select(
         if not strangers:
             why = f"the dump holds things of {', '.join(others[:_SHOWN])}, for whom only a superuser may grant"
         findings.warnings.append(f"privileges are left out, since {why}")
-    return DatabasePlan(contents, needs, tuple(entries), tuple(left_out), keeps_privileges, live)
+    return DatabasePlan(contents, needs, tuple(entries), keeps_privileges, live)
+
+
+def _report_missing(findings: Findings, missing: list[str], what: str, hint: str) -> None:
+    """A problem, if anything is missing; `what` gets all the names, `hint` the first."""
+    if missing:
+        findings.problems.append(CannotRestore(what.format(", ".join(missing)), hint=hint.format(missing[0])))
 
 
 def compare_database(

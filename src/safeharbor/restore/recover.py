@@ -45,7 +45,6 @@ class Recovery:
 
     id: str
     done: str
-    is_restored: bool
     can_be_undone: bool
     again: RestoreRequest | None = None
 
@@ -60,14 +59,14 @@ def resume_restore(settings: Settings, progress: Progress) -> Recovery:
         with _target_of(settings, record) as target, signals_held():
             if record.phase is Phase.STAGING:
                 remove_stage(journal, record, target)
-                return Recovery(record.id, "its unfinished stage was removed", False, False, again=_request_of(record))
+                return Recovery(record.id, "its unfinished stage was removed", False, again=_request_of(record))
             if record.in_place:
                 return _end_in_place(journal, record, target)
             if _is_from_names(record) and not is_restored_live(record, target):
                 return _go_back(journal, record, target)  # only the journal knows whether the stage is complete
             go_forward(record, target, progress.step)
             settle(journal, record)
-            return Recovery(record.id, "the interrupted swap was finished", record.is_undone, record.had_database)
+            return Recovery(record.id, "the interrupted swap was finished", record.had_database)
 
 
 def undo_restore(settings: Settings, restore_id: str, progress: Progress) -> Recovery:
@@ -99,7 +98,7 @@ def undo_restore(settings: Settings, restore_id: str, progress: Progress) -> Rec
         with _target_of(settings, record) as target, signals_held():
             swap_states(journal, record, target, progress.step)
         what = "the restored state is live again" if record.is_undone else "the state before the restore is live again"
-        return Recovery(record.id, what, record.is_undone, True)
+        return Recovery(record.id, what, True)
 
 
 def discard_previous(settings: Settings, restore_id: str) -> list[RestoreRecord]:
@@ -185,16 +184,16 @@ def _choose_kept(journal: Journal, restore_id: str) -> RestoreRecord:
 def _undo_interrupted(journal: Journal, record: RestoreRecord, target: Target | None, progress: Progress) -> Recovery:
     if record.phase is Phase.STAGING:
         remove_stage(journal, record, target)
-        return Recovery(record.id, "its unfinished stage was removed; nothing live had changed", False, False)
+        return Recovery(record.id, "its unfinished stage was removed; nothing live had changed", False)
     if record.in_place:
         return _end_in_place(journal, record, target)
     if is_restored_live(record, target) == record.is_undone:  # the commit has happened
         go_forward(record, target, progress.step)
         finished = settle(journal, record)
         if not finished.had_database:
-            return Recovery(record.id, "it had been committed and was finished", True, False)
+            return Recovery(record.id, "it had been committed and was finished", False)
         swap_states(journal, finished, target, progress.step)
-        return Recovery(record.id, "it had been committed and was swapped back", not record.is_undone, True)
+        return Recovery(record.id, "it had been committed and was swapped back", True)
     return _go_back(journal, record, target)
 
 
@@ -202,9 +201,9 @@ def _go_back(journal: Journal, record: RestoreRecord, target: Target | None) -> 
     go_back(record, target)
     if record.was_live:
         journal.write(replace(record, phase=Phase.KEPT))
-        return Recovery(record.id, "the interrupted swap was taken back", not record.is_undone, True)
+        return Recovery(record.id, "the interrupted swap was taken back", True)
     remove_stage(journal, record, target)
-    return Recovery(record.id, "the interrupted restore was taken back", False, False)
+    return Recovery(record.id, "the interrupted restore was taken back", False)
 
 
 def _end_in_place(journal: Journal, record: RestoreRecord, target: Target | None) -> Recovery:
@@ -214,13 +213,13 @@ def _end_in_place(journal: Journal, record: RestoreRecord, target: Target | None
         if staged is not None and staged.exists:
             staged.bring_in(Side.NEW)
         journal.write(replace(record, phase=Phase.KEPT, is_undone=False, was_live=True))
-        return Recovery(record.id, "its transaction had been committed; the uploads were finished", True, False)
+        return Recovery(record.id, "its transaction had been committed; the uploads were finished", False)
     if staged is not None and staged.exists:
         staged.bring_in(Side.OLD)
         staged.remove()
     journal.remove(record.id)
     again = _request_of(record)
-    return Recovery(record.id, "its transaction had not been committed; the old state is live", False, False, again)
+    return Recovery(record.id, "its transaction had not been committed; the old state is live", False, again)
 
 
 def find_unrecorded(settings: Settings, journal: Journal) -> list[RestoreRecord]:

@@ -47,7 +47,6 @@ class OpenArchive:
     source: Source
     front: Front | None
     dump: DumpInput
-    dump_size: int
     upload_files: int
     upload_bytes: int
 
@@ -90,7 +89,7 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
             front = read_front(source)
             manifest = front.manifest
             dump = DumpInput(own, layout.DUMP_OFFSET, manifest.dump_size)
-            yield OpenArchive(source, front, dump, manifest.dump_size, manifest.upload_files, manifest.upload_bytes)
+            yield OpenArchive(source, front, dump, manifest.upload_files, manifest.upload_bytes)
             return
         offset = size = files = length = 0
         try:
@@ -105,7 +104,7 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
         except (Rejected, Truncated) as error:
             why = str(error) or "it was cut: it ends in the middle"
             raise ArchiveRejected(f"{path}: {why.rstrip('.')}.") from None
-        yield OpenArchive(source, None, DumpInput(own, offset, size), size, files, length)
+        yield OpenArchive(source, None, DumpInput(own, offset, size), files, length)
 
 
 def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from safeharbor.archive.manifest import Manifest
     from safeharbor.database_url import DatabaseUrl
     from safeharbor.journal import RestoreRecord
-    from safeharbor.postgres.contents import DumpInput
     from safeharbor.postgres.target import Target
     from safeharbor.process import RunningTool
     from safeharbor.progress import Progress
@@ -200,16 +199,13 @@ class Staging:
                 yield tool
             return
         argv = load_argv(tools, self._url, None, listed, options)
-        with self._dump.piped() as stdin, loading(argv, self._url, stdin) as tool:
+        with self._archive.dump.piped() as stdin, loading(argv, self._url, stdin) as tool:
             yield tool
-
-    @property
-    def _dump(self) -> DumpInput:
-        return self._archive.dump
 
     def _has_dump(self) -> bool:
         """Whether the dump has been read and compared: in archives by others it may come last."""
-        return self._archive.source.position >= self._archive.dump.offset + self._archive.dump_size
+        dump = self._archive.dump
+        return self._archive.source.position >= dump.offset + dump.size
 
     def _finish_database(self, target: Target) -> int | None:
         assert self._tool is not None  # noqa: S101 - started at the end of the pass, at the latest
