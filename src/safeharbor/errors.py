@@ -124,6 +124,11 @@ class Interrupted(BaseException):
         return f"interrupted by {signal.Signals(self.signal_number).name}"
 
 
+def one_line(error: object) -> str:
+    """What an error says, on one line and without its full stop, to stand inside a sentence of ours."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
 OUR_SIDE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG})
 
 

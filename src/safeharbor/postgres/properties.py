@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 from psycopg import sql
 
+from safeharbor.errors import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -107,7 +109,7 @@ def replay_properties(target: Target, name: str, properties: Properties) -> list
         except psycopg.Error as error:
             if target.session.broken:
                 raise
-            refused.append(f"{what}: {' '.join(str(error).split())}")
+            refused.append(f"{what}: {one_line(error)}")
     return refused
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from safeharbor.errors import CannotRestore
+from safeharbor.errors import CannotRestore, one_line
 
 if TYPE_CHECKING:
     from safeharbor.postgres.target import Target
@@ -34,7 +34,7 @@ def close_database(target: Target, name: str) -> None:
     except psycopg.Error as error:
         if session.broken:
             raise
-        raise CannotRestore(f'The database "{name}" cannot be closed: {_said(error)}.') from error
+        raise CannotRestore(f'The database "{name}" cannot be closed: {one_line(error)}.') from error
     try:
         _end_sessions(target, name)
     except CannotRestore:
@@ -73,7 +73,7 @@ def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: st
                     _terminate(target, name)
                 time.sleep(_PAUSE_SECONDS)
                 continue
-            raise CannotRestore(f"The databases cannot be exchanged: {_said(error)}.") from error
+            raise CannotRestore(f"The databases cannot be exchanged: {one_line(error)}.") from error
         return
 
 
@@ -112,7 +112,3 @@ def _terminate(target: Target, name: str) -> list[str]:
 
 def _rename(name: str, to: str) -> sql.Composed:
     return sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to))
-
-
-def _said(error: psycopg.Error) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from safeharbor.errors import CannotRestore, DatabaseUnavailable, LockHeld
+from safeharbor.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
 from safeharbor.postgres.connection import connected, pinned
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def target_connected(url: DatabaseUrl, database: str) -> Iterator[Target]:
                 try:
                     yield Target(session, url, database)
                 except psycopg.errors.InsufficientResources as error:  # disk full, out of memory, too many connections
-                    raise CannotRestore(f"The database server lacks resources: {_said(error)}.") from error
+                    raise CannotRestore(f"The database server lacks resources: {one_line(error)}.") from error
                 return
         assert refusal is not None  # noqa: S101 - there is always a name to try
         raise refusal
@@ -193,12 +193,10 @@ def create_beside(target: Target, name: str, like: TargetDatabase) -> None:
         parts.append(sql.SQL("LOCALE_PROVIDER libc"))
     try:
         target.session.execute(sql.SQL(" ").join(parts))
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         if target.session.broken:
             raise
-        raise CannotRestore(f'The database "{name}" cannot be created: {_said(error)}.') from error
-    except psycopg.Error as error:
-        raise CannotRestore(f'The database "{name}" cannot be created: {_said(error)}.') from error
+        raise CannotRestore(f'The database "{name}" cannot be created: {one_line(error)}.') from error
 
 
 def drop_database(target: Target, name: str) -> None:
@@ -211,9 +209,5 @@ def drop_database(target: Target, name: str) -> None:
         slots = target.logical_slots(name)
         hint = "".join(f"SELECT pg_drop_replication_slot('{slot}'); " for slot in slots)
         raise CannotRestore(
-            f'The database "{name}" cannot be dropped: {_said(error)}.', hint=hint and f"First: {hint}"
+            f'The database "{name}" cannot be dropped: {one_line(error)}.', hint=hint and f"First: {hint}"
         ) from error
-
-
-def _said(error: psycopg.Error) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor.errors import CannotRestore, RestorePending, translate_os_error
+from safeharbor.errors import CannotRestore, RestorePending, one_line, translate_os_error
 from safeharbor.journal import Journal, Phase, RestoreRecord, find_interrupted, side_database
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.target import target_connected
@@ -138,8 +138,9 @@ def _recovering(settings: Settings) -> Iterator[tuple[Journal, Callable[[], list
             journal.sweep()
             yield journal, lambda: find_unrecorded(settings, journal)
         except psycopg.Error as error:
-            said = " ".join(str(error).split())
-            raise RestorePending(f"The database answered: {said}", hint="Try again when it is well.") from error
+            raise RestorePending(
+                f"The database answered: {one_line(error)}.", hint="Try again when it is well."
+            ) from error
         except OSError as error:
             raise translate_os_error(error, "moving uploads") from error
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
+from safeharbor.errors import RestorePending, SafeHarborError, one_line, translate_os_error
 from safeharbor.journal import Journal, Phase, RestoreRecord, find_interrupted, new_id
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock
@@ -202,7 +202,7 @@ class _Run:
         except BaseException as error:
             self._remove_stage(journal, record, error)
             if isinstance(error, psycopg.Error):
-                raise SafeHarborError(f"The database answered: {' '.join(str(error).split())}") from error
+                raise SafeHarborError(f"The database answered: {one_line(error)}") from error
             if isinstance(error, OSError):
                 raise translate_os_error(error, "staging the restore") from error
             raise

@@ -19,7 +19,7 @@ from psycopg import sql
 from safeharbor.archive.checked import CheckedPass, run_foreign_pass
 from safeharbor.archive.reader import Rejected
 from safeharbor.archive.source import Truncated
-from safeharbor.errors import ArchiveRejected, CannotRestore, StorageUnavailable, translate_os_error
+from safeharbor.errors import ArchiveRejected, CannotRestore, StorageUnavailable, one_line, translate_os_error
 from safeharbor.postgres.connection import connected
 from safeharbor.postgres.contents import split_entries
 from safeharbor.postgres.load import LoadOptions, finish_loading, load_argv, loading
@@ -250,7 +250,7 @@ class Staging:
                 with session.transaction():
                     counts = count_table_rows(session, list_tables(session))
             except psycopg.errors.InsufficientPrivilege as error:
-                self._warnings.append(f"the rows could not be counted: {' '.join(str(error).split())}")
+                self._warnings.append(f"the rows could not be counted: {one_line(error)}")
                 return None
         return compare_rows(counts, self._archive.manifest)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor.errors import CannotRestore, RestorePending, SafeHarborError, translate_os_error
+from safeharbor.errors import CannotRestore, RestorePending, SafeHarborError, one_line, translate_os_error
 from safeharbor.journal import Journal, Phase, RestoreRecord
 from safeharbor.postgres.swap import close_database, exchange_databases, open_database
 from safeharbor.postgres.target import drop_database
@@ -138,10 +138,11 @@ def _after_failure(journal: Journal, record: RestoreRecord, target: Target | Non
         raise error
     if isinstance(error, OSError):
         raise translate_os_error(error, "swapping the uploads") from error
-    raise CannotRestore(f"The swap failed and was taken back: {' '.join(str(error).split())}") from error
+    raise CannotRestore(f"The swap failed and was taken back: {one_line(error)}") from error
 
 
 def interrupted(error: Exception, second: Exception) -> SafeHarborError:
     """The error for a swap that could neither be finished nor taken back."""
-    first, then = (" ".join(str(each).split()) for each in (error, second))
-    return RestorePending(f"The swap failed ({first}), and could not be taken back at once ({then}).")
+    return RestorePending(
+        f"The swap failed ({one_line(error)}), and could not be taken back at once ({one_line(second)})."
+    )
