@@ -576,3 +576,51 @@ def test_a_backup_refuses_uploads_that_are_of_two_states_even_without_a_journal(
     assert site.archives == []
     assert site.run("restore", "--undo").status == 0
     nothing_left(site, database)
+
+
+@pytest.fixture
+def logical(tmp_path: Path) -> Iterator[tuple[Site, Database]]:
+    """A site on a server that can replicate, restored to by a superuser."""
+    with private_server(find_server_bins()[18], tcp=True, options={"wal_level": "logical"}) as server:
+        database = make_database(server)
+        site = make_site(tmp_path, database)
+        site.environment["RESTORE_DATABASE_URL"] = server.url()
+        yield site, database
+
+
+def test_a_kept_database_with_a_subscription_is_told_with_the_way_out_and_can_still_come_back(
+    logical: tuple[Site, Database],
+) -> None:
+    site, database = logical
+    archive = backed_up(site)
+    database.execute(
+        "CREATE SUBSCRIPTION follower CONNECTION 'host=nowhere' PUBLICATION x WITH (connect = false)", superuser=True
+    )
+    done = restore(site, archive)
+    assert done.status == 0, done.output
+
+    refused = site.run("restore", "--discard-previous", "--yes")
+
+    failed(refused, 8, "cannot be dropped", "DROP SUBSCRIPTION")
+    undone = site.run("restore", "--undo")
+    assert undone.status == 0, undone.output
+    assert database.execute("SELECT subname FROM pg_subscription", superuser=True) == [("follower",)]
+
+
+def test_a_logical_slot_is_told_stays_with_the_previous_database_and_goes_with_it(
+    logical: tuple[Site, Database],
+) -> None:
+    site, database = logical
+    archive = backed_up(site)
+    database.execute("SELECT pg_create_logical_replication_slot('follower', 'pgoutput')", superuser=True)
+    slots = "SELECT database FROM pg_replication_slots"
+
+    dry = site.run("restore", "--from", str(archive), "--dry-run")
+    assert restore(site, archive).status == 0
+
+    assert "logical replication slots follower stay with the previous database" in dry.stdout
+    ((kept,),) = database.server.execute(slots)
+    assert kept.startswith(f"{database.name}_before_")
+    assert "1 logical slot holding WAL" in site.run("status").stdout
+    assert site.run("restore", "--discard-previous", "--yes").status == 0
+    assert database.server.execute(slots) == []

@@ -86,7 +86,7 @@ def _sentence(status: Status) -> str:
 
 def _kept(record: RestoreRecord) -> str:
     what = "restored state, taken back by --undo" if record.is_undone else "state before the restore"
-    slots = f", with {plural(record.slots, 'logical slot')} that hold WAL" if record.slots else ""
+    slots = f", with {plural(record.slots, 'logical slot')} holding WAL" if record.slots else ""
     return (
         f"kept: the {what} of {record.started_at}, {show_bytes(record.kept_database_bytes + record.kept_uploads_bytes)}"
         f"{slots}; to free it: safeharbor restore --discard-previous --id {record.id}"

@@ -206,8 +206,17 @@ def drop_database(target: Target, name: str) -> None:
     except psycopg.Error as error:
         if target.session.broken:
             raise
-        slots = target.logical_slots(name)
-        hint = "".join(f"SELECT pg_drop_replication_slot('{slot}'); " for slot in slots)
         raise CannotRestore(
-            f'The database "{name}" cannot be dropped: {one_line(error)}.', hint=hint and f"First: {hint}"
+            f'The database "{name}" cannot be dropped: {one_line(error)}.', hint=_what_holds(target, name, str(error))
         ) from error
+
+
+def _what_holds(target: Target, name: str, said: str) -> str:
+    """What to do about a database that cannot be dropped."""
+    if "subscription" in said:
+        return (
+            f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true; then, connected to it, for each subscription: '
+            "ALTER SUBSCRIPTION … DISABLE; ALTER SUBSCRIPTION … SET (slot_name = NONE); DROP SUBSCRIPTION …;"
+        )
+    slots = target.logical_slots(name)  # those that nobody uses go with the database
+    return f"End whoever uses the replication slot {', '.join(slots)}." if slots else ""

@@ -104,7 +104,11 @@ def discard_kept(journal: Journal, record: RestoreRecord, target: Target | None)
     """Delete the state that a restore keeps. Raises OSError, SafeHarborError, psycopg.Error."""
     record = journal.advance(record, Phase.DISCARDING)
     if target is not None and record.database and not record.in_place:
-        drop_database(target, record.staged_database if record.is_undone else record.previous_database)
+        try:
+            drop_database(target, record.staged_database if record.is_undone else record.previous_database)
+        except CannotRestore:
+            journal.advance(record, Phase.KEPT)  # nothing is gone yet: it can still be brought back
+            raise
     staged = staged_uploads(record)
     if staged is not None:
         staged.remove()
