@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from safeharbor.errors import CannotRestore, one_line
+from safeharbor.postgres.sessions import end_sessions
 
 if TYPE_CHECKING:
     from safeharbor.postgres.target import Target
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
 _TRIES = 40
 _PAUSE_SECONDS = 0.25
 _LOCK_TIMEOUT = "5s"
-# only a session with a role is somebody's; autovacuum gives way by itself, and what it is, only its owner may see
-_IN_THE_WAY = """
-    SELECT DISTINCT usename::text FROM pg_catalog.pg_stat_activity
-    WHERE datname = %s AND pid <> pg_catalog.pg_backend_pid() AND usename IS NOT NULL ORDER BY 1
-"""
 
 
 def close_database(target: Target, name: str) -> None:
@@ -36,7 +32,7 @@ def close_database(target: Target, name: str) -> None:
             raise
         raise CannotRestore(f'The database "{name}" cannot be closed: {one_line(error)}.') from error
     try:
-        _end_sessions(target, name)
+        _empty(target, name)
     except CannotRestore:
         open_database(target, name)
         raise
@@ -70,16 +66,16 @@ def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: st
                 raise
             if isinstance(error, psycopg.errors.ObjectInUse) and time.monotonic() < deadline:
                 for name in (live, incoming):
-                    _terminate(target, name)
+                    end_sessions(session, name)
                 time.sleep(_PAUSE_SECONDS)
                 continue
             raise CannotRestore(f"The databases cannot be exchanged: {one_line(error)}.") from error
         return
 
 
-def _end_sessions(target: Target, name: str) -> None:
+def _empty(target: Target, name: str) -> None:
     for _ in range(_TRIES):
-        left = _terminate(target, name)
+        left = end_sessions(target.session, name)
         if not left:
             break
         time.sleep(_PAUSE_SECONDS)
@@ -94,20 +90,6 @@ def _end_sessions(target: Target, name: str) -> None:
             f'The database "{name}" has prepared transactions: {", ".join(prepared)}.',
             hint="Settle each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
         )
-
-
-def _terminate(target: Target, name: str) -> list[str]:
-    """End what we may end; the roles of what was there just before, each once."""
-    rows = target.session.execute(_IN_THE_WAY, (name,)).fetchall()
-    pids = target.session.execute(
-        "SELECT pid FROM pg_catalog.pg_stat_activity WHERE datname = %s AND pid <> pg_catalog.pg_backend_pid()", (name,)
-    ).fetchall()
-    for (pid,) in pids:
-        try:
-            target.session.execute("SELECT pg_catalog.pg_terminate_backend(%s)", (pid,))
-        except psycopg.errors.InsufficientPrivilege:
-            pass  # a superuser's, or another role's: it stays in the list
-    return [str(row[0]) for row in rows]
 
 
 def _rename(name: str, to: str) -> sql.Composed:

@@ -12,12 +12,14 @@ from psycopg import sql
 
 from safeharbor.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
 from safeharbor.postgres.connection import connected, pinned
+from safeharbor.postgres.sessions import end_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from safeharbor.database_url import DatabaseUrl
 
+_PAUSE_SECONDS = 0.25
 _MAINTENANCE = ("postgres", "template1")
 _RESTORE_LOCK = 0x73616665  # "safe" in ASCII, the first of two keys; the second is the database's name
 
@@ -31,10 +33,6 @@ _DATABASE = """
            pg_catalog.pg_has_role(d.datdba, 'MEMBER'), d.datallowconn
     FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
     WHERE d.datname = %s
-"""
-_SESSIONS = """
-    SELECT count(*) FROM pg_catalog.pg_stat_activity
-    WHERE datname = %s AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend'
 """
 
 
@@ -79,10 +77,6 @@ class Target:
             sql.SQL(_DATABASE).format(locale=sql.SQL(locale), rules=sql.SQL(rules)), (name,)
         ).fetchone()
         return None if row is None else TargetDatabase(name, *row)
-
-    def count_sessions(self, name: str) -> int:
-        """How many clients are connected to that database. Raises psycopg.Error."""
-        return int(self._one(_SESSIONS, (name,))[0])
 
     def prepared_transactions(self, name: str) -> list[str]:
         """The names of prepared transactions there: while there is one, a database cannot be renamed."""
@@ -200,15 +194,27 @@ def create_beside(target: Target, name: str, like: TargetDatabase) -> None:
 
 
 def drop_database(target: Target, name: str) -> None:
-    """Drop a database, sessions and all; nothing if it is not there. Raises CannotRestore."""
-    try:
-        target.session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-    except psycopg.Error as error:
-        if target.session.broken:
-            raise
-        raise CannotRestore(
-            f'The database "{name}" cannot be dropped: {one_line(error)}.', hint=_what_holds(target, name, str(error))
-        ) from error
+    """Drop a database, sessions and all; nothing if it is not there. Raises CannotRestore, in bounded time.
+
+    Not WITH (FORCE), which refuses a role that is no superuser if an autovacuum worker is there; a plain DROP ends that
+    worker, and waits five seconds for whoever is leaving.
+    """
+    drop = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+    for is_last in (False, False, True):
+        end_sessions(target.session, name)
+        try:
+            target.session.execute(drop)
+        except psycopg.Error as error:
+            if target.session.broken:
+                raise
+            if isinstance(error, psycopg.errors.ObjectInUse) and not is_last:
+                time.sleep(_PAUSE_SECONDS)  # somebody may have come in again, or a slot's user may be leaving
+                continue
+            raise CannotRestore(
+                f'The database "{name}" cannot be dropped: {one_line(error)}.',
+                hint=_what_holds(target, name, str(error)),
+            ) from error
+        return
 
 
 def _what_holds(target: Target, name: str, said: str) -> str:

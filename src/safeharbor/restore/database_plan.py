@@ -9,6 +9,7 @@ from safeharbor.errors import ArchiveRejected, CannotRestore, DatabaseUnavailabl
 from safeharbor.postgres.connection import connected
 from safeharbor.postgres.contents import Needs, read_contents, read_needs, select_entries
 from safeharbor.postgres.in_place import find_strangers
+from safeharbor.postgres.sessions import count_clients
 from safeharbor.postgres.snapshot import count_table_rows, list_tables
 from safeharbor.postgres.tools import choose_restore_tools, find_client_tools, is_safe_for_foreign_dumps
 
@@ -120,7 +121,7 @@ def _check_role(target: Target, live: TargetDatabase | None, request: RestoreReq
                 hint="Settle each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
             )
         )
-    sessions = target.count_sessions(live.name)
+    sessions = count_clients(target.session, live.name)
     if sessions:
         findings.facts.append(f"{sessions} open sessions in {where} will be ended")
     slots = target.logical_slots(live.name)

@@ -1,0 +1,41 @@
+"""Who is connected to a database, and how they are made to leave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_CLIENTS = """
+    SELECT count(*) FROM pg_catalog.pg_stat_activity
+    WHERE datname = %s AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend'
+"""
+_OTHERS = """
+    SELECT pid, usename::text FROM pg_catalog.pg_stat_activity
+    WHERE datname = %s AND pid <> pg_catalog.pg_backend_pid()
+"""
+
+
+def count_clients(session: Connection, database: str) -> int:
+    """How many clients are connected to that database, without this session. Raises psycopg.Error."""
+    row = session.execute(_CLIENTS, (database,)).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate always gives a row
+    return int(row[0])
+
+
+def end_sessions(session: Connection, database: str) -> list[str]:
+    """End what we may end there; the roles that were connected just before, each once. Raises psycopg.Error.
+
+    Only a session with a role is somebody's: autovacuum has none, and gives way by itself to whoever wants the
+    database; what it is, only a superuser may see.
+    """
+    found = session.execute(_OTHERS, (database,)).fetchall()
+    for pid, _ in found:
+        try:
+            session.execute("SELECT pg_catalog.pg_terminate_backend(%s)", (pid,))
+        except psycopg.errors.InsufficientPrivilege:
+            pass  # a superuser's, or another role's: it stays in the list
+    return sorted({str(role) for _, role in found if role is not None})
