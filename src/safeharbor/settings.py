@@ -62,6 +62,7 @@ class Settings:
     exclude_table_data: tuple[str, ...] = ()
     sentinel: Path | None = None
     max_age_seconds: float = 26 * 3600.0
+    status_file: Path | None = None
     connect_timeout_seconds: float = 10.0
     lock_timeout_seconds: float = 60.0
     network_timeout_seconds: float = 30.0
@@ -99,11 +100,12 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         exclude_table_data=reader.patterns("BACKUP_EXCLUDE_TABLE_DATA"),
         sentinel=reader.sentinel(),
         max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),
+        status_file=reader.status_file(),
         connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
         lock_timeout_seconds=reader.duration("BACKUP_LOCK_TIMEOUT", 60.0, Concern.DATABASE),
         network_timeout_seconds=reader.duration("BACKUP_NETWORK_TIMEOUT", 30.0, Concern.DATABASE),
         restore_database=reader.restore_database(),
-        tmp_dir=reader.optional_directory("BACKUP_TMP_DIR"),
+        tmp_dir=reader.optional_path("BACKUP_TMP_DIR"),
         secret_key=reader.text("SECRET_KEY") or None,
         problems=reader.all_problems(),
         origins=reader.origins,
@@ -223,9 +225,9 @@ class _Reader:
             return None
 
     def directory(self, name: str, default: Path) -> Path:
-        return self.optional_directory(name) or default
+        return self.optional_path(name) or default
 
-    def optional_directory(self, name: str) -> Path | None:
+    def optional_path(self, name: str) -> Path | None:
         text = self.text(name)
         return Path(text).expanduser().absolute() if text else None
 
@@ -266,6 +268,15 @@ class _Reader:
         if not text:
             return None
         return self.directory("BACKUP_DIR", Path("/backups")) / Path(text).expanduser()
+
+    def status_file(self) -> Path | None:
+        path = self.optional_path("BACKUP_STATUS_FILE")
+        if path is None or (path.suffix == ".json" and not path.name.startswith(".")):
+            return path
+        # it is replaced at each run: it must not be an archive, the lock or the journal by mistake
+        expected = "a file whose name ends with .json and begins with no dot"
+        self._add(Concern.MONITORING, "BACKUP_STATUS_FILE", str(path), expected)
+        return None
 
     def duration(self, name: str, default: float, concern: Concern) -> float:
         text = self.text(name)

@@ -65,6 +65,11 @@ VARIABLES = (
         "A file that exists only on the mounted share; without it no backup is written. Relative to BACKUP_DIR.",
     ),
     Variable("BACKUP_MAX_AGE", "26h", "How old the newest archive may be before `status` calls it stale."),
+    Variable(
+        "BACKUP_STATUS_FILE",
+        "",
+        "A file, named ….json, into which each run puts what `status --json` tells, for a page or a monitor elsewhere.",
+    ),
     Variable("BACKUP_CONNECT_TIMEOUT", "10s", "How long a connection to the database may take."),
     Variable("BACKUP_LOCK_TIMEOUT", "60s", "How long to wait for a table that somebody has locked."),
     Variable(

@@ -21,7 +21,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
-            "preflight", "record", "guards",
+            "preflight", "record", "guards", "status_file",
         ),
         VERBS,
     ),

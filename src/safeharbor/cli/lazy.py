@@ -19,6 +19,7 @@ COMMANDS = {
 IN_FLASK = "flask"
 STANDALONE = "standalone"
 SOURCE_KEY = "safeharbor.settings_source"
+SETTINGS_KEY = "safeharbor.settings"  # those that the running command has loaded
 
 
 class LazyGroup(click.Group):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     ExitStatus.LOCKED,
     ExitStatus.REJECTED,
     ExitStatus.STORAGE,
+    publishes_status=lambda options: not options["archives"],
 )
 @click.argument("archives", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR.")
