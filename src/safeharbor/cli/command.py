@@ -99,10 +99,12 @@ def show_error(error: SafeHarborError) -> None:
         click.echo(f"Hint: {error.hint}", err=True)
 
 
-def exit_statuses(statuses: Sequence[ExitStatus], meanings: Mapping[ExitStatus, str]) -> str:
-    """The end of a command's help: its exit statuses."""
+def exit_statuses(statuses: Sequence[ExitStatus], meanings: Mapping[ExitStatus, str], *, is_service: bool) -> str:
+    """The end of a command's help: its exit statuses. A service ends well when it is told to stop."""
     lines = [f"{status.value}  {({**_MEANINGS, **meanings})[status]}" for status in statuses]
-    return "\b\nExit statuses:\n" + "\n".join(lines) + "\n129/130/143  interrupted by HUP, INT or TERM"
+    if not is_service:
+        lines.append("129/130/143  interrupted by HUP, INT or TERM")
+    return "\b\nExit statuses:\n" + "\n".join(lines)
 
 
 def safeharbor_command(
@@ -110,11 +112,12 @@ def safeharbor_command(
     *statuses: ExitStatus,
     meanings: Mapping[ExitStatus, str] | None = None,
     publishes_status: Callable[[Options], bool] | None = None,
+    is_service: bool = False,
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a callback a command with this help; `statuses` are those that it can end with, `meanings` its own words."""
 
     def made(callback: Callable[..., None]) -> click.Command:
-        epilog = exit_statuses(statuses, meanings or {})
+        epilog = exit_statuses(statuses, meanings or {}, is_service=is_service)
         command = click.command(cls=SafeHarborCommand, help=help_text, epilog=epilog)(callback)
         command.publishes_status = publishes_status
         return command
