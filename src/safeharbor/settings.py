@@ -15,7 +15,14 @@ from pathlib import Path
 
 from safeharbor.database_url import DatabaseUrl, UnusableDatabaseUrl, merge_connect_args, parse_database_url
 from safeharbor.errors import SettingsInvalid
-from safeharbor.schedule import DEFAULT_SCHEDULE, UnusableSchedule, parse_schedule
+from safeharbor.schedule import (
+    DEFAULT_SCHEDULE,
+    DEFAULT_VERIFY_SCHEDULE,
+    UnusableSchedule,
+    UnusableZone,
+    find_zone,
+    parse_schedule,
+)
 from safeharbor.variables import VARIABLES
 
 
@@ -54,6 +61,8 @@ class Settings:
     upload_dir: Path | None = None
     backup_dir: Path = Path("/backups")
     schedule: str = DEFAULT_SCHEDULE
+    verify_schedule: str | None = DEFAULT_VERIFY_SCHEDULE
+    timezone: str = "UTC"
     retention_daily: int = 7
     retention_weekly: int = 4
     dump_compression: str = "auto"
@@ -91,7 +100,9 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         database=reader.database(),
         upload_dir=reader.upload_dir(),
         backup_dir=reader.directory("BACKUP_DIR", Path("/backups")),
-        schedule=reader.schedule(),
+        schedule=reader.schedule("BACKUP_SCHEDULE", DEFAULT_SCHEDULE),
+        verify_schedule=reader.verify_schedule(),
+        timezone=reader.timezone(),
         retention_daily=reader.count("BACKUP_RETENTION_DAILY", 7),
         retention_weekly=reader.count("BACKUP_RETENTION_WEEKLY", 4),
         dump_compression=reader.compression(),
@@ -231,13 +242,26 @@ class _Reader:
         text = self.text(name)
         return Path(text).expanduser().absolute() if text else None
 
-    def schedule(self) -> str:
-        text = self.text("BACKUP_SCHEDULE")
+    def schedule(self, name: str, default: str) -> str:
+        text = self.text(name)
         try:
-            return parse_schedule(text) if text else DEFAULT_SCHEDULE
+            return parse_schedule(text) if text else default
         except UnusableSchedule as error:
-            self._add(Concern.SCHEDULE, "BACKUP_SCHEDULE", text, str(error))
-            return DEFAULT_SCHEDULE
+            self._add(Concern.SCHEDULE, name, text, str(error))
+            return default
+
+    def verify_schedule(self) -> str | None:
+        name = "BACKUP_VERIFY_SCHEDULE"
+        return None if self.text(name).lower() == "none" else self.schedule(name, DEFAULT_VERIFY_SCHEDULE)
+
+    def timezone(self) -> str:
+        text = self.text("BACKUP_TIMEZONE") or "UTC"
+        try:
+            find_zone(text)
+        except UnusableZone as error:
+            self._add(Concern.SCHEDULE, "BACKUP_TIMEZONE", text, str(error))
+            return "UTC"
+        return text
 
     def count(self, name: str, default: int) -> int:
         text = self.text(name)

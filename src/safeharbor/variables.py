@@ -32,6 +32,16 @@ VARIABLES = (
         "0 0 3 * * *",
         "When to take a backup: second minute hour day-of-month month day-of-week, or @daily and the like.",
     ),
+    Variable(
+        "BACKUP_VERIFY_SCHEDULE",
+        "0 0 5 * * 0",
+        "When `scheduler` runs `verify --latest`, written in the same way. `none` turns it off.",
+    ),
+    Variable(
+        "BACKUP_TIMEZONE",
+        "UTC",
+        "The time zone in which `scheduler` reads both schedules: an IANA name such as Europe/Berlin.",
+    ),
     Variable("BACKUP_RETENTION_DAILY", "7", "How many of the newest archives to keep."),
     Variable(
         "BACKUP_RETENTION_WEEKLY",

@@ -21,7 +21,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
-            "preflight", "record", "guards", "status_file", "idle",
+            "preflight", "record", "guards", "status_file", "idle", "agenda",
         ),
         VERBS,
     ),

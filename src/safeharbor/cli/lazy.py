@@ -13,6 +13,7 @@ COMMANDS = {
     "list": "List the archives, what is in them, and which will stay.",
     "prune": "Delete the archives that retention gives up.",
     "restore": "Put an archive's state in the place of the live one, or go back.",
+    "scheduler": "Run backups and checks by their schedules, until told to stop.",
     "status": "Tell whether the newest backup is good and young enough.",
     "verify": "Prove that archives are whole and would restore.",
 }

@@ -49,7 +49,7 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
     settings = current_settings(quiet=True)
     results = []
     with watching(quiet=quiet or as_json) as progress:
-        for path in archives or _paths_in_directory(settings, every=every):
+        for path in archives or paths_in_directory(settings, every=every):
             result = verify_archive(path, settings, quick=quick, progress=progress)
             results.append(result)
             if not as_json:
@@ -59,7 +59,8 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
     exit_with(_status(results))
 
 
-def _paths_in_directory(settings: Settings, *, every: bool) -> list[Path]:
+def paths_in_directory(settings: Settings, *, every: bool) -> list[Path]:
+    """The newest archive in the backup directory, or every one. Raises ArchiveRejected if there is none."""
     archives = read_catalog(settings.backup_dir).archives
     if not archives:
         raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint="`safeharbor backup` takes one.")
