@@ -41,14 +41,22 @@ def idle_until_told(tell: Callable[[str], None]) -> None:
     How long that may take is for whoever stops the container to say. Raises NotAContainer at once where these
     processes are not ours to end.
     """
+
+    def tell_so(text: str) -> None:
+        tell(f"idle: {text}")
+
     try:
-        _require_own_container()
-        tell("idle: waiting for `docker compose exec …`; when told to stop, it lets what runs here end first")
+        reason = why_not_ours()
+        if reason:
+            raise NotAContainer(f"This process may not idle here: {reason}.")
+        tell_so("waiting for `docker compose exec …`; when told to stop, it lets what runs here end first")
         with orphans_reaped():
             while True:
                 time.sleep(_TICK_SECONDS)
     except Interrupted as asked:
-        _end_neighbours(signal.Signals(asked.signal_number).name, tell)
+        tell_so(signal.Signals(asked.signal_number).name)
+        end_neighbours(tell_so)
+        tell_so("nothing else runs here; ends")
 
 
 def judge_place(pid: int, parent: int, neighbours: Sequence[Neighbour], *, is_host: bool, is_proc_ours: bool) -> str:
@@ -81,32 +89,36 @@ def plan_signals(
     ]
 
 
-def _require_own_container() -> None:
-    reason = judge_place(
-        os.getpid(),
-        os.getppid(),
-        read_neighbours(),
-        is_host=is_first_namespace(),
-        is_proc_ours=is_proc_ours(),
-    )
-    if reason:
-        raise NotAContainer(f"This process may not idle here: {reason}.")
+def why_not_ours() -> str:
+    """Why the processes here are not ours to end; "" if this is our own container.
+
+    To be asked at the start: later, orphans are children of PID 1 too.
+    """
+    try:
+        return judge_place(
+            os.getpid(),
+            os.getppid(),
+            read_neighbours(),
+            is_host=is_first_namespace(),
+            is_proc_ours=is_proc_ours(),
+        )
+    except OSError as error:
+        return f"/proc cannot be read: {error.strerror}"
 
 
-def _end_neighbours(asked: str, tell: Callable[[str], None]) -> None:
+def end_neighbours(tell: Callable[[str], None]) -> None:
+    """Tell every other process here to end, and wait until none is left. Only for a container of our own."""
     started = reminded = time.monotonic()
     told: set[tuple[int, int]] = set()
-    tell(f"idle: {asked}")
     while neighbours := read_neighbours():
         now = time.monotonic()
         for each, number in plan_signals(neighbours, told, os.getpid(), now - started):
             told.add(each.identity)
-            tell(f"idle: {_tell_to_end(each, number)}")
+            tell(_tell_to_end(each, number))
         if now - reminded >= _REMIND_SECONDS:
             reminded = now
-            tell(f"idle: still waiting for {', '.join(map(str, neighbours))}")
+            tell(f"still waiting for {', '.join(map(str, neighbours))}")
         time.sleep(_POLL_SECONDS)
-    tell("idle: nothing else runs here; ends")
 
 
 def _tell_to_end(neighbour: Neighbour, number: signal.Signals) -> str:

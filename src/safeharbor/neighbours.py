@@ -57,8 +57,8 @@ def _read(pid: int) -> Neighbour | None:
             before, _, after = file.read().rpartition(b")")  # a name may have spaces and parentheses
         with open(f"/proc/{pid}/status", "rb") as file:
             ignored = next((line for line in file if line.startswith(b"SigIgn:")), b"SigIgn:\t0")
-    except (FileNotFoundError, ProcessLookupError):
-        return None  # it has ended meanwhile
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None  # it has ended meanwhile, or /proc hides it from us
     fields = after.split()  # proc_pid_stat(5), from the third on
     if fields[0].decode() in _ENDED:
         return None

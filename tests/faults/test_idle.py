@@ -24,10 +24,12 @@ NOBODY = "65534"
 class Container:
     """A PID namespace whose PID 1 is `argv`; what is executed in it has its parent outside, as with `docker exec`."""
 
-    def __init__(self, argv: list[str]) -> None:
+    def __init__(self, argv: list[str], env: dict[str, str] | None = None) -> None:
         need_root()
         unshare = [str(need_program("unshare")), "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
-        self.process = subprocess.Popen([*unshare, *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/")
+        self.process = subprocess.Popen(
+            [*unshare, *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", env=env
+        )
         self.said = ""
         self.executed: list[subprocess.Popen[bytes]] = []
 
@@ -36,6 +38,14 @@ class Container:
         """The number of its PID 1 on the outside."""
         pid = self.process.pid
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+    def wait_until_said(self, words: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line.decode()
+            if words in self.said:
+                return
+        raise AssertionError(self.said)
 
     def wait_until_idle(self) -> None:
         assert self.process.stdout is not None
@@ -63,8 +73,8 @@ class Container:
 
 
 @contextmanager
-def container(argv: list[str]) -> Iterator[Container]:
-    made = Container(argv)
+def container(argv: list[str], env: dict[str, str] | None = None) -> Iterator[Container]:
+    made = Container(argv, env)
     try:
         yield made
     finally:
@@ -203,3 +213,20 @@ def test_beside_other_services_of_a_whole_system_it_refuses_to_start() -> None:
     assert made.process.returncode == 2
     assert "PID 1 has other children" in said
     assert "(sleep)" in said
+
+
+@pytest.mark.parametrize("below_an_init", [True, False], ids=["below tini", "itself PID 1"])
+def test_a_scheduler_in_a_container_of_its_own_lets_the_others_end_too(site: Site, below_an_init: bool) -> None:
+    init = [str(need_program("tini")), "--"] if below_an_init else []
+    environment = site.full_environment({"BACKUP_SCHEDULE": "0 0 3 1 1 *"})
+    with container([*init, *site.argv("scheduler")], environment) as made:
+        made.wait_until_said("next verify: ")
+        slow = made.execute("sh", "-c", "trap 'sleep 1; echo done; exit 5' TERM; echo; while :; do sleep 0.1; done")
+        assert slow.stdout is not None
+        slow.stdout.readline()
+
+        assert made.stop() == 0
+
+        assert slow.communicate(timeout=30)[0] == b"done\n"
+        assert "SIGTERM to" in made.said
+        assert made.said.endswith("stopped: interrupted by SIGTERM\n")

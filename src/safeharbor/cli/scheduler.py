@@ -16,6 +16,7 @@ from safeharbor.cli.render import iso_time, plural, show_bytes, show_slot, show_
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.verify import paths_in_directory
 from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
+from safeharbor.idle import end_neighbours, why_not_ours
 from safeharbor.progress import NoProgress
 from safeharbor.scheduler import require_schedulable, run_scheduler
 from safeharbor.verify import verify_archive
@@ -45,9 +46,12 @@ def command() -> None:
     front.say(
         f"archives in {settings.backup_dir}: {settings.retention_daily} daily, {settings.retention_weekly} weekly"
     )
+    is_own_container = not why_not_ours()
     try:
         run_scheduler(settings, front)
     except Interrupted as interruption:
+        if is_own_container:  # when this ends, the kernel kills what `docker exec` has started beside it
+            end_neighbours(front.say)
         front.say(f"stopped: {interruption}")
 
 
