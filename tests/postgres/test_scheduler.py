@@ -4,61 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from safeharbor.lock import directory_lock
 from support.faults import children_left
-from support.postgres import PASSWORD, Database
+from support.postgres import Database
 from support.runs import Site
+from support.schedules import scheduling
 
 pytestmark = pytest.mark.timeout(90)
 
 
-class Running:
-    """A scheduler at work, and what it has said."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.log: list[str] = []
-
-    def read_until(self, words: str) -> str:
-        """The first new line with these words."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.log.append(line.decode().rstrip("\n"))
-            if words in self.log[-1]:
-                return self.log[-1]
-        raise AssertionError(f"{words!r} was never said:\n" + "\n".join(self.log))
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        self.log += out.decode().splitlines()
-        assert PASSWORD not in out.decode() + err.decode()
-        assert err == b""
-        return self.process.returncode
-
-
-@contextmanager
-def scheduling(site: Site, schedule: str, **extra: str) -> Iterator[Running]:
-    environment = {"BACKUP_SCHEDULE": schedule, "BACKUP_VERIFY_SCHEDULE": "none", **extra}
-    process = site.start("scheduler", **environment)
-    try:
-        yield Running(process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
 def test_backups_and_checks_run_one_at_a_time_until_it_is_told_to_stop(site: Site) -> None:
     state = site.root / "status.json"
+    assert site.run("backup").status == 0  # a check before the first one would fail
     with scheduling(
         site, "*/2 * * * * *", BACKUP_VERIFY_SCHEDULE="*/3 * * * * *", BACKUP_STATUS_FILE=str(state)
     ) as running:
@@ -79,8 +41,9 @@ def test_backups_and_checks_run_one_at_a_time_until_it_is_told_to_stop(site: Sit
     begun = [event for event in work if "passed over" not in event]
     for start, end in zip(begun[::2], begun[1::2], strict=False):  # nothing between a start and its end
         assert start.endswith(": starts")
-        assert end.startswith(start.removesuffix("starts") + "done: ")
-    assert len(site.archives) >= 2
+        name = start.removesuffix("starts")
+        assert end.startswith((f"{name}done: ", f"{name}stopped, "))
+    assert len(site.archives) >= 3
     assert site.run("verify", "--all").status == 0
     assert site.leftovers == []
     published = json.loads(state.read_text())
@@ -138,7 +101,7 @@ def test_while_it_waits_it_stops_at_once(site: Site, number: signal.Signals) -> 
 
         assert running.stop(number) == 0
 
-        assert time.monotonic() - started < 1.5  # a second, and Python's own end on a busy machine
+        assert time.monotonic() - started < 5  # at once, and Python's own end on a busy machine
     assert running.log[-1].endswith(f"stopped: interrupted by {number.name}")
 
 
