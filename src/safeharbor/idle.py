@@ -61,16 +61,16 @@ def idle_until_told(tell: Callable[[str], None]) -> None:
 
 def judge_place(pid: int, parent: int, neighbours: Sequence[Neighbour], *, is_host: bool, is_proc_ours: bool) -> str:
     """Why this is no container whose processes are ours to end; "" if it is."""
-    if pid != 1 and parent != 1:
+    if not is_proc_ours:
+        return "/proc shows the processes of another PID namespace"
+    if pid == 1:
+        return ""  # all others here live only as long as we do
+    if parent != 1:
         return "this process is neither PID 1 nor a child of it"
     if is_host:
         return "this is the host, not a container"
-    if not is_proc_ours:
-        return "/proc shows the processes of another PID namespace"
     siblings = [each for each in neighbours if each.parent == 1]
-    if pid != 1 and siblings:
-        return f"PID 1 has other children: {', '.join(map(str, siblings[:5]))}"
-    return ""
+    return f"PID 1 has other children: {', '.join(map(str, siblings[:5]))}" if siblings else ""
 
 
 def plan_signals(

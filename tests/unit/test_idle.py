@@ -39,13 +39,13 @@ def test_it_may_idle_in_a_container_of_its_own(pid: int, parent: int, neighbours
         (4711, 4000, False, True, [], "neither PID 1 nor a child"),
         (20, 0, False, True, [], "neither PID 1 nor a child"),
         (4711, 1, True, True, [], "the host"),
-        (1, 0, True, True, [], "the host"),
+        (1, 0, False, False, [], "another PID namespace"),
         (7, 1, False, False, [], "another PID namespace"),
         (7, 1, False, True, [process(9, 1)], "other children: 9 (some)"),
     ],
     ids=[
         "a shell of the host", "a shell in a container", "what came from outside", "a service of the host",
-        "the host's own init", "another /proc", "a service of a container with a whole system",
+        "PID 1 with another /proc", "a child with another /proc", "a service of a container with a whole system",
     ],
 )  # fmt: skip
 def test_it_may_not_where_processes_are_not_its_own_to_end(
