@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -114,14 +115,19 @@ def is_draft_of(name: str, published_name: re.Pattern[str]) -> bool:
     return found is not None and published_name.fullmatch(found["published"]) is not None
 
 
-def sweep_drafts(directory: Path, published_name: re.Pattern[str]) -> list[str]:
-    """Remove what a killed run left behind; the names removed. The caller holds the directory's lock."""
+def sweep_drafts(directory: Path, published_name: re.Pattern[str], *, older_than_seconds: float = 0.0) -> list[str]:
+    """Remove what a killed run left behind; the names removed.
+
+    The caller holds the directory's lock, or gives an age that no draft in use reaches.
+    """
     swept = []
     with os.scandir(directory) as entries:
         names = [entry.name for entry in entries if is_draft_of(entry.name, published_name)]
     for name in names:
         try:
-            if not stat.S_ISDIR(os.lstat(directory / name).st_mode):
+            found = os.lstat(directory / name)
+            is_old = not older_than_seconds or time.time() - found.st_mtime > older_than_seconds
+            if is_old and not stat.S_ISDIR(found.st_mode):
                 os.unlink(directory / name)  # removes a planted symlink, not what it points to
                 swept.append(name)
         except OSError:

@@ -45,6 +45,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     ExitStatus.STORAGE,
     ExitStatus.CANNOT_RESTORE,
     ExitStatus.RESTORE_PENDING,
+    publishes_status=lambda options: not options["dry_run"],
 )
 @click.option("--from", "archive", metavar="PATH", help="The archive, or `latest` for the newest complete one.")
 @click.option("--dry-run", is_flag=True, help="Prove the archive, tell what a restore would do, change nothing.")
