@@ -177,14 +177,15 @@ def test_the_share_job_onto_a_mounted_samba_share(site: Site, database: Database
 
         operator.run(credentials.replace("install -d -m 0755 /mnt/nas", "true"))
         operator.run(mounts)
-        operator.run(prepare.splitlines()[0] + "\n" + "\n".join(prepare.splitlines()[1:3]))
-        operator.settle("share", OFFSITE_PRUNE="")
+        operator.run("\n".join(prepare.splitlines()[:3]))
+        operator.settle("share")
         operator.run(prepare.splitlines()[3])
         operator.run(schedule)
         assert {path.name for path in share.glob("reef/*.tar")} == set(before)
         assert sorted(os.listdir(samba.share / "reef")) == sorted([".mounted", *before])
 
-        keep_two = f"BACKUP_DIR={share}/reef BACKUP_RETENTION_DAILY=2 BACKUP_RETENTION_WEEKLY=0 safeharbor prune"
+        example = (operator.etc / "offsite-share.env").read_text().split("For example:\n# ", 1)[1].splitlines()[0]
+        keep_two = example.replace("=30", "=2").replace("=12", "=0").replace("/opt/safeharbor/bin/", "")
         operator.settle("share", OFFSITE_PRUNE=keep_two)
         outputs = [operator.job("share") for _ in range(2)]
         assert [(each.returncode, "copying" in each.stdout) for each in outputs] == [(0, False), (0, False)], outputs

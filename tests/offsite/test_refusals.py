@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -270,7 +271,5 @@ def test_every_setting_of_a_job_is_explained() -> None:
     for job in JOBS:
         script = (DEPLOYED / f"{job}.sh").read_text() + (DEPLOYED / "archives.sh").read_text()
         explained = (DEPLOYED / f"{job}.env").read_text()
-        for word in set(script.replace("}", " ").replace("{", " ").replace(":", " ").replace('"', " ").split()):
-            name = word.lstrip("$").split("-")[0].split("+")[0]
-            if name.startswith("OFFSITE_") and name.replace("_", "").isalnum():
-                assert f"{name}=" in explained, (job, name)
+        for name in set(re.findall(r"\bOFFSITE_[A-Z_]+", script)):
+            assert f"\n{name}=" in explained, (job, name)
