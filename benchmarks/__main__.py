@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.data import make_database, make_small_files, make_uploads
 from benchmarks.measure import Contender, interleave, mib
+from benchmarks.offsite import offsite_growth
 from benchmarks.ours import COMMAND, environment
 from benchmarks.restore import restores
 from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
@@ -19,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 SAFEHARBOR = [*COMMAND, "backup", "--quiet", "--no-prune"]
 RESTORE_SECTION = "## Restore, verify and dry run\n"  # stays as it is on the page, down to the mark
-RESTORE_MARK = "<!-- restore results -->\n"  # below it: the results
+RESTORE_MARK = "<!-- restore results -->\n"  # below each mark, up to the next heading: the results
+OFFSITE_MARK = "<!-- off-site results -->\n"
 TARFILE = "import sys, tarfile\nwith tarfile.open(sys.argv[2], 'w') as tar: tar.add(sys.argv[1], 'uploads')\n"
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=200_000, help="how many small files to compare with")
     parser.add_argument("--most-files", type=int, default=1_000_000, help="how many to measure memory with, once")
     parser.add_argument("--members", type=int, default=1_000_000, help="how many members the dry run's archive has")
-    parser.add_argument("--only", choices=["backup", "restore"], help="only this part")
+    parser.add_argument("--only", choices=["backup", "restore", "offsite"], help="only this part")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the results go")
     arguments = parser.parse_args()
     place = arguments.place / f"scale-{arguments.scale:g}"
@@ -40,10 +42,11 @@ def main() -> None:
     output.mkdir(parents=True)
     bins = find_server_bins()
     major = 17 if 17 in bins else max(bins)  # the wheel of 17 has zstd
-    conditions = (
-        f"(scale {arguments.scale:g}, {arguments.rounds} rounds, interleaved, medians) on {os.cpu_count()} cores, "
-        f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, PostgreSQL {major}."
+    machine = (
+        f"on {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, "
+        f"PostgreSQL {major}."
     )
+    conditions = f"(scale {arguments.scale:g}, {arguments.rounds} rounds, interleaved, medians) {machine}"
     files, most_files, members = (
         int(each * min(arguments.scale, 1)) for each in (arguments.files, arguments.most_files, arguments.members)
     )
@@ -53,7 +56,7 @@ def main() -> None:
     with private_server(bins[major]) as server:
         server.create_database("bench")
         make_database(server.url("bench"), arguments.scale)
-        if arguments.only != "restore":
+        if arguments.only in (None, "backup"):
             for count in (files, most_files):
                 make_small_files(place / f"small-{count}", count)
             lines = whole_backup(server, bins[major], place, output, arguments.rounds)
@@ -61,9 +64,12 @@ def main() -> None:
             lines += small_files(server, bins[major], place, output, files, arguments.rounds)
             lines += many_small_files(server, bins[major], place, output, most_files)
             page = with_backup_results(page, conditions, lines)
-        if arguments.only != "backup":
+        if arguments.only in (None, "restore"):
             lines = restores(server, bins[major], place, output, members, arguments.rounds)
-            page = with_restore_results(page, conditions, lines)
+            page = with_results(page, RESTORE_MARK, conditions, lines)
+        if arguments.only in (None, "offsite"):  # last: it changes rows
+            lines = offsite_growth(server, bins[major], place, output, arguments.scale)
+            page = with_results(page, OFFSITE_MARK, f"(scale {arguments.scale:g}, one round) {machine}", lines)
     shutil.rmtree(output)
     arguments.page.write_text(page)
     print(page)
@@ -81,11 +87,12 @@ def with_backup_results(page: str, conditions: str, lines: list[str]) -> str:
     return "\n".join([*heading, *lines]) + "\n" + section + rest
 
 
-def with_restore_results(page: str, conditions: str, lines: list[str]) -> str:
+def with_results(page: str, mark: str, conditions: str, lines: list[str]) -> str:
     """The page with these results below the mark."""
-    before, mark, _ = page.partition(RESTORE_MARK)
-    assert mark, f"the page has lost its line {RESTORE_MARK.strip()}"
-    return before + mark + "\n" + "\n".join([f"Made by `make bench` {conditions}", "", *lines]) + "\n"
+    before, found, after = page.partition(mark)
+    assert found, f"the page has lost its line {mark.strip()}"
+    _, heading, rest = after.partition("\n## ")
+    return before + mark + "\n" + "\n".join([f"Made by `make bench` {conditions}", "", *lines]) + "\n" + heading + rest
 
 
 def whole_backup(server: PrivateServer, bin_dir: Path, place: Path, output: Path, rounds: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -205,9 +206,12 @@ def _delete(path: Path) -> tuple[int, str]:
             return 0, "it is not a regular file any more"
         if is_being_read(descriptor):
             return 0, _IN_USE
-        return _unlink(path)
+        deleted = _unlink(path)
     finally:
         os.close(descriptor)
+    if deleted == (0, os.strerror(errno.EBUSY)):
+        return _unlink(path)  # some shares remove no open file; what somebody else has open they refuse again
+    return deleted
 
 
 def _unlink(path: Path) -> tuple[int, str]:

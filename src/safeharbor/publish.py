@@ -50,8 +50,30 @@ class Draft:
         self._settled = True
         os.close(writer)
 
+    def publish(self, path: Path, *, replace: bool) -> None:
+        """Give it its name and close it. Raises FileExistsError without `replace`, OSError."""
+        rename = os.replace if replace else rename_to_free_name
+        try:
+            rename(self.path, path)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            self.close()  # some shares rename no open file
+            rename(self.path, path)
+        self.close()
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
     def discard(self) -> None:
-        """Remove the temporary file."""
+        """Close and remove the temporary file."""
+        try:
+            self.close()  # first, since some shares remove no open file
+        except OSError:
+            pass  # a quota that is refused at this moment; the file goes anyway
         try:
             os.unlink(self.path)
         except OSError:
@@ -69,15 +91,10 @@ def published_whole(path: Path, *, replace: bool = False) -> Iterator[Draft]:
     try:
         yield draft
         draft.settle()
-        if replace:
-            os.replace(draft.path, path)
-        else:
-            rename_to_free_name(draft.path, path)
+        draft.publish(path, replace=replace)
     except BaseException:
         draft.discard()
         raise
-    finally:
-        os.close(draft.descriptor)
     try:
         fsync_directory(path.parent)
     except OSError:

@@ -15,7 +15,7 @@ from safeharbor.errors import SafeHarborError, StorageUnavailable
 from safeharbor.publish import fsync_directory, is_draft_of, published_whole, sweep_drafts, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NAME = "safeharbor-backup-2026-05-07T03-00-00Z.tar"
@@ -40,6 +40,40 @@ def test_nothing_is_left_when_the_block_fails(tmp_path: Path, error: BaseExcepti
 
     with pytest.raises(type(error)):
         fail_halfway()
+
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def no_change_while_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SMB through FUSE has it: an open file is neither renamed nor removed."""
+
+    def refuse_open(call: Callable[..., None]) -> Callable[..., None]:
+        def refusing(path: Path, *others: Path) -> None:
+            held = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
+            if os.path.realpath(path) in held:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), os.fspath(path))
+            call(path, *others)
+
+        return refusing
+
+    monkeypatch.setattr(os, "replace", refuse_open(os.replace))
+    monkeypatch.setattr(os, "unlink", refuse_open(os.unlink))
+
+
+@pytest.mark.usefixtures("no_change_while_open")
+def test_where_no_open_file_is_renamed_a_file_appears_all_the_same(tmp_path: Path) -> None:
+    with published_whole(tmp_path / NAME, replace=True) as draft:
+        write_all(draft.descriptor, b"content")
+
+    assert (tmp_path / NAME).read_bytes() == b"content"
+    assert os.listdir(tmp_path) == [NAME]
+
+
+@pytest.mark.usefixtures("no_change_while_open")
+def test_where_no_open_file_is_removed_nothing_is_left_when_the_block_fails(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), published_whole(tmp_path / NAME):
+        raise KeyError
 
     assert os.listdir(tmp_path) == []
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import tempfile
 from typing import IO, TYPE_CHECKING
 
@@ -23,9 +25,7 @@ class Tally:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._lines: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115 - closed by close()
-            dir=directory, buffering=_HELD_LINES_BYTES
-        )
+        self._lines = _unnamed_file(directory)
         self._list = hashlib.sha256()
         self.files = 0
         self.directories = 0
@@ -66,3 +66,17 @@ class Tally:
     def close(self) -> None:
         """Give the unnamed file back."""
         self._lines.close()
+
+
+def _unnamed_file(directory: Path) -> IO[bytes]:
+    """An empty file without a name in `directory`; in the system's temporary directory where that cannot be.
+
+    Raises OSError.
+    """
+    try:
+        return tempfile.TemporaryFile(dir=directory, buffering=_HELD_LINES_BYTES)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        os.unlink(error.filename)  # some shares take no name from an open file; Python has closed this one
+    return tempfile.TemporaryFile(buffering=_HELD_LINES_BYTES)
