@@ -23,6 +23,7 @@ from safeharbor.restore.swap import (
     go_forward,
     is_restored_live,
     remove_stage,
+    require_kept,
     settle,
     staged_uploads,
     swap_states,
@@ -96,6 +97,7 @@ def undo_restore(settings: Settings, restore_id: str, progress: Progress) -> Rec
                 intact="Nothing was changed.",
             )
         with _target_of(settings, record) as target, signals_held():
+            require_kept(record, target)
             swap_states(journal, record, target, progress.step)
         what = "the restored state is live again" if record.is_undone else "the state before the restore is live again"
         return Recovery(record.id, what, True)
