@@ -77,9 +77,11 @@ def undo_restore(settings: Settings, restore_id: str, progress: Progress) -> Rec
     """
     with _recovering(settings) as (journal, find):
         record = find_interrupted(settings.backup_dir)
+        if record is not None and restore_id not in ("", record.id):  # a swap would mix what it left half-way
+            raise RestorePending(f"The restore {record.id} of {record.archive} was interrupted.")
         if record is None and not any(each.phase is Phase.KEPT for each in journal.read()):
-            record = next(iter(find()), None)
-        if record is not None and (not restore_id or record.id == restore_id):
+            record = next((each for each in find() if restore_id in ("", each.id)), None)
+        if record is not None:
             with _target_of(settings, record) as target, signals_held():
                 return _undo_interrupted(journal, record, target, progress)
         record = _choose_kept(journal, restore_id)
