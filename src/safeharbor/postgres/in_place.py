@@ -143,7 +143,7 @@ class InPlaceLoad:
         Raises CannotRestore, DatabaseUnavailable.
         """
         return self._ask(
-            "BEGIN;\n"
+            "BEGIN READ WRITE;\n"  # whatever default_transaction_read_only says
             f"SET LOCAL lock_timeout = {self._lock_timeout};\n"
             "SET LOCAL statement_timeout = 0;\n"
             "SET LOCAL idle_in_transaction_session_timeout = 0;\n"  # uploads are swapped while it is open

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 _PAUSE_SECONDS = 0.25
 _MAINTENANCE = ("postgres", "template1")
+# what is set for the role, the database or the server is meant for the app; a lock is waited for in bounded time
+_OWN_SETTINGS = {
+    "statement_timeout": "0",
+    "idle_session_timeout": "0",  # while the dump is loaded and the operator is asked, this session waits
+    "default_transaction_read_only": "off",
+    "lock_timeout": "10s",
+}
 _RESTORE_LOCK = 0x73616665  # "safe" in ASCII, the first of two keys; the second is the database's name
 
 _FACTS = """
@@ -68,6 +75,8 @@ class Target:
         self.may_create = bool(may_create)
         self.role = str(role)
         self.is_pooled = pid != session.info.backend_pid  # a pooler makes process ids up
+        if not self.is_pooled:
+            self._set_aside_limits()
 
     def find(self, name: str) -> TargetDatabase | None:
         """The database of that name, if there is one. Raises psycopg.Error."""
@@ -132,6 +141,12 @@ class Target:
                 time.sleep(0.25)
                 continue
             raise LockHeld(f"Another restore of {self.url.describe()} is running, from here or from another host.")
+
+    def _set_aside_limits(self) -> None:
+        settings = dict(_OWN_SETTINGS) if self.major < 17 else {**_OWN_SETTINGS, "transaction_timeout": "0"}
+        for setting, value in settings.items():
+            self._one("SELECT pg_catalog.set_config(%s, %s, false)", (setting, value))
+        self.url = self.url.with_options(" ".join(f"-c {setting}={value}" for setting, value in settings.items()))
 
     def _one(self, query: str, arguments: tuple[object, ...] = ()) -> tuple[Any, ...]:
         row = self.session.execute(query.encode(), arguments or None).fetchone()
