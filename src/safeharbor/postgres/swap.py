@@ -39,11 +39,10 @@ def close_database(target: Target, name: str) -> None:
 
 
 def open_database(target: Target, name: str) -> None:
-    """Let sessions in again; nothing if there is no such database. Raises psycopg.Error."""
-    try:
+    """Let sessions in again; nothing if there is no such database, or it is open. Raises psycopg.Error."""
+    found = target.find(name)
+    if found is not None and not found.is_open:
         target.session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
-    except psycopg.errors.InvalidCatalogName:
-        pass
 
 
 def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: str) -> None:

@@ -36,8 +36,10 @@ _FACTS = """
 """
 _DATABASE = """
     SELECT pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
-           d.datlocprovider::text, {locale}, {rules}, t.spcname, pg_catalog.pg_database_size(d.oid),
-           pg_catalog.pg_has_role(d.datdba, 'MEMBER'), d.datallowconn
+           d.datlocprovider::text, {locale}, {rules}, t.spcname,
+           CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
+           THEN pg_catalog.pg_database_size(d.oid) ELSE 0 END,
+           pg_catalog.pg_has_role(d.datdba, 'USAGE'), d.datallowconn
     FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
     WHERE d.datname = %s
 """
@@ -45,7 +47,7 @@ _DATABASE = """
 
 @dataclass(frozen=True, slots=True)
 class TargetDatabase:
-    """A database that exists at the target. Size in bytes."""
+    """A database that exists at the target. Size in bytes, 0 where we may not ask. `is_ours`: we may act as owner."""
 
     name: str
     owner: str

@@ -97,7 +97,7 @@ def _entries(target: Target, plan: DatabasePlan) -> tuple[str, ...]:
         first, late, last = split_entries(plan.entries)
         return (*first, *late, *last)
     with connected(target.url) as session:
-        query = "SELECT extname FROM pg_catalog.pg_extension WHERE extowner <> current_user::regrole"
+        query = "SELECT extname FROM pg_catalog.pg_extension WHERE pg_get_userbyid(extowner) <> current_user"
         staying = [str(row[0]) for row in session.execute(query).fetchall()]
     return tuple(select_entries(plan.contents, plan.needs, target.extensions(), staying)[0])
 
