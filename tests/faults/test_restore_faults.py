@@ -626,3 +626,43 @@ def test_a_logical_slot_is_told_stays_with_the_previous_database_and_goes_with_i
     assert "1 logical slot holding WAL" in site.run("status").stdout
     assert site.run("restore", "--discard-previous", "--yes").status == 0
     assert database.server.execute(slots) == []
+
+
+@pytest.mark.parametrize("where", ["live", "postgres"])
+def test_a_transaction_that_holds_the_database_itself_is_ended_or_stops_the_restore_in_bounded_time(
+    site: Site, database: Database, where: str
+) -> None:
+    archive = backed_up(site)
+    change(site, database)
+    before = state(site, database)
+    url = database.url if where == "live" else database.server.url()
+    with psycopg.connect(url) as holder:
+        holder.execute(f"GRANT CONNECT ON DATABASE {database.name} TO pg_monitor")
+
+        done = restore(site, archive, timeout=60)
+
+        if where == "live":
+            assert done.status == 0, done.output
+            holder.close()
+            return
+        failed(done, 8, "cannot be closed", "lock timeout")
+        assert state(site, database) == before
+    nothing_left(site, database)
+
+
+def test_a_live_database_that_lets_nobody_in_any_more_is_replaced_and_kept(tmp_path: Path) -> None:
+    with private_server(find_server_bins()[18], tcp=True) as server:
+        database = make_database(server)
+        site = make_site(tmp_path, database)
+        before = state(site, database)
+        archive = backed_up(site)
+        ((number,),) = server.execute(f"SELECT oid FROM pg_database WHERE datname = '{database.name}'")
+        server.execute("CHECKPOINT")
+        (server.data_dir / "base" / str(number) / "pg_filenode.map").unlink()  # the damage that is to be repaired
+
+        done = restore(site, archive)
+
+        assert done.status == 0, done.output
+        assert "pg_filenode.map" in done.output
+        assert state(site, database) == before
+        assert len(server.execute("SELECT FROM pg_database WHERE datname LIKE '%_before_%'")) == 1

@@ -25,12 +25,19 @@ def close_database(target: Target, name: str) -> None:
     Raises CannotRestore, after opening it again, if a session or a prepared transaction stays.
     """
     session = target.session
-    try:
-        session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
-    except psycopg.Error as error:
-        if session.broken:
-            raise
-        raise CannotRestore(f'The database "{name}" cannot be closed: {one_line(error)}.') from error
+    for is_last in (False, True):
+        try:
+            with session.transaction():
+                session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+                session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+            break
+        except psycopg.Error as error:
+            if session.broken:
+                raise
+            if isinstance(error, psycopg.errors.LockNotAvailable) and not is_last:
+                end_sessions(session, name)  # a GRANT ON DATABASE in an open transaction is enough to hold it
+                continue
+            raise CannotRestore(f'The database "{name}" cannot be closed: {one_line(error)}.') from error
     try:
         _empty(target, name)
     except CannotRestore:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor.errors import RestorePending, SafeHarborError, one_line, translate_os_error
+from safeharbor.errors import DatabaseUnavailable, RestorePending, SafeHarborError, one_line, translate_os_error
 from safeharbor.journal import Journal, Phase, RestoreRecord, find_interrupted, new_id
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock
@@ -35,7 +35,7 @@ from safeharbor.verify import verify_source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from safeharbor.postgres.target import Target
+    from safeharbor.postgres.target import Target, TargetDatabase
     from safeharbor.progress import Progress
     from safeharbor.restore.database_plan import DatabasePlan
     from safeharbor.settings import Settings
@@ -195,8 +195,7 @@ class _Run:
             assert self.plan is not None  # noqa: S101 - there is a target
             staging.prepare_database(self.target, self.plan)
             self.progress.step("staged database")
-            # a backup that began now would dump a database which is about to be swapped
-            with backup_lock(self.target.url) if self.plan.live is not None else nullcontext():
+            with self._no_backup_meanwhile(self.target, self.plan.live):
                 done = staging.run(self.target)
             self.progress.step("staged")
         except BaseException as error:
@@ -207,6 +206,19 @@ class _Run:
                 raise translate_os_error(error, "staging the restore") from error
             raise
         return done
+
+    @contextmanager
+    def _no_backup_meanwhile(self, target: Target, live: TargetDatabase | None) -> Iterator[None]:
+        """A backup that began now would dump a database which is about to be swapped."""
+        with ExitStack() as stack:
+            if live is not None:
+                try:
+                    stack.enter_context(backup_lock(target.url))
+                except DatabaseUnavailable as error:
+                    if not live.is_open:  # a restore whose journal is lost may have closed it
+                        raise
+                    self.progress.note(f"{error.message}; it is replaced all the same, and kept as it is")
+            yield
 
     def _remove_stage(self, journal: Journal, record: RestoreRecord, error: BaseException) -> None:
         try:
