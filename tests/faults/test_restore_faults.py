@@ -666,3 +666,29 @@ def test_a_live_database_that_lets_nobody_in_any_more_is_replaced_and_kept(tmp_p
         assert "pg_filenode.map" in done.output
         assert state(site, database) == before
         assert len(server.execute("SELECT FROM pg_database WHERE datname LIKE '%_before_%'")) == 1
+
+
+@pytest.mark.parametrize("verb", ["restore", "undo"])
+def test_a_signal_during_the_swap_waits_and_tells_that_it_was_done(site: Site, database: Database, verb: str) -> None:
+    for number in range(300):
+        (site.uploads / f"{number}.txt").write_text("x")
+    before = state(site, database)
+    archive = backed_up(site)
+    change(site, database)
+    changed = state(site, database)
+    arguments = ["--from", str(archive), "--yes"]
+    moved = ".safeharbor-restore-*/old/*"
+    if verb == "undo":
+        assert restore(site, archive).status == 0
+        arguments = ["--undo"]
+        moved = ".safeharbor-restore-*/new/*"
+    run = site.start("restore", *arguments)
+    while not list(site.uploads.glob(moved)):
+        time.sleep(0.001)
+    run.terminate()
+    said = run.communicate()[1].decode()
+
+    assert run.returncode == 143, said
+    assert ("To go back" if verb == "restore" else "was finished first") in said
+    assert state(site, database) == (before if verb == "restore" else changed)
+    assert site.run("backup").status == 0

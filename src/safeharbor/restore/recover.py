@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor.errors import CannotRestore, RestorePending, one_line, translate_os_error
+from safeharbor.errors import CannotRestore, Interrupted, RestorePending, one_line, translate_os_error
 from safeharbor.journal import Journal, Phase, RestoreRecord, find_interrupted, side_database
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.target import target_connected
@@ -141,6 +141,9 @@ def _recovering(settings: Settings) -> Iterator[tuple[Journal, Callable[[], list
         try:
             journal.sweep()
             yield journal, lambda: find_unrecorded(settings, journal)
+        except Interrupted as interruption:
+            interruption.left = "An exchange that had begun was finished first; `safeharbor status` tells what is kept."
+            raise
         except psycopg.Error as error:
             raise RestorePending(
                 f"The database answered: {one_line(error)}.", hint="Try again when it is well."

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor.errors import DatabaseUnavailable, RestorePending, SafeHarborError, one_line, translate_os_error
+from safeharbor.errors import (
+    DatabaseUnavailable,
+    Interrupted,
+    RestorePending,
+    SafeHarborError,
+    one_line,
+    translate_os_error,
+)
 from safeharbor.journal import Journal, Phase, RestoreRecord, find_interrupted, new_id
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock
@@ -132,8 +139,12 @@ class _Run:
                     self.settings, journal, record, self.archive, self.target, self.plan, self.progress
                 )
         else:
-            with self._phase("swap"), signals_held():
-                swap_states(journal, record, self.target, self.progress.step)
+            try:
+                with self._phase("swap"), signals_held():
+                    swap_states(journal, record, self.target, self.progress.step)
+            except Interrupted as interruption:  # it came before the swap, or has waited until that was done
+                interruption.left = _what_is_left(journal, record)
+                raise
         kept = journal.find(record.id) or record
         keeps = bool(kept.database and not kept.in_place and kept.had_database) or bool(kept.uploads)
         if keeps and not self.request.keep_previous:
@@ -241,3 +252,10 @@ class _Run:
             yield
         finally:
             self.seconds[name] = round(time.monotonic() - started, 3)
+
+
+def _what_is_left(journal: Journal, record: RestoreRecord) -> str:
+    found = journal.find(record.id)
+    if found is not None and found.phase is Phase.KEPT:
+        return f"The restore is done. To go back: safeharbor restore --undo --id {record.id}"
+    return "A stage is left: `safeharbor restore --undo` removes it."
