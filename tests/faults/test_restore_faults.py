@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from safeharbor.errors import RestorePending
+from safeharbor.journal import JOURNAL_NAME
 from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
+from safeharbor.progress import NoProgress, Progress
+from safeharbor.restore.findings import RestoreResult
+from safeharbor.restore.request import RestoreRequest
+from safeharbor.restore.run import restore_archive
+from safeharbor.settings import load_settings
 from safeharbor.uploads.staging import StagedUploads
 from support.faults import failed, fake_tools
 from support.filesystems import mounted_tmpfs
@@ -691,4 +698,61 @@ def test_a_signal_during_the_swap_waits_and_tells_that_it_was_done(site: Site, d
     assert run.returncode == 143, said
     assert ("To go back" if verb == "restore" else "was finished first") in said
     assert state(site, database) == (before if verb == "restore" else changed)
+    assert site.run("backup").status == 0
+
+
+class Acting(NoProgress):
+    """Does something at one step of a restore."""
+
+    def __init__(self, name: str, act: Callable[[], object]) -> None:
+        self._name = name
+        self._act = act
+
+    def step(self, name: str) -> None:
+        if name == self._name:
+            self._act()
+
+
+def restored_here(site: Site, archive: Path, progress: Progress, *, in_place: bool = False) -> RestoreResult:
+    request = RestoreRequest(archive, in_place=in_place)
+    return restore_archive(load_settings(site.environment), request, lambda _plan: True, progress)
+
+
+def test_what_fails_after_the_commit_in_place_does_not_say_that_nothing_was_changed(
+    site: Site, database: Database
+) -> None:
+    before = state(site, database)
+    archive = backed_up(site)
+    change(site, database)
+    closing = f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS"
+
+    done = restored_here(
+        site, archive, Acting("settled", lambda: execute(database.server.url(), f"{closing} false")), in_place=True
+    )
+
+    execute(database.server.url(), f"{closing} true")
+    assert done.keeps_previous
+    assert state(site, database) == before
+    assert site.run("backup").status == 0
+
+
+def test_a_journal_that_cannot_be_written_after_the_commit_in_place_leaves_it_to_be_resumed(
+    site: Site, database: Database
+) -> None:
+    before = state(site, database)
+    archive = backed_up(site)
+    change(site, database)
+    journal = site.backups / JOURNAL_NAME
+
+    def block() -> None:
+        journal.rename(site.root / "journal")
+        journal.mkdir()
+
+    with pytest.raises(RestorePending, match="the new state is live"):
+        restored_here(site, archive, Acting("committed", block), in_place=True)
+
+    journal.rmdir()
+    (site.root / "journal").rename(journal)
+    assert site.run("restore", "--resume").status == 0
+    assert state(site, database) == before
     assert site.run("backup").status == 0

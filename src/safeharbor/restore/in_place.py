@@ -16,7 +16,7 @@ from safeharbor.postgres.connection import connected
 from safeharbor.postgres.contents import select_entries, split_entries
 from safeharbor.postgres.in_place import InPlaceLoad
 from safeharbor.restore.stage import compare_rows, table_of_contents
-from safeharbor.restore.swap import interrupted, staged_uploads
+from safeharbor.restore.swap import interrupted, settle, staged_uploads
 from safeharbor.signals import signals_held
 from safeharbor.uploads.staging import Side
 
@@ -65,17 +65,20 @@ def load_in_place(
                 if uploads is not None:
                     uploads.bring_in(Side.NEW)
                     progress.step("uploads swapped")
-                load.commit()
+            load.commit()  # a signal may end the wait for it: the server is asked what came of it
     except BaseException as error:
         with signals_held():
             _after_failure(journal, record, target, error)
         rows = archive.manifest.rows if archive.manifest is not None else None
     progress.step("committed")
-    journal.write(replace(record, phase=Phase.KEPT, is_undone=False, was_live=True))
+    settle(journal, record)
     progress.step("settled")
-    with connected(target.url) as session:
-        session.execute("SET statement_timeout = 0")
-        session.execute("ANALYZE")
+    try:
+        with connected(target.url) as session:
+            session.execute("SET statement_timeout = 0")
+            session.execute("ANALYZE")
+    except SafeHarborError as error:
+        progress.warn(f"the restore is done, but ANALYZE is still to be run: {error.message}")
     return rows
 
 
@@ -113,9 +116,7 @@ def _after_failure(journal: Journal, record: RestoreRecord, target: Target, erro
             uploads.remove()
         journal.remove(record.id)
     except (SafeHarborError, psycopg.Error, OSError) as second:
-        if isinstance(error, Exception):
-            raise interrupted(error, second) from error
-        raise
+        raise interrupted(error, second) from error
     if isinstance(error, SafeHarborError):
         error.intact = "The transaction was rolled back: the live database and uploads are as they were."
         raise error

@@ -220,7 +220,7 @@ def _end_in_place(journal: Journal, record: RestoreRecord, target: Target | None
     if target is not None and is_committed(target, record):
         if staged is not None and staged.exists:
             staged.bring_in(Side.NEW)
-        journal.write(replace(record, phase=Phase.KEPT, is_undone=False, was_live=True))
+        settle(journal, record)
         return Recovery(record.id, "its transaction had been committed; the uploads were finished", False)
     if staged is not None and staged.exists:
         staged.bring_in(Side.OLD)

@@ -147,14 +147,14 @@ class _Run:
                 raise
         kept = journal.find(record.id) or record
         keeps = bool(kept.database and not kept.in_place and kept.had_database) or bool(kept.uploads)
-        if keeps and not self.request.keep_previous:
-            try:
+        try:
+            if not keeps:
+                journal.remove(kept.id)
+            elif not self.request.keep_previous:
                 discard_kept(journal, kept, self.target)
                 keeps = False
-            except (SafeHarborError, psycopg.Error, OSError) as error:
-                warnings = [*warnings, f"the restore is done, but the previous state could not be discarded: {error}"]
-        elif not keeps:
-            journal.remove(kept.id)
+        except (SafeHarborError, psycopg.Error, OSError) as error:
+            warnings = [*warnings, f"the restore is done, but the previous state could not be discarded: {error}"]
         return RestoreResult(
             id=record.id,
             archive=self.archive.path,

@@ -161,7 +161,7 @@ def _after_failure(journal: Journal, record: RestoreRecord, target: Target | Non
     raise CannotRestore(f"The swap failed and was taken back: {one_line(error)}") from error
 
 
-def interrupted(error: Exception, second: Exception) -> SafeHarborError:
+def interrupted(error: BaseException, second: Exception) -> SafeHarborError:
     """The error for a swap that could neither be finished nor taken back."""
     return RestorePending(
         f"The swap failed ({one_line(error)}), and could not be taken back at once ({one_line(second)})."
