@@ -563,6 +563,7 @@ def test_a_backup_during_an_interrupted_restore_is_refused(site: Site, database:
     listed = site.run("list")
     status = site.run("status")
     another = restore(site, archive)
+    dry = site.run("restore", "--from", str(archive), "--dry-run")
 
     failed(refused, 9, "interrupted", "--resume", "--undo")
     assert "was interrupted" in listed.stderr
@@ -570,6 +571,7 @@ def test_a_backup_during_an_interrupted_restore_is_refused(site: Site, database:
     assert "INTERRUPTED RESTORE" in status.stdout
     assert site.run("status", "--healthcheck").status == 1
     failed(another, 9, "interrupted")
+    failed(dry, 9, "interrupted", "--resume")
     assert site.run("restore", "--undo").status == 0
     nothing_left(site, database)
 

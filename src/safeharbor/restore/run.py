@@ -22,7 +22,7 @@ from safeharbor.errors import (
     one_line,
     translate_os_error,
 )
-from safeharbor.journal import Journal, Phase, RestoreRecord, find_interrupted, new_id
+from safeharbor.journal import Journal, Phase, RestoreRecord, new_id
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock
 from safeharbor.postgres.target import target_connected
@@ -30,7 +30,13 @@ from safeharbor.preflight import check_directory
 from safeharbor.restore.database_plan import look_at_database
 from safeharbor.restore.findings import Findings, RestorePlan, RestoreResult
 from safeharbor.restore.in_place import load_in_place
-from safeharbor.restore.plan import check_request, describe_plan, look_at_archive, look_at_uploads
+from safeharbor.restore.plan import (
+    check_request,
+    describe_plan,
+    look_at_archive,
+    look_at_uploads,
+    require_nothing_pending,
+)
 from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
 from safeharbor.restore.stage import Staged, Staging
 from safeharbor.restore.swap import discard_kept, remove_stage, staged_uploads, swap_states
@@ -74,7 +80,8 @@ def _restore(
     check_request(settings, request)
     check_directory(settings.backup_dir)
     with directory_lock(settings.backup_dir), ExitStack() as stack:
-        require_nothing_pending(settings)
+        Journal(settings.backup_dir).sweep()
+        require_nothing_pending(settings.backup_dir)
         archive = stack.enter_context(opened_for_restore(request.archive))
         findings = Findings()
         look_at_archive(archive, settings, findings)
@@ -100,14 +107,6 @@ def _restore(
             raise NotConfirmed("Not confirmed.", intact="Nothing was changed.")
         run = _Run(settings, request, archive, target, plan, progress)
         return run.restore(tables, findings.warnings)
-
-
-def require_nothing_pending(settings: Settings) -> None:
-    """Raises RestorePending if a restore was interrupted; the caller holds the lock, so none is running."""
-    Journal(settings.backup_dir).sweep()
-    pending = find_interrupted(settings.backup_dir)
-    if pending is not None:
-        raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted ({pending.phase}).")
 
 
 @dataclass
