@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -758,3 +759,32 @@ def test_a_journal_that_cannot_be_written_after_the_commit_in_place_leaves_it_to
     assert site.run("restore", "--resume").status == 0
     assert state(site, database) == before
     assert site.run("backup").status == 0
+
+
+@pytest.mark.parametrize("at", ["swapping", "closed"])
+def test_a_server_that_hangs_during_the_swap_is_given_up_and_the_swap_can_be_ended(
+    site: Site, database: Database, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    archive = backed_up(site)
+    change(site, database)
+    before = state(site, database)
+    site.environment["BACKUP_NETWORK_TIMEOUT"] = "4s"
+    monkeypatch.setattr("safeharbor.postgres.target._OWN_WAITS_SECONDS", -3)  # one second in all
+    ours = f"SELECT pid FROM pg_stat_activity WHERE application_name = 'safeharbor' AND usename = '{database.owner}'"
+    hanging: list[int] = []
+
+    def stop() -> None:
+        hanging.extend(pid for (pid,) in execute(database.server.url(), ours))
+        for pid in hanging:
+            os.kill(pid, signal.SIGSTOP)
+
+    try:
+        with pytest.raises(RestorePending):
+            restored_here(site, archive, Acting(at, stop))
+    finally:
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+
+    assert site.run("restore", "--undo").status == 0
+    assert state(site, database) == before
+    nothing_left(site, database)

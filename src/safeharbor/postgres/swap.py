@@ -27,7 +27,7 @@ def close_database(target: Target, name: str) -> None:
     session = target.session
     for is_last in (False, True):
         try:
-            with session.transaction():
+            with target.answering(), session.transaction():
                 session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
                 session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
             break
@@ -49,7 +49,8 @@ def open_database(target: Target, name: str) -> None:
     """Let sessions in again; nothing if there is no such database, or it is open. Raises psycopg.Error."""
     found = target.find(name)
     if found is not None and not found.is_open:
-        target.session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
+        with target.answering():
+            target.session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
 
 
 def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: str) -> None:
@@ -61,7 +62,7 @@ def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: st
     deadline = time.monotonic() + _TRIES * _PAUSE_SECONDS
     while True:
         try:
-            with session.transaction():
+            with target.answering(), session.transaction():
                 session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
                 if outgoing:
                     session.execute(_rename(live, outgoing))
@@ -81,7 +82,8 @@ def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: st
 
 def _empty(target: Target, name: str) -> None:
     for _ in range(_TRIES):
-        left = end_sessions(target.session, name)
+        with target.answering():
+            left = end_sessions(target.session, name)
         if not left:
             break
         time.sleep(_PAUSE_SECONDS)

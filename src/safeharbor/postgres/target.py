@@ -12,10 +12,11 @@ from psycopg import sql
 
 from safeharbor.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
 from safeharbor.postgres.connection import connected, pinned
-from safeharbor.postgres.sessions import end_sessions
+from safeharbor.postgres.sessions import answered_within, end_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from safeharbor.database_url import DatabaseUrl
 
@@ -28,6 +29,7 @@ _OWN_SETTINGS = {
     "default_transaction_read_only": "off",
     "lock_timeout": "10s",
 }
+_OWN_WAITS_SECONDS = 20  # what the server itself may wait in a swap, for locks and for sessions that are leaving
 _RESTORE_LOCK = 0x73616665  # "safe" in ASCII, the first of two keys; the second is the database's name
 
 _FACTS = """
@@ -84,10 +86,15 @@ class Target:
         """The database of that name, if there is one. Raises psycopg.Error."""
         locale = "d.daticulocale" if self.major < 17 else "d.datlocale"
         rules = "NULL" if self.major < 16 else "d.daticurules"
-        row = self.session.execute(
-            sql.SQL(_DATABASE).format(locale=sql.SQL(locale), rules=sql.SQL(rules)), (name,)
-        ).fetchone()
+        query = sql.SQL(_DATABASE).format(locale=sql.SQL(locale), rules=sql.SQL(rules))
+        with self.answering():
+            row = self.session.execute(query, (name,)).fetchone()
         return None if row is None else TargetDatabase(name, *row)
+
+    def answering(self) -> AbstractContextManager[None]:
+        """For a block that signals cannot end: the session is given up if the server hangs in it."""
+        network_seconds = int(self.url.get("tcp_user_timeout", "30000")) / 1000
+        return answered_within(self.session, network_seconds + _OWN_WAITS_SECONDS)
 
     def prepared_transactions(self, name: str) -> list[str]:
         """The names of prepared transactions there: while there is one, a database cannot be renamed."""
@@ -216,6 +223,8 @@ def drop_database(target: Target, name: str) -> None:
     Not WITH (FORCE), which refuses a role that is no superuser if an autovacuum worker is there; a plain DROP ends that
     worker, and waits five seconds for whoever is leaving.
     """
+    if target.find(name) is None:
+        return
     drop = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
     for is_last in (False, False, True):
         end_sessions(target.session, name)
