@@ -788,3 +788,19 @@ def test_a_server_that_hangs_during_the_swap_is_given_up_and_the_swap_can_be_end
     assert site.run("restore", "--undo").status == 0
     assert state(site, database) == before
     nothing_left(site, database)
+
+
+def test_thousands_of_large_objects_go_in_place_without_a_stop(tmp_path: Path) -> None:
+    options = {"max_locks_per_transaction": "1000"}
+    with private_server(find_server_bins()[15], tcp=True, options=options) as server:
+        database = make_database(server)
+        site = make_site(tmp_path, database)
+        database.execute("SELECT count(lo_from_bytea(0, 'content')) FROM generate_series(1, 8000)")
+        archive = backed_up(site)
+        before = state(site, database)
+        change(site, database)
+
+        done = restore(site, archive, "--in-place", timeout=60)
+
+        assert done.status == 0, done.output
+        assert state(site, database) == before

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from contextlib import ExitStack
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from safeharbor.errors import CannotRestore, DatabaseUnavailable, ToolFailed
@@ -115,7 +117,8 @@ class InPlaceLoad:
         self._lock_timeout = int(lock_timeout_seconds * 1000)
         self._stack = ExitStack()
         self._psql: RunningTool | None = None
-        self._rest = b""
+        self._answers: SimpleQueue[bytes] = SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Self:
         secrets = {} if self._url.password is None else {"PGPASSWORD": self._url.password}
@@ -130,11 +133,15 @@ class InPlaceLoad:
             f"--dbname={self._url.conninfo()}",
         ]
         self._psql = self._stack.enter_context(started_tool(argv, env=tool_environment(secrets), stdin=PIPE))
+        self._listener.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        assert self._psql is not None  # noqa: S101 - the block was entered
+        self._psql.kill()  # the listener ends with it, and gives the pipe back
+        self._listener.join()
         self._stack.close()
 
     def begin(self) -> str:
@@ -174,10 +181,9 @@ class InPlaceLoad:
                 tail = held[-_TAIL:]
             if tool.wait() != 0:
                 raise CannotRestore(f"pg_restore cannot read the dump to its end: {tool.stderr}")
-        before, commit, after = tail.rpartition(_COMMIT)
+        before, commit, _ = tail.rpartition(_COMMIT)
         if not commit:
             raise CannotRestore("pg_restore's script does not end as it should; nothing was changed.")
-        self._rest = after
         self._send(before + b"\n")
         self._ask("SELECT 'safeharbor loaded';\n")
 
@@ -205,10 +211,18 @@ class InPlaceLoad:
             self._psql.stdin.flush()
         except BrokenPipeError:
             raise self._failure() from None
-        while line := self._psql.stdout.readline():
+        answer = self._answers.get()
+        if not answer:
+            raise self._failure()
+        return answer.decode().removeprefix("safeharbor ").strip()
+
+    def _listen(self) -> None:
+        """Take everything that psql says: each sequence and large object of a dump gives lines nobody asked for."""
+        assert self._psql is not None  # noqa: S101 - started with it
+        for line in self._psql.stdout:
             if line.startswith(b"safeharbor "):
-                return line.decode().removeprefix("safeharbor ").strip()
-        raise self._failure()
+                self._answers.put(line)
+        self._answers.put(b"")
 
     def _failure(self) -> CannotRestore | DatabaseUnavailable | ToolFailed:
         assert self._psql is not None  # noqa: S101 - inside the block only
