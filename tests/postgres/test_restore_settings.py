@@ -9,6 +9,9 @@ import time
 
 import pytest
 
+from safeharbor.database_url import parse_database_url
+from safeharbor.postgres.properties import read_properties, replay_properties
+from safeharbor.postgres.target import target_connected
 from support.postgres import Database, execute
 from support.runs import Site
 from support.states import State, state_of
@@ -60,3 +63,19 @@ def test_an_operator_may_take_more_time_to_answer_than_an_idle_session_has(site:
 
     assert run.wait(60) == 0
     os.close(leader)
+
+
+@pytest.mark.parametrize(
+    "value", ["'\"$user\", public'", '"$user", public, "odd, name"', '"a""b"', "''", "other"], ids=repr
+)
+def test_a_list_of_names_is_carried_over_as_it_was_set(database: Database, value: str) -> None:
+    query = "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = %s"
+    execute(database.url, f"ALTER DATABASE {database.name} SET search_path = {value}")
+    with target_connected(parse_database_url(database.url), database.name) as target:
+        set_before = target.session.execute(query, (database.name,)).fetchall()
+        properties = read_properties(target, database.name)
+        execute(database.url, f"ALTER DATABASE {database.name} RESET ALL")
+
+        assert replay_properties(target, database.name, properties) == []
+
+        assert target.session.execute(query, (database.name,)).fetchall() == set_before
