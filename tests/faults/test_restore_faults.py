@@ -804,3 +804,25 @@ def test_thousands_of_large_objects_go_in_place_without_a_stop(tmp_path: Path) -
 
         assert done.status == 0, done.output
         assert state(site, database) == before
+
+
+def test_a_signal_while_loading_in_place_rolls_back_in_the_middle_of_a_statement(
+    site: Site, database: Database
+) -> None:
+    database.execute("CREATE TABLE large AS SELECT md5(g::text) t FROM generate_series(1, 600000) g")
+    database.execute("CREATE INDEX ON large (t); CREATE INDEX ON large (md5(t)); CREATE INDEX ON large (md5(md5(t)))")
+    archive = backed_up(site)
+    change(site, database)
+    before = state(site, database)
+    run = site.start("restore", "--from", str(archive), "--yes", "--in-place")
+    creating = f"SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND datname = '{database.name}'"
+    while not execute(database.server.url(), creating):
+        assert run.poll() is None
+        time.sleep(0.01)
+
+    run.terminate()
+    said = run.communicate(timeout=30)[1].decode()
+
+    assert run.returncode == 143, said
+    assert state(site, database) == before
+    nothing_left(site, database)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1024 * 1024
 _TAIL = 64 * 1024
+_CANCEL_SECONDS = 2.0
 _COMMIT = b"\nCOMMIT;\n"
 
 # what belongs to other roles and would stay, or make the wipe fail; 16384 is the first number that initdb does not use
@@ -140,9 +141,19 @@ class InPlaceLoad:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._psql is not None  # noqa: S101 - the block was entered
+        if kind is not None:
+            self._cancel(self._psql)
         self._psql.kill()  # the listener ends with it, and gives the pipe back
         self._listener.join()
         self._stack.close()
+
+    def _cancel(self, psql: RunningTool) -> None:
+        """End the statement at work: the server would notice only after it that nobody waits for it any more."""
+        psql.interrupt()
+        try:
+            psql.wait(_CANCEL_SECONDS)
+        except ToolFailed:
+            pass  # between two statements there is nothing to cancel
 
     def begin(self) -> str:
         """Open the transaction; its id, which tells after a crash whether it was committed.

@@ -5,6 +5,7 @@ For roles that may not create databases, and for hosts without room. Its databas
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from safeharbor.restore.database_plan import DatabasePlan
     from safeharbor.restore.request import OpenArchive
     from safeharbor.settings import Settings
+
+_ROLLBACK_SECONDS = 5.0
 
 
 def load_in_place(
@@ -83,12 +86,21 @@ def load_in_place(
 
 
 def is_committed(target: Target, record: RestoreRecord) -> bool:
-    """Whether the one transaction of a restore in place was committed. Raises RestorePending while it still runs."""
+    """Whether the one transaction of a restore in place was committed, or was rolled back.
+
+    Raises RestorePending if it still runs after some seconds.
+    """
     if not record.transaction:
         return False
+    query = "SELECT pg_catalog.pg_xact_status(%s::xid8)"
+    deadline = time.monotonic() + _ROLLBACK_SECONDS
     with connected(target.url) as session:
-        row = session.execute("SELECT pg_catalog.pg_xact_status(%s::xid8)", (record.transaction,)).fetchone()
-    status = row[0] if row is not None else None
+        while True:
+            row = session.execute(query, (record.transaction,)).fetchone()
+            status = row[0] if row is not None else None
+            if status != "in progress" or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)  # the server is rolling it back
     if status == "in progress":
         raise RestorePending(f"The transaction {record.transaction} of the restore {record.id} is still running.")
     return status == "committed"
