@@ -53,3 +53,29 @@ def test_an_undo_refuses_a_kept_state_of_which_a_part_was_deleted_by_hand(
     assert site.run("backup").status == 0
     assert site.run("restore", "--discard-previous", "--yes").status == 0
     assert site.leftovers == []
+
+
+def test_states_kept_by_restores_of_all_and_of_parts_come_back_in_any_order(site: Site, database: Database) -> None:
+    assert site.run("backup").status == 0
+    states = {"original": change(site, database, "original")}
+    ids = {}
+    for name, options in {"all": (), "files": ("--only", "uploads"), "rows": ("--only", "database")}.items():
+        ids[name] = restored(site, *options)
+        states[name] = change(site, database, f"after_{name}")
+
+    def exchanged(name: str) -> State:
+        done = site.run("restore", "--undo", "--id", ids[name])
+        assert done.status == 0, done.output
+        return state(site, database)
+
+    assert exchanged("all") == states["original"]
+    assert exchanged("rows").uploads == states["original"].uploads
+    assert state(site, database).database == states["files"].database
+    assert exchanged("all") == states["rows"]
+    gone = site.run("restore", "--discard-previous", "--yes", "--id", ids["all"])
+    assert gone.status == 0, gone.output
+    assert state(site, database) == states["rows"]
+    assert exchanged("files").database == states["rows"].database
+    assert state(site, database).uploads == states["all"].uploads
+    assert site.run("restore", "--discard-previous", "--yes").status == 0
+    assert site.leftovers == []
