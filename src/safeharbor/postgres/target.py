@@ -141,7 +141,8 @@ class Target:
     def hold_restore_lock(self, wait_seconds: float = 0) -> None:
         """Keep other restores of this database away, from whatever host, as long as this session lasts.
 
-        Raises LockHeld.
+        Advisory locks are per database: it keeps away those that come by the same maintenance database, as all do that
+        have no address of their own for it. Raises LockHeld.
         """
         query = "SELECT pg_catalog.pg_try_advisory_lock(%s, pg_catalog.hashtext(%s))"
         deadline = time.monotonic() + wait_seconds
