@@ -54,7 +54,7 @@ class SafeHarborCommand(click.Command):
             show_error(error)
             ctx.exit(error.exit_status)
         except Interrupted as interruption:
-            click.echo(f"Stopped: {interruption}. Nothing unfinished is left behind.", err=True)
+            click.echo(f"Stopped: {interruption}. {interruption.left}", err=True)
             ctx.exit(interruption.exit_status)
         except BrokenPipeError:
             sys.stderr.close()  # whoever read our output has gone; say nothing more
