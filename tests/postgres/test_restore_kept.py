@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
+import subprocess
 
 import pytest
 
@@ -79,3 +82,28 @@ def test_states_kept_by_restores_of_all_and_of_parts_come_back_in_any_order(site
     assert state(site, database).uploads == states["all"].uploads
     assert site.run("restore", "--discard-previous", "--yes").status == 0
     assert site.leftovers == []
+
+
+def test_a_state_that_comes_in_while_the_operator_is_asked_is_not_discarded(site: Site, database: Database) -> None:
+    assert site.run("backup").status == 0
+    first = restored(site)
+    leader, follower = pty.openpty()
+    asked = subprocess.Popen(
+        site.argv("restore", "--discard-previous"),
+        env=site.full_environment(),
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        cwd=site.root,
+    )
+    os.close(follower)
+    assert asked.stdout is not None
+    assert first in asked.stdout.readline().decode()
+    second = restored(site)
+
+    os.write(leader, b"discard\n")
+    said, _ = asked.communicate(timeout=60)
+    os.close(leader)
+
+    assert asked.returncode == 0
+    assert b"discarded 1 kept state" in said
+    assert [record.id for record in Journal(site.backups).read()] == [second]

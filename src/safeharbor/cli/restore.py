@@ -233,5 +233,6 @@ def _discard(settings: Settings, restore_id: str, *, yes: bool) -> None:
         click.echo("Not confirmed. Nothing was changed.", err=True)
         exit_with(ExitStatus.FAILED)
         return
-    done = discard_kept_states(settings, restore_id)
+    # by their ids: one that came in while the operator was asked was not agreed to
+    done = [gone for record in kept for gone in discard_kept_states(settings, record.id)]
     click.echo(f"discarded {plural(len(done), 'kept state')}")

@@ -166,11 +166,12 @@ class Target:
 
 @contextmanager
 def target_connected(url: DatabaseUrl, database: str) -> Iterator[Target]:
-    """A session beside the database to restore: in the address's own, `postgres` or `template1`.
+    """A session beside the database to restore: in `postgres`, `template1` or the address's own.
 
+    In this order, since the lock against other restores is per database: whoever restores should meet in the same one.
     Raises DatabaseUnavailable if none of them lets us in.
     """
-    names = dict.fromkeys(name for name in (url.get("dbname"), *_MAINTENANCE) if name and name != database)
+    names = dict.fromkeys(name for name in (*_MAINTENANCE, url.get("dbname")) if name and name != database)
     refusal: DatabaseUnavailable | None = None
     with ExitStack() as stack:
         for name in names:
