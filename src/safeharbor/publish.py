@@ -29,12 +29,30 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Draft:
-    """A file under its temporary name; `descriptor` is open for reading and writing."""
+    """A file under its temporary name; once created, `descriptor` is open for reading and writing."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.descriptor = descriptor
+        self.descriptor = -1
+        self._may_exist = False
         self._settled = False
+
+    def create(self) -> None:
+        """Make the file, empty; never through a symlink, never over anything. Raises StorageUnavailable, OSError."""
+        self._may_exist = True  # before it is there: a signal may come as soon as it is
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self.descriptor = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            self._may_exist = False  # if there is one of that name, it is not ours
+            if error.errno == errno.EMFILE:
+                raise
+            raise translate_os_error(error, f"creating a file in {self.path.parent}") from error
+        try:
+            os.fchmod(self.descriptor, 0o600)  # a umask can only take bits away, but a default ACL adds some
+            give_to_owner_of(self.path.parent, self.descriptor)
+        except OSError:
+            pass  # filesystems without modes
 
     def settle(self) -> None:
         """Force everything onto the disk and reopen it for reading only.
@@ -70,6 +88,8 @@ class Draft:
 
     def discard(self) -> None:
         """Close and remove the temporary file."""
+        if not self._may_exist:
+            return
         try:
             self.close()  # first, since some shares remove no open file
         except OSError:
@@ -87,8 +107,9 @@ def published_whole(path: Path, *, replace: bool = False) -> Iterator[Draft]:
     Mode 0600, never through a symlink. Without `replace` an existing `path` is not touched and
     FileExistsError is raised. Raises StorageUnavailable and OSError.
     """
-    draft = _open_draft(path)
+    draft = Draft(path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp"))
     try:
+        draft.create()
         yield draft
         draft.settle()
         draft.publish(path, replace=replace)
@@ -150,22 +171,6 @@ def sweep_drafts(directory: Path, published_name: re.Pattern[str], *, older_than
         except OSError:
             pass  # someone else's: our own name differs, so it is not in the way
     return swept
-
-
-def _open_draft(path: Path) -> Draft:
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if error.errno == errno.EMFILE:
-            raise
-        raise translate_os_error(error, f"creating a file in {path.parent}") from error
-    try:
-        os.fchmod(descriptor, 0o600)  # a umask can only take bits away, but a default ACL adds some
-        give_to_owner_of(path.parent, descriptor)
-    except OSError:
-        pass  # filesystems without modes
-    return Draft(temporary, descriptor)
 
 
 def rename_to_free_name(source: Path, target: Path) -> None:

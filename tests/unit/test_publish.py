@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import re
+import signal
 import stat
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 
 from safeharbor import publish
 from safeharbor.archive.layout import ARCHIVE_NAME
-from safeharbor.errors import SafeHarborError, StorageUnavailable
+from safeharbor.errors import Interrupted, SafeHarborError, StorageUnavailable
 from safeharbor.publish import fsync_directory, is_draft_of, published_whole, sweep_drafts, write_all
 
 if TYPE_CHECKING:
@@ -40,6 +41,22 @@ def test_nothing_is_left_when_the_block_fails(tmp_path: Path, error: BaseExcepti
 
     with pytest.raises(type(error)):
         fail_halfway()
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_signal_at_the_moment_the_file_is_there_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def interrupted(path: Path, flags: int, *rest: int) -> int:
+        os.close(real(path, flags, *rest))
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("os.open", interrupted)
+    with pytest.raises(Interrupted), published_whole(tmp_path / NAME):
+        pass
 
     assert os.listdir(tmp_path) == []
 
