@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["support.postgres", "support.runs"]
+pytest_plugins = ["support.engine", "support.postgres", "support.runs"]
