@@ -10,7 +10,8 @@ import pytest
 from support.engine import PG_MAJOR, ROOT, Engine, Images
 from support.stack import wait_for
 
-pytestmark = pytest.mark.timeout(900)  # the first one waits for the images
+# one process, since they share an engine; the first one waits for the images
+pytestmark = [pytest.mark.xdist_group("engine"), pytest.mark.timeout(900)]
 
 CONFINED = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
 

@@ -7,7 +7,8 @@ import pytest
 from support.engine import Images
 from support.stack import Stack, wait_for
 
-pytestmark = pytest.mark.timeout(900)  # the first one waits for the images
+# one process, since they share an engine; the first one waits for the images
+pytestmark = [pytest.mark.xdist_group("engine"), pytest.mark.timeout(900)]
 
 WITH_BACKUP_BEFORE = ("--file", "compose.yaml", "--file", "deploy/pre-upgrade/compose.yaml")
 
