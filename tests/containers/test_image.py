@@ -86,9 +86,9 @@ def test_both_commands_work_in_the_image_without_an_app(engine: Engine, images: 
 
 def test_a_container_that_idles_ends_at_once_when_it_is_stopped(engine: Engine, images: Images) -> None:
     container = engine.docker("run", "--detach", *CONFINED, images.safeharbor).stdout.strip()
-    wait_for(lambda: "waiting for" in engine.docker("logs", container).stdout, "it idles", 20)
+    wait_for(lambda: "waiting for" in engine.docker("logs", container).stdout, "it idles")
 
-    engine.docker("stop", "--time", "20", container, timeout=15)
+    engine.docker("stop", "--time", "20", container, timeout=19)
 
 
 def test_an_apps_own_image_has_the_app_the_commands_and_the_client(engine: Engine, images: Images) -> None:

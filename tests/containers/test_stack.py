@@ -154,24 +154,24 @@ def test_a_stop_in_the_middle_leaves_no_archive_and_the_next_run_is_clean(stack:
     )
     holder.start()
     is_locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
-    wait_for(lambda: stack.sql(is_locked) == "1", "the table is locked", 10)
+    wait_for(lambda: stack.sql(is_locked) == "1", "the table is locked")
     outcome: list[tuple[int, str]] = []
     run = threading.Thread(target=lambda: outcome.append(run_job(stack, "backup")))
     run.start()
-    wait_for(lambda: stack.drafts, "the backup is at work", 20)
+    wait_for(lambda: stack.drafts, "the backup is at work")
 
     started = time.monotonic()
     stack.compose("stop", "backups")
     took = time.monotonic() - started
-    run.join(timeout=20)
+    run.join(timeout=60)
 
     assert outcome[0][0] == 143, outcome
     assert "Nothing unfinished is left behind" in outcome[0][1]
-    assert took < 15
+    assert took < 60  # of the two minutes that it has
     assert stack.archives == before
     assert stack.drafts == []
     stack.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE mode = 'AccessExclusiveLock'")
-    holder.join(timeout=20)
+    holder.join(timeout=60)
     stack.compose("up", "--detach")
     backed_up(stack)
 
@@ -181,12 +181,12 @@ def test_docker_says_unhealthy_when_the_newest_backup_is_too_old(stack: Stack) -
     override = {"services": {"backups": {"healthcheck": {"interval": "1s", "retries": 1, "start_period": "1s"}}}}
     (stack.folder / "compose.override.yaml").write_text(json.dumps(override))
     stack.compose("up", "--detach", "backups")
-    wait_for(lambda: health(stack) == "healthy", "the sidecar is healthy", 20)
+    wait_for(lambda: health(stack) == "healthy", "the sidecar is healthy")
 
     stack.set(BACKUP_MAX_AGE="1s")
     stack.compose("up", "--detach", "backups")
 
-    wait_for(lambda: health(stack) == "unhealthy", "the sidecar is unhealthy", 20)
+    wait_for(lambda: health(stack) == "unhealthy", "the sidecar is unhealthy")
     assert "(unhealthy)" in stack.compose("ps", "backups").stdout
     stack.set(BACKUP_MAX_AGE="")
     (stack.folder / "compose.override.yaml").unlink()
@@ -199,7 +199,7 @@ def test_ofelia_starts_the_backup_at_its_time(stack: Stack) -> None:
     stack.set(BACKUP_SCHEDULE="*/5 * * * * *")
     stack.compose("up", "--detach")
 
-    wait_for(lambda: set(stack.archives) - set(before), "there is a new archive", 20)
+    wait_for(lambda: set(stack.archives) - set(before), "there is a new archive")
     stack.set(BACKUP_SCHEDULE="")
     stack.compose("up", "--detach")
 
@@ -223,11 +223,11 @@ def test_the_scheduler_backs_up_without_the_socket(stack: Stack) -> None:
 
     stack.compose("up", "--detach")
 
-    wait_for(lambda: len(set(stack.archives) - set(before)) > 1, "there are two new archives", 30)
+    wait_for(lambda: len(set(stack.archives) - set(before)) > 1, "there are two new archives")
     assert "docker.sock" not in json.dumps(stack.container("backup-scheduler")["Mounts"])
     started = time.monotonic()
     stack.compose("stop", "backup-scheduler")
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60  # of the two minutes that it has
     assert stack.drafts == []
     stack.set(COMPOSE_PROFILES="backup", BACKUP_SCHEDULE="")
     stack.compose("--profile", "backup-scheduler", "rm", "--force", "backup-scheduler")
