@@ -20,11 +20,12 @@ from safeharbor.errors import translate_os_error
 from safeharbor.lock import give_to_owner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
+_WHEN_CLOSED = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -77,7 +78,7 @@ class Draft:
             if error.errno != errno.EBUSY:
                 raise
             self.close()  # some shares rename no open file
-            rename(self.path, path)
+            when_closed(lambda: rename(self.path, path))
         self.close()
 
     def close(self) -> None:
@@ -95,7 +96,7 @@ class Draft:
         except OSError:
             pass  # a quota that is refused at this moment; the file goes anyway
         try:
-            os.unlink(self.path)
+            when_closed(lambda: os.unlink(self.path))
         except OSError:
             pass  # gone already, or a filesystem that refuses everything: the next run sweeps
 
@@ -122,6 +123,21 @@ def published_whole(path: Path, *, replace: bool = False) -> Iterator[Draft]:
         if not replace:  # who is told that it failed must not find an archive
             os.unlink(path)
         raise
+
+
+def when_closed(action: Callable[[], None]) -> None:
+    """Do what some shares refuse while a file is open, now that it is closed: FUSE lets them know a moment later.
+
+    Raises OSError, EBUSY after two seconds.
+    """
+    for pause_seconds in _WHEN_CLOSED:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+        time.sleep(pause_seconds)
+    return action()
 
 
 def write_all(descriptor: int, data: bytes | memoryview | bytearray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import threading
 import time
@@ -215,10 +216,11 @@ def untrusted(servers: Servers) -> Iterator[str]:
     """An extension that only a superuser may install."""
     server = servers[18]
     share = Path(str(server.execute("SELECT setting FROM pg_config WHERE name = 'SHAREDIR'")[0][0])) / "extension"
-    control, script = share / "harbor_untrusted.control", share / "harbor_untrusted--1.0.sql"
+    name = f"harbor_{secrets.token_hex(4)}"  # the directory is that of all servers of this major
+    control, script = share / f"{name}.control", share / f"{name}--1.0.sql"
     control.write_text("default_version = '1.0'\nrelocatable = true\ncomment = 'of the superuser'\n")
-    script.write_text("CREATE FUNCTION harbor_untrusted() RETURNS int LANGUAGE sql AS 'SELECT 1';\n")
-    yield "harbor_untrusted"
+    script.write_text(f"CREATE FUNCTION {name}() RETURNS int LANGUAGE sql AS 'SELECT 1';\n")
+    yield name
     control.unlink()
     script.unlink()
 

@@ -63,12 +63,17 @@ def test_a_signal_at_the_moment_the_file_is_there_leaves_nothing(
 
 @pytest.fixture
 def no_change_while_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As SMB through FUSE has it: an open file is neither renamed nor removed."""
+    """As SMB through FUSE has it: an open file is neither renamed nor removed, and the close is heard of late."""
+    late: set[str] = set()
 
     def refuse_open(call: Callable[..., None]) -> Callable[..., None]:
         def refusing(path: Path, *others: Path) -> None:
             held = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
             if os.path.realpath(path) in held:
+                late.add(os.path.realpath(path))
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), os.fspath(path))
+            if os.path.realpath(path) in late:
+                late.remove(os.path.realpath(path))
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), os.fspath(path))
             call(path, *others)
 
@@ -93,6 +98,19 @@ def test_where_no_open_file_is_removed_nothing_is_left_when_the_block_fails(tmp_
         raise KeyError
 
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_share_refuses_for_good_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+
+    def refuse() -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    with pytest.raises(OSError, match="busy"):
+        publish.when_closed(refuse)
+
+    assert 1 < sum(waited) < 3
 
 
 def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import tempfile
 from typing import IO, TYPE_CHECKING
 
 from safeharbor.archive.layout import FILE, Member, canonical_line, sums_line
+from safeharbor.publish import when_closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,5 +79,6 @@ def _unnamed_file(directory: Path) -> IO[bytes]:
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise
-        os.unlink(error.filename)  # some shares take no name from an open file; Python has closed this one
+        name = error.filename
+        when_closed(lambda: os.unlink(name))  # some shares take no name from an open file; Python has closed this one
     return tempfile.TemporaryFile(buffering=_HELD_LINES_BYTES)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor.postgres.contents import DumpInput
-from safeharbor.publish import write_all
+from safeharbor.publish import when_closed, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def _take_name_away(name: Path, descriptor: int) -> None:
         os.unlink(name)
     except OSError:
         os.close(descriptor)
-        os.unlink(name)  # some shares remove no open file
+        when_closed(lambda: os.unlink(name))  # some shares remove no open file
         raise
 
 
