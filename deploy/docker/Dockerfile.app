@@ -10,7 +10,7 @@ USER root
 # Debian has one major version. For any other its own script adds the package source of the PostgreSQL project.
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates postgresql-common \
-    && if ! apt-cache show "postgresql-client-${PG_MAJOR}" >/dev/null 2>&1; then /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y; fi \
+    && if ! apt-cache show "postgresql-client-${PG_MAJOR}" >/dev/null 2>&1; then /usr/share/postgresql-common/pgdg/apt.*.sh -y; fi \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "postgresql-client-${PG_MAJOR}" \
     && apt-get clean \
     && rm -rf /var/lib/apt/lists/*
