@@ -1,10 +1,29 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and how they share the processes that run them."""
 
 from __future__ import annotations
 
 import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
 
 pytest_plugins = ["support.engine", "support.postgres", "support.runs"]
 
 # what `nohup` ignores, our children would ignore too
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Every test for itself, but those with containers, which share an engine, in one process and first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneEngine(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return "containers" if nodeid.startswith("tests/containers/") else nodeid
+
+    return OneEngine(config, log)

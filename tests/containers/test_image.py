@@ -10,8 +10,7 @@ import pytest
 from support.engine import PG_MAJOR, ROOT, Engine, Images
 from support.stack import wait_for
 
-# one process, since they share an engine; the first one waits for the images
-pytestmark = [pytest.mark.xdist_group("engine"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)  # the first one waits for the images
 
 CONFINED = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
 

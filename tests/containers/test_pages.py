@@ -11,8 +11,7 @@ from support.engine import PG_MAJOR, ROOT, Engine, Images
 from support.needs import need_program, need_root
 from support.stack import Stack, photo, wait_for
 
-# one process, since they share an engine; the first one waits for the images
-pytestmark = [pytest.mark.xdist_group("engine"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)  # the first one waits for the images
 
 # what a page cannot know of a machine without a registry: the names of the images here, and the only client they have
 SIDECAR, WEB = f"{Images().safeharbor}-pages", f"{Images().web}-pages"

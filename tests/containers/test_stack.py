@@ -17,8 +17,7 @@ import pytest
 from support.engine import Images
 from support.stack import Stack, wait_for
 
-# one process, since they share an engine; the first one waits for the images
-pytestmark = [pytest.mark.xdist_group("engine"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)  # the first one waits for the images
 
 USER = 1000
 
