@@ -175,6 +175,14 @@ def test_an_index_of_another_version_is_not_gone_by(tmp_path: Path, monkeypatch:
         read(tmp_path / "index")
 
 
+@pytest.mark.parametrize("wrong", [{"size": "1"}, {"started_ns": None}, {"archive": 7}, {"inode": 1.5}])
+def test_a_front_with_a_wrong_value_is_not_gone_by(tmp_path: Path, wrong: dict[str, object]) -> None:
+    write(tmp_path / "index", replace(FRONT, **wrong))  # type: ignore[arg-type]
+
+    with pytest.raises(IndexUnusable):
+        read(tmp_path / "index")
+
+
 def test_the_longest_name_of_an_archive_fits_the_front(tmp_path: Path) -> None:
     front = replace(FRONT, archive="\U0001f420" * 63 + ".ta", size=2**62, inode=2**63)
 

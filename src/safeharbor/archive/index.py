@@ -206,10 +206,15 @@ def read_index_front(descriptor: int) -> IndexFront:
     data = os.pread(descriptor, _FRONT_SIZE, 0)
     if len(data) != _FRONT_SIZE or hashlib.sha256(data[_HEX:]).hexdigest().encode() != data[:_HEX]:
         raise IndexUnusable("it is damaged")
-    document = json.loads(data[_HEX:])
-    if document.pop("format", None) != INDEX_FORMAT or set(document) != {field.name for field in fields(IndexFront)}:
+    try:
+        document = json.loads(data[_HEX:])
+        is_ours = document.pop("format") == INDEX_FORMAT
+        front = IndexFront(**document)
+    except (ValueError, TypeError, AttributeError, KeyError):
+        is_ours = False
+    if not is_ours or any(type(getattr(front, each.name)).__name__ != each.type for each in fields(IndexFront)):
         raise IndexUnusable("it was written by another version")
-    return IndexFront(**document)
+    return front
 
 
 def read_records(descriptor: int) -> Iterator[tuple[int, Record]]:
@@ -226,7 +231,10 @@ def read_records(descriptor: int) -> Iterator[tuple[int, Record]]:
             chain = hashlib.sha256(chain + kind + payload).digest()
             if chain != digest or len(payload) != length:
                 return
-            record = _decode(kind, payload)
+            try:
+                record = _decode(kind, payload)
+            except struct.error:
+                return
             yield ordinal, record
             ordinal += record.members if isinstance(record, Chunk) else 1
 
