@@ -13,6 +13,7 @@ from benchmarks.data import make_database, make_small_files, make_uploads
 from benchmarks.measure import Contender, interleave, mib
 from benchmarks.ours import COMMAND, environment
 from benchmarks.restore import restores
+from benchmarks.reuse import reuse
 from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +21,8 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 SAFEHARBOR = [*COMMAND, "backup", "--quiet", "--no-prune"]
 RESTORE_SECTION = "## Restore, verify and dry run\n"  # stays as it is on the page, down to the mark
 RESTORE_MARK = "<!-- restore results -->\n"  # below it: the results
+REUSE_SECTION = "## The second backup\n"  # the same
+REUSE_MARK = "<!-- reuse results -->\n"
 TARFILE = "import sys, tarfile\nwith tarfile.open(sys.argv[2], 'w') as tar: tar.add(sys.argv[1], 'uploads')\n"
 
 
@@ -31,7 +34,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=200_000, help="how many small files to compare with")
     parser.add_argument("--most-files", type=int, default=1_000_000, help="how many to measure memory with, once")
     parser.add_argument("--members", type=int, default=1_000_000, help="how many members the dry run's archive has")
-    parser.add_argument("--only", choices=["backup", "restore"], help="only this part")
+    parser.add_argument("--only", choices=["backup", "restore", "reuse"], help="only this part")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the results go")
     arguments = parser.parse_args()
     place = arguments.place / f"scale-{arguments.scale:g}"
@@ -48,12 +51,14 @@ def main() -> None:
         int(each * min(arguments.scale, 1)) for each in (arguments.files, arguments.most_files, arguments.members)
     )
     print("making the data set", flush=True)
-    make_uploads(place / "uploads", arguments.scale)
+    if arguments.only != "reuse":
+        make_uploads(place / "uploads", arguments.scale)
     page = arguments.page.read_text()
     with private_server(bins[major]) as server:
         server.create_database("bench")
-        make_database(server.url("bench"), arguments.scale)
-        if arguments.only != "restore":
+        if arguments.only != "reuse":
+            make_database(server.url("bench"), arguments.scale)
+        if arguments.only in (None, "backup"):
             for count in (files, most_files):
                 make_small_files(place / f"small-{count}", count)
             lines = whole_backup(server, bins[major], place, output, arguments.rounds)
@@ -61,9 +66,13 @@ def main() -> None:
             lines += small_files(server, bins[major], place, output, files, arguments.rounds)
             lines += many_small_files(server, bins[major], place, output, most_files)
             page = with_backup_results(page, conditions, lines)
-        if arguments.only != "backup":
+        if arguments.only in (None, "restore"):
             lines = restores(server, bins[major], place, output, members, arguments.rounds)
-            page = with_restore_results(page, conditions, lines)
+            page = with_results(page, conditions, lines, RESTORE_MARK, end=REUSE_SECTION)
+        if arguments.only in (None, "reuse"):
+            counts = sorted({max(most_files // part, 1) for part in (100, 10, 1)})
+            lines = reuse(server, bins[major], place, arguments.scale, counts, arguments.rounds)
+            page = with_results(page, conditions, lines, REUSE_MARK)
     shutil.rmtree(output)
     arguments.page.write_text(page)
     print(page)
@@ -81,11 +90,13 @@ def with_backup_results(page: str, conditions: str, lines: list[str]) -> str:
     return "\n".join([*heading, *lines]) + "\n" + section + rest
 
 
-def with_restore_results(page: str, conditions: str, lines: list[str]) -> str:
-    """The page with these results below the mark."""
-    before, mark, _ = page.partition(RESTORE_MARK)
-    assert mark, f"the page has lost its line {RESTORE_MARK.strip()}"
-    return before + mark + "\n" + "\n".join([f"Made by `make bench` {conditions}", "", *lines]) + "\n"
+def with_results(page: str, conditions: str, lines: list[str], mark: str, end: str = "") -> str:
+    """The page with these results below a mark, as far as the heading `end`, or all of the rest."""
+    before, found, after = page.partition(mark)
+    assert found, f"the page has lost its line {mark.strip()}"
+    _, heading, rest = after.partition(end) if end else ("", "", "")
+    results = "\n".join([f"Made by `make bench` {conditions}", "", *lines]).rstrip("\n") + "\n"
+    return before + mark + "\n" + results + (f"\n{heading}{rest}" if heading else "")
 
 
 def whole_backup(server: PrivateServer, bin_dir: Path, place: Path, output: Path, rounds: int) -> list[str]:
