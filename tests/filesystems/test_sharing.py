@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from safeharbor.archive.source import Source
+from safeharbor.archive.written import prove_written
 from safeharbor.clone import clone_range
 from support.archives import Facts, examine, write_archive
 from support.filesystems import mounted_in_memory
@@ -302,6 +304,50 @@ def test_a_filesystem_that_refuses_in_the_middle_gets_everything_from_the_source
         assert (taken.cloned_bytes, taken.collected.shared_members) == (0, 0)
         same_as_read(taken, chain, place)
         assert chain.take().cloned_bytes > 1_000_000
+
+
+def test_the_proof_notices_any_change_to_what_was_written_and_to_the_edges_of_runs() -> None:
+    with image("xfs") as place:
+        chain = Chain(place, settled_clock)
+        for number in range(40):
+            (chain.uploads / f"{number}").write_bytes(os.urandom(5000))
+        chain.take()
+        (chain.uploads / "25").write_bytes(os.urandom(5000))
+        (chain.uploads / "new").write_bytes(b"new")
+        taken = chain.take()
+        runs = list(taken.written.runs)
+        assert len(runs) == 2
+        edges = [at for run in runs for at in (run.start, run.last_start)]
+        looked_at = [at for edge in edges for at in range(edge, edge + 512, 31)]
+        own = [at for at in range(0, os.stat(taken.path).st_size, 53) if not any(r.start <= at < r.end for r in runs)]
+        assert len(own) > 200
+
+        assert [at for at in (*looked_at, *own) if not is_noticed(taken, at)] == []
+        inside = runs[0].start + 1000
+        assert not is_noticed(taken, inside)  # which `verify` does
+        flip(taken.path, inside)
+        assert examine(taken.path, chain.settings).problems != ()
+
+
+def is_noticed(taken: Taken, at: int) -> bool:
+    """Whether the proof finds fault with the archive if one bit of this byte is another."""
+    flip(taken.path, at)
+    descriptor = os.open(taken.path, os.O_RDONLY)
+    try:
+        source = Source(descriptor, taken.path)
+        return prove_written(source, taken.written.runs, taken.written.witness_sha256, lambda _: None) != ()
+    finally:
+        os.close(descriptor)
+        flip(taken.path, at)
+
+
+def flip(path: Path, at: int) -> None:
+    """Change one bit of a byte, or change it back."""
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1 << at % 8]))
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])

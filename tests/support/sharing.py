@@ -39,6 +39,7 @@ class Taken:
     cloned_bytes: int
     why_not: str
     notes: tuple[str, ...]
+    written: Written
 
 
 class Chain:
@@ -103,7 +104,7 @@ class Chain:
             draft.settle()
             prove_draft(draft, written, self.settings, NoProgress())
             index.describe(os.fstat(draft.descriptor), path.name, self.settings, block_size, basis)
-        return Taken(path, manifest, collected, cloned, sharing.why_not, tuple(notes))
+        return Taken(path, manifest, collected, cloned, sharing.why_not, tuple(notes), written)
 
 
 def settled_clock() -> int:
