@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from safeharbor.settings import Settings
 
 
+_READ_AHEAD = 32 * 1024  # of a run only two headers are read, and what stands between runs may be short
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """What was written into a draft; `basis` is the front of the index that blocks were shared by, if any were."""
@@ -40,6 +43,7 @@ def prove_draft(draft: Draft, written: Written, settings: Settings, progress: Pr
     source = Source(draft.descriptor, draft.path)
     if len(written.runs):
         warnings: tuple[str, ...] = ()
+        source = Source(draft.descriptor, draft.path, _READ_AHEAD)
         problems = prove_written(source, written.runs, written.witness_sha256, progress.advance)
     else:
         proof = verify_source(source, settings, progress=progress, decoded_sha256=written.dump_sha256)

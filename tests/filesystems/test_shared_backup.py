@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -189,7 +191,6 @@ def test_whatever_is_wrong_with_the_index_means_a_full_read(xfs: Site, damage: s
 @pytest.mark.parametrize(
     "call",
     [
-        "ioctl:signal=KILL:when=1+",  # the trial, and the clone itself
         "fsync:signal=KILL:when=1",
         "fsync:signal=KILL:when=2",  # the directory's, after the archive has its name
         "fsync:signal=KILL:when=3",  # the index's
@@ -206,6 +207,36 @@ def test_a_kill_at_any_point_leaves_all_archives_whole(xfs: Site, call: str) -> 
     succeeded(xfs.run("verify", "--all"))
     assert xfs.leftovers == []
     assert os.listdir(xfs.backups / ".safeharbor") == ["index"]
+
+
+_KILLED = """
+import os, safeharbor.archive.splice as splice
+from safeharbor.cli.main import main
+clone = splice.clone_blocks
+def die(*arguments):
+    {before}
+    clone(*arguments)
+    os.kill(os.getpid(), 9)
+splice.clone_blocks = die
+import safeharbor.archive.writer as writer
+writer.clone_blocks = die
+main()
+"""
+
+
+@pytest.mark.parametrize("before", ["os.kill(os.getpid(), 9)", "pass"], ids=["before", "after"])
+def test_a_kill_around_a_clone_leaves_all_archives_whole(xfs: Site, before: str) -> None:
+    xfs.run("backup")
+    argv = [sys.executable, "-c", _KILLED.format(before=before), "backup"]
+
+    killed = subprocess.run(argv, env=xfs.full_environment(), cwd=xfs.root, capture_output=True, check=False)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert len(xfs.archives) == 1
+    succeeded(xfs.run("verify", "--all"))
+    assert "shared with" in succeeded(xfs.run("backup"))
+    succeeded(xfs.run("verify", "--all"))
+    assert xfs.leftovers == []
 
 
 def test_an_index_that_cannot_be_written_costs_no_backup(xfs: Site) -> None:
