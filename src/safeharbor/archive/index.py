@@ -21,7 +21,7 @@ from safeharbor.publish import write_all
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INDEX_FORMAT = 1
+INDEX_FORMAT = 1  # another with every change of what a member's header is made from, too
 FACTS_SIZE = 44
 NEVER = bytes(FACTS_SIZE)  # the facts of what is not to be trusted: no inode is 0, so they equal no entry's
 
@@ -31,7 +31,7 @@ _HEAD = struct.Struct("<cI32s")
 _SPAN = struct.Struct("<QQ")
 _CHUNK = struct.Struct("<QQQIIIIII")
 _DIRECTORY_KIND, _CHUNK_KIND = b"D", b"C"
-_LONGEST_RECORD = 256 * 1024 * 1024
+_LONGEST_RECORD = 64 * 1024 * 1024  # so much would be read of a damaged length; batches make far smaller ones
 _BUFFER = 1024 * 1024
 _FIELDS = 8  # of a canonical line
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # A batch ends after one name in about a thousand, told by the name itself: so a new file moves no batch but its own.
 _BATCH_MASK = 1023
 _LARGEST_BATCH = 4096
+_LARGEST_BATCH_BYTES = 1024 * 1024  # of paths: what is remembered of a batch is some times that
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -135,6 +136,7 @@ class _Walk:
         directory, prefix = level.directory, level.prefix
         stat_it, is_directory = os.stat, stat.S_ISDIR
         longest = min(255, layout.PATH_LIMIT_BYTES - len(prefix)) if depth <= layout.DEPTH_LIMIT else -1
+        most = min(_LARGEST_BATCH, _LARGEST_BATCH_BYTES // (len(prefix) + 1))
         names: list[bytes] = []
         statuses: list[os.stat_result] = []
         below = None
@@ -156,7 +158,7 @@ class _Walk:
                 is_home = False
             names.append(name)
             statuses.append(status)
-            if crc32(name) & _BATCH_MASK == 0 or len(names) == _LARGEST_BATCH:
+            if crc32(name) & _BATCH_MASK == 0 or len(names) >= most:
                 break
         return Batch(prefix, directory, names, statuses, is_home=is_home) if names else None, below
 
