@@ -1,6 +1,8 @@
 # Everything here works on a fresh machine: what is missing is installed, or named.
 .PHONY: help demo test check format bench lock clean
 PYTHON := .venv/bin/python
+# tests wait more than they compute: one process more than there are cores
+JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -12,7 +14,7 @@ demo: ## take, prove and unpack a real backup of the sample app on an embedded P
 test: ## install what tests need and pass them all
 	@scripts/bootstrap dev
 	@scripts/test-needs
-	$(PYTHON) -m pytest $(TESTS)
+	$(PYTHON) -m pytest --numprocesses=$(JOBS) $(TESTS)
 
 check: ## format, lint and types, changing nothing
 	@scripts/bootstrap dev

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.data import make_database, make_small_files, make_uploads
 from benchmarks.measure import Contender, interleave, mib
+from benchmarks.offsite import offsite_growth
 from benchmarks.ours import COMMAND, environment
 from benchmarks.restore import restores
 from benchmarks.reuse import reuse
@@ -20,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 SAFEHARBOR = [*COMMAND, "backup", "--quiet", "--no-prune"]
 RESTORE_SECTION = "## Restore, verify and dry run\n"  # stays as it is on the page, down to the mark
-RESTORE_MARK = "<!-- restore results -->\n"  # below it: the results
-REUSE_SECTION = "## The second backup\n"  # the same
+RESTORE_MARK = "<!-- restore results -->\n"  # below each mark, up to the next heading: the results
+OFFSITE_MARK = "<!-- off-site results -->\n"
 REUSE_MARK = "<!-- reuse results -->\n"
 TARFILE = "import sys, tarfile\nwith tarfile.open(sys.argv[2], 'w') as tar: tar.add(sys.argv[1], 'uploads')\n"
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=200_000, help="how many small files to compare with")
     parser.add_argument("--most-files", type=int, default=1_000_000, help="how many to measure memory with, once")
     parser.add_argument("--members", type=int, default=1_000_000, help="how many members the dry run's archive has")
-    parser.add_argument("--only", choices=["backup", "restore", "reuse"], help="only this part")
+    parser.add_argument("--only", choices=["backup", "restore", "offsite", "reuse"], help="only this part")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the results go")
     arguments = parser.parse_args()
     place = arguments.place / f"scale-{arguments.scale:g}"
@@ -43,10 +44,11 @@ def main() -> None:
     output.mkdir(parents=True)
     bins = find_server_bins()
     major = 17 if 17 in bins else max(bins)  # the wheel of 17 has zstd
-    conditions = (
-        f"(scale {arguments.scale:g}, {arguments.rounds} rounds, interleaved, medians) on {os.cpu_count()} cores, "
-        f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, PostgreSQL {major}."
+    machine = (
+        f"on {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, "
+        f"PostgreSQL {major}."
     )
+    conditions = f"(scale {arguments.scale:g}, {arguments.rounds} rounds, interleaved, medians) {machine}"
     files, most_files, members = (
         int(each * min(arguments.scale, 1)) for each in (arguments.files, arguments.most_files, arguments.members)
     )
@@ -68,11 +70,14 @@ def main() -> None:
             page = with_backup_results(page, conditions, lines)
         if arguments.only in (None, "restore"):
             lines = restores(server, bins[major], place, output, members, arguments.rounds)
-            page = with_results(page, conditions, lines, RESTORE_MARK, end=REUSE_SECTION)
+            page = with_results(page, RESTORE_MARK, conditions, lines)
         if arguments.only in (None, "reuse"):
             counts = sorted({max(most_files // part, 1) for part in (100, 10, 1)})
             lines = reuse(server, bins[major], place, arguments.scale, counts, arguments.rounds)
-            page = with_results(page, conditions, lines, REUSE_MARK)
+            page = with_results(page, REUSE_MARK, conditions, lines)
+        if arguments.only in (None, "offsite"):  # last: it changes rows
+            lines = offsite_growth(server, bins[major], place, output, arguments.scale)
+            page = with_results(page, OFFSITE_MARK, f"(scale {arguments.scale:g}, one round) {machine}", lines)
     shutil.rmtree(output)
     arguments.page.write_text(page)
     print(page)
@@ -90,13 +95,12 @@ def with_backup_results(page: str, conditions: str, lines: list[str]) -> str:
     return "\n".join([*heading, *lines]) + "\n" + section + rest
 
 
-def with_results(page: str, conditions: str, lines: list[str], mark: str, end: str = "") -> str:
-    """The page with these results below a mark, as far as the heading `end`, or all of the rest."""
+def with_results(page: str, mark: str, conditions: str, lines: list[str]) -> str:
+    """The page with these results below the mark."""
     before, found, after = page.partition(mark)
     assert found, f"the page has lost its line {mark.strip()}"
-    _, heading, rest = after.partition(end) if end else ("", "", "")
-    results = "\n".join([f"Made by `make bench` {conditions}", "", *lines]).rstrip("\n") + "\n"
-    return before + mark + "\n" + results + (f"\n{heading}{rest}" if heading else "")
+    _, heading, rest = after.partition("\n## ")
+    return before + mark + "\n" + "\n".join([f"Made by `make bench` {conditions}", "", *lines]) + "\n" + heading + rest
 
 
 def whole_backup(server: PrivateServer, bin_dir: Path, place: Path, output: Path, rounds: int) -> list[str]:

@@ -164,10 +164,11 @@ class _Run:
         with (
             backup_lock(self._url) as session,
             ExitStack() as until_dumped,
-            remembered(self._directory, self._settings, full=full or self._cannot_tell_age()) as sharing,
+            ExitStack() as until_written,
         ):
             path, taken_at = self._free_name()
-            self._sharing = sharing
+            full = full or self._cannot_tell_age()
+            self._sharing = until_written.enter_context(remembered(self._directory, self._settings, full=full))
             source = self._prepare(session, until_dumped)
             with (
                 recording(self._directory, self._progress.note) as index,  # published after the archive that it is of
@@ -178,6 +179,7 @@ class _Run:
                 if index is not None:
                     block_size = written.manifest.block_size
                     index.describe(os.fstat(draft.descriptor), path.name, self._settings, block_size, written.basis)
+                until_written.close()  # some shares replace no file that is open, as the index before is
         manifest = written.manifest
         size = os.stat(path).st_size
         is_in_backup_dir = os.path.realpath(path.parent) == os.path.realpath(self._settings.backup_dir)

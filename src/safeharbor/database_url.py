@@ -93,6 +93,11 @@ class DatabaseUrl:
         """The same server and role, another database."""
         return replace(self, parameters=tuple({**dict(self.parameters), "dbname": name}.items()))
 
+    def with_options(self, options: str) -> DatabaseUrl:
+        """The same address, its sessions with these options of the server as well (libpq's `options`)."""
+        both = f"{self.get('options')} {options}".strip()
+        return replace(self, parameters=tuple({**dict(self.parameters), "options": both}.items()))
+
     def conninfo(self) -> str:
         """A libpq connection string without the password: safe for an argv and for a log."""
         return " ".join(f"{key}={_quoted(value)}" for key, value in self.parameters)

@@ -109,11 +109,15 @@ class ToolFailed(SafeHarborError):
 
 
 class Interrupted(BaseException):
-    """A signal asked us to stop; not an `Exception`, so that no handler for errors swallows it."""
+    """A signal asked us to stop; not an `Exception`, so that no handler for errors swallows it.
+
+    `left` says what it left behind.
+    """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
+        self.left = "Nothing unfinished is left behind."
 
     @property
     def exit_status(self) -> int:

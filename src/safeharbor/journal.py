@@ -77,6 +77,11 @@ class RestoreRecord:
         return side_database(self.database, "before", self.id) if self.database and not self.in_place else ""
 
     @property
+    def kept_database(self) -> str:
+        """The name of the database that is kept, when at rest."""
+        return self.staged_database if self.is_undone else self.previous_database
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether it waits for `--resume` or `--undo`, if nobody is at work on it."""
         return self.phase in (Phase.STAGING, Phase.SWAPPING)

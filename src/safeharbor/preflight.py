@@ -67,7 +67,7 @@ def check_directory(directory: Path) -> None:
         raise StorageUnavailable(
             f"{directory} belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}; "
             f"uid {user} may not write there.",
-            hint=f"sudo chown {user}:{group} {directory}",
+            hint=f"sudo chown {user}:{group} {directory}{_where_it_is(directory)}",
         )
 
 
@@ -173,6 +173,11 @@ def _unusable(directory: Path, error: OSError) -> SafeHarborError:
             f"{directory} does not exist.", hint=f"sudo install -d -m 0700 -o {user} -g {group} {directory}"
         )
     return translate_os_error(error, "looking at the backup directory")
+
+
+def _where_it_is(directory: Path) -> str:
+    """What to add where a container sees a directory of its host, which is called something else there."""
+    return "  # in a container: on the host, what is mounted there" if os.path.ismount(directory) else ""
 
 
 def _mount_of(directory: Path) -> str:

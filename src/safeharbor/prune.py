@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from safeharbor.catalog import find_candidates, look_at
 from safeharbor.errors import translate_os_error
 from safeharbor.guards import Adopted, judge_identity, judge_shortfall, read_adopted, write_adopted
 from safeharbor.lock import directory_lock, is_being_read
-from safeharbor.publish import fsync_directory
+from safeharbor.publish import fsync_directory, when_closed
 from safeharbor.retention import Verdict, judge_archives, orders_disagree
 from safeharbor.settings import Concern
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from safeharbor.archive.manifest import Manifest
@@ -205,15 +207,22 @@ def _delete(path: Path) -> tuple[int, str]:
             return 0, "it is not a regular file any more"
         if is_being_read(descriptor):
             return 0, _IN_USE
-        return _unlink(path)
+        deleted = _unlink(path)
     finally:
         os.close(descriptor)
+    if deleted == (0, os.strerror(errno.EBUSY)):  # some shares remove no open file, ours or somebody else's
+        return _unlink(path, when_closed)
+    return deleted
 
 
-def _unlink(path: Path) -> tuple[int, str]:
+def _at_once(action: Callable[[], None]) -> None:
+    action()
+
+
+def _unlink(path: Path, do: Callable[[Callable[[], None]], None] = _at_once) -> tuple[int, str]:
     try:
         size = os.lstat(path).st_size
-        os.unlink(path)
+        do(lambda: os.unlink(path))
     except OSError as error:
         return 0, error.strerror or str(error)
     return size, ""

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,21 +20,40 @@ from safeharbor.errors import translate_os_error
 from safeharbor.lock import give_to_owner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
+_WHEN_CLOSED = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Draft:
-    """A file under its temporary name; `descriptor` is open for reading and writing."""
+    """A file under its temporary name; once created, `descriptor` is open for reading and writing."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.descriptor = descriptor
+        self.descriptor = -1
+        self._may_exist = False
         self._settled = False
+
+    def create(self) -> None:
+        """Make the file, empty; never through a symlink, never over anything. Raises StorageUnavailable, OSError."""
+        self._may_exist = True  # before it is there: a signal may come as soon as it is
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self.descriptor = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            self._may_exist = False  # if there is one of that name, it is not ours
+            if error.errno == errno.EMFILE:
+                raise
+            raise translate_os_error(error, f"creating a file in {self.path.parent}") from error
+        try:
+            os.fchmod(self.descriptor, 0o600)  # a umask can only take bits away, but a default ACL adds some
+            give_to_owner_of(self.path.parent, self.descriptor)
+        except OSError:
+            pass  # filesystems without modes
 
     def settle(self) -> None:
         """Force everything onto the disk and reopen it for reading only.
@@ -49,10 +69,34 @@ class Draft:
         self._settled = True
         os.close(writer)
 
-    def discard(self) -> None:
-        """Remove the temporary file."""
+    def publish(self, path: Path, *, replace: bool) -> None:
+        """Give it its name and close it. Raises FileExistsError without `replace`, OSError."""
+        rename = os.replace if replace else rename_to_free_name
         try:
-            os.unlink(self.path)
+            rename(self.path, path)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            self.close()  # some shares rename no open file
+            when_closed(lambda: rename(self.path, path))
+        self.close()
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def discard(self) -> None:
+        """Close and remove the temporary file."""
+        if not self._may_exist:
+            return
+        try:
+            self.close()  # first, since some shares remove no open file
+        except OSError:
+            pass  # a quota that is refused at this moment; the file goes anyway
+        try:
+            when_closed(lambda: os.unlink(self.path))
         except OSError:
             pass  # gone already, or a filesystem that refuses everything: the next run sweeps
 
@@ -64,25 +108,36 @@ def published_whole(path: Path, *, replace: bool = False) -> Iterator[Draft]:
     Mode 0600, never through a symlink. Without `replace` an existing `path` is not touched and
     FileExistsError is raised. Raises StorageUnavailable and OSError.
     """
-    draft = _open_draft(path)
+    draft = Draft(path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp"))
     try:
+        draft.create()
         yield draft
         draft.settle()
-        if replace:
-            os.replace(draft.path, path)
-        else:
-            rename_to_free_name(draft.path, path)
+        draft.publish(path, replace=replace)
     except BaseException:
         draft.discard()
         raise
-    finally:
-        os.close(draft.descriptor)
     try:
         fsync_directory(path.parent)
     except OSError:
         if not replace:  # who is told that it failed must not find an archive
             os.unlink(path)
         raise
+
+
+def when_closed(action: Callable[[], None]) -> None:
+    """Do what some shares refuse while a file is open, now that it is closed: FUSE lets them know a moment later.
+
+    Raises OSError, EBUSY after two seconds.
+    """
+    for pause_seconds in _WHEN_CLOSED:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+        time.sleep(pause_seconds)
+    return action()
 
 
 def write_all(descriptor: int, data: bytes | memoryview | bytearray) -> None:
@@ -114,35 +169,24 @@ def is_draft_of(name: str, published_name: re.Pattern[str]) -> bool:
     return found is not None and published_name.fullmatch(found["published"]) is not None
 
 
-def sweep_drafts(directory: Path, published_name: re.Pattern[str]) -> list[str]:
-    """Remove what a killed run left behind; the names removed. The caller holds the directory's lock."""
+def sweep_drafts(directory: Path, published_name: re.Pattern[str], *, older_than_seconds: float = 0.0) -> list[str]:
+    """Remove what a killed run left behind; the names removed.
+
+    The caller holds the directory's lock, or gives an age that no draft in use reaches.
+    """
     swept = []
     with os.scandir(directory) as entries:
         names = [entry.name for entry in entries if is_draft_of(entry.name, published_name)]
     for name in names:
         try:
-            if not stat.S_ISDIR(os.lstat(directory / name).st_mode):
+            found = os.lstat(directory / name)
+            is_old = not older_than_seconds or time.time() - found.st_mtime > older_than_seconds
+            if is_old and not stat.S_ISDIR(found.st_mode):
                 os.unlink(directory / name)  # removes a planted symlink, not what it points to
                 swept.append(name)
         except OSError:
             pass  # someone else's: our own name differs, so it is not in the way
     return swept
-
-
-def _open_draft(path: Path) -> Draft:
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if error.errno == errno.EMFILE:
-            raise
-        raise translate_os_error(error, f"creating a file in {path.parent}") from error
-    try:
-        os.fchmod(descriptor, 0o600)  # a umask can only take bits away, but a default ACL adds some
-        give_to_owner_of(path.parent, descriptor)
-    except OSError:
-        pass  # filesystems without modes
-    return Draft(temporary, descriptor)
 
 
 def rename_to_free_name(source: Path, target: Path) -> None:

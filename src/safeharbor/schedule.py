@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
 DEFAULT_SCHEDULE = "0 0 3 * * *"
+DEFAULT_VERIFY_SCHEDULE = "0 0 5 * * 0"
 
 _SHORTHANDS = {
     "@yearly": "0 0 0 1 1 *",
@@ -63,12 +65,80 @@ def parse_schedule(text: str) -> str:
     return normal
 
 
+class UnusableZone(ValueError):
+    """Why a time zone cannot be used, and what it should look like."""
+
+
+def find_zone(name: str) -> tzinfo:
+    """The time zone of this IANA name. UTC is always there; the others come with the system's `tzdata`.
+
+    Raises UnusableZone.
+    """
+    if name.upper() == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, not a name at all, a directory of names
+        pass
+    if not available_timezones():
+        raise UnusableZone("UTC, since this system knows no other time zones; `apt-get install tzdata` brings them")
+    raise UnusableZone("the IANA name of a time zone, such as Europe/Berlin, or UTC")
+
+
 def upcoming_runs(schedule: str, after: datetime) -> Iterator[datetime]:
     """The times, strictly after `after` and in its time zone, at which a parsed `schedule` is due."""
-    return CronSim(schedule, after)
+    while True:
+        after = next_slot(schedule, after.tzinfo or UTC, after).astimezone(after.tzinfo)
+        yield after
+
+
+def next_slot(schedule: str, zone: tzinfo, after: datetime) -> datetime:
+    """The first moment, in UTC and strictly after `after`, at which a parsed `schedule` is due by the clocks of `zone`.
+
+    Where clocks are set ahead, a time that is left out is due at the moment when they are. Where they are set back, a
+    time that comes twice is due at the first of both. A schedule that is due in every hour of the day is none of times
+    but of intervals: it leaves out and repeats with the clocks, and so stays even.
+    """
+    if zone is UTC:
+        return next(CronSim(schedule, after.astimezone(UTC)))
+    local = after.astimezone(zone)
+    simulated = CronSim(schedule, local.replace(tzinfo=None, fold=0))
+    is_of_intervals = len(simulated.hours) == 24
+    if is_of_intervals:  # what the clock has shown already and will show again can be next
+        repeated = local.replace(fold=1).astimezone(UTC) - after.astimezone(UTC)
+        simulated = CronSim(schedule, local.replace(tzinfo=None, fold=0) - max(repeated, timedelta()))
+    best = None
+    for moment in simulated:
+        moments = _moments(moment, zone, is_of_intervals=is_of_intervals)
+        if best is not None and moments and moments[0] >= best:
+            break  # the first moments of later times are never earlier
+        best = min((each for each in moments if each > after and (best is None or each < best)), default=best)
+    assert best is not None  # noqa: S101 - parse_schedule refuses what never comes
+    return best
+
+
+def _moments(local: datetime, zone: tzinfo, *, is_of_intervals: bool) -> list[datetime]:
+    """The moments, in UTC, at which a clock in `zone` that shows `local` makes a schedule due."""
+    first = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    second = local.replace(tzinfo=zone, fold=1).astimezone(UTC)
+    if first == second:
+        return [first]
+    if first < second:  # PEP 495: this time comes twice
+        return [first, second] if is_of_intervals else [first]
+    return [] if is_of_intervals else [_when_set_ahead(zone, second, first)]  # and this one never
+
+
+def _when_set_ahead(zone: tzinfo, before: datetime, after: datetime) -> datetime:
+    """The second between these two at which the clocks of `zone` are set."""
+    old = before.astimezone(zone).utcoffset()
+    while after - before > timedelta(seconds=1):
+        middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
+        if middle.astimezone(zone).utcoffset() == old:
+            before = middle
+        else:
+            after = middle
+    return after
 
 
 def _simulate(fields: str) -> Iterator[datetime]:
-    from datetime import UTC, datetime
-
     return CronSim(fields, datetime.now(UTC))

@@ -15,7 +15,14 @@ from pathlib import Path
 
 from safeharbor.database_url import DatabaseUrl, UnusableDatabaseUrl, merge_connect_args, parse_database_url
 from safeharbor.errors import SettingsInvalid
-from safeharbor.schedule import DEFAULT_SCHEDULE, UnusableSchedule, parse_schedule
+from safeharbor.schedule import (
+    DEFAULT_SCHEDULE,
+    DEFAULT_VERIFY_SCHEDULE,
+    UnusableSchedule,
+    UnusableZone,
+    find_zone,
+    parse_schedule,
+)
 from safeharbor.variables import VARIABLES
 
 
@@ -55,6 +62,8 @@ class Settings:
     upload_dir: Path | None = None
     backup_dir: Path = Path("/backups")
     schedule: str = DEFAULT_SCHEDULE
+    verify_schedule: str | None = DEFAULT_VERIFY_SCHEDULE
+    timezone: str = "UTC"
     retention_daily: int = 7
     retention_weekly: int = 4
     dump_compression: str = "auto"
@@ -64,6 +73,7 @@ class Settings:
     sentinel: Path | None = None
     full_read_days: int = 7
     max_age_seconds: float = 26 * 3600.0
+    status_file: Path | None = None
     connect_timeout_seconds: float = 10.0
     lock_timeout_seconds: float = 60.0
     network_timeout_seconds: float = 30.0
@@ -92,7 +102,9 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         database=reader.database(),
         upload_dir=reader.upload_dir(),
         backup_dir=reader.directory("BACKUP_DIR", Path("/backups")),
-        schedule=reader.schedule(),
+        schedule=reader.schedule("BACKUP_SCHEDULE", DEFAULT_SCHEDULE),
+        verify_schedule=reader.verify_schedule(),
+        timezone=reader.timezone(),
         retention_daily=reader.count("BACKUP_RETENTION_DAILY", 7, Concern.RETENTION),
         retention_weekly=reader.count("BACKUP_RETENTION_WEEKLY", 4, Concern.RETENTION),
         dump_compression=reader.compression(),
@@ -102,11 +114,12 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         sentinel=reader.sentinel(),
         full_read_days=reader.count("BACKUP_FULL_READ_DAYS", 7, Concern.SHARING),
         max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),
+        status_file=reader.status_file(),
         connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
         lock_timeout_seconds=reader.duration("BACKUP_LOCK_TIMEOUT", 60.0, Concern.DATABASE),
         network_timeout_seconds=reader.duration("BACKUP_NETWORK_TIMEOUT", 30.0, Concern.DATABASE),
         restore_database=reader.restore_database(),
-        tmp_dir=reader.optional_directory("BACKUP_TMP_DIR"),
+        tmp_dir=reader.optional_path("BACKUP_TMP_DIR"),
         secret_key=reader.text("SECRET_KEY") or None,
         problems=reader.all_problems(),
         origins=reader.origins,
@@ -226,19 +239,32 @@ class _Reader:
             return None
 
     def directory(self, name: str, default: Path) -> Path:
-        return self.optional_directory(name) or default
+        return self.optional_path(name) or default
 
-    def optional_directory(self, name: str) -> Path | None:
+    def optional_path(self, name: str) -> Path | None:
         text = self.text(name)
         return Path(text).expanduser().absolute() if text else None
 
-    def schedule(self) -> str:
-        text = self.text("BACKUP_SCHEDULE")
+    def schedule(self, name: str, default: str) -> str:
+        text = self.text(name)
         try:
-            return parse_schedule(text) if text else DEFAULT_SCHEDULE
+            return parse_schedule(text) if text else default
         except UnusableSchedule as error:
-            self._add(Concern.SCHEDULE, "BACKUP_SCHEDULE", text, str(error))
-            return DEFAULT_SCHEDULE
+            self._add(Concern.SCHEDULE, name, text, str(error))
+            return default
+
+    def verify_schedule(self) -> str | None:
+        name = "BACKUP_VERIFY_SCHEDULE"
+        return None if self.text(name).lower() == "none" else self.schedule(name, DEFAULT_VERIFY_SCHEDULE)
+
+    def timezone(self) -> str:
+        text = self.text("BACKUP_TIMEZONE") or "UTC"
+        try:
+            find_zone(text)
+        except UnusableZone as error:
+            self._add(Concern.SCHEDULE, "BACKUP_TIMEZONE", text, str(error))
+            return "UTC"
+        return text
 
     def count(self, name: str, default: int, concern: Concern) -> int:
         text = self.text(name)
@@ -269,6 +295,15 @@ class _Reader:
         if not text:
             return None
         return self.directory("BACKUP_DIR", Path("/backups")) / Path(text).expanduser()
+
+    def status_file(self) -> Path | None:
+        path = self.optional_path("BACKUP_STATUS_FILE")
+        if path is None or (path.suffix == ".json" and not path.name.startswith(".")):
+            return path
+        # it is replaced at each run: it must not be an archive, the lock or the journal by mistake
+        expected = "a file whose name ends with .json and begins with no dot"
+        self._add(Concern.MONITORING, "BACKUP_STATUS_FILE", str(path), expected)
+        return None
 
     def duration(self, name: str, default: float, concern: Concern) -> float:
         text = self.text(name)

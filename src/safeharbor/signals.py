@@ -52,3 +52,13 @@ def signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def orphans_reaped() -> Iterator[None]:
+    """Inside the block nothing stays of children that end: for PID 1, which inherits all orphans of its container."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)

@@ -32,6 +32,16 @@ VARIABLES = (
         "0 0 3 * * *",
         "When to take a backup: second minute hour day-of-month month day-of-week, or @daily and the like.",
     ),
+    Variable(
+        "BACKUP_VERIFY_SCHEDULE",
+        "0 0 5 * * 0",
+        "When `scheduler` runs `verify --latest`, written in the same way. `none` turns it off.",
+    ),
+    Variable(
+        "BACKUP_TIMEZONE",
+        "UTC",
+        "The time zone in which `scheduler` reads both schedules: an IANA name such as Europe/Berlin.",
+    ),
     Variable("BACKUP_RETENTION_DAILY", "7", "How many of the newest archives to keep."),
     Variable(
         "BACKUP_RETENTION_WEEKLY",
@@ -70,6 +80,11 @@ VARIABLES = (
         "After how many days everything is read and written anew; archives share no older blocks. 0: each time.",
     ),
     Variable("BACKUP_MAX_AGE", "26h", "How old the newest archive may be before `status` calls it stale."),
+    Variable(
+        "BACKUP_STATUS_FILE",
+        "",
+        "A file, named ….json, into which each run puts what `status --json` tells, for a page or a monitor elsewhere.",
+    ),
     Variable("BACKUP_CONNECT_TIMEOUT", "10s", "How long a connection to the database may take."),
     Variable("BACKUP_LOCK_TIMEOUT", "60s", "How long to wait for a table that somebody has locked."),
     Variable(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from safeharbor.errors import RestorePending
+from safeharbor.journal import JOURNAL_NAME
 from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
+from safeharbor.progress import NoProgress, Progress
+from safeharbor.restore.findings import RestoreResult
+from safeharbor.restore.request import RestoreRequest
+from safeharbor.restore.run import restore_archive
+from safeharbor.settings import load_settings
 from safeharbor.uploads.staging import StagedUploads
 from support.faults import failed, fake_tools
 from support.filesystems import mounted_tmpfs
@@ -556,6 +564,7 @@ def test_a_backup_during_an_interrupted_restore_is_refused(site: Site, database:
     listed = site.run("list")
     status = site.run("status")
     another = restore(site, archive)
+    dry = site.run("restore", "--from", str(archive), "--dry-run")
 
     failed(refused, 9, "interrupted", "--resume", "--undo")
     assert "was interrupted" in listed.stderr
@@ -563,6 +572,7 @@ def test_a_backup_during_an_interrupted_restore_is_refused(site: Site, database:
     assert "INTERRUPTED RESTORE" in status.stdout
     assert site.run("status", "--healthcheck").status == 1
     failed(another, 9, "interrupted")
+    failed(dry, 9, "interrupted", "--resume")
     assert site.run("restore", "--undo").status == 0
     nothing_left(site, database)
 
@@ -626,3 +636,193 @@ def test_a_logical_slot_is_told_stays_with_the_previous_database_and_goes_with_i
     assert "1 logical slot holding WAL" in site.run("status").stdout
     assert site.run("restore", "--discard-previous", "--yes").status == 0
     assert database.server.execute(slots) == []
+
+
+@pytest.mark.parametrize("where", ["live", "postgres"])
+def test_a_transaction_that_holds_the_database_itself_is_ended_or_stops_the_restore_in_bounded_time(
+    site: Site, database: Database, where: str
+) -> None:
+    archive = backed_up(site)
+    change(site, database)
+    before = state(site, database)
+    url = database.url if where == "live" else database.server.url()
+    with psycopg.connect(url) as holder:
+        holder.execute(f"GRANT CONNECT ON DATABASE {database.name} TO pg_monitor")
+
+        done = restore(site, archive, timeout=60)
+
+        if where == "live":
+            assert done.status == 0, done.output
+            holder.close()
+            return
+        failed(done, 8, "cannot be closed", "lock timeout")
+        assert state(site, database) == before
+    nothing_left(site, database)
+
+
+def test_a_live_database_that_lets_nobody_in_any_more_is_replaced_and_kept(tmp_path: Path) -> None:
+    with private_server(find_server_bins()[18], tcp=True) as server:
+        database = make_database(server)
+        site = make_site(tmp_path, database)
+        before = state(site, database)
+        archive = backed_up(site)
+        ((number,),) = server.execute(f"SELECT oid FROM pg_database WHERE datname = '{database.name}'")
+        server.execute("CHECKPOINT")
+        (server.data_dir / "base" / str(number) / "pg_filenode.map").unlink()  # the damage that is to be repaired
+
+        done = restore(site, archive)
+
+        assert done.status == 0, done.output
+        assert "pg_filenode.map" in done.output
+        assert state(site, database) == before
+        assert len(server.execute("SELECT FROM pg_database WHERE datname LIKE '%_before_%'")) == 1
+
+
+@pytest.mark.parametrize("verb", ["restore", "undo"])
+def test_a_signal_during_the_swap_waits_and_tells_that_it_was_done(site: Site, database: Database, verb: str) -> None:
+    for number in range(300):
+        (site.uploads / f"{number}.txt").write_text("x")
+    before = state(site, database)
+    archive = backed_up(site)
+    change(site, database)
+    changed = state(site, database)
+    arguments = ["--from", str(archive), "--yes"]
+    moved = ".safeharbor-restore-*/old/*"
+    if verb == "undo":
+        assert restore(site, archive).status == 0
+        arguments = ["--undo"]
+        moved = ".safeharbor-restore-*/new/*"
+    run = site.start("restore", *arguments)
+    while not list(site.uploads.glob(moved)):
+        time.sleep(0.001)
+    run.terminate()
+    said = run.communicate()[1].decode()
+
+    assert run.returncode == 143, said
+    assert ("To go back" if verb == "restore" else "was finished first") in said
+    assert state(site, database) == (before if verb == "restore" else changed)
+    assert site.run("backup").status == 0
+
+
+class Acting(NoProgress):
+    """Does something at one step of a restore."""
+
+    def __init__(self, name: str, act: Callable[[], object]) -> None:
+        self._name = name
+        self._act = act
+
+    def step(self, name: str) -> None:
+        if name == self._name:
+            self._act()
+
+
+def restored_here(site: Site, archive: Path, progress: Progress, *, in_place: bool = False) -> RestoreResult:
+    request = RestoreRequest(archive, in_place=in_place)
+    return restore_archive(load_settings(site.environment), request, lambda _plan: True, progress)
+
+
+def test_what_fails_after_the_commit_in_place_does_not_say_that_nothing_was_changed(
+    site: Site, database: Database
+) -> None:
+    before = state(site, database)
+    archive = backed_up(site)
+    change(site, database)
+    closing = f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS"
+
+    done = restored_here(
+        site, archive, Acting("settled", lambda: execute(database.server.url(), f"{closing} false")), in_place=True
+    )
+
+    execute(database.server.url(), f"{closing} true")
+    assert done.keeps_previous
+    assert state(site, database) == before
+    assert site.run("backup").status == 0
+
+
+def test_a_journal_that_cannot_be_written_after_the_commit_in_place_leaves_it_to_be_resumed(
+    site: Site, database: Database
+) -> None:
+    before = state(site, database)
+    archive = backed_up(site)
+    change(site, database)
+    journal = site.backups / JOURNAL_NAME
+
+    def block() -> None:
+        journal.rename(site.root / "journal")
+        journal.mkdir()
+
+    with pytest.raises(RestorePending, match="the new state is live"):
+        restored_here(site, archive, Acting("committed", block), in_place=True)
+
+    journal.rmdir()
+    (site.root / "journal").rename(journal)
+    assert site.run("restore", "--resume").status == 0
+    assert state(site, database) == before
+    assert site.run("backup").status == 0
+
+
+@pytest.mark.parametrize("at", ["swapping", "closed"])
+def test_a_server_that_hangs_during_the_swap_is_given_up_and_the_swap_can_be_ended(
+    site: Site, database: Database, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    archive = backed_up(site)
+    change(site, database)
+    before = state(site, database)
+    site.environment["BACKUP_NETWORK_TIMEOUT"] = "4s"
+    monkeypatch.setattr("safeharbor.postgres.target._OWN_WAITS_SECONDS", -3)  # one second in all
+    ours = f"SELECT pid FROM pg_stat_activity WHERE application_name = 'safeharbor' AND usename = '{database.owner}'"
+    hanging: list[int] = []
+
+    def stop() -> None:
+        hanging.extend(pid for (pid,) in execute(database.server.url(), ours))
+        for pid in hanging:
+            os.kill(pid, signal.SIGSTOP)
+
+    try:
+        with pytest.raises(RestorePending):
+            restored_here(site, archive, Acting(at, stop))
+    finally:
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+
+    assert site.run("restore", "--undo").status == 0
+    assert state(site, database) == before
+    nothing_left(site, database)
+
+
+def test_thousands_of_large_objects_go_in_place_without_a_stop(tmp_path: Path) -> None:
+    options = {"max_locks_per_transaction": "1000"}
+    with private_server(find_server_bins()[15], tcp=True, options=options) as server:
+        database = make_database(server)
+        site = make_site(tmp_path, database)
+        database.execute("SELECT count(lo_from_bytea(0, 'content')) FROM generate_series(1, 8000)")
+        archive = backed_up(site)
+        before = state(site, database)
+        change(site, database)
+
+        done = restore(site, archive, "--in-place", timeout=60)
+
+        assert done.status == 0, done.output
+        assert state(site, database) == before
+
+
+def test_a_signal_while_loading_in_place_rolls_back_in_the_middle_of_a_statement(
+    site: Site, database: Database
+) -> None:
+    database.execute("CREATE TABLE large AS SELECT md5(g::text) t FROM generate_series(1, 600000) g")
+    database.execute("CREATE INDEX ON large (t); CREATE INDEX ON large (md5(t)); CREATE INDEX ON large (md5(md5(t)))")
+    archive = backed_up(site)
+    change(site, database)
+    before = state(site, database)
+    run = site.start("restore", "--from", str(archive), "--yes", "--in-place")
+    creating = f"SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND datname = '{database.name}'"
+    while not execute(database.server.url(), creating):
+        assert run.poll() is None
+        time.sleep(0.01)
+
+    run.terminate()
+    said = run.communicate(timeout=30)[1].decode()
+
+    assert run.returncode == 143, said
+    assert state(site, database) == before
+    nothing_left(site, database)

@@ -313,6 +313,37 @@ def test_a_restore_in_place_killed_at_any_step_ends_whole(site: Site, database: 
         rig.settled(killed.where, with_backup=number % 4 == 0)
 
 
+def test_while_a_restore_is_interrupted_no_other_one_is_undone(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    swapping = rig.restored().index("closed") + 1
+    (kept,) = rig.kept_ids
+    (site.uploads / "live.txt").write_text("live")
+    live = rig.state()
+    rig.kill("restore", swapping)
+
+    refused = site.run("restore", "--undo", "--id", kept)
+
+    assert refused.status == 9, refused.output
+    assert rig.recover("undo").status == 0
+    wholly(rig, live, "killed when closed")
+    assert rig.kept_ids == [kept]
+
+
+def test_with_the_journal_lost_an_id_chooses_among_the_kept_states(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    original = rig.changed()
+    assert rig.kill("restore", _EVERYTHING).has_ended
+    (first,) = rig.kept_ids
+    (site.uploads / "between.txt").write_text("between")
+    assert rig.kill("restore", _EVERYTHING).has_ended
+    rig.lose_journal()
+
+    done = site.run("restore", "--undo", "--id", first)
+
+    assert done.status == 0, done.output
+    wholly(rig, original, "undone")
+
+
 @pytest.mark.timeout(900)
 def test_an_undo_killed_at_any_step_is_taken_back_or_finished(site: Site, database: Database) -> None:
     rig = Rig(site, database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import threading
 import time
@@ -12,7 +13,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from support.postgres import Database, Servers, drop_database, execute, make_database
+from support.postgres import PASSWORD, Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site
 from support.states import State, dump_text, state_of, tree_of
 
@@ -215,10 +216,11 @@ def untrusted(servers: Servers) -> Iterator[str]:
     """An extension that only a superuser may install."""
     server = servers[18]
     share = Path(str(server.execute("SELECT setting FROM pg_config WHERE name = 'SHAREDIR'")[0][0])) / "extension"
-    control, script = share / "harbor_untrusted.control", share / "harbor_untrusted--1.0.sql"
+    name = f"harbor_{secrets.token_hex(4)}"  # the directory is that of all servers of this major
+    control, script = share / f"{name}.control", share / f"{name}--1.0.sql"
     control.write_text("default_version = '1.0'\nrelocatable = true\ncomment = 'of the superuser'\n")
-    script.write_text("CREATE FUNCTION harbor_untrusted() RETURNS int LANGUAGE sql AS 'SELECT 1';\n")
-    yield "harbor_untrusted"
+    script.write_text(f"CREATE FUNCTION {name}() RETURNS int LANGUAGE sql AS 'SELECT 1';\n")
+    yield name
     control.unlink()
     script.unlink()
 
@@ -387,6 +389,65 @@ def test_a_role_that_may_create_databases_restores_for_an_owner_who_may_not(
         ]
     finally:
         drop_database(helper)
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_a_member_of_the_owner_who_does_not_inherit_is_refused_before_anything_changes(
+    tmp_path: Path, servers: Servers, major: int
+) -> None:
+    database, helper = make_database(servers[major]), make_database(servers[major])
+    execute(servers[major].url(), f"ALTER ROLE {helper.owner} NOINHERIT; GRANT {database.owner} TO {helper.owner}")
+    try:
+        site = make_site(tmp_path, database)
+        backed_up(site)
+
+        done = site.run("restore", "--from", "latest", "--yes", RESTORE_DATABASE_URL=helper.url)
+
+        assert done.status == 6, done.output
+        assert f'"{helper.owner}" is no member that inherits from it' in done.stderr
+        assert site.leftovers == []
+        assert site.run("backup").status == 0
+    finally:
+        drop_database(helper)
+        drop_database(database)
+
+
+@pytest.mark.parametrize("role", ["UPPER", 'Odd "%s" role', "a=b '-c"])
+def test_an_owner_of_any_name_restores_beside_and_in_place(tmp_path: Path, servers: Servers, role: str) -> None:
+    server, quoted = servers[16], '"{}"'.format(role.replace('"', '""'))
+    password = PASSWORD.replace("'", "''")
+    execute(server.url(), f"CREATE ROLE {quoted} LOGIN CREATEDB PASSWORD '{password}'")
+    execute(server.url(), f"CREATE DATABASE app_of_odd_role OWNER {quoted}")
+    url = f"postgresql://{quote(role, safe='')}:{quote(PASSWORD, safe='')}@127.0.0.1:{server.port}/app_of_odd_role"
+    try:
+        site = Site(tmp_path, url)
+        execute(url, f"CREATE TABLE one (id int); ALTER ROLE {quoted} IN DATABASE app_of_odd_role SET work_mem = '5MB'")
+        before = state_of(url, 16, site.uploads)
+        archive = backed_up(site)
+
+        for options in (["--no-keep-previous"], ["--in-place"]):
+            execute(url, "CREATE TABLE newer (id int)")
+            done = site.run("restore", "--from", str(archive), "--yes", *options)
+            assert done.status == 0, done.output
+            assert state_of(url, 16, site.uploads) == before
+            assert execute(url, "SHOW work_mem") == [("5MB",)]
+    finally:
+        execute(server.url(), "DROP DATABASE app_of_odd_role WITH (FORCE)")
+        execute(server.url(), f"DROP ROLE {quoted}")
+
+
+def test_a_new_host_whose_template_lets_nobody_in(site: Site, database: Database) -> None:
+    before = state_of(database.url, 18, site.uploads)
+    archive = backed_up(site)
+    execute(database.server.url(), f"DROP DATABASE {database.name}")
+    execute(database.server.url(), "REVOKE CONNECT ON DATABASE template1 FROM PUBLIC")
+    try:
+        done = restore(site, archive)
+    finally:
+        execute(database.server.url(), "GRANT CONNECT ON DATABASE template1 TO PUBLIC")
+
+    assert done.status == 0, done.output
+    assert state_of(database.url, 18, site.uploads) == before
 
 
 def test_several_jobs_load_a_clone_of_the_dump_where_blocks_can_be_shared(site: Site, database: Database) -> None:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from safeharbor.database_url import parse_database_url
-from safeharbor.errors import CannotRestore
+from safeharbor.errors import CannotRestore, LockHeld
 from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
 from safeharbor.postgres.target import drop_database, target_connected
 from support.needs import missing
@@ -71,3 +71,15 @@ def test_a_superusers_session_keeps_a_database_and_is_told(database: Database) -
         drop_as_owner(database)
 
     assert exists(database)
+
+
+def test_whoever_restores_meets_at_one_lock_whatever_database_the_address_names(database: Database) -> None:
+    url = parse_database_url(database.url)
+    with (
+        target_connected(url.with_database("postgres"), "reef") as here,
+        target_connected(url, "reef") as elsewhere,
+    ):
+        here.hold_restore_lock()
+
+        with pytest.raises(LockHeld):
+            elsewhere.hold_restore_lock()

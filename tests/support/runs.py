@@ -17,7 +17,7 @@ from safeharbor.postgres.server import find_server_bins
 from support.postgres import PASSWORD, Database
 
 # what `python -m safeharbor` would be; the console script is the same two lines
-_MAIN = "from safeharbor.cli.main import main; main()"
+MAIN = "from safeharbor.cli.main import main; main()"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Site:
 
     def argv(self, *arguments: str) -> list[str]:
         """The command line."""
-        return [sys.executable, "-W", "error", "-c", _MAIN, *arguments]
+        return [sys.executable, "-W", "error", "-c", MAIN, *arguments]
 
     def full_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a run: this process's, without settings of its own."""

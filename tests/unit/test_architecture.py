@@ -21,11 +21,11 @@ FLOORS = {
     **dict.fromkeys(
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
-            "preflight", "record", "guards", "sharing", "proof",
+            "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda",
         ),
         VERBS,
     ),
-    **dict.fromkeys(("archive", "postgres", "uploads", "retention", "notify", "metrics"), NOUNS),
+    **dict.fromkeys(("archive", "postgres", "uploads", "retention", "notify", "metrics", "neighbours"), NOUNS),
     **dict.fromkeys(
         (
             "__init__", "settings", "variables", "database_url", "schedule", "errors", "process", "publish", "lock",

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import re
+import signal
 import stat
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,11 @@ import pytest
 
 from safeharbor import publish
 from safeharbor.archive.layout import ARCHIVE_NAME
-from safeharbor.errors import SafeHarborError, StorageUnavailable
+from safeharbor.errors import Interrupted, SafeHarborError, StorageUnavailable
 from safeharbor.publish import fsync_directory, is_draft_of, published_whole, sweep_drafts, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NAME = "safeharbor-backup-2026-05-07T03-00-00Z.tar"
@@ -42,6 +43,74 @@ def test_nothing_is_left_when_the_block_fails(tmp_path: Path, error: BaseExcepti
         fail_halfway()
 
     assert os.listdir(tmp_path) == []
+
+
+def test_a_signal_at_the_moment_the_file_is_there_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def interrupted(path: Path, flags: int, *rest: int) -> int:
+        os.close(real(path, flags, *rest))
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("os.open", interrupted)
+    with pytest.raises(Interrupted), published_whole(tmp_path / NAME):
+        pass
+
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def no_change_while_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SMB through FUSE has it: an open file is neither renamed nor removed, and the close is heard of late."""
+    late: set[str] = set()
+
+    def refuse_open(call: Callable[..., None]) -> Callable[..., None]:
+        def refusing(path: Path, *others: Path) -> None:
+            held = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
+            if os.path.realpath(path) in held:
+                late.add(os.path.realpath(path))
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), os.fspath(path))
+            if os.path.realpath(path) in late:
+                late.remove(os.path.realpath(path))
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), os.fspath(path))
+            call(path, *others)
+
+        return refusing
+
+    monkeypatch.setattr(os, "replace", refuse_open(os.replace))
+    monkeypatch.setattr(os, "unlink", refuse_open(os.unlink))
+
+
+@pytest.mark.usefixtures("no_change_while_open")
+def test_where_no_open_file_is_renamed_a_file_appears_all_the_same(tmp_path: Path) -> None:
+    with published_whole(tmp_path / NAME, replace=True) as draft:
+        write_all(draft.descriptor, b"content")
+
+    assert (tmp_path / NAME).read_bytes() == b"content"
+    assert os.listdir(tmp_path) == [NAME]
+
+
+@pytest.mark.usefixtures("no_change_while_open")
+def test_where_no_open_file_is_removed_nothing_is_left_when_the_block_fails(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), published_whole(tmp_path / NAME):
+        raise KeyError
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_share_refuses_for_good_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+
+    def refuse() -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    with pytest.raises(OSError, match="busy"):
+        publish.when_closed(refuse)
+
+    assert 1 < sum(waited) < 3
 
 
 def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:

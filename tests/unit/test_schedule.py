@@ -1,11 +1,23 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import random
+import sys
+import zoneinfo
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
 import pytest
 
-from safeharbor.schedule import DEFAULT_SCHEDULE, UnusableSchedule, parse_schedule, upcoming_runs
+from safeharbor.schedule import (
+    DEFAULT_SCHEDULE,
+    UnusableSchedule,
+    UnusableZone,
+    find_zone,
+    next_slot,
+    parse_schedule,
+    upcoming_runs,
+)
+from support.almanac import PLANS, ZONES, days_around_changes, due_moments, looks, zone_named
 
 NOW = datetime(2026, 5, 7, 12, 0, 0, tzinfo=UTC)
 
@@ -76,3 +88,74 @@ def test_what_is_no_schedule_is_refused_with_what_was_expected(text: str, expect
         parse_schedule(text)
 
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ZONES)
+def test_around_each_change_of_clocks_a_schedule_is_due_when_somebody_at_a_clock_would_say_so(name: str) -> None:
+    zone = zone_named(name)
+    windows = days_around_changes(zone, *((2011, 2011) if name == "Pacific/Apia" else (2026, 2027)))
+    chance = random.Random(name)
+
+    assert len(windows) >= 2
+    for start, end in windows:
+        seen = list(looks(start, end, zone))
+        for plan in PLANS:
+            expected = due_moments(plan, seen)
+            after, planned = start - timedelta(seconds=1), []
+            while (after := next_slot(plan.fields, zone, after)) < end:
+                planned.append(after)
+            assert planned == expected, (plan.fields, start)
+            for _ in range(3):
+                moment = start + (end - start) * chance.random()
+                later = next((each for each in expected if each > moment), None)
+                assert later is None or next_slot(plan.fields, zone, moment) == later, (plan.fields, moment)
+
+
+@pytest.mark.parametrize(
+    ("fields", "after", "expected"),
+    [
+        ("0 30 2 * * *", (2026, 3, 28, 12), (2026, 3, 29, 1, 0)),  # never shown: when the clocks go from 2 to 3
+        ("0 30 2 * * *", (2026, 3, 29, 1, 0), (2026, 3, 30, 0, 30)),
+        ("0 15,45 2 * * *", (2026, 3, 29, 0, 59), (2026, 3, 29, 1, 0)),  # both at once
+        ("0 15,45 2 * * *", (2026, 3, 29, 1, 0), (2026, 3, 30, 0, 15)),
+        ("0 30 2 * * *", (2026, 10, 24, 12), (2026, 10, 25, 0, 30)),  # shown twice: the first time
+        ("0 30 2 * * *", (2026, 10, 25, 0, 30), (2026, 10, 26, 1, 30)),
+        ("0 */30 * * * *", (2026, 10, 25, 0, 30), (2026, 10, 25, 1, 0)),
+        ("0 */30 * * * *", (2026, 3, 29, 0, 30), (2026, 3, 29, 1, 0)),
+        ("0 0 4 29 2 *", (2096, 2, 29, 3), (2104, 2, 29, 3)),  # 2100 is no leap year
+    ],
+)
+def test_in_berlin_it_is_so(fields: str, after: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    moment = next_slot(fields, zone_named("Europe/Berlin"), datetime(*after, tzinfo=UTC))  # type: ignore[misc,arg-type]
+
+    assert moment == datetime(*expected, tzinfo=UTC)  # type: ignore[misc,arg-type]
+
+
+def test_no_year_has_a_night_without_its_slot() -> None:
+    zone = zone_named("Europe/Berlin")
+    after, nights = datetime(2024, 1, 1, tzinfo=UTC), []
+    while (after := next_slot("0 30 2 * * *", zone, after)).year < 2032:
+        nights.append(after.astimezone(zone).date())
+
+    assert nights == [date(2024, 1, 1) + timedelta(days=day) for day in range(8 * 365 + 2)]
+
+
+def test_utc_is_always_known_and_other_names_only_if_they_are_right() -> None:
+    assert find_zone("utc") is UTC
+    assert find_zone("Europe/Berlin") == zone_named("Europe/Berlin")
+    for name in ("Mars/Phobos", "Europe", "../../etc/passwd", "/etc/localtime", "CET-1CEST", "Berlin", "\0"):
+        with pytest.raises(UnusableZone, match="such as Europe/Berlin"):
+            find_zone(name)
+
+
+def test_without_a_database_of_time_zones_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = zoneinfo.TZPATH
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(["/nonexistent"])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        with pytest.raises(UnusableZone, match="apt-get install tzdata"):
+            find_zone("Europe/Berlin")
+        assert find_zone("UTC") is UTC
+    finally:
+        zoneinfo.reset_tzpath(before)

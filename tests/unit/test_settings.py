@@ -27,6 +27,9 @@ def test_with_nothing_set_everything_has_its_documented_default() -> None:
     assert settings.backup_dir == Path("/backups")
     assert settings.upload_dir == Path("/data/uploads")
     assert settings.schedule == "0 0 3 * * *"
+    assert settings.verify_schedule == "0 0 5 * * 0"
+    assert settings.timezone == "UTC"
+    assert settings.status_file is None
     assert (settings.retention_daily, settings.retention_weekly) == (7, 4)
     assert settings.dump_compression == "auto"
     assert settings.max_age_seconds == 26 * 3600
@@ -111,6 +114,12 @@ def test_the_uploads_come_from_the_first_place_that_names_them(
         ("BACKUP_RETENTION_WEEKLY", "0x4", Concern.RETENTION),
         ("BACKUP_SCHEDULE", "0 3 * * *", Concern.SCHEDULE),
         ("BACKUP_SCHEDULE", "nightly", Concern.SCHEDULE),
+        ("BACKUP_VERIFY_SCHEDULE", "0 5 * * 0", Concern.SCHEDULE),
+        ("BACKUP_VERIFY_SCHEDULE", "never", Concern.SCHEDULE),
+        ("BACKUP_TIMEZONE", "Mars/Phobos", Concern.SCHEDULE),
+        ("BACKUP_TIMEZONE", "../UTC", Concern.SCHEDULE),
+        ("BACKUP_STATUS_FILE", "/state/status", Concern.MONITORING),
+        ("BACKUP_STATUS_FILE", "/backups/.safeharbor-restore.json", Concern.MONITORING),
         ("BACKUP_DUMP_COMPRESSION", "brotli", Concern.DUMP),
         ("BACKUP_DUMP_COMPRESSION", "zstd:3 --file=/etc/passwd", Concern.DUMP),
         ("BACKUP_MAX_AGE", "yesterday", Concern.MONITORING),
@@ -193,6 +202,12 @@ def test_lists_are_separated_by_commas_or_lines_and_an_app_may_give_a_real_list(
     assert load_settings({"BACKUP_EXCLUDE": "cache/, *.tmp\n\n thumbs "}).exclude == ("cache/", "*.tmp", "thumbs")
     assert load_settings({}, {"BACKUP_EXCLUDE": ["a", "b"]}).exclude == ("a", "b")
     assert load_settings({"BACKUP_PG_BIN": "/a:/b:"}).pg_bin == (Path("/a"), Path("/b"))
+
+
+def test_checks_can_be_turned_off_and_both_schedules_are_written_alike() -> None:
+    assert load_settings({"BACKUP_VERIFY_SCHEDULE": "None"}).verify_schedule is None
+    assert load_settings({"BACKUP_VERIFY_SCHEDULE": "@daily"}).verify_schedule == "0 0 0 * * *"
+    assert load_settings({"BACKUP_TIMEZONE": " utc "}).timezone == "utc"
 
 
 def test_a_sentinel_is_relative_to_the_backup_directory() -> None:

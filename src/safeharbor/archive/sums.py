@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import tempfile
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from safeharbor.archive.layout import FILE, Member, canonical_line, sums_line
+from safeharbor.publish import when_closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +34,7 @@ class Tally:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._lines: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115 - closed by close()
-            dir=directory, buffering=_HELD_LINES_BYTES
-        )
+        self._lines = _unnamed_file(directory)
         self._list = hashlib.sha256()
         self.files = 0
         self.directories = 0
@@ -104,3 +105,18 @@ class Tally:
     def close(self) -> None:
         """Give the unnamed file back."""
         self._lines.close()
+
+
+def _unnamed_file(directory: Path) -> IO[bytes]:
+    """An empty file without a name in `directory`; in the system's temporary directory where that cannot be.
+
+    Raises OSError.
+    """
+    try:
+        return tempfile.TemporaryFile(dir=directory, buffering=_HELD_LINES_BYTES)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        name = error.filename
+        when_closed(lambda: os.unlink(name))  # some shares take no name from an open file; Python has closed this one
+    return tempfile.TemporaryFile(buffering=_HELD_LINES_BYTES)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor.backup import plan_output, take_backup
-from safeharbor.cli.command import exit_with, safeharbor_command
+from safeharbor.cli.command import always, exit_with, safeharbor_command
 from safeharbor.cli.render import iso_time, plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     ExitStatus.LOCKED,
     ExitStatus.DATABASE,
     ExitStatus.STORAGE,
+    publishes_status=always,
 )
 @click.option(
     "--output",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     ExitStatus.WARNINGS,
     ExitStatus.LOCKED,
     ExitStatus.STORAGE,
+    publishes_status=lambda options: not options["dry_run"],
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be deleted.")
 @click.option(

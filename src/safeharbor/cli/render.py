@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -33,6 +34,12 @@ def show_duration(seconds: float) -> str:
 def show_time(moment: datetime) -> str:
     """A moment in UTC, to the second."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def show_slot(moment: datetime, zone: tzinfo) -> str:
+    """A moment in UTC, and as the clocks of another zone show it."""
+    local = moment.astimezone(zone)
+    return show_time(moment) + ("" if zone is UTC else local.strftime(" (%Y-%m-%d %H:%M:%S %Z)"))
 
 
 def iso_time(moment: datetime) -> str:

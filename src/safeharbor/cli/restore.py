@@ -45,6 +45,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     ExitStatus.STORAGE,
     ExitStatus.CANNOT_RESTORE,
     ExitStatus.RESTORE_PENDING,
+    publishes_status=lambda options: not options["dry_run"],
 )
 @click.option("--from", "archive", metavar="PATH", help="The archive, or `latest` for the newest complete one.")
 @click.option("--dry-run", is_flag=True, help="Prove the archive, tell what a restore would do, change nothing.")
@@ -232,5 +233,6 @@ def _discard(settings: Settings, restore_id: str, *, yes: bool) -> None:
         click.echo("Not confirmed. Nothing was changed.", err=True)
         exit_with(ExitStatus.FAILED)
         return
-    done = discard_kept_states(settings, restore_id)
+    # by their ids: one that came in while the operator was asked was not agreed to
+    done = [gone for record in kept for gone in discard_kept_states(settings, record.id)]
     click.echo(f"discarded {plural(len(done), 'kept state')}")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor.cli.command import exit_with, safeharbor_command, show_error
-from safeharbor.cli.render import iso_time, plural, show_bytes, show_duration, show_time
+from safeharbor.cli.render import plural, show_bytes, show_duration, show_time
 from safeharbor.cli.source import current_settings
 from safeharbor.errors import ExitStatus, SafeHarborError
 from safeharbor.settings import parse_duration
 from safeharbor.status import Health, read_status
+from safeharbor.status_file import describe_status
 
 if TYPE_CHECKING:
     from safeharbor.journal import RestoreRecord
@@ -40,6 +41,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     ExitStatus.WARNINGS,
     ExitStatus.STORAGE,
     meanings={ExitStatus.FAILED: "no complete archive that is young enough"},
+    publishes_status=lambda options: bool(options["healthcheck"]),
 )
 @click.option(
     "--max-age", metavar="DURATION", callback=_seconds, help="How old it may be; default: BACKUP_MAX_AGE, or 26h."
@@ -57,7 +59,7 @@ def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
         exit_with(ExitStatus.FAILED)
         return
     if as_json:
-        click.echo(json.dumps(_document(status), indent=2))
+        click.echo(json.dumps(describe_status(status), indent=2))
     else:
         click.echo(_sentence(status))
         shown = 1 if status.newest is None else 0  # the sentence has the first one already
@@ -91,40 +93,3 @@ def _kept(record: RestoreRecord) -> str:
         f"kept: the {what} of {record.started_at}, {show_bytes(record.kept_database_bytes + record.kept_uploads_bytes)}"
         f"{slots}; to free it: safeharbor restore --discard-previous --id {record.id}"
     )
-
-
-def _document(status: Status) -> dict[str, object]:
-    newest = status.newest
-    return {
-        "schema": 1,
-        "health": status.health.name.lower(),
-        "healthy": status.is_healthy,
-        "reasons": list(status.reasons),
-        "max_age_seconds": status.max_age_seconds,
-        "age_seconds": status.age_seconds,
-        "archives": status.archives,
-        "damaged": status.damaged,
-        "kept": [
-            {
-                "id": record.id,
-                "restored_at": record.started_at,
-                "archive": record.archive,
-                "undone": record.is_undone,
-                "size_bytes": record.kept_database_bytes + record.kept_uploads_bytes,
-                "logical_slots": record.slots,
-            }
-            for record in status.kept
-        ],
-        "newest": None
-        if newest is None or newest.manifest is None
-        else {
-            "name": newest.name,
-            "path": str(newest.path),
-            "taken_at": iso_time(newest.taken_at),
-            "size_bytes": newest.size,
-            "tables": len(newest.manifest.tables),
-            "rows": newest.manifest.rows,
-            "upload_files": newest.manifest.upload_files,
-            "upload_bytes": newest.manifest.upload_bytes,
-        },
-    }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     ExitStatus.LOCKED,
     ExitStatus.REJECTED,
     ExitStatus.STORAGE,
+    publishes_status=lambda options: not options["archives"],
 )
 @click.argument("archives", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR.")
@@ -48,7 +49,7 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
     settings = current_settings(quiet=True)
     results = []
     with watching(quiet=quiet or as_json) as progress:
-        for path in archives or _paths_in_directory(settings, every=every):
+        for path in archives or paths_in_directory(settings, every=every):
             result = verify_archive(path, settings, quick=quick, progress=progress)
             results.append(result)
             if not as_json:
@@ -58,7 +59,8 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
     exit_with(_status(results))
 
 
-def _paths_in_directory(settings: Settings, *, every: bool) -> list[Path]:
+def paths_in_directory(settings: Settings, *, every: bool) -> list[Path]:
+    """The newest archive in the backup directory, or every one. Raises ArchiveRejected if there is none."""
     archives = read_catalog(settings.backup_dir).archives
     if not archives:
         raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint="`safeharbor backup` takes one.")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from contextlib import ExitStack
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from safeharbor.errors import CannotRestore, DatabaseUnavailable, ToolFailed
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1024 * 1024
 _TAIL = 64 * 1024
+_CANCEL_SECONDS = 2.0
 _COMMIT = b"\nCOMMIT;\n"
 
 # what belongs to other roles and would stay, or make the wipe fail; 16384 is the first number that initdb does not use
@@ -115,7 +118,8 @@ class InPlaceLoad:
         self._lock_timeout = int(lock_timeout_seconds * 1000)
         self._stack = ExitStack()
         self._psql: RunningTool | None = None
-        self._rest = b""
+        self._answers: SimpleQueue[bytes] = SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Self:
         secrets = {} if self._url.password is None else {"PGPASSWORD": self._url.password}
@@ -130,12 +134,26 @@ class InPlaceLoad:
             f"--dbname={self._url.conninfo()}",
         ]
         self._psql = self._stack.enter_context(started_tool(argv, env=tool_environment(secrets), stdin=PIPE))
+        self._listener.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        assert self._psql is not None  # noqa: S101 - the block was entered
+        if kind is not None:
+            self._cancel(self._psql)
+        self._psql.kill()  # the listener ends with it, and gives the pipe back
+        self._listener.join()
         self._stack.close()
+
+    def _cancel(self, psql: RunningTool) -> None:
+        """End the statement at work: the server would notice only after it that nobody waits for it any more."""
+        psql.interrupt()
+        try:
+            psql.wait(_CANCEL_SECONDS)
+        except ToolFailed:
+            pass  # between two statements there is nothing to cancel
 
     def begin(self) -> str:
         """Open the transaction; its id, which tells after a crash whether it was committed.
@@ -143,7 +161,7 @@ class InPlaceLoad:
         Raises CannotRestore, DatabaseUnavailable.
         """
         return self._ask(
-            "BEGIN;\n"
+            "BEGIN READ WRITE;\n"  # whatever default_transaction_read_only says
             f"SET LOCAL lock_timeout = {self._lock_timeout};\n"
             "SET LOCAL statement_timeout = 0;\n"
             "SET LOCAL idle_in_transaction_session_timeout = 0;\n"  # uploads are swapped while it is open
@@ -174,10 +192,9 @@ class InPlaceLoad:
                 tail = held[-_TAIL:]
             if tool.wait() != 0:
                 raise CannotRestore(f"pg_restore cannot read the dump to its end: {tool.stderr}")
-        before, commit, after = tail.rpartition(_COMMIT)
+        before, commit, _ = tail.rpartition(_COMMIT)
         if not commit:
             raise CannotRestore("pg_restore's script does not end as it should; nothing was changed.")
-        self._rest = after
         self._send(before + b"\n")
         self._ask("SELECT 'safeharbor loaded';\n")
 
@@ -205,10 +222,18 @@ class InPlaceLoad:
             self._psql.stdin.flush()
         except BrokenPipeError:
             raise self._failure() from None
-        while line := self._psql.stdout.readline():
+        answer = self._answers.get()
+        if not answer:
+            raise self._failure()
+        return answer.decode().removeprefix("safeharbor ").strip()
+
+    def _listen(self) -> None:
+        """Take everything that psql says: each sequence and large object of a dump gives lines nobody asked for."""
+        assert self._psql is not None  # noqa: S101 - started with it
+        for line in self._psql.stdout:
             if line.startswith(b"safeharbor "):
-                return line.decode().removeprefix("safeharbor ").strip()
-        raise self._failure()
+                self._answers.put(line)
+        self._answers.put(b"")
 
     def _failure(self) -> CannotRestore | DatabaseUnavailable | ToolFailed:
         assert self._psql is not None  # noqa: S101 - inside the block only

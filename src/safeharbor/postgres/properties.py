@@ -5,6 +5,7 @@ PostgreSQL keeps these by the database's number, so they follow a rename; a new 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -120,8 +121,10 @@ def _identifier(key: str) -> sql.Composable:
 def _value(key: str, value: str) -> sql.Composable:
     if key.lower() not in _LISTS:
         return sql.Literal(value)
-    names = [part.strip() for part in value.split(",")]
-    return sql.SQL(", ").join(sql.Literal(part.strip('"').replace('""', '"')) for part in names)
+    names = re.findall(r'"(?:[^"]|"")*"|[^",\s]+', value) or [""]
+    return sql.SQL(", ").join(
+        sql.Literal(name[1:-1].replace('""', '"') if name.startswith('"') else name) for name in names
+    )
 
 
 def _parse_acl(items: list[object]) -> tuple[tuple[str, str, bool], ...]:

@@ -1,12 +1,18 @@
-"""Who is connected to a database, and how they are made to leave."""
+"""Who is connected to a database, and how they are made to leave; and how long our own session waits for an answer."""
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg import Connection
 
 _CLIENTS = """
@@ -39,3 +45,24 @@ def end_sessions(session: Connection, database: str) -> list[str]:
         except psycopg.errors.InsufficientPrivilege:
             pass  # a superuser's, or another role's: it stays in the list
     return sorted({str(role) for _, role in found if role is not None})
+
+
+@contextmanager
+def answered_within(session: Connection, seconds: float) -> Iterator[None]:
+    """Give the session up if the block takes longer: a server that hangs keeps its connections open for ever.
+
+    Then the block raises psycopg.OperationalError, and the session is broken.
+    """
+    descriptor = session.fileno()
+
+    def give_up() -> None:
+        with socket.socket(fileno=os.dup(descriptor)) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -25,12 +25,19 @@ def close_database(target: Target, name: str) -> None:
     Raises CannotRestore, after opening it again, if a session or a prepared transaction stays.
     """
     session = target.session
-    try:
-        session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
-    except psycopg.Error as error:
-        if session.broken:
-            raise
-        raise CannotRestore(f'The database "{name}" cannot be closed: {one_line(error)}.') from error
+    for is_last in (False, True):
+        try:
+            with target.answering(), session.transaction():
+                session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+                session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+            break
+        except psycopg.Error as error:
+            if session.broken:
+                raise
+            if isinstance(error, psycopg.errors.LockNotAvailable) and not is_last:
+                end_sessions(session, name)  # a GRANT ON DATABASE in an open transaction is enough to hold it
+                continue
+            raise CannotRestore(f'The database "{name}" cannot be closed: {one_line(error)}.') from error
     try:
         _empty(target, name)
     except CannotRestore:
@@ -39,11 +46,11 @@ def close_database(target: Target, name: str) -> None:
 
 
 def open_database(target: Target, name: str) -> None:
-    """Let sessions in again; nothing if there is no such database. Raises psycopg.Error."""
-    try:
-        target.session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
-    except psycopg.errors.InvalidCatalogName:
-        pass
+    """Let sessions in again; nothing if there is no such database, or it is open. Raises psycopg.Error."""
+    found = target.find(name)
+    if found is not None and not found.is_open:
+        with target.answering():
+            target.session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
 
 
 def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: str) -> None:
@@ -55,7 +62,7 @@ def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: st
     deadline = time.monotonic() + _TRIES * _PAUSE_SECONDS
     while True:
         try:
-            with session.transaction():
+            with target.answering(), session.transaction():
                 session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
                 if outgoing:
                     session.execute(_rename(live, outgoing))
@@ -75,7 +82,8 @@ def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: st
 
 def _empty(target: Target, name: str) -> None:
     for _ in range(_TRIES):
-        left = end_sessions(target.session, name)
+        with target.answering():
+            left = end_sessions(target.session, name)
         if not left:
             break
         time.sleep(_PAUSE_SECONDS)

@@ -12,15 +12,24 @@ from psycopg import sql
 
 from safeharbor.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
 from safeharbor.postgres.connection import connected, pinned
-from safeharbor.postgres.sessions import end_sessions
+from safeharbor.postgres.sessions import answered_within, end_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from safeharbor.database_url import DatabaseUrl
 
 _PAUSE_SECONDS = 0.25
 _MAINTENANCE = ("postgres", "template1")
+# what is set for the role, the database or the server is meant for the app; a lock is waited for in bounded time
+_OWN_SETTINGS = {
+    "statement_timeout": "0",
+    "idle_session_timeout": "0",  # while the dump is loaded and the operator is asked, this session waits
+    "default_transaction_read_only": "off",
+    "lock_timeout": "10s",
+}
+_OWN_WAITS_SECONDS = 20  # what the server itself may wait in a swap, for locks and for sessions that are leaving
 _RESTORE_LOCK = 0x73616665  # "safe" in ASCII, the first of two keys; the second is the database's name
 
 _FACTS = """
@@ -29,8 +38,10 @@ _FACTS = """
 """
 _DATABASE = """
     SELECT pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
-           d.datlocprovider::text, {locale}, {rules}, t.spcname, pg_catalog.pg_database_size(d.oid),
-           pg_catalog.pg_has_role(d.datdba, 'MEMBER'), d.datallowconn
+           d.datlocprovider::text, {locale}, {rules}, t.spcname,
+           CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
+           THEN pg_catalog.pg_database_size(d.oid) ELSE 0 END,
+           pg_catalog.pg_has_role(d.datdba, 'USAGE'), d.datallowconn
     FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
     WHERE d.datname = %s
 """
@@ -38,7 +49,7 @@ _DATABASE = """
 
 @dataclass(frozen=True, slots=True)
 class TargetDatabase:
-    """A database that exists at the target. Size in bytes."""
+    """A database that exists at the target. Size in bytes, 0 where we may not ask. `is_ours`: we may act as owner."""
 
     name: str
     owner: str
@@ -68,15 +79,22 @@ class Target:
         self.may_create = bool(may_create)
         self.role = str(role)
         self.is_pooled = pid != session.info.backend_pid  # a pooler makes process ids up
+        if not self.is_pooled:
+            self._set_aside_limits()
 
     def find(self, name: str) -> TargetDatabase | None:
         """The database of that name, if there is one. Raises psycopg.Error."""
         locale = "d.daticulocale" if self.major < 17 else "d.datlocale"
         rules = "NULL" if self.major < 16 else "d.daticurules"
-        row = self.session.execute(
-            sql.SQL(_DATABASE).format(locale=sql.SQL(locale), rules=sql.SQL(rules)), (name,)
-        ).fetchone()
+        query = sql.SQL(_DATABASE).format(locale=sql.SQL(locale), rules=sql.SQL(rules))
+        with self.answering():
+            row = self.session.execute(query, (name,)).fetchone()
         return None if row is None else TargetDatabase(name, *row)
+
+    def answering(self) -> AbstractContextManager[None]:
+        """For a block that signals cannot end: the session is given up if the server hangs in it."""
+        network_seconds = int(self.url.get("tcp_user_timeout", "30000")) / 1000
+        return answered_within(self.session, network_seconds + _OWN_WAITS_SECONDS)
 
     def prepared_transactions(self, name: str) -> list[str]:
         """The names of prepared transactions there: while there is one, a database cannot be renamed."""
@@ -123,7 +141,8 @@ class Target:
     def hold_restore_lock(self, wait_seconds: float = 0) -> None:
         """Keep other restores of this database away, from whatever host, as long as this session lasts.
 
-        Raises LockHeld.
+        Advisory locks are per database: it keeps away those that come by the same maintenance database, as all do that
+        have no address of their own for it. Raises LockHeld.
         """
         query = "SELECT pg_catalog.pg_try_advisory_lock(%s, pg_catalog.hashtext(%s))"
         deadline = time.monotonic() + wait_seconds
@@ -133,6 +152,12 @@ class Target:
                 continue
             raise LockHeld(f"Another restore of {self.url.describe()} is running, from here or from another host.")
 
+    def _set_aside_limits(self) -> None:
+        settings = dict(_OWN_SETTINGS) if self.major < 17 else {**_OWN_SETTINGS, "transaction_timeout": "0"}
+        for setting, value in settings.items():
+            self._one("SELECT pg_catalog.set_config(%s, %s, false)", (setting, value))
+        self.url = self.url.with_options(" ".join(f"-c {setting}={value}" for setting, value in settings.items()))
+
     def _one(self, query: str, arguments: tuple[object, ...] = ()) -> tuple[Any, ...]:
         row = self.session.execute(query.encode(), arguments or None).fetchone()
         assert row is not None  # noqa: S101 - these queries always give a row
@@ -141,11 +166,12 @@ class Target:
 
 @contextmanager
 def target_connected(url: DatabaseUrl, database: str) -> Iterator[Target]:
-    """A session beside the database to restore: in the address's own, `postgres` or `template1`.
+    """A session beside the database to restore: in `postgres`, `template1` or the address's own.
 
+    In this order, since the lock against other restores is per database: whoever restores should meet in the same one.
     Raises DatabaseUnavailable if none of them lets us in.
     """
-    names = dict.fromkeys(name for name in (url.get("dbname"), *_MAINTENANCE) if name and name != database)
+    names = dict.fromkeys(name for name in (*_MAINTENANCE, url.get("dbname")) if name and name != database)
     refusal: DatabaseUnavailable | None = None
     with ExitStack() as stack:
         for name in names:
@@ -199,6 +225,8 @@ def drop_database(target: Target, name: str) -> None:
     Not WITH (FORCE), which refuses a role that is no superuser if an autovacuum worker is there; a plain DROP ends that
     worker, and waits five seconds for whoever is leaving.
     """
+    if target.find(name) is None:
+        return
     drop = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
     for is_last in (False, False, True):
         end_sessions(target.session, name)

@@ -109,7 +109,7 @@ def _check_role(target: Target, live: TargetDatabase | None, request: RestoreReq
     if not live.is_ours and not target.is_superuser:
         findings.problems.append(
             DatabaseUnavailable(
-                f'{where} belongs to "{live.owner}", and "{target.role}" is no member of that role.',
+                f'{where} belongs to "{live.owner}", and "{target.role}" is no member that inherits from it.',
                 hint="Set RESTORE_DATABASE_URL to the owner, or to a superuser.",
             )
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.clone import clone_range
 from safeharbor.postgres.contents import DumpInput
-from safeharbor.publish import write_all
+from safeharbor.publish import when_closed, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,11 +60,21 @@ def copied_dump(directory: Path) -> Iterator[DumpCopy]:
             raise
         name = directory / f".safeharbor-dump-{os.getpid()}.tmp"
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        os.unlink(name)
+        _take_name_away(name, descriptor)
     try:
         yield DumpCopy(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _take_name_away(name: Path, descriptor: int) -> None:
+    """Raises OSError; then the file is gone and closed."""
+    try:
+        os.unlink(name)
+    except OSError:
+        os.close(descriptor)
+        when_closed(lambda: os.unlink(name))  # some shares remove no open file
+        raise
 
 
 def lives_in_memory(directory: Path) -> bool:

@@ -5,6 +5,7 @@ For roles that may not create databases, and for hosts without room. Its databas
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from safeharbor.postgres.connection import connected
 from safeharbor.postgres.contents import select_entries, split_entries
 from safeharbor.postgres.in_place import InPlaceLoad
 from safeharbor.restore.stage import compare_rows, table_of_contents
-from safeharbor.restore.swap import interrupted, staged_uploads
+from safeharbor.restore.swap import interrupted, settle, staged_uploads
 from safeharbor.signals import signals_held
 from safeharbor.uploads.staging import Side
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from safeharbor.restore.database_plan import DatabasePlan
     from safeharbor.restore.request import OpenArchive
     from safeharbor.settings import Settings
+
+_ROLLBACK_SECONDS = 5.0
 
 
 def load_in_place(
@@ -65,27 +68,39 @@ def load_in_place(
                 if uploads is not None:
                     uploads.bring_in(Side.NEW)
                     progress.step("uploads swapped")
-                load.commit()
+            load.commit()  # a signal may end the wait for it: the server is asked what came of it
     except BaseException as error:
         with signals_held():
             _after_failure(journal, record, target, error)
         rows = archive.manifest.rows if archive.manifest is not None else None
     progress.step("committed")
-    journal.write(replace(record, phase=Phase.KEPT, is_undone=False, was_live=True))
+    settle(journal, record)
     progress.step("settled")
-    with connected(target.url) as session:
-        session.execute("SET statement_timeout = 0")
-        session.execute("ANALYZE")
+    try:
+        with connected(target.url) as session:
+            session.execute("SET statement_timeout = 0")
+            session.execute("ANALYZE")
+    except SafeHarborError as error:
+        progress.warn(f"the restore is done, but ANALYZE is still to be run: {error.message}")
     return rows
 
 
 def is_committed(target: Target, record: RestoreRecord) -> bool:
-    """Whether the one transaction of a restore in place was committed. Raises RestorePending while it still runs."""
+    """Whether the one transaction of a restore in place was committed, or was rolled back.
+
+    Raises RestorePending if it still runs after some seconds.
+    """
     if not record.transaction:
         return False
+    query = "SELECT pg_catalog.pg_xact_status(%s::xid8)"
+    deadline = time.monotonic() + _ROLLBACK_SECONDS
     with connected(target.url) as session:
-        row = session.execute("SELECT pg_catalog.pg_xact_status(%s::xid8)", (record.transaction,)).fetchone()
-    status = row[0] if row is not None else None
+        while True:
+            row = session.execute(query, (record.transaction,)).fetchone()
+            status = row[0] if row is not None else None
+            if status != "in progress" or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)  # the server is rolling it back
     if status == "in progress":
         raise RestorePending(f"The transaction {record.transaction} of the restore {record.id} is still running.")
     return status == "committed"
@@ -97,7 +112,7 @@ def _entries(target: Target, plan: DatabasePlan) -> tuple[str, ...]:
         first, late, last = split_entries(plan.entries)
         return (*first, *late, *last)
     with connected(target.url) as session:
-        query = "SELECT extname FROM pg_catalog.pg_extension WHERE extowner <> current_user::regrole"
+        query = "SELECT extname FROM pg_catalog.pg_extension WHERE pg_get_userbyid(extowner) <> current_user"
         staying = [str(row[0]) for row in session.execute(query).fetchall()]
     return tuple(select_entries(plan.contents, plan.needs, target.extensions(), staying)[0])
 
@@ -113,9 +128,7 @@ def _after_failure(journal: Journal, record: RestoreRecord, target: Target, erro
             uploads.remove()
         journal.remove(record.id)
     except (SafeHarborError, psycopg.Error, OSError) as second:
-        if isinstance(error, Exception):
-            raise interrupted(error, second) from error
-        raise
+        raise interrupted(error, second) from error
     if isinstance(error, SafeHarborError):
         error.intact = "The transaction was rolled back: the live database and uploads are as they were."
         raise error

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from safeharbor.archive.manifest import fingerprint_matches
-from safeharbor.errors import SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
+from safeharbor.errors import RestorePending, SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
+from safeharbor.journal import find_interrupted
+from safeharbor.lock import is_locked
 from safeharbor.postgres.target import target_connected
 from safeharbor.preflight import check_apart, check_directory
 from safeharbor.restore.database_plan import compare_database, look_at_database
@@ -19,6 +21,8 @@ from safeharbor.uploads.staging import find_immovable
 from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from safeharbor.progress import Progress
     from safeharbor.settings import Settings
 
@@ -44,6 +48,8 @@ def plan_restore(settings: Settings, request: RestoreRequest, progress: Progress
         database = uploads = ""
         try:
             check_directory(settings.backup_dir)  # the journal's place
+            if not is_locked(settings.backup_dir):  # else it may be a restore at work
+                require_nothing_pending(settings.backup_dir)
         except SafeHarborError as error:
             findings.problems.append(error)
         if request.with_database:
@@ -63,6 +69,13 @@ def plan_restore(settings: Settings, request: RestoreRequest, progress: Progress
             if compared is not None:
                 findings.facts += compared.describe()
         return describe_plan(archive, findings, tables=tables, database=database, uploads=uploads)
+
+
+def require_nothing_pending(directory: Path) -> None:
+    """Raises RestorePending if a restore was interrupted; only to be asked while none is running."""
+    pending = find_interrupted(directory)
+    if pending is not None:
+        raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted ({pending.phase}).")
 
 
 def describe_plan(archive: OpenArchive, findings: Findings, *, tables: int, database: str, uploads: str) -> RestorePlan:

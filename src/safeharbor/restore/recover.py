@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor.errors import CannotRestore, RestorePending, one_line, translate_os_error
+from safeharbor.errors import CannotRestore, Interrupted, RestorePending, one_line, translate_os_error
 from safeharbor.journal import Journal, Phase, RestoreRecord, find_interrupted, side_database
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.target import target_connected
@@ -23,6 +23,7 @@ from safeharbor.restore.swap import (
     go_forward,
     is_restored_live,
     remove_stage,
+    require_kept,
     settle,
     staged_uploads,
     swap_states,
@@ -76,9 +77,11 @@ def undo_restore(settings: Settings, restore_id: str, progress: Progress) -> Rec
     """
     with _recovering(settings) as (journal, find):
         record = find_interrupted(settings.backup_dir)
+        if record is not None and restore_id not in ("", record.id):  # a swap would mix what it left half-way
+            raise RestorePending(f"The restore {record.id} of {record.archive} was interrupted.")
         if record is None and not any(each.phase is Phase.KEPT for each in journal.read()):
-            record = next(iter(find()), None)
-        if record is not None and (not restore_id or record.id == restore_id):
+            record = next((each for each in find() if restore_id in ("", each.id)), None)
+        if record is not None:
             with _target_of(settings, record) as target, signals_held():
                 return _undo_interrupted(journal, record, target, progress)
         record = _choose_kept(journal, restore_id)
@@ -96,6 +99,7 @@ def undo_restore(settings: Settings, restore_id: str, progress: Progress) -> Rec
                 intact="Nothing was changed.",
             )
         with _target_of(settings, record) as target, signals_held():
+            require_kept(record, target)
             swap_states(journal, record, target, progress.step)
         what = "the restored state is live again" if record.is_undone else "the state before the restore is live again"
         return Recovery(record.id, what, True)
@@ -137,6 +141,9 @@ def _recovering(settings: Settings) -> Iterator[tuple[Journal, Callable[[], list
         try:
             journal.sweep()
             yield journal, lambda: find_unrecorded(settings, journal)
+        except Interrupted as interruption:
+            interruption.left = "An exchange that had begun was finished first; `safeharbor status` tells what is kept."
+            raise
         except psycopg.Error as error:
             raise RestorePending(
                 f"The database answered: {one_line(error)}.", hint="Try again when it is well."
@@ -213,7 +220,7 @@ def _end_in_place(journal: Journal, record: RestoreRecord, target: Target | None
     if target is not None and is_committed(target, record):
         if staged is not None and staged.exists:
             staged.bring_in(Side.NEW)
-        journal.write(replace(record, phase=Phase.KEPT, is_undone=False, was_live=True))
+        settle(journal, record)
         return Recovery(record.id, "its transaction had been committed; the uploads were finished", False)
     if staged is not None and staged.exists:
         staged.bring_in(Side.OLD)

@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor.errors import RestorePending, SafeHarborError, one_line, translate_os_error
-from safeharbor.journal import Journal, Phase, RestoreRecord, find_interrupted, new_id
+from safeharbor.errors import (
+    DatabaseUnavailable,
+    Interrupted,
+    RestorePending,
+    SafeHarborError,
+    one_line,
+    translate_os_error,
+)
+from safeharbor.journal import Journal, Phase, RestoreRecord, new_id
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock
 from safeharbor.postgres.target import target_connected
@@ -23,7 +30,13 @@ from safeharbor.preflight import check_directory
 from safeharbor.restore.database_plan import look_at_database
 from safeharbor.restore.findings import Findings, RestorePlan, RestoreResult
 from safeharbor.restore.in_place import load_in_place
-from safeharbor.restore.plan import check_request, describe_plan, look_at_archive, look_at_uploads
+from safeharbor.restore.plan import (
+    check_request,
+    describe_plan,
+    look_at_archive,
+    look_at_uploads,
+    require_nothing_pending,
+)
 from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
 from safeharbor.restore.stage import Staged, Staging
 from safeharbor.restore.swap import discard_kept, remove_stage, staged_uploads, swap_states
@@ -35,7 +48,7 @@ from safeharbor.verify import verify_source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from safeharbor.postgres.target import Target
+    from safeharbor.postgres.target import Target, TargetDatabase
     from safeharbor.progress import Progress
     from safeharbor.restore.database_plan import DatabasePlan
     from safeharbor.settings import Settings
@@ -67,7 +80,8 @@ def _restore(
     check_request(settings, request)
     check_directory(settings.backup_dir)
     with directory_lock(settings.backup_dir), ExitStack() as stack:
-        require_nothing_pending(settings)
+        Journal(settings.backup_dir).sweep()
+        require_nothing_pending(settings.backup_dir)
         archive = stack.enter_context(opened_for_restore(request.archive))
         findings = Findings()
         look_at_archive(archive, settings, findings)
@@ -93,14 +107,6 @@ def _restore(
             raise NotConfirmed("Not confirmed.", intact="Nothing was changed.")
         run = _Run(settings, request, archive, target, plan, progress)
         return run.restore(tables, findings.warnings)
-
-
-def require_nothing_pending(settings: Settings) -> None:
-    """Raises RestorePending if a restore was interrupted; the caller holds the lock, so none is running."""
-    Journal(settings.backup_dir).sweep()
-    pending = find_interrupted(settings.backup_dir)
-    if pending is not None:
-        raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted ({pending.phase}).")
 
 
 @dataclass
@@ -132,18 +138,22 @@ class _Run:
                     self.settings, journal, record, self.archive, self.target, self.plan, self.progress
                 )
         else:
-            with self._phase("swap"), signals_held():
-                swap_states(journal, record, self.target, self.progress.step)
+            try:
+                with self._phase("swap"), signals_held():
+                    swap_states(journal, record, self.target, self.progress.step)
+            except Interrupted as interruption:  # it came before the swap, or has waited until that was done
+                interruption.left = _what_is_left(journal, record)
+                raise
         kept = journal.find(record.id) or record
         keeps = bool(kept.database and not kept.in_place and kept.had_database) or bool(kept.uploads)
-        if keeps and not self.request.keep_previous:
-            try:
+        try:
+            if not keeps:
+                journal.remove(kept.id)
+            elif not self.request.keep_previous:
                 discard_kept(journal, kept, self.target)
                 keeps = False
-            except (SafeHarborError, psycopg.Error, OSError) as error:
-                warnings = [*warnings, f"the restore is done, but the previous state could not be discarded: {error}"]
-        elif not keeps:
-            journal.remove(kept.id)
+        except (SafeHarborError, psycopg.Error, OSError) as error:
+            warnings = [*warnings, f"the restore is done, but the previous state could not be discarded: {error}"]
         return RestoreResult(
             id=record.id,
             archive=self.archive.path,
@@ -195,8 +205,7 @@ class _Run:
             assert self.plan is not None  # noqa: S101 - there is a target
             staging.prepare_database(self.target, self.plan)
             self.progress.step("staged database")
-            # a backup that began now would dump a database which is about to be swapped
-            with backup_lock(self.target.url) if self.plan.live is not None else nullcontext():
+            with self._no_backup_meanwhile(self.target, self.plan.live):
                 done = staging.run(self.target)
             self.progress.step("staged")
         except BaseException as error:
@@ -207,6 +216,19 @@ class _Run:
                 raise translate_os_error(error, "staging the restore") from error
             raise
         return done
+
+    @contextmanager
+    def _no_backup_meanwhile(self, target: Target, live: TargetDatabase | None) -> Iterator[None]:
+        """A backup that began now would dump a database which is about to be swapped."""
+        with ExitStack() as stack:
+            if live is not None:
+                try:
+                    stack.enter_context(backup_lock(target.url))
+                except DatabaseUnavailable as error:
+                    if not live.is_open:  # a restore whose journal is lost may have closed it
+                        raise
+                    self.progress.note(f"{error.message}; it is replaced all the same, and kept as it is")
+            yield
 
     def _remove_stage(self, journal: Journal, record: RestoreRecord, error: BaseException) -> None:
         try:
@@ -229,3 +251,10 @@ class _Run:
             yield
         finally:
             self.seconds[name] = round(time.monotonic() - started, 3)
+
+
+def _what_is_left(journal: Journal, record: RestoreRecord) -> str:
+    found = journal.find(record.id)
+    if found is not None and found.phase is Phase.KEPT:
+        return f"The restore is done. To go back: safeharbor restore --undo --id {record.id}"
+    return "A stage is left: `safeharbor restore --undo` removes it."

@@ -261,7 +261,6 @@ class Staging:
         with connected(self._url) as session:
             if self._role:
                 session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self._role)))
-            session.execute("SET statement_timeout = 0")
             yield session
 
     def _report(self, size: int) -> None:

@@ -42,6 +42,22 @@ def is_restored_live(record: RestoreRecord, target: Target | None) -> bool:
     return mark.going is Side.NEW
 
 
+def require_kept(record: RestoreRecord, target: Target | None) -> None:
+    """The state that is kept is there as a whole: nobody has deleted a part of it by hand. Raises CannotRestore."""
+    gone = []
+    if target is not None and record.kept_database and target.find(record.kept_database) is None:
+        gone.append(f'the database "{record.kept_database}"')
+    staged = staged_uploads(record)
+    if staged is not None and not staged.exists:
+        gone.append(str(staged.path))
+    if gone:
+        raise CannotRestore(
+            f"Of the state that restore {record.id} kept, {' and '.join(gone)} is gone: only the rest would come back.",
+            hint=f"Restore an archive. `safeharbor restore --discard-previous --id {record.id}` removes what is left.",
+            intact="Nothing was changed.",
+        )
+
+
 def swap_states(journal: Journal, record: RestoreRecord, target: Target | None, step: Callable[[str], None]) -> None:
     """Make the state that is kept the live one, and keep the live one.
 
@@ -103,9 +119,9 @@ def remove_stage(journal: Journal, record: RestoreRecord, target: Target | None)
 def discard_kept(journal: Journal, record: RestoreRecord, target: Target | None) -> None:
     """Delete the state that a restore keeps. Raises OSError, SafeHarborError, psycopg.Error."""
     record = journal.advance(record, Phase.DISCARDING)
-    if target is not None and record.database and not record.in_place:
+    if target is not None and record.kept_database:
         try:
-            drop_database(target, record.staged_database if record.is_undone else record.previous_database)
+            drop_database(target, record.kept_database)
         except CannotRestore:
             journal.advance(record, Phase.KEPT)  # nothing is gone yet: it can still be brought back
             raise
@@ -145,7 +161,7 @@ def _after_failure(journal: Journal, record: RestoreRecord, target: Target | Non
     raise CannotRestore(f"The swap failed and was taken back: {one_line(error)}") from error
 
 
-def interrupted(error: Exception, second: Exception) -> SafeHarborError:
+def interrupted(error: BaseException, second: Exception) -> SafeHarborError:
     """The error for a swap that could neither be finished nor taken back."""
     return RestorePending(
         f"The swap failed ({one_line(error)}), and could not be taken back at once ({one_line(second)})."

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Copies each archive to an rclone remote: rclone.sh /etc/safeharbor/offsite-rclone.env
+# The settings are explained in rclone.env, the exit statuses in archives.sh.
+#
+# copy, never sync: a sync would delete on the far side what was pruned, or destroyed, on this one.
+. "$(dirname "$(readlink -f "$0")")/archives.sh"
+
+list_there() { # format of rclone lsf
+    rclone lsf --files-only --format "$1" --separator ' ' --include '/safeharbor-backup-*Z.tar' \
+        --include '/pre-upgrade-*.tar' "$OFFSITE_REMOTE"
+}
+names_there() { list_there p; }
+
+store() {
+    local options
+    read -ra options <<<"${OFFSITE_OPTIONS:-}"
+    # --immutable: a file that is there already is never changed, whatever happened to the one here
+    rclone copyto --immutable "${options[@]}" "$1" "$OFFSITE_REMOTE/$1"
+}
+
+# Some remotes keep the beginning of a file when its copy is cut. Which of two sizes is right is not for us to say.
+require_same_sizes() {
+    local there size name
+    there=$(list_there sp) || fail 1 "the far side does not answer"
+    while read -r size name; do
+        if [ -f "$name" ] && [ "$size" != "$(size_here "$name")" ]; then
+            fail 1 "$name has $size bytes there and $(size_here "$name") here: a cut copy, or a changed archive." \
+                "Verify the one here; if it is sound, delete the one there"
+        fi
+    done <<<"$there"
+}
+
+size_there() { rclone lsf --files-only --format s --include "/$1" "$OFFSITE_REMOTE"; }
+
+begin "$@"
+require_program rclone
+require OFFSITE_REMOTE RCLONE_CONFIG
+require_private "$RCLONE_CONFIG"
+copy_archives
+require_same_sizes
+require_arrival
+
+newest=$(nightly | tail -n 1)
+read -ra compare <<<"${OFFSITE_COMPARE:-}"
+# by checksum if the remote has one in common with this side, else by size
+rclone check --one-way "${compare[@]}" --include "/$newest" "$BACKUP_DIR" "$OFFSITE_REMOTE" ||
+    fail 1 "$newest is not the same on the far side"
+if [ -n "${OFFSITE_KEEP_DAYS:-}" ]; then
+    rclone delete --min-age "${OFFSITE_KEEP_DAYS}d" --include '/safeharbor-backup-*Z.tar' "$OFFSITE_REMOTE" ||
+        fail 1 "old archives could not be deleted"
+fi

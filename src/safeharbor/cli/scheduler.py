@@ -1,0 +1,158 @@
+"""`scheduler`: backups and checks by their schedules, without any other scheduler."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor.agenda import JobName
+from safeharbor.backup import plan_output, take_backup
+from safeharbor.cli.command import renew_status_file, safeharbor_command
+from safeharbor.cli.render import iso_time, plural, show_bytes, show_slot, show_time
+from safeharbor.cli.source import current_settings
+from safeharbor.cli.verify import paths_in_directory
+from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
+from safeharbor.idle import end_neighbours, why_not_ours
+from safeharbor.progress import NoProgress
+from safeharbor.scheduler import require_schedulable, run_scheduler
+from safeharbor.verify import verify_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safeharbor.agenda import Job
+    from safeharbor.settings import Settings
+
+
+@safeharbor_command(
+    "Run `backup` by BACKUP_SCHEDULE and `verify --latest` by BACKUP_VERIFY_SCHEDULE, one at a time, until told to "
+    "stop. A backup that was missed while this did not run is taken at the start. A run that fails is told in the log, "
+    "and the next one comes as planned.",
+    ExitStatus.DONE,
+    ExitStatus.USAGE,
+    meanings={ExitStatus.DONE: "done: told to stop by HUP, INT or TERM"},
+    is_service=True,
+)
+def command() -> None:
+    """Say what is planned, and go on until told to stop."""
+    settings = current_settings()
+    require_schedulable(settings)
+    front = Front(settings)
+    front.say(plan_output(settings))
+    front.say(
+        f"archives in {settings.backup_dir}: {settings.retention_daily} daily, {settings.retention_weekly} weekly"
+    )
+    is_own_container = not why_not_ours()
+    try:
+        run_scheduler(settings, front)
+    except Interrupted as interruption:
+        if is_own_container:  # when this ends, the kernel kills what `docker exec` has started beside it
+            end_neighbours(front.say)
+        front.say(f"stopped: {interruption}")
+
+
+class Front:
+    """Runs the jobs as the commands of the same names do, and writes a log of plain lines."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def say(self, text: str) -> None:
+        """Some lines of the log."""
+        now = iso_time(datetime.now(UTC))
+        try:
+            for line in text.splitlines():
+                click.echo(f"{now} {line}")
+        except OSError:
+            pass  # a log that cannot be written must not cost the backups
+
+    def run(self, job: Job) -> None:
+        """Run it and tell how it ended, whatever happens."""
+        name = job.name.value
+        started = time.monotonic()
+        self.say(f"{name}: starts")
+        try:
+            told = self._backup(name) if job.name is JobName.BACKUP else self._verify(name)
+            self.say(f"{name}: {told}, in {time.monotonic() - started:.1f} s")
+        except Interrupted:
+            self.say(f"{name}: stopped, and nothing unfinished is left behind")
+            raise
+        except SafeHarborError as error:
+            self._failed(name, error)
+        except OSError as error:
+            self._failed(name, translate_os_error(error, name))
+        except Exception:  # a bug; tomorrow's backup may still be good
+            self.say(f"{name}: FAILED in a way that nobody foresaw\n{traceback.format_exc()}")
+        finally:
+            renew_status_file(self._settings)
+
+    def planned(self, jobs: Sequence[Job]) -> None:
+        """Tell when they come."""
+        for job in jobs:
+            self.say(f"next {job.name.value}: {show_slot(job.slot, job.zone)}")
+
+    def missed(self, job: Job, newest: datetime | None) -> None:
+        """Tell why a run comes at once."""
+        if newest is None:
+            self.say(f"missed {job.name.value}: there is no complete archive, so one is taken now")
+            return
+        due = show_slot(job.slot, job.zone)
+        self.say(f"missed {job.name.value}: the newest is of {show_time(newest)}, one was due at {due}: it runs now")
+
+    def passed_over(self, job: Job, slot: datetime) -> None:
+        """Tell that no run comes of this slot."""
+        self.say(f"{job.name.value}: passed over {show_slot(slot, job.zone)} and what came after it during this run")
+
+    def set_back(self, job: Job, now: datetime) -> None:
+        """Tell that the clock was wrong."""
+        self.say(f"the clock was set back to {show_time(now)}; next {job.name.value}: {show_slot(job.slot, job.zone)}")
+
+    def _backup(self, name: str) -> str:
+        result = take_backup(self._settings, progress=_Lines(self, name))
+        contents = [
+            plural(result.tables, "table"),
+            plural(result.rows, "row"),
+            f"{plural(result.upload_files, 'upload')} ({show_bytes(result.upload_bytes)})",
+        ]
+        pruned = result.pruned.deleted if result.pruned is not None else ()
+        if pruned:
+            contents.append(f"pruned {plural(len(pruned), 'archive')}")
+        done = "done, with warnings (status 3)" if result.warnings else "done"
+        return f"{done}: {result.path} ({show_bytes(result.size)}), {', '.join(contents)}"
+
+    def _verify(self, name: str) -> str:
+        (path,) = paths_in_directory(self._settings, every=False)
+        result = verify_archive(path, self._settings, progress=_Lines(self, name))
+        result.require_sound()
+        for warning in result.warnings:
+            self.say(f"{name}: warning: {warning}")
+        done = "done, with warnings (status 3)" if result.warnings else "done"
+        return f"{done}: {path} is sound ({plural(result.members, 'member')}, {show_bytes(result.size)})"
+
+    def _failed(self, name: str, error: SafeHarborError) -> None:
+        self.say(f"{name}: FAILED (status {error.exit_status.value}): {error.message}")
+        for problem in getattr(error, "problems", ())[1:] if error.exit_status is ExitStatus.REJECTED else ():
+            self.say(f"{name}: {problem}")
+        for line in (error.intact, f"hint: {error.hint}" if error.hint else ""):
+            if line:
+                self.say(f"{name}: {line}")
+
+
+class _Lines(NoProgress):
+    """What a run says on its way, in the log."""
+
+    def __init__(self, front: Front, name: str) -> None:
+        self._front = front
+        self._name = name
+
+    def note(self, text: str) -> None:
+        """A line."""
+        self._front.say(f"{self._name}: {text}")
+
+    def warn(self, text: str) -> None:
+        """A line that says so."""
+        self._front.say(f"{self._name}: warning: {text}")

@@ -1,0 +1,213 @@
+"""The systemd units: sound to systemd itself, locked down, and what they run really works within their limits."""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import click
+import pytest
+
+from safeharbor.cli.main import cli
+from safeharbor.settings import load_settings
+from safeharbor.variables import VARIABLES
+from support.needs import need_program, need_root
+from support.runs import Site
+
+ROOT = Path(__file__).parents[2]
+SYSTEMD = ROOT / "deploy" / "systemd"
+PAGE = ROOT / "docs" / "systemd.md"
+SERVICES = ("safeharbor-backup.service", "safeharbor-verify.service")
+TIMERS = ("safeharbor-backup.timer", "safeharbor-verify.timer")
+UNITS = (*SERVICES, *TIMERS, "safeharbor-alarm@safeharbor-backup.service")
+
+
+def unit(name: str) -> dict[str, list[str]]:
+    """The values of each key of a unit; no key here is in two sections."""
+    values: defaultdict[str, list[str]] = defaultdict(list)
+    for key, value in re.findall(r"^(\w+)=(.*)$", (SYSTEMD / name).read_text(), re.MULTILINE):
+        values[key].append(value)
+    return values
+
+
+def settings_file() -> dict[str, str]:
+    """The settings as systemd reads them; a shell reads this file alike."""
+    lines = (SYSTEMD / "backup.env").read_text().splitlines()
+    return dict(shlex.split(line)[0].split("=", 1) for line in lines if line and line[0] != "#")
+
+
+def commands_of_page() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return "".join(blocks).splitlines()
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A root directory with systemd's own units, and with ours as the page's `install` lines put them there."""
+    need_program("systemd-analyze")
+    root = tmp_path / "root"
+    shutil.copytree("/usr/lib/systemd/system", root / "usr/lib/systemd/system", symlinks=True)
+    (root / "lib").symlink_to("usr/lib")
+    for directory in ("etc/systemd/system", "srv", "opt/safeharbor/bin"):
+        (root / directory).mkdir(parents=True)
+    # what the page's venv and pip lines would make
+    (root / "opt/safeharbor/bin/safeharbor").symlink_to(Path(sys.executable).parent / "safeharbor")
+    me, mine = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
+    installs = [command for command in commands_of_page() if command.startswith("sudo install ")]
+    assert len(installs) == 5
+    for command in installs:
+        line = re.sub(r" /(srv|etc)/", rf" {root}/\1/", command.removeprefix("sudo "))
+        line = line.replace("-o reef -g reef", f"-o {me} -g {mine}")
+        subprocess.run(["sh", "-c", line], cwd=ROOT, check=True)
+    return root
+
+
+def analyze(*arguments: str | Path) -> tuple[int, str]:
+    done = subprocess.run(["systemd-analyze", *arguments], capture_output=True, check=False)
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+def test_systemd_finds_nothing_to_say_about_the_units(installed: Path) -> None:
+    # the link leads out of the root, where systemd does not follow
+    program = installed / "opt/safeharbor/bin/safeharbor"
+    program.unlink()
+    shutil.copy(Path(sys.executable).parent / "safeharbor", program)
+
+    assert analyze("verify", "--man=no", f"--root={installed}", *UNITS) == (0, "")
+    assert (installed / "etc/safeharbor/backup.env").stat().st_mode & 0o777 == 0o600
+    assert (installed / "srv/backups").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("KillMode=mixed", "KilMode=mixed"), ("/bin/safeharbor", "/bin/nosuch")])
+def test_systemd_would_notice_a_mistake(installed: Path, right: str, wrong: str) -> None:
+    changed = installed / "etc/systemd/system/safeharbor-backup.service"
+    changed.write_text(changed.read_text().replace(right, wrong))
+
+    assert wrong.split("=")[0] in analyze("verify", "--man=no", f"--root={installed}", "safeharbor-backup.service")[1]
+
+
+def test_the_timers_can_be_enabled(installed: Path) -> None:
+    command = next(command for command in commands_of_page() if " enable " in command)
+    arguments = command.removeprefix("sudo systemctl ").replace(" --now", "").split()
+
+    subprocess.run([need_program("systemctl"), f"--root={installed}", *arguments], capture_output=True, check=True)
+
+    wanted = installed / "etc/systemd/system/timers.target.wants"
+    assert sorted(path.name for path in wanted.iterdir()) == sorted(TIMERS)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_services_are_as_locked_down_as_the_page_says(name: str) -> None:
+    need_program("systemd-analyze")
+    status, output = analyze("security", "--no-pager", "--offline=true", "--threshold=20", SYSTEMD / name)
+
+    assert status == 0, output  # the threshold is in tenths
+    assert "below 2 of 10" in PAGE.read_text()
+    assert "RemoveIPC" not in unit(name)  # it would take the running app's shared memory
+
+
+@pytest.mark.parametrize("name", TIMERS)
+def test_the_timers_mean_what_the_page_says(name: str) -> None:
+    need_program("systemd-analyze")
+    (calendar,) = unit(name)["OnCalendar"]
+    status, output = analyze("calendar", calendar)
+
+    assert status == 0
+    assert f"Normalized form: {calendar}" in output
+    assert re.search(r"\d\d:\d\d:\d\d UTC", calendar)
+    assert unit(name)["Persistent"] == ["yes"]
+    assert re.search(r"\d\d:\d\d", calendar)[0] in PAGE.read_text()  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_services_run_commands_that_exist_and_raise_the_alarm(name: str) -> None:
+    program, verb, *arguments = unit(name)["ExecStart"][0].split()
+    command = cli.get_command(click.Context(cli), verb)
+
+    assert program == "/opt/safeharbor/bin/safeharbor"
+    assert command is not None
+    command.make_context(verb, arguments)
+    assert unit(name)["OnFailure"] == ["safeharbor-alarm@%N.service"]
+    assert unit(name)["EnvironmentFile"] == ["/etc/safeharbor/backup.env"]
+
+
+def test_every_variable_is_a_setting_and_every_value_can_be_used() -> None:
+    settings = settings_file()
+
+    assert set(settings) <= {variable.name for variable in VARIABLES}
+    assert load_settings(settings).problems == ()
+    assert unit(SERVICES[0])["ReadWritePaths"] == [settings["BACKUP_DIR"]]
+    assert unit(SERVICES[0])["RequiresMountsFor"] == [f"{settings['BACKUP_DIR']} {settings['BACKUP_UPLOAD_DIR']}"]
+
+
+# a system that is read-only but for $0 (ProtectSystem=strict with ReadWritePaths), and no memory that is both writable
+# and executable (MemoryDenyWriteExecute; 65 is PR_SET_MDWE, which Linux has from 6.3 on)
+_CONFINED = """
+mount --bind "$0" "$0" && mount -o remount,bind,ro / || exit 99
+python=$1; shift
+exec "$python" -c 'import ctypes, os, sys
+ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])' "$@"
+"""
+
+
+def test_what_the_services_run_works_within_their_limits(site: Site) -> None:
+    need_root()
+    places = {"/srv/backups": str(site.backups), "/srv/reef/uploads": str(site.uploads)}
+    given = {key: places.get(value, value) for key, value in settings_file().items()}
+    site.environment = given | {name: site.environment[name] for name in ("BACKUP_DATABASE_URL", "BACKUP_PG_BIN")}
+    (site.uploads / "away").symlink_to("/outside")
+
+    def run(name: str) -> subprocess.CompletedProcess[bytes]:
+        arguments = unit(name)["ExecStart"][0].split()[1:]
+        argv = ["unshare", "--mount", "sh", "-c", _CONFINED, str(site.backups), sys.executable, *site.argv(*arguments)]
+        return subprocess.run(argv, env=site.full_environment(), capture_output=True, check=False)
+
+    backup, verify = run(SERVICES[0]), run(SERVICES[1])
+
+    assert backup.returncode == 3, backup.stderr.decode()  # done, with a warning, and no failure for systemd
+    assert unit(SERVICES[0])["SuccessExitStatus"] == ["3"]
+    assert backup.stdout == b""
+    assert verify.returncode == 0, verify.stderr.decode()
+    assert "SuccessExitStatus" not in unit(SERVICES[1])
+
+
+def test_the_alarm_mails_which_unit_failed_and_its_last_lines(tmp_path: Path) -> None:
+    for name, content in {
+        "journalctl": 'echo "journal of $*"',
+        "sendmail": f'{{ echo "to $*"; cat; }} > {tmp_path}/mail',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    called = unit("safeharbor-alarm@.service")["ExecStart"][0].split()
+
+    subprocess.run(
+        [SYSTEMD / "alarm", "safeharbor-backup"], env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=True
+    )
+
+    mail = (tmp_path / "mail").read_text()
+    assert called == ["/etc/safeharbor/alarm", "%i"]
+    assert mail.startswith("to root\nSubject: safeharbor-backup.service failed on ")
+    assert "journal of --unit=safeharbor-backup.service" in mail
+
+
+def test_every_command_of_the_page_has_options_that_exist_and_speaks_of_what_is_there() -> None:
+    """`install` and `enable` are run above; for the rest systemd would have to run."""
+    for command in commands_of_page():
+        program, *words = command.removeprefix("sudo ").split()
+        if program not in ("systemctl", "journalctl", "systemd-run"):
+            continue
+        help_text = subprocess.run([need_program(program), "--help"], capture_output=True, check=True).stdout.decode()
+        own = words[: words.index("/opt/safeharbor/bin/safeharbor")] if program == "systemd-run" else words
+        for option in (word.split("=")[0] for word in own if word.startswith("--")):
+            assert option in help_text, f"{command}: {option}"
+        for name in re.findall(r"safeharbor-[a-z]+@?", command.replace("alarm@safeharbor-backup", "alarm@")):
+            assert list(SYSTEMD.glob(f"{name}.*")), f"{command}: {name}"

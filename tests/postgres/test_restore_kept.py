@@ -1,0 +1,109 @@
+"""States that restores keep: parts of them deleted by hand, several of them in any order."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import subprocess
+
+import pytest
+
+from safeharbor.journal import Journal
+from support.faults import failed
+from support.postgres import Database, execute
+from support.runs import Site
+from support.states import State, state_of
+
+
+def state(site: Site, database: Database) -> State:
+    return state_of(database.url, database.server.major, site.uploads)
+
+
+def change(site: Site, database: Database, mark: str) -> State:
+    """A state of its own."""
+    database.execute(f"CREATE TABLE {mark} (id int)")
+    (site.uploads / f"{mark}.txt").write_text(mark)
+    return state(site, database)
+
+
+def restored(site: Site, *more: str) -> str:
+    """The id of a restore of the newest archive."""
+    done = site.run("restore", "--from", "latest", "--yes", *more)
+    assert done.status == 0, done.output
+    return Journal(site.backups).read()[-1].id
+
+
+@pytest.mark.parametrize("part", ["database", "uploads"])
+def test_an_undo_refuses_a_kept_state_of_which_a_part_was_deleted_by_hand(
+    site: Site, database: Database, part: str
+) -> None:
+    assert site.run("backup").status == 0
+    change(site, database, "before")
+    restore = restored(site)
+    live = state(site, database)
+    if part == "database":
+        gone = f"{database.name}_before_{restore}"
+        execute(database.server.url(), f"DROP DATABASE {gone}")
+    else:
+        gone = f".safeharbor-restore-{restore}"
+        shutil.rmtree(site.uploads / gone)
+
+    refused = site.run("restore", "--undo")
+
+    failed(refused, 8, gone, "Nothing was changed", f"--discard-previous --id {restore}")
+    assert state(site, database) == live
+    assert site.run("backup").status == 0
+    assert site.run("restore", "--discard-previous", "--yes").status == 0
+    assert site.leftovers == []
+
+
+def test_states_kept_by_restores_of_all_and_of_parts_come_back_in_any_order(site: Site, database: Database) -> None:
+    assert site.run("backup").status == 0
+    states = {"original": change(site, database, "original")}
+    ids = {}
+    for name, options in {"all": (), "files": ("--only", "uploads"), "rows": ("--only", "database")}.items():
+        ids[name] = restored(site, *options)
+        states[name] = change(site, database, f"after_{name}")
+
+    def exchanged(name: str) -> State:
+        done = site.run("restore", "--undo", "--id", ids[name])
+        assert done.status == 0, done.output
+        return state(site, database)
+
+    assert exchanged("all") == states["original"]
+    assert exchanged("rows").uploads == states["original"].uploads
+    assert state(site, database).database == states["files"].database
+    assert exchanged("all") == states["rows"]
+    gone = site.run("restore", "--discard-previous", "--yes", "--id", ids["all"])
+    assert gone.status == 0, gone.output
+    assert state(site, database) == states["rows"]
+    assert exchanged("files").database == states["rows"].database
+    assert state(site, database).uploads == states["all"].uploads
+    assert site.run("restore", "--discard-previous", "--yes").status == 0
+    assert site.leftovers == []
+
+
+def test_a_state_that_comes_in_while_the_operator_is_asked_is_not_discarded(site: Site, database: Database) -> None:
+    assert site.run("backup").status == 0
+    first = restored(site)
+    leader, follower = pty.openpty()
+    asked = subprocess.Popen(
+        site.argv("restore", "--discard-previous"),
+        env=site.full_environment(),
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        cwd=site.root,
+    )
+    os.close(follower)
+    assert asked.stdout is not None
+    assert first in asked.stdout.readline().decode()
+    second = restored(site)
+
+    os.write(leader, b"discard\n")
+    said, _ = asked.communicate(timeout=60)
+    os.close(leader)
+
+    assert asked.returncode == 0
+    assert b"discarded 1 kept state" in said
+    assert [record.id for record in Journal(site.backups).read()] == [second]
