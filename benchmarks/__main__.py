@@ -14,6 +14,7 @@ from benchmarks.measure import Contender, interleave, mib
 from benchmarks.offsite import offsite_growth
 from benchmarks.ours import COMMAND, environment
 from benchmarks.restore import restores
+from benchmarks.reuse import reuse
 from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +23,7 @@ SAFEHARBOR = [*COMMAND, "backup", "--quiet", "--no-prune"]
 RESTORE_SECTION = "## Restore, verify and dry run\n"  # stays as it is on the page, down to the mark
 RESTORE_MARK = "<!-- restore results -->\n"  # below each mark, up to the next heading: the results
 OFFSITE_MARK = "<!-- off-site results -->\n"
+REUSE_MARK = "<!-- reuse results -->\n"
 TARFILE = "import sys, tarfile\nwith tarfile.open(sys.argv[2], 'w') as tar: tar.add(sys.argv[1], 'uploads')\n"
 
 
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=200_000, help="how many small files to compare with")
     parser.add_argument("--most-files", type=int, default=1_000_000, help="how many to measure memory with, once")
     parser.add_argument("--members", type=int, default=1_000_000, help="how many members the dry run's archive has")
-    parser.add_argument("--only", choices=["backup", "restore", "offsite"], help="only this part")
+    parser.add_argument("--only", choices=["backup", "restore", "offsite", "reuse"], help="only this part")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the results go")
     arguments = parser.parse_args()
     place = arguments.place / f"scale-{arguments.scale:g}"
@@ -51,11 +53,13 @@ def main() -> None:
         int(each * min(arguments.scale, 1)) for each in (arguments.files, arguments.most_files, arguments.members)
     )
     print("making the data set", flush=True)
-    make_uploads(place / "uploads", arguments.scale)
+    if arguments.only != "reuse":
+        make_uploads(place / "uploads", arguments.scale)
     page = arguments.page.read_text()
     with private_server(bins[major]) as server:
         server.create_database("bench")
-        make_database(server.url("bench"), arguments.scale)
+        if arguments.only != "reuse":
+            make_database(server.url("bench"), arguments.scale)
         if arguments.only in (None, "backup"):
             for count in (files, most_files):
                 make_small_files(place / f"small-{count}", count)
@@ -67,6 +71,10 @@ def main() -> None:
         if arguments.only in (None, "restore"):
             lines = restores(server, bins[major], place, output, members, arguments.rounds)
             page = with_results(page, RESTORE_MARK, conditions, lines)
+        if arguments.only in (None, "reuse"):
+            counts = sorted({max(most_files // part, 1) for part in (100, 10, 1)})
+            lines = reuse(server, bins[major], place, arguments.scale, counts, arguments.rounds)
+            page = with_results(page, REUSE_MARK, conditions, lines)
         if arguments.only in (None, "offsite"):  # last: it changes rows
             lines = offsite_growth(server, bins[major], place, output, arguments.scale)
             page = with_results(page, OFFSITE_MARK, f"(scale {arguments.scale:g}, one round) {machine}", lines)

@@ -16,10 +16,16 @@ from typing import TYPE_CHECKING
 
 from safeharbor.archive.layout import ARCHIVE_NAME, archive_name, time_in_name
 from safeharbor.archive.manifest import encode_manifest
-from safeharbor.archive.source import Source
+from safeharbor.archive.runs import block_size_of
 from safeharbor.archive.writer import ArchiveWriter
-from safeharbor.catalog import State, find_candidates, look_at
-from safeharbor.errors import DatabaseUnavailable, RestorePending, SafeHarborError, ToolFailed, translate_os_error
+from safeharbor.catalog import find_candidates, newest_manifest
+from safeharbor.errors import (
+    DatabaseUnavailable,
+    RestorePending,
+    SafeHarborError,
+    ToolFailed,
+    translate_os_error,
+)
 from safeharbor.journal import find_interrupted
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock, bounded, is_alive, pinned
@@ -27,15 +33,16 @@ from safeharbor.postgres.decode import decoding, feed, finish_decoding
 from safeharbor.postgres.dump import choose_compression, dump_argv, dumping, finish_dump, read_dump
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
-from safeharbor.preflight import check_places, check_space, expected_upload_bytes
+from safeharbor.preflight import check_places, expected_upload_bytes, require_space
 from safeharbor.progress import NoProgress, Progress
+from safeharbor.proof import Written, prove_draft
 from safeharbor.prune import PruneResult, prune_under_lock
 from safeharbor.publish import published_whole, sweep_drafts
-from safeharbor.record import DumpRecord, fits_manifest, manifest_document
+from safeharbor.record import DumpRecord, SharedRecord, fits_manifest, manifest_document
 from safeharbor.settings import Concern
+from safeharbor.sharing import Sharing, recording, remembered
 from safeharbor.uploads.collect import make_filter, write_uploads
 from safeharbor.uploads.staging import find_unsettled
-from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +57,8 @@ if TYPE_CHECKING:
     from safeharbor.process import RunningTool
     from safeharbor.publish import Draft
     from safeharbor.settings import Settings
-
-_SMALLEST_BLOCK, _LARGEST_BLOCK = 4096, 65536
+    from safeharbor.sharing import Recording
+    from safeharbor.uploads.collect import Collected
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class BackupResult:
     upload_files: int
     upload_bytes: int
     seconds: dict[str, float]
+    shared: SharedRecord | None
     warnings: tuple[str, ...]
     pruned: PruneResult | None
 
@@ -75,10 +83,12 @@ def take_backup(
     *,
     output: Path | None = None,
     prune: bool = True,
+    full: bool = False,
     progress: Progress | None = None,
 ) -> BackupResult:
     """Take a backup into `output`, or under its own name into the backup directory; prune there if it went there.
 
+    What has not changed since the archive before is shared with it where the filesystem can, unless `full`.
     Raises SafeHarborError; then there is no new archive and nothing else has changed.
     """
     settings.require(Concern.DATABASE, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP)
@@ -87,7 +97,8 @@ def take_backup(
         check_places(settings, directory)
         with directory_lock(directory) as is_locked:
             _require_no_interrupted_restore(settings)
-            return _Run(settings, output, directory, progress or NoProgress(), is_locked=is_locked).take(prune=prune)
+            run = _Run(settings, output, directory, progress or NoProgress(), is_locked=is_locked)
+            return run.take(prune=prune, full=full)
     except SafeHarborError as error:
         error.intact = _what_is_intact(directory)
         raise
@@ -142,19 +153,34 @@ class _Run:
         self._warnings: list[str] = []
         self._seconds: dict[str, float] = {}
         self._previous: Manifest | None = None
+        self._sharing = Sharing()
         if not is_locked:
             self._warn(f"{directory} is on a filesystem without locks: nothing keeps two runs apart there")
 
-    def take(self, *, prune: bool) -> BackupResult:
+    def take(self, *, prune: bool, full: bool) -> BackupResult:
         names = re.compile(re.escape(self._output.name)) if self._output is not None else ARCHIVE_NAME
         for name in sweep_drafts(self._directory, names):
             self._progress.note(f"removed {name}, left behind by a run that was killed")
-        with backup_lock(self._url) as session, ExitStack() as until_dumped:
+        with (
+            backup_lock(self._url) as session,
+            ExitStack() as until_dumped,
+            ExitStack() as until_written,
+        ):
             path, taken_at = self._free_name()
+            full = full or self._cannot_tell_age()
+            self._sharing = until_written.enter_context(remembered(self._directory, self._settings, full=full))
             source = self._prepare(session, until_dumped)
-            with published_whole(path, replace=self._output is not None) as draft:
-                manifest, dump_sha256 = self._write(draft, taken_at, source, until_dumped)
-                self._prove(draft, dump_sha256)
+            with (
+                recording(self._directory, self._progress.note) as index,  # published after the archive that it is of
+                published_whole(path, replace=self._output is not None) as draft,
+            ):
+                written = self._write(draft, taken_at, source, until_dumped, index)
+                self._prove(draft, written)
+                if index is not None:
+                    block_size = written.manifest.block_size
+                    index.describe(os.fstat(draft.descriptor), path.name, self._settings, block_size, written.basis)
+                until_written.close()  # some shares replace no file that is open, as the index before is
+        manifest = written.manifest
         size = os.stat(path).st_size
         is_in_backup_dir = os.path.realpath(path.parent) == os.path.realpath(self._settings.backup_dir)
         pruned = self._prune(path.name) if prune and is_in_backup_dir else None
@@ -167,9 +193,17 @@ class _Run:
             upload_files=manifest.upload_files,
             upload_bytes=manifest.upload_bytes,
             seconds=self._seconds,
+            shared=written.shared,
             warnings=tuple(self._warnings),
             pruned=pruned,
         )
+
+    def _cannot_tell_age(self) -> bool:
+        """Whether BACKUP_FULL_READ_DAYS cannot be used, which costs time and no backup."""
+        problems = self._settings.problems_in(Concern.SHARING)
+        for problem in problems:
+            self._warn(f"everything is read and written anew: {problem}")
+        return bool(problems)
 
     def _free_name(self) -> tuple[Path, datetime]:
         """Where the archive goes and the moment it is of; a second that is taken is waited out."""
@@ -191,24 +225,33 @@ class _Run:
         compression = choose_compression(self._settings.dump_compression, tools)
         snapshot = until_dumped.enter_context(open_snapshot(url, self._settings.lock_timeout_seconds))
         properties = snapshot.properties()
-        self._previous = self._newest_manifest()
-        check_space(self._settings, self._directory, properties.size_bytes, self._previous, self._is_excluded)
+        self._previous = newest_manifest(self._directory)
+        self._sharing, warning = require_space(
+            self._settings,
+            self._directory,
+            properties.size_bytes,
+            self._previous,
+            self._is_excluded,
+            self._sharing,
+        )
+        if warning:
+            self._warn(warning)
         return _Source(url, tools, compression, session, snapshot, properties)
 
     def _write(
-        self, draft: Draft, taken_at: datetime, source: _Source, until_dumped: ExitStack
-    ) -> tuple[Manifest, str]:
-        """Write everything; the manifest, and the SHA-256 of the dump."""
+        self, draft: Draft, taken_at: datetime, source: _Source, until_dumped: ExitStack, index: Recording | None
+    ) -> Written:
+        """Write everything."""
         writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
         try:
             dump = self._dump(writer, source)
             until_dumped.close()  # a snapshot that nobody needs holds back vacuum
-            with self._phase("uploads", expected_upload_bytes(self._previous)):
-                omissions = write_uploads(writer, self._settings.upload_dir, self._is_excluded, self._progress)
+            collected, shared = self._uploads(writer, index)
+            omissions = collected.omissions
             self._warnings += omissions.warnings()
             for line in omissions.warnings():
                 self._progress.warn(line)
-            block_size = min(max(os.fstatvfs(draft.descriptor).f_bsize, _SMALLEST_BLOCK), _LARGEST_BLOCK)
+            block_size = block_size_of(os.fstatvfs(draft.descriptor).f_bsize)
 
             def manifest_for(sums_sha256: str, list_sha256: str, sums_offset: int) -> bytes:
                 return encode_manifest(
@@ -221,12 +264,34 @@ class _Run:
                         self._warnings,
                         block_size=block_size,
                         digests=(sums_sha256, list_sha256, sums_offset),
+                        shared=shared,
                     )
                 )
 
-            return writer.finish(manifest_for), dump.sha256
+            manifest = writer.finish(manifest_for)
+            basis = self._sharing.front if shared is not None else None
+            return Written(manifest, dump.sha256, writer.runs, writer.witness_sha256, shared, basis)
         finally:
             writer.close()
+
+    def _uploads(self, writer: ArchiveWriter, index: Recording | None) -> tuple[Collected, SharedRecord | None]:
+        sharing = self._sharing
+        if sharing.note:
+            self._progress.note(sharing.note)
+        with self._phase("uploads", expected_upload_bytes(self._previous)):
+            collected = write_uploads(
+                writer,
+                self._settings.upload_dir,
+                self._is_excluded,
+                self._progress,
+                sharing.previous,
+                index.begin() if index is not None else None,
+            )
+        if collected.refused:
+            self._progress.note(f"everything was read: {collected.refused}")
+        if sharing.previous is None or not writer.cloned_bytes:
+            return collected, None
+        return collected, SharedRecord(sharing.previous.name, collected.shared_members, writer.cloned_bytes)
 
     def _dump(self, writer: ArchiveWriter, source: _Source) -> DumpRecord:
         with self._phase("rows"):
@@ -277,27 +342,13 @@ class _Run:
                 raise
             raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
 
-    def _prove(self, draft: Draft, dump_sha256: str) -> None:
-        """Read the draft back and compare everything; its dump was decoded while it came.
-
-        Raises SafeHarborError if it would not restore.
-        """
+    def _prove(self, draft: Draft, written: Written) -> None:
+        """Raises SafeHarborError if what is on the disk would not restore."""
         with self._phase("sync"):
             draft.settle()
         with self._phase("verify"):
-            proof = verify_source(
-                Source(draft.descriptor, draft.path),
-                self._settings,
-                progress=self._progress,
-                decoded_sha256=dump_sha256,
-            )
-        if not proof.is_sound:
-            raise SafeHarborError(
-                f"The archive was written, but it would not restore: {'; '.join(proof.problems[:3])}.",
-                hint="If this happens again, the disk, the memory or pg_dump is broken. Nothing was published.",
-            )
-        for warning in proof.warnings:
-            self._warn(warning)
+            for warning in prove_draft(draft, written, self._settings, self._progress):
+                self._warn(warning)
 
     def _prune(self, name: str) -> PruneResult | None:
         problems = self._settings.problems_in(Concern.RETENTION, Concern.SCHEDULE)
@@ -315,15 +366,6 @@ class _Run:
                 for warning in pruned.warnings:
                     self._warn(warning)
                 return pruned
-        return None
-
-    def _newest_manifest(self) -> Manifest | None:
-        """The manifest of the newest archive, for estimates."""
-        names = sorted((candidate.name for candidate in find_candidates(self._directory)), reverse=True)
-        for name in names[:1]:
-            entry = look_at(self._directory / name)
-            if entry is not None and entry.state is State.COMPLETE:
-                return entry.manifest
         return None
 
     def _warn(self, text: str) -> None:

@@ -145,3 +145,13 @@ def _scan(directory: Path) -> list[tuple[str, os.stat_result]]:
     except OSError as error:
         raise translate_os_error(error, "reading the backup directory") from error
     return found
+
+
+def newest_manifest(directory: Path) -> Manifest | None:
+    """The manifest of the newest archive, for estimates; None if it has none or is not whole. Raises OSError."""
+    names = sorted((candidate.name for candidate in find_candidates(directory)), reverse=True)
+    for name in names[:1]:
+        entry = look_at(directory / name)
+        if entry is not None and entry.state is State.COMPLETE:
+            return entry.manifest
+    return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor.publish import published_whole, write_all
+from safeharbor.state_directory import STATE_DIRECTORY, make_state_directory
 from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from safeharbor.archive.manifest import Manifest
 
-_STATE_DIRECTORY = ".safeharbor"
 _ADOPTED = "adopted.json"
 
 
@@ -62,7 +61,7 @@ class Adopted:
 def read_adopted(directory: Path) -> Adopted:
     """What has been adopted in a backup directory; nothing if the file is missing or broken."""
     try:
-        with open(directory / _STATE_DIRECTORY / _ADOPTED, "rb") as file:
+        with open(directory / STATE_DIRECTORY / _ADOPTED, "rb") as file:
             document = json.loads(file.read(1024 * 1024))
         databases = frozenset((str(system), str(database)) for system, database in document["databases"])
         return Adopted(databases, frozenset(map(str, document["archives"])))
@@ -72,11 +71,7 @@ def read_adopted(directory: Path) -> Adopted:
 
 def write_adopted(directory: Path, adopted: Adopted) -> None:
     """Remember it. Raises OSError, StorageUnavailable."""
-    state = directory / _STATE_DIRECTORY
-    os.makedirs(state, mode=0o700, exist_ok=True)
-    if os.geteuid() == 0:
-        owner = os.stat(directory)
-        os.chown(state, owner.st_uid, owner.st_gid)
+    state = make_state_directory(directory)
     document = {"databases": sorted(adopted.databases), "archives": sorted(adopted.archives)}
     with published_whole(state / _ADOPTED, replace=True) as draft:
         write_all(draft.descriptor, json.dumps(document).encode() + b"\n")

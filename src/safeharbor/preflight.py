@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from safeharbor.archive.manifest import Manifest
     from safeharbor.settings import Settings
+    from safeharbor.sharing import Sharing
 
 # a compressed dump is seldom smaller than this part of its database
 _SMALLEST_DUMP_PART = 20
@@ -91,16 +92,47 @@ def check_apart(uploads: Path, directory: Path) -> None:
         )
 
 
+def require_space(
+    settings: Settings,
+    directory: Path,
+    database_size_bytes: int,
+    previous: Manifest | None,
+    is_excluded: Callable[[str], bool] | None,
+    sharing: Sharing,
+) -> tuple[Sharing, str]:
+    """How to share blocks so that there is room, and a warning if that is not as the settings want it.
+
+    Where there is no room to write everything anew, an archive with old blocks is better than none. Raises
+    StorageUnavailable.
+    """
+    try:
+        check_space(settings, directory, database_size_bytes, previous, is_excluded, may_share=sharing.may_share)
+    except StorageUnavailable:
+        despite = sharing.despite_age()
+        if despite is sharing:
+            raise
+        check_space(settings, directory, database_size_bytes, previous, is_excluded, may_share=True)
+        return (
+            despite,
+            "there is no room to write everything anew, as BACKUP_FULL_READ_DAYS wants; old blocks are shared",
+        )
+    return sharing, ""
+
+
 def check_space(
     settings: Settings,
     directory: Path,
     database_size_bytes: int,
     previous: Manifest | None,
     is_excluded: Callable[[str], bool] | None,
+    *,
+    may_share: bool = False,
 ) -> None:
     """There is room for an archive about as large as the last one. Raises StorageUnavailable.
 
-    Only if that seems not so are the uploads measured by a walk, so that a tree that shrank is not refused.
+    Only if that seems not so are the uploads measured by a walk, so that a tree that shrank is not refused. An archive
+    that may share blocks can take almost nothing or all of it; then there must be room for the dump, and the disk says
+    the rest.
     """
     system = os.statvfs(directory)
     free = system.f_bavail * system.f_frsize
@@ -111,6 +143,8 @@ def check_space(
         dump = previous.dump_size
         if (dump + (expected_upload_bytes(previous) or 0)) * 11 // 10 <= free:
             return
+    if may_share and dump * 11 // 10 <= free:
+        return
     needed = dump + estimate_size(settings.upload_dir, is_excluded)
     if needed > free:
         raise StorageUnavailable(

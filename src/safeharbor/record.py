@@ -33,6 +33,15 @@ class DumpRecord:
     tables_without_data: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class SharedRecord:
+    """How much of an archive is blocks of an earlier one, and of which. Size in bytes."""
+
+    archive: str
+    members: int
+    size: int
+
+
 def fits_manifest(tables: Mapping[str, int]) -> bool:
     """Whether so many row counts leave room in the manifest for everything else."""
     return len(tables) <= 100_000 and sum(6 * len(name) + 24 for name in tables) < MANIFEST_LIMIT_BYTES // 2
@@ -48,6 +57,7 @@ def manifest_document(
     *,
     block_size: int,
     digests: tuple[str, str, int],
+    shared: SharedRecord | None = None,
 ) -> dict[str, object]:
     """The manifest; `digests` are SHA256SUMS' digest, the member list's digest, and where SHA256SUMS' data starts."""
     sums_sha256, list_sha256, sums_offset = digests
@@ -79,6 +89,9 @@ def manifest_document(
             "tables_without_data": dump.tables_without_data,
         },
         "uploads": {"excluded_by": list(settings.exclude), **omissions.document()},
+        "shared": None
+        if shared is None
+        else {"archive": shared.archive, "members": shared.members, "bytes": shared.size},
         "secret_key": None if settings.secret_key is None else secret_key_fingerprint(settings.secret_key),
         "warnings": warnings,
     }

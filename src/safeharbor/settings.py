@@ -35,6 +35,7 @@ class Concern(StrEnum):
     DUMP = "dump"
     RETENTION = "retention"
     SCHEDULE = "schedule"
+    SHARING = "sharing"
     MONITORING = "monitoring"
     RESTORE = "restore"
 
@@ -70,6 +71,7 @@ class Settings:
     exclude: tuple[str, ...] = ()
     exclude_table_data: tuple[str, ...] = ()
     sentinel: Path | None = None
+    full_read_days: int = 7
     max_age_seconds: float = 26 * 3600.0
     status_file: Path | None = None
     connect_timeout_seconds: float = 10.0
@@ -103,13 +105,14 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         schedule=reader.schedule("BACKUP_SCHEDULE", DEFAULT_SCHEDULE),
         verify_schedule=reader.verify_schedule(),
         timezone=reader.timezone(),
-        retention_daily=reader.count("BACKUP_RETENTION_DAILY", 7),
-        retention_weekly=reader.count("BACKUP_RETENTION_WEEKLY", 4),
+        retention_daily=reader.count("BACKUP_RETENTION_DAILY", 7, Concern.RETENTION),
+        retention_weekly=reader.count("BACKUP_RETENTION_WEEKLY", 4, Concern.RETENTION),
         dump_compression=reader.compression(),
         pg_bin=tuple(Path(part) for part in reader.text("BACKUP_PG_BIN").split(":") if part),
         exclude=reader.patterns("BACKUP_EXCLUDE"),
         exclude_table_data=reader.patterns("BACKUP_EXCLUDE_TABLE_DATA"),
         sentinel=reader.sentinel(),
+        full_read_days=reader.count("BACKUP_FULL_READ_DAYS", 7, Concern.SHARING),
         max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),
         status_file=reader.status_file(),
         connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
@@ -263,12 +266,12 @@ class _Reader:
             return "UTC"
         return text
 
-    def count(self, name: str, default: int) -> int:
+    def count(self, name: str, default: int, concern: Concern) -> int:
         text = self.text(name)
         if not text:
             return default
         if not re.fullmatch(r"[0-9]{1,6}", text):
-            self._add(Concern.RETENTION, name, text, "a whole number, 0 or more")
+            self._add(concern, name, text, "a whole number, 0 or more")
             return default
         return int(text)
 

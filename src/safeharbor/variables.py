@@ -74,6 +74,11 @@ VARIABLES = (
         "",
         "A file that exists only on the mounted share; without it no backup is written. Relative to BACKUP_DIR.",
     ),
+    Variable(
+        "BACKUP_FULL_READ_DAYS",
+        "7",
+        "After how many days everything is read and written anew; archives share no older blocks. 0: each time.",
+    ),
     Variable("BACKUP_MAX_AGE", "26h", "How old the newest archive may be before `status` calls it stale."),
     Variable(
         "BACKUP_STATUS_FILE",

@@ -87,7 +87,7 @@ def write_archive(
     writer = ArchiveWriter(descriptor, path.parent, int(facts.taken_at.timestamp()))
     try:
         size, digest = writer.write_dump([dump[:100], dump[100:]])
-        omissions = write_uploads(writer, uploads, None, NoProgress())
+        omissions = write_uploads(writer, uploads, None, NoProgress()).omissions
         record = DumpRecord(
             size,
             digest,

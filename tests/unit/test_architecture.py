@@ -21,7 +21,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
-            "preflight", "record", "guards", "status_file", "idle", "agenda",
+            "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda",
         ),
         VERBS,
     ),
@@ -29,7 +29,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "__init__", "settings", "variables", "database_url", "schedule", "errors", "process", "publish", "lock",
-            "progress", "signals", "journal",
+            "progress", "signals", "journal", "clone", "state_directory",
         ),
         GROUND,
     ),

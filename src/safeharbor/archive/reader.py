@@ -118,11 +118,11 @@ def read_members(source: Source, front: Front) -> Iterator[tuple[Member, int]]:
     """
     source.seek(DUMP_OFFSET)
     yield front.dump, DUMP_OFFSET
-    _skip_padding(source, front.dump)
+    skip_padding(source, front.dump)
     tree = layout.TreeOrder()
     root_seen = False
     while True:
-        member = _read_header(source)
+        member = read_header(source)
         offset = source.position
         if member.name == layout.SUMS_NAME:
             break
@@ -135,7 +135,7 @@ def read_members(source: Source, front: Front) -> Iterator[tuple[Member, int]]:
         else:
             refuse_upload(member, tree)
         yield member, offset
-        _skip_padding(source, member)
+        skip_padding(source, member)
     if not root_seen:
         raise Rejected("it has no uploads/")
     if offset != front.manifest.sums_offset or member != own_member(layout.SUMS_NAME, member.size, front.manifest):
@@ -143,8 +143,8 @@ def read_members(source: Source, front: Front) -> Iterator[tuple[Member, int]]:
     if member.size > source.size:
         raise Truncated
     yield member, offset
-    _skip_padding(source, member)
-    last = _read_header(source)
+    skip_padding(source, member)
+    last = read_header(source)
     if source.position != front.manifest_offset:
         raise Rejected(f"{show(last.name)} stands where the manifest must be")
     if last != own_member(layout.MANIFEST_NAME, front.manifest_length, front.manifest):
@@ -185,12 +185,14 @@ def show(name: bytes) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def _skip_padding(source: Source, member: Member) -> None:
+def skip_padding(source: Source, member: Member) -> None:
+    """Go on behind the zeros after a member's data. Raises Rejected if they are none, Truncated, OSError."""
     if member.size % BLOCK and any(source.take(headers.padding(member.size))):
         raise Rejected(f"{show(member.name)} is not padded with zeros")
 
 
-def _read_header(source: Source) -> Member:
+def read_header(source: Source) -> Member:
+    """The member whose header comes next, perhaps after a pad. Raises Rejected, Truncated, OSError."""
     block = source.take(BLOCK)
     if block[156:157] == b"g":
         _check_pad(source, block)

@@ -24,9 +24,10 @@ class Truncated(Exception):
 class Source:
     """Sequential bytes of an open file, by pread: the descriptor's own offset stays untouched."""
 
-    def __init__(self, descriptor: int, path: Path) -> None:
+    def __init__(self, descriptor: int, path: Path, read_ahead: int = _CHUNK) -> None:
         self.descriptor = descriptor
         self.path = path
+        self._read_ahead = read_ahead
         self.size = os.fstat(descriptor).st_size
         self._held = b""
         self._held_at = 0
@@ -79,7 +80,7 @@ class Source:
         pieces = [rest]
         length = len(rest)
         while length < at_least:
-            piece = os.pread(self.descriptor, max(_CHUNK, at_least - length), start + length)
+            piece = os.pread(self.descriptor, max(self._read_ahead, at_least - length), start + length)
             if not piece:
                 raise Truncated
             pieces.append(piece)

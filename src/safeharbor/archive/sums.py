@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import tempfile
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from safeharbor.archive.layout import FILE, Member, canonical_line, sums_line
 from safeharbor.publish import when_closed
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 _CHUNK = 1024 * 1024
 _HELD_LINES_BYTES = 256 * 1024
+
+
+class TallyMark(NamedTuple):
+    """A state of a tally to go back to."""
+
+    digest: hashlib._Hash
+    lines_size: int
+    counts: tuple[int, int, int, int]
 
 
 class Tally:
@@ -33,11 +41,21 @@ class Tally:
         self.links = 0
         self.upload_bytes = 0
 
-    def add(self, member: Member, digest: str = "") -> None:
-        """Count a finished member; `digest` is the SHA-256 in hex of a regular member's data. Raises OSError."""
-        self._list.update(canonical_line(member))
-        if member.kind == FILE:
-            self._lines.write(sums_line(member.name, digest))
+    def add(self, member: Member, digest: str = "") -> tuple[bytes, bytes]:
+        """Count a finished member; `digest` is the SHA-256 in hex of a regular member's data.
+
+        What it adds to the list of members and to SHA256SUMS. Raises OSError.
+        """
+        line = canonical_line(member)
+        sums = sums_line(member.name, digest) if member.kind == FILE else b""
+        self.add_lines(line, sums)
+        return line, sums
+
+    def add_lines(self, lines: bytes, sums: bytes) -> None:
+        """Count members whose lines are known. Raises OSError."""
+        self._list.update(lines)
+        if sums:
+            self._lines.write(sums)
 
     def count(self, member: Member) -> None:
         """Count a member of uploads."""
@@ -48,6 +66,26 @@ class Tally:
             self.links += 1
         else:
             self.directories += 1
+
+    def count_many(self, files: int, directories: int, links: int, upload_bytes: int) -> None:
+        """Count members of uploads."""
+        self.files += files
+        self.directories += directories
+        self.links += links
+        self.upload_bytes += upload_bytes
+
+    def mark(self) -> TallyMark:
+        """Where it stands now."""
+        return TallyMark(
+            self._list.copy(), self.lines_size(), (self.files, self.directories, self.links, self.upload_bytes)
+        )
+
+    def go_back(self, mark: TallyMark) -> None:
+        """Forget what was added since. Raises OSError."""
+        self._list = mark.digest.copy()
+        self._lines.seek(mark.lines_size)
+        self._lines.truncate()
+        self.files, self.directories, self.links, self.upload_bytes = mark.counts
 
     @property
     def list_sha256(self) -> str:

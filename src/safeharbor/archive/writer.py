@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor.archive.digest import Hasher, OverlappedDigest
-from safeharbor.archive.headers import ManifestReference, encode_front, encode_member, padding
+from safeharbor.archive.headers import ManifestReference, encode_front, encode_member, encode_pad, padding
 from safeharbor.archive.layout import (
     DUMP_NAME,
     DUMP_OFFSET,
@@ -18,7 +18,9 @@ from safeharbor.archive.layout import (
     Member,
 )
 from safeharbor.archive.manifest import Manifest, parse_manifest
-from safeharbor.archive.sums import Tally
+from safeharbor.archive.runs import Run, RunEdges, RunList, pad_blocks, split_run
+from safeharbor.archive.splice import clone_blocks, read_edge
+from safeharbor.archive.sums import Tally, TallyMark
 from safeharbor.publish import write_all
 
 if TYPE_CHECKING:
@@ -28,10 +30,30 @@ if TYPE_CHECKING:
 _BUFFER = 1024 * 1024
 
 
+class Written(NamedTuple):
+    """Where a member stands, and what it adds to the list of members and to SHA256SUMS."""
+
+    start: int
+    end: int
+    line: bytes
+    sums: bytes
+
+
+class WriterMark(NamedTuple):
+    """A state of a writer to go back to."""
+
+    position: int
+    tally: TallyMark
+    witness: hashlib._Hash
+    runs: int
+    cloned_bytes: int
+
+
 class ArchiveWriter:
     """An archive being written into an open, empty file; every method may raise OSError.
 
-    Order of calls: `write_dump`, any number of `write_member` and `write_file`, `finish`, `close`.
+    Order of calls: `write_dump`, any number of `write_member`, `write_file`, `write_stream` and pairs of `begin_run`
+    and `write_run`, `finish`, `close`.
     """
 
     def __init__(self, descriptor: int, directory: Path, taken_at_seconds: int) -> None:
@@ -41,6 +63,10 @@ class ArchiveWriter:
         self._taken_at = taken_at_seconds
         self._dump: Member | None = None
         self.tally = Tally(directory)
+        self.runs = RunList()
+        self.cloned_bytes = 0
+        self._run_begin = 0
+        self._witness = hashlib.sha256()
         self._hasher = Hasher()
         os.lseek(descriptor, DUMP_OFFSET, os.SEEK_SET)
 
@@ -58,23 +84,26 @@ class ArchiveWriter:
         size = self.position - DUMP_OFFSET
         self._put(bytes(padding(size)))
         self._dump = self._own_member(DUMP_NAME, size)
-        self.tally.add(self._dump, digest.hexdigest())
+        line, _ = self.tally.add(self._dump, digest.hexdigest())
+        self._witness.update(line + digest.hexdigest().encode())
         return size, digest.hexdigest()
 
-    def write_member(self, member: Member) -> None:
+    def write_member(self, member: Member) -> Written:
         """Write a directory or a symlink."""
+        start = self.position
         self._put(encode_member(member))
-        self._count(member, "")
+        return self._count(member, "", start)
 
-    def write_file(self, member: Member, data: bytes) -> None:
+    def write_file(self, member: Member, data: bytes) -> Written:
         """Write a file whose whole content is at hand; `member.size` is its length."""
+        start = self.position
         self._put(encode_member(member) + data + bytes(-member.size % 512))
-        self._count(member, hashlib.sha256(data).hexdigest())
+        return self._count(member, hashlib.sha256(data).hexdigest(), start)
 
-    def write_stream(self, member: Member, chunks: Iterable[bytes], is_whole: Callable[[], bool]) -> bool:
+    def write_stream(self, member: Member, chunks: Iterable[bytes], is_whole: Callable[[], bool]) -> Written | None:
         """Write a file from `chunks`, at most `member.size` bytes of them, and count it if `is_whole()` then says so.
 
-        If not, nothing of it stays and False is returned. A file that was shorter than announced is kept, if
+        If not, nothing of it stays and None is returned. A file that was shorter than announced is kept, if
         `is_whole` insists, with the size that it had.
         """
         start = self.position
@@ -90,12 +119,59 @@ class ArchiveWriter:
                 break
         if not is_whole():
             self.rewind(start)
-            return False
+            return None
         if left:
             member = self._shorten(member, start, left, digest)
         self._put(bytes(padding(member.size)))
-        self._count(member, digest.hexdigest())
-        return True
+        return self._count(member, digest.hexdigest(), start)
+
+    def begin_run(self, start: int, block: int) -> int:
+        """Put the pad before a run that stood at `start` in an earlier archive; how much further on it stands now."""
+        self._run_begin = self.position
+        blocks = pad_blocks(self.position, start, block)
+        if blocks:
+            self._put(encode_pad(blocks))
+        return self.position - start
+
+    def count_shared(self, lines: bytes, sums: bytes, counts: tuple[int, int, int, int]) -> None:
+        """Count members of a run: their lines, and how many files, directories, links and bytes of files they are."""
+        self.tally.add_lines(lines, sums)
+        self.tally.count_many(*counts)
+
+    def write_run(self, source: int, edges: RunEdges, block: int) -> None:
+        """Put in the run that `begin_run` made room for, from the open earlier archive, whose members were counted.
+
+        Raises SharingRefused if the blocks cannot be shared after all, or the source cannot be read.
+        """
+        start = self.position
+        end = start + edges.end - edges.start
+        split = split_run(edges.start, edges.end, block)
+        self._put(read_edge(source, edges.start, split.head))
+        self._flush()
+        clone_blocks(self._descriptor, self._flushed_to, source, edges.start + split.head, split.middle)
+        self._flushed_to += split.middle
+        self._put(read_edge(source, edges.end - split.tail, split.tail))
+        last_start = start + edges.last_start - edges.start
+        self.runs.append(Run(self._run_begin, start, last_start, end))
+        self._witness.update(edges.first_line + edges.last_line)
+        self.cloned_bytes += split.middle
+
+    @property
+    def witness_sha256(self) -> str:
+        """SHA-256 in hex of what was written so far: each member's line and digest, of runs the first and last line."""
+        return self._witness.hexdigest()
+
+    def mark(self) -> WriterMark:
+        """A place between two members to go back to."""
+        return WriterMark(self.position, self.tally.mark(), self._witness.copy(), len(self.runs), self.cloned_bytes)
+
+    def go_back(self, mark: WriterMark) -> None:
+        """Forget everything that was written since."""
+        self.rewind(mark.position)
+        self.tally.go_back(mark.tally)
+        self._witness = mark.witness.copy()
+        self.runs.truncate(mark.runs)
+        self.cloned_bytes = mark.cloned_bytes
 
     def finish(self, manifest_for: Callable[[str, str, int], bytes]) -> Manifest:
         """Write SHA256SUMS, the manifest and the end, then the front; the manifest as a reader will find it.
@@ -131,9 +207,11 @@ class ArchiveWriter:
     def _own_member(self, name: bytes, size: int) -> Member:
         return Member(name, FILE, 0o600, 0, 0, self._taken_at, size)
 
-    def _count(self, member: Member, digest: str) -> None:
-        self.tally.add(member, digest)
+    def _count(self, member: Member, digest: str, start: int) -> Written:
+        line, sums = self.tally.add(member, digest)
         self.tally.count(member)
+        self._witness.update(line + digest.encode())
+        return Written(start, self.position, line, sums)
 
     def _put(self, data: bytes) -> None:
         if len(self._buffer) + len(data) > _BUFFER:

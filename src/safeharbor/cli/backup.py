@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write this file, replacing it, instead of one in BACKUP_DIR.",
 )
+@click.option("--full", is_flag=True, help="Read and write everything anew; share no blocks with earlier archives.")
 @click.option("--no-prune", is_flag=True, help="Delete nothing afterwards.")
 @click.option(
     "--warnings-ok",
@@ -44,14 +45,14 @@ if TYPE_CHECKING:
 )
 @click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
-def command(output: Path | None, *, no_prune: bool, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
+def command(output: Path | None, *, full: bool, no_prune: bool, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
     """Parse, take the backup, render."""
     settings = current_settings(quiet=quiet or as_json, notice_restore=False)
     plan = plan_output(settings)
     if not (quiet or as_json):
         click.echo(plan)
     with watching(quiet=quiet or as_json) as progress:
-        result = take_backup(settings, output=output, prune=not no_prune, progress=progress)
+        result = take_backup(settings, output=output, prune=not no_prune, full=full, progress=progress)
     if as_json:
         click.echo(json.dumps(_document(result), indent=2))
     elif not quiet:
@@ -70,6 +71,10 @@ def _print(result: BackupResult) -> None:
     click.echo(
         f"{', '.join(contents)}; verified in {result.seconds['verify']:.1f} s of {sum(result.seconds.values()):.1f} s"
     )
+    shared = result.shared
+    if shared is not None:
+        written = show_bytes(result.size - shared.size)
+        click.echo(f"{show_bytes(shared.size)} shared with {shared.archive}; {written} written")
     pruned = result.pruned
     if pruned is not None and pruned.deleted:
         click.echo(f"pruned {plural(len(pruned.deleted), 'archive')} ({show_bytes(pruned.freed_bytes)})")
@@ -87,6 +92,9 @@ def _document(result: BackupResult) -> dict[str, object]:
         "upload_files": result.upload_files,
         "upload_bytes": result.upload_bytes,
         "seconds": result.seconds,
+        "shared_with": result.shared.archive if result.shared is not None else None,
+        "shared_members": result.shared.members if result.shared is not None else 0,
+        "shared_bytes": result.shared.size if result.shared is not None else 0,
         "warnings": list(result.warnings),
         "pruned": list(pruned.deleted) if pruned is not None else [],
         "freed_bytes": pruned.freed_bytes if pruned is not None else 0,

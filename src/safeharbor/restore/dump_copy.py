@@ -6,20 +6,18 @@ The file has no name: whatever happens to us, nothing of it is left.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import struct
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safeharbor.clone import clone_range
 from safeharbor.postgres.contents import DumpInput
 from safeharbor.publish import when_closed, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FICLONERANGE = 0x4020940D
 _NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 _IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 
@@ -40,9 +38,8 @@ class DumpCopy:
         with source.opened() as archive:
             # up to a whole block: what is too much is cut off again
             wanted = min(-(-size // block) * block, os.fstat(archive).st_size - source.offset)
-            request = struct.pack("qQQQ", archive, source.offset, wanted, 0)
             try:
-                fcntl.ioctl(self._descriptor, _FICLONERANGE, request)
+                clone_range(self._descriptor, 0, archive, source.offset, wanted)
             except OSError:
                 return False
         os.ftruncate(self._descriptor, size)

@@ -1,41 +1,53 @@
-"""Puts the uploads tree into an archive while the app goes on writing to it.
-
-A file is stat'ed before and after it is read; if it changed in between it is read again, up to five times, then
-kept as it was read. Nothing that one upload does can lose the backup or leave a malformed archive.
-"""
+"""Puts the uploads tree into an archive: unchanged parts as blocks of an earlier one, the rest by reading it."""
 
 from __future__ import annotations
 
 import os
 import stat
-import time
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from safeharbor.archive import layout
-from safeharbor.archive.layout import Member
+from safeharbor.archive.index import FACTS_SIZE, Remembered
+from safeharbor.archive.layout import Member, canonical_line
+from safeharbor.archive.splice import SharingRefused
 from safeharbor.errors import translate_os_error
+from safeharbor.uploads.facts import pack_facts, tells_changes
+from safeharbor.uploads.memory import Recollection
 from safeharbor.uploads.omissions import Omissions
-from safeharbor.uploads.walk import Entry, note_failure, open_root, walk_tree
+from safeharbor.uploads.read import UploadReader, directory_member
+from safeharbor.uploads.walk import Batch, open_root, walk_batches, walk_tree
+from safeharbor.uploads.weave import Counts, Weaver, chunk_piece, entry_piece
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from safeharbor.archive.index import Chunk
     from safeharbor.archive.writer import ArchiveWriter
     from safeharbor.progress import Progress
+    from safeharbor.uploads.memory import Previous, Recorder
+    from safeharbor.uploads.walk import Entry
+    from safeharbor.uploads.weave import Piece
 
-_CHUNK = 1024 * 1024
-_TRIES = 5
+_UNRELIABLE = (
+    "the uploads are on a filesystem that does not show every change (NFS, CIFS, FUSE, an overlay or the like)"
+)
 _REPORT_ITEMS = 512
 _REPORT_BYTES = 8 * 1024 * 1024
 
 
-class _Unreadable(Exception):
-    """Reading the source failed in the middle; distinct from a failure to write the archive."""
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What is not in the archive as it should be, and how many members are in blocks of an earlier one.
 
-    def __init__(self, error: OSError) -> None:
-        super().__init__(str(error))
-        self.error = error
+    `refused` is why nothing is shared although that was meant to be; "" otherwise.
+    """
+
+    omissions: Omissions
+    shared_members: int = 0
+    refused: str = ""
 
 
 def make_filter(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
@@ -48,13 +60,29 @@ def make_filter(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
 
 
 def write_uploads(
-    writer: ArchiveWriter, root: Path | None, is_excluded: Callable[[str], bool] | None, progress: Progress
-) -> Omissions:
-    """Write `uploads/` and everything below `root` (None: nothing); what is not in it as it should be.
+    writer: ArchiveWriter,
+    root: Path | None,
+    is_excluded: Callable[[str], bool] | None,
+    progress: Progress,
+    previous: Previous | None = None,
+    recorder: Recorder | None = None,
+) -> Collected:
+    """Write `uploads/` and everything below `root` (None: nothing).
 
-    Raises OSError if the root cannot be read or the archive cannot be written.
+    With `previous`, what is unchanged since is taken from there or, if that is not to be, compared with it. What was
+    written is remembered in `recorder`. Raises OSError if the root cannot be read or the archive cannot be written.
     """
-    return _Collector(writer, progress).collect(root, is_excluded)
+    if previous is None or not previous.may_share:
+        return _Collector(writer, progress, previous, recorder).collect(root, is_excluded)
+    mark = writer.mark()
+    try:
+        return _Collector(writer, progress, previous, recorder).collect(root, is_excluded)
+    except SharingRefused as refused:
+        writer.go_back(mark)
+        if recorder is not None:
+            recorder.restart()
+        again = _Collector(writer, progress, replace(previous, may_share=False), recorder).collect(root, is_excluded)
+        return replace(again, refused=str(refused))
 
 
 def estimate_size(root: Path | None, is_excluded: Callable[[str], bool] | None) -> int:
@@ -73,127 +101,164 @@ def estimate_size(root: Path | None, is_excluded: Callable[[str], bool] | None) 
 
 
 class _Collector:
-    def __init__(self, writer: ArchiveWriter, progress: Progress) -> None:
+    def __init__(
+        self, writer: ArchiveWriter, progress: Progress, previous: Previous | None, recorder: Recorder | None
+    ) -> None:
         self._writer = writer
         self._progress = progress
+        self._previous = previous
+        self._recorder = recorder
+        self._recollection: Recollection | None = None
+        self._weaver: Weaver | None = None
         self._omissions = Omissions()
+        self._reader = UploadReader(writer, self._omissions, self._report_bytes)
+        self._refused = ""
         self._items = 0
         self._reported = writer.position
 
-    def collect(self, root: Path | None, is_excluded: Callable[[str], bool] | None) -> Omissions:
+    def collect(self, root: Path | None, is_excluded: Callable[[str], bool] | None) -> Collected:
         if root is None:
+            if self._recorder is not None:
+                self._recorder.is_wanted = False
             self._writer.write_member(Member(layout.UPLOADS_NAME, layout.DIRECTORY, 0o755, 0, 0, 0, 0))
-            return self._omissions
+            return Collected(self._omissions)
         try:
             descriptor = open_root(root)
         except OSError as error:
             raise translate_os_error(error, "opening the uploads directory") from error
         try:
-            self._writer.write_member(_directory_member(b"", os.fstat(descriptor)))
-            for entry in walk_tree(descriptor, is_excluded, self._omissions):
-                self._add(entry)
-                self._items += 1
-                if self._items >= _REPORT_ITEMS or self._writer.position - self._reported >= _REPORT_BYTES:
+            self._recollect(descriptor)
+            self._add_directory(b"", os.fstat(descriptor))
+            for found in walk_batches(descriptor, is_excluded, self._omissions):
+                if isinstance(found, Batch):
+                    self._add_batch(found)
+                else:
+                    self._add_directory(found.path, found.status)
+                if self._items >= _REPORT_ITEMS:
                     self._report()
+            self._settle()
         finally:
+            if self._weaver is not None:
+                self._weaver.close()
             os.close(descriptor)
+        if self._recorder is not None:
+            self._recorder.flush()
         self._report()
-        return self._omissions
+        shared = self._weaver.members if self._weaver is not None else 0
+        return Collected(self._omissions, shared, self._refused)
 
-    def _add(self, entry: Entry) -> None:
-        mode = entry.status.st_mode
-        if stat.S_ISREG(mode):
-            self._add_file(entry)
-        elif stat.S_ISDIR(mode):
-            self._writer.write_member(_directory_member(entry.path + b"/", entry.status))
-        elif stat.S_ISLNK(mode):
-            self._add_symlink(entry)
+    def _recollect(self, root: int) -> None:
+        """Go by what is remembered, unless the tree's filesystem does not show every change."""
+        if not tells_changes(root):
+            if self._recorder is not None:
+                self._recorder.is_wanted = False
+            self._recorder = None
+            self._refused = _UNRELIABLE if self._previous is not None else ""
+        elif self._previous is not None:
+            self._recollection = Recollection(self._previous)
+            if self._previous.may_share:
+                self._weaver = Weaver(self._writer, self._previous)
+
+    def _add_directory(self, path: bytes, status: os.stat_result) -> None:
+        member = directory_member(path + b"/" if path else b"", status)
+        if self._recollection is not None:
+            # nothing to trust here: a directory is its header, and an equal line makes an equal header
+            known = self._recollection.directory(path, canonical_line(member))
+            if known is not None and self._weaver is not None:
+                self._weaver.offer(self._directory_piece(path, member, known))
+                self._items += 1
+                return
+        self._settle()
+        self._read_directory(path, member)
+
+    def _read_directory(self, path: bytes, member: Member) -> None:
+        written = self._writer.write_member(member)
+        if self._recorder is not None:
+            self._recorder.add_directory(path, written.line, written.start, written.end)
+        self._items += 1
+
+    def _add_batch(self, batch: Batch) -> None:
+        recollection, weaver = self._recollection, self._weaver
+        if recollection is None or not batch.is_home:
+            self._settle()
+            for number in range(len(batch.names)):
+                self._read(batch, batch.entry(number), None)
+            return
+        facts = pack_facts(batch.statuses)
+        found = recollection.chunk(batch, facts) if weaver is not None else None
+        if weaver is not None and found is not None:
+            weaver.offer(self._chunk_piece(batch, *found))
+            self._items += len(batch.names)
         else:
-            self._omissions.skipped.add(entry.path, _kind(mode))
+            for number in range(len(batch.names)):
+                self._add_entry(batch, batch.entry(number), facts[number * FACTS_SIZE : (number + 1) * FACTS_SIZE])
+        if weaver is not None:
+            weaver.leave(batch)
 
-    def _add_symlink(self, entry: Entry) -> None:
-        try:
-            target = os.fsencode(os.readlink(entry.name, dir_fd=entry.directory))
-        except OSError as error:
-            note_failure(error, entry.path, self._omissions)
+    def _add_entry(self, batch: Batch, entry: Entry, facts: bytes) -> None:
+        assert self._recollection is not None  # noqa: S101 - the caller has seen it
+        known = self._recollection.entry(entry)
+        if known is not None and known.facts != facts:
+            known = None
+        if known is not None and self._weaver is not None:
+            self._weaver.offer(self._entry_piece(batch, entry, known))
+            self._items += 1
             return
-        if not layout.link_stays_inside(entry.path.rpartition(b"/")[0], target):
-            self._omissions.skipped.add(entry.path, "a symlink that can leave the tree")
+        self._settle()
+        self._read(batch, entry, known)
+
+    def _read(self, batch: Batch, entry: Entry, known: Remembered | None) -> None:
+        """Put an entry in from the source; `known` is what is remembered of one with the same facts."""
+        kept = self._reader.read(entry)
+        self._items += 1
+        self._report_bytes()
+        if kept is None:
             return
-        self._writer.write_member(_member(entry.path, layout.SYMLINK, 0o777, entry.status, 0, target))
-
-    def _add_file(self, entry: Entry) -> None:
-        for attempt in range(1, _TRIES + 1):
-            try:
-                if self._try_file(entry, insist=attempt == _TRIES):
-                    return
-                time.sleep(0.02 * attempt)
-                entry = entry._replace(status=os.stat(entry.name, dir_fd=entry.directory, follow_symlinks=False))
-            except _Unreadable as error:
-                note_failure(error.error, entry.path, self._omissions)
-                return
-            except OSError as error:
-                if error.filename != entry.name:  # the archive's trouble, not this file's
-                    raise
-                note_failure(error, entry.path, self._omissions)
-                return
-            if not stat.S_ISREG(entry.status.st_mode):
-                self._omissions.vanished.add(entry.path)
-                return
-
-    def _try_file(self, entry: Entry, *, insist: bool) -> bool:
-        """Whether the file is in the archive now. Raises _Unreadable, OSError."""
-        before = entry.status
-        # O_NONBLOCK: it may have become a FIFO since it was stat'ed
-        descriptor = os.open(
-            entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=entry.directory
-        )
-        try:
-            member = _member(
-                entry.path,
-                layout.FILE,
-                stat.S_IMODE(before.st_mode) & layout.FILE_MODE,
-                before,
-                before.st_size,
+        if known is not None and kept.is_whole and kept.status is entry.status and kept.written.sums != known.sums:
+            self._omissions.altered.add(
+                entry.path, f"now {_digest_in(kept.written.sums)}, before {_digest_in(known.sums)}"
             )
-            if before.st_size > _CHUNK:
-                return self._stream(member, descriptor, entry, insist=insist)
-            data = _read_small(descriptor, before.st_size)
-            unchanged = len(data) == before.st_size and _is_same(before, os.fstat(descriptor))
-            if not (unchanged or insist):
-                return False
-            if not unchanged:
-                data = data[: before.st_size]
-                member = member._replace(size=len(data))
-                self._omissions.changed.add(entry.path)
-            self._writer.write_file(member, data)
-            return True
-        finally:
-            os.close(descriptor)
+        if self._recorder is not None:
+            self._recorder.add_read(batch, entry, kept.written, kept.status, is_whole=kept.is_whole)
 
-    def _stream(self, member: Member, descriptor: int, entry: Entry, *, insist: bool) -> bool:
-        changed = False
+    def _directory_piece(self, path: bytes, member: Member, known: Remembered) -> Piece:
+        def record(shift: int) -> None:
+            if self._recorder is not None:
+                self._recorder.add_directory(path, known.line, known.start + shift, known.end + shift)
 
-        def is_whole() -> bool:
-            nonlocal changed
-            changed = os.read(descriptor, 1) != b"" or not _is_same(entry.status, os.fstat(descriptor))
-            return insist or not changed
+        return entry_piece(known, Counts(0, 1, 0, 0), None, record, partial(self._read_directory, path, member))
 
-        start = self._writer.position
-        try:
-            kept = self._writer.write_stream(member, self._watched(_read_chunks(descriptor)), is_whole)
-        except _Unreadable:
-            self._writer.rewind(start)
-            raise
-        if kept and changed:
-            self._omissions.changed.add(entry.path)
-        return kept
+    def _entry_piece(self, batch: Batch, entry: Entry, known: Remembered) -> Piece:
+        def record(shift: int) -> None:
+            if self._recorder is not None:
+                moved = known._replace(start=known.start + shift, end=known.end + shift)
+                self._recorder.add(batch, entry.name, moved)
 
-    def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            if self._writer.position - self._reported >= _REPORT_BYTES:
-                self._report()
-            yield chunk
+        def read() -> None:
+            self._read(batch, entry._replace(directory=batch.directory), known)
+
+        counts = Counts(1, 0, 0, entry.status.st_size) if known.sums else Counts(0, 0, 1, 0)
+        return entry_piece(known, counts, batch, record, read)
+
+    def _chunk_piece(self, batch: Batch, ordinal: int, chunk: Chunk) -> Piece:
+        def record(shift: int) -> None:
+            if self._recorder is not None:
+                self._recorder.add_chunk(chunk, shift)
+
+        def read() -> None:
+            known = chunk.entries(ordinal)
+            for number, name in enumerate(batch.names):
+                self._read(batch, batch.entry(number), known[name])
+
+        return chunk_piece(ordinal, chunk, batch, record, read)
+
+    def _settle(self) -> None:
+        if self._weaver is not None:
+            self._weaver.settle()
+
+    def _report_bytes(self) -> None:
+        if self._writer.position - self._reported >= _REPORT_BYTES:
+            self._report()
 
     def _report(self) -> None:
         done = self._writer.position - self._reported
@@ -202,49 +267,6 @@ class _Collector:
         self._reported += done
 
 
-def _read_small(descriptor: int, size: int) -> bytes:
-    """Up to one byte more than `size`, so that growth shows."""
-    try:
-        data = os.read(descriptor, size + 1)
-        while 0 < len(data) < size:
-            more = os.read(descriptor, size + 1 - len(data))
-            if not more:
-                break
-            data += more
-    except OSError as error:
-        raise _Unreadable(error) from error
-    return data
-
-
-def _read_chunks(descriptor: int) -> Iterator[bytes]:
-    try:
-        while chunk := os.read(descriptor, _CHUNK):
-            yield chunk
-    except OSError as error:
-        raise _Unreadable(error) from error
-
-
-def _is_same(before: os.stat_result, after: os.stat_result) -> bool:
-    return (before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (
-        after.st_ino,
-        after.st_size,
-        after.st_mtime_ns,
-        after.st_ctime_ns,
-    )
-
-
-def _directory_member(path: bytes, status: os.stat_result) -> Member:
-    return _member(path, layout.DIRECTORY, stat.S_IMODE(status.st_mode) & layout.DIRECTORY_MODE, status, 0)
-
-
-def _member(path: bytes, kind: bytes, mode: int, status: os.stat_result, size: int, link: bytes = b"") -> Member:
-    mtime = status.st_mtime_ns // 1_000_000_000
-    return Member(layout.UPLOADS_NAME + path, kind, mode, status.st_uid, status.st_gid, mtime, size, link)
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISFIFO(mode):
-        return "a FIFO"
-    if stat.S_ISSOCK(mode):
-        return "a socket"
-    return "a device"
+def _digest_in(sums: bytes) -> str:
+    """The digest that a line of SHA256SUMS states."""
+    return sums.removeprefix(b"\\")[:64].decode()

@@ -31,13 +31,17 @@ class Listed:
 
 @dataclass(slots=True)
 class Omissions:
-    """Uploads that changed while they were read, vanished, could not be read, cannot be archived, or are excluded."""
+    """Uploads that changed while they were read, vanished, could not be read, cannot be archived, or are excluded.
+
+    And those whose content is another than in an archive before, although nothing shows that they were changed.
+    """
 
     changed: Listed = field(default_factory=Listed)
     vanished: Listed = field(default_factory=Listed)
     unreadable: Listed = field(default_factory=Listed)
     skipped: Listed = field(default_factory=Listed)
     excluded: Listed = field(default_factory=Listed)
+    altered: Listed = field(default_factory=Listed)
     unreadable_directories: int = 0
 
     def document(self) -> dict[str, object]:
@@ -48,6 +52,7 @@ class Omissions:
             "unreadable": self.unreadable.document(),
             "skipped": self.skipped.document(),
             "excluded": self.excluded.document(),
+            "altered": self.altered.document(),
             "unreadable_directories": self.unreadable_directories,
         }
 
@@ -61,6 +66,11 @@ class Omissions:
             ),
             (self.vanished, "vanished while the backup ran and {are} not in the archive"),
             (self.skipped, "cannot be archived"),
+            (
+                self.altered,
+                "{has} other content than in the archive before, although size, times and inode are the same, as when "
+                "a disk or memory fails. Compare both, and keep that archive",
+            ),
         ]
         lines = []
         for listed, what in kinds:
@@ -70,6 +80,7 @@ class Omissions:
                     are="is" if one else "are",
                     it_was="it was" if one else "they were",
                     it_is="it is" if one else "they are",
+                    has="has" if one else "have",
                 )
                 lines.append(f"{listed.count} upload{'' if one else 's'} {said}: {_some(listed)}")
         return lines

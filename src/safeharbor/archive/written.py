@@ -1,0 +1,94 @@
+"""Proof of an archive that shares blocks with an earlier one: whatever this run wrote is read back in full.
+
+Of a run of shared blocks the first and the last header are read, and that it is as long as it was: its data was proven
+when it was written, and `verify` reads it. The offsets of everything must add up to the end of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from safeharbor.archive import layout
+from safeharbor.archive.headers import padding
+from safeharbor.archive.layout import DUMP_OFFSET, Member, canonical_line
+from safeharbor.archive.reader import Front, Rejected, own_member, read_front, read_header, skip_padding
+from safeharbor.archive.source import Source, Truncated
+from safeharbor.errors import ArchiveRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safeharbor.archive.runs import Run, RunList
+
+
+def prove_written(
+    source: Source, runs: RunList, witness_sha256: str, advance: Callable[[int], None]
+) -> tuple[str, ...]:
+    """What is wrong with the archive in `source`; nothing if it holds what its writer's witness states.
+
+    `advance` is told how many bytes were read. Raises OSError.
+    """
+    try:
+        front = read_front(source)
+        _Proof(source, front, advance).run(runs, witness_sha256)
+    except (ArchiveRejected, Rejected) as error:
+        return (str(error).removeprefix(f"{source.path}: ").rstrip("."),)
+    except Truncated:
+        return ("it was cut: it ends in the middle",)
+    return ()
+
+
+class _Proof:
+    def __init__(self, source: Source, front: Front, advance: Callable[[int], None]) -> None:
+        self._source = source
+        self._front = front
+        self._advance = advance
+        self._witness = hashlib.sha256()
+
+    def run(self, runs: RunList, witness_sha256: str) -> None:
+        source, front = self._source, self._front
+        source.seek(DUMP_OFFSET)
+        self._read(front.dump)
+        for run in runs:
+            while source.position < run.begin:
+                self._read(read_header(source))
+            self._look_at(run)
+        while (member := read_header(source)).name != layout.SUMS_NAME:
+            self._read(member)
+        sums = own_member(layout.SUMS_NAME, member.size, front.manifest)
+        if source.position != front.manifest.sums_offset or member != sums:
+            raise Rejected("its SHA256SUMS does not stand where its manifest says")
+        if self._digest_of(member) != front.manifest.sums_sha256:
+            raise Rejected("SHA256SUMS does not have the SHA-256 that the manifest states")
+        if read_header(source) != own_member(layout.MANIFEST_NAME, front.manifest_length, front.manifest):
+            raise Rejected("its manifest's own header is not as the format prescribes")
+        if source.position != front.manifest_offset:
+            raise Rejected("its manifest does not stand where its first header says")
+        if self._witness.hexdigest() != witness_sha256:
+            raise Rejected("what was read back is not, byte for byte, what was written")
+
+    def _read(self, member: Member) -> None:
+        digest = self._digest_of(member) if member.kind == layout.FILE else ""
+        self._witness.update(canonical_line(member) + digest.encode())
+
+    def _look_at(self, run: Run) -> None:
+        source = self._source
+        if source.position != run.begin:
+            raise Rejected("the members before a run of shared blocks do not end where it begins")
+        first = read_header(source)
+        source.seek(run.last_start)
+        last = read_header(source)
+        size = last.size if last.kind == layout.FILE else 0
+        if source.position + size + padding(size) != run.end:
+            raise Rejected("a run of shared blocks is not as long as it was in the earlier archive")
+        self._witness.update(canonical_line(first) + canonical_line(last))
+        source.seek(run.end)
+
+    def _digest_of(self, member: Member) -> str:
+        digest = hashlib.sha256()
+        for chunk in self._source.chunks(member.size):
+            digest.update(chunk)
+            self._advance(len(chunk))
+        skip_padding(self._source, member)
+        return digest.hexdigest()

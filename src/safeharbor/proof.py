@@ -1,0 +1,56 @@
+"""Proof of an archive that a backup has just written, before it gets its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor.archive.source import Source
+from safeharbor.archive.written import prove_written
+from safeharbor.errors import SafeHarborError
+from safeharbor.verify import verify_source
+
+if TYPE_CHECKING:
+    from safeharbor.archive.index import IndexFront
+    from safeharbor.archive.manifest import Manifest
+    from safeharbor.archive.runs import RunList
+    from safeharbor.progress import Progress
+    from safeharbor.publish import Draft
+    from safeharbor.record import SharedRecord
+    from safeharbor.settings import Settings
+
+
+_READ_AHEAD = 32 * 1024  # of a run only two headers are read, and what stands between runs may be short
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written into a draft; `basis` is the front of the index that blocks were shared by, if any were."""
+
+    manifest: Manifest
+    dump_sha256: str
+    runs: RunList
+    witness_sha256: str
+    shared: SharedRecord | None
+    basis: IndexFront | None
+
+
+def prove_draft(draft: Draft, written: Written, settings: Settings, progress: Progress) -> tuple[str, ...]:
+    """Warnings, after everything that this run wrote was read back and compared; the dump was decoded while it came.
+
+    Raises SafeHarborError if the archive would not restore.
+    """
+    source = Source(draft.descriptor, draft.path)
+    if len(written.runs):
+        warnings: tuple[str, ...] = ()
+        source = Source(draft.descriptor, draft.path, _READ_AHEAD)
+        problems = prove_written(source, written.runs, written.witness_sha256, progress.advance)
+    else:
+        proof = verify_source(source, settings, progress=progress, decoded_sha256=written.dump_sha256)
+        warnings, problems = proof.warnings, proof.problems
+    if problems:
+        raise SafeHarborError(
+            f"The archive was written, but it would not restore: {'; '.join(problems[:3])}.",
+            hint="If this happens again, the disk, the memory or pg_dump is broken. Nothing was published.",
+        )
+    return warnings

@@ -1,0 +1,30 @@
+"""The directory `.safeharbor` beside the archives: what runs remember. None of it is needed to restore."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STATE_DIRECTORY = ".safeharbor"
+
+
+def make_state_directory(directory: Path) -> Path:
+    """The state directory of a backup directory, made if need be, with mode 0700 and the owner of `directory`.
+
+    Raises OSError, also if something else stands there: root must not be led elsewhere by a link.
+    """
+    state = directory / STATE_DIRECTORY
+    try:
+        os.mkdir(state, 0o700)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.lstat(state).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(state)) from None
+    if os.geteuid() == 0:
+        owner = os.stat(directory)
+        os.chown(state, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    return state
