@@ -41,6 +41,7 @@ from safeharbor.publish import published_whole, sweep_drafts
 from safeharbor.record import DumpRecord, SharedRecord, fits_manifest, manifest_document
 from safeharbor.settings import Concern
 from safeharbor.sharing import Sharing, recording, remembered
+from safeharbor.signals import signals_held
 from safeharbor.uploads.collect import make_filter, write_uploads
 from safeharbor.uploads.staging import find_unsettled
 
@@ -242,8 +243,10 @@ class _Run:
         self, draft: Draft, taken_at: datetime, source: _Source, until_dumped: ExitStack, index: Recording | None
     ) -> Written:
         """Write everything."""
-        writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
-        try:
+        with ExitStack() as until_written:
+            with signals_held():  # one that came in between would leave the writer's own file open
+                writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
+                until_written.callback(writer.close)
             dump = self._dump(writer, source)
             until_dumped.close()  # a snapshot that nobody needs holds back vacuum
             collected, shared = self._uploads(writer, index)
@@ -271,8 +274,6 @@ class _Run:
             manifest = writer.finish(manifest_for)
             basis = self._sharing.front if shared is not None else None
             return Written(manifest, dump.sha256, writer.runs, writer.witness_sha256, shared, basis)
-        finally:
-            writer.close()
 
     def _uploads(self, writer: ArchiveWriter, index: Recording | None) -> tuple[Collected, SharedRecord | None]:
         sharing = self._sharing
