@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -493,3 +494,26 @@ def test_a_database_of_any_name_comes_back(server: PrivateServer, tmp_path: Path
         assert beside(database) == [name]
     finally:
         drop_database(database)
+
+
+def test_grants_that_need_other_grants_are_given_in_their_order(servers: Servers, tmp_path: Path) -> None:
+    roles = [f"many_{secrets.token_hex(4)}_{number}" for number in range(150)]
+    with rich_database(servers[18]) as rich:
+        site = make_site(tmp_path, rich.database)
+        site.environment["BACKUP_DATABASE_URL"] = rich.database.superuser_url
+        rich.execute(";".join(f"CREATE ROLE {role}" for role in roles), superuser=True)
+        # what the schema grants takes long, and READER comes last; what the table grants needs it
+        rich.execute(
+            "CREATE SCHEMA theirs; CREATE TABLE theirs.t (n int);"
+            f"GRANT USAGE ON SCHEMA theirs TO {', '.join(roles)}; GRANT USAGE ON SCHEMA theirs TO READER;"
+            "GRANT SELECT ON theirs.t TO READER WITH GRANT OPTION;"
+            "SET ROLE READER; GRANT SELECT ON theirs.t TO PUBLIC; RESET ROLE",
+            superuser=True,
+        )
+        before = rich.state(site)
+        archive = backed_up(site)
+
+        restored(site, archive, "--jobs", "2")
+
+        assert rich.state(site) == before
+    servers[18].execute("; ".join(f"DROP ROLE {role}" for role in roles))

@@ -224,6 +224,26 @@ def split_entries(entries: Iterable[str]) -> tuple[list[str], list[str], list[st
     return first, late, last
 
 
+def split_late(late: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
+    """Of what must wait for all rows: what comes before privileges, the privileges, and what comes after them.
+
+    A grant can need another one: whoever hands on a right to a table needs the right to its schema first. The dump has
+    them in that order, but among several jobs pg_restore keeps none, so privileges are for one job.
+    """
+    before: list[str] = []
+    privileges: list[str] = []
+    after: list[str] = []
+    for entry in late:
+        what = _what(entry)
+        if what.startswith(("ACL ", "DEFAULT ACL ")):
+            privileges.append(entry)
+        elif what.startswith("MATERIALIZED VIEW DATA "):
+            after.append(entry)
+        else:
+            before.append(entry)
+    return before, privileges, after
+
+
 def _what(entry: str) -> str:
     found = _ENTRY.match(entry)
     return found["what"] if found is not None else ""

@@ -82,7 +82,10 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | Da
     lines = [redact(line, url) for line in said.splitlines() if line.strip()]
     # the statement itself may be long, and hold rows
     words = [re.sub(r"^(pg_restore|psql(:<stdin>:\d+)?): ", "", line) for line in lines if _is_worth(line)]
-    last = " ".join(words[-4:])[:1000] or (f"exit status {status}" if status > 0 else f"ended by signal {-status}")
+    # the reason first: an entry of several statements can push it out of the last words
+    reasons = [word for word in words[:-4] if "ERROR:" in word or "FATAL:" in word]
+    last = " ".join([*reasons[:1], *words[-4:]])[:1000]
+    last = last or (f"exit status {status}" if status > 0 else f"ended by signal {-status}")
     message = f"Loading the dump into {url.describe()} failed: {last}"
     if CONNECTION_LOST.search(last) and "No space left" not in last:
         return DatabaseUnavailable(message, hint="See that the server is up, then run the restore again.")

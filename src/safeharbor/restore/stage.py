@@ -21,7 +21,7 @@ from safeharbor.archive.reader import Rejected
 from safeharbor.archive.source import Truncated
 from safeharbor.errors import ArchiveRejected, CannotRestore, StorageUnavailable, one_line, translate_os_error
 from safeharbor.postgres.connection import connected
-from safeharbor.postgres.contents import split_entries
+from safeharbor.postgres.contents import split_entries, split_late
 from safeharbor.postgres.load import LoadOptions, finish_loading, load_argv, loading
 from safeharbor.postgres.properties import properties_in_manifest, read_properties, replay_properties
 from safeharbor.postgres.snapshot import count_table_rows, list_tables
@@ -180,16 +180,16 @@ class Staging:
             return
         first, self._late, self._last = split_entries(self._plan.entries)
         listed = self._until_loaded.enter_context(table_of_contents(tuple(first)))
-        self._tool = self._until_loaded.enter_context(self._loading(listed))
+        self._tool = self._until_loaded.enter_context(self._loading(listed, self._record.jobs))
 
     @contextmanager
-    def _loading(self, listed: Path) -> Iterator[RunningTool]:
+    def _loading(self, listed: Path, jobs: int) -> Iterator[RunningTool]:
         """pg_restore at work on these entries, with several jobs where there is a copy for them."""
         assert self._url is not None  # noqa: S101 - set with the plan
         assert self._plan is not None  # noqa: S101 - likewise
         tools = self._plan.contents.tools
         options = LoadOptions(
-            jobs=self._record.jobs,
+            jobs=jobs,
             keep_owners=self._is_superuser,
             keep_privileges=self._plan.keep_privileges,
             role=self._role,
@@ -213,13 +213,16 @@ class Staging:
         assert self._plan is not None  # noqa: S101 - asked by the caller
         self._progress.phase("load")
         finish_loading(self._tool, self._url)
-        self._load_more(self._late)
+        before, privileges, after = split_late(self._late)
+        self._load_more(before, self._record.jobs)
+        self._load_more(privileges, 1)
+        self._load_more(after, self._record.jobs)
         self._progress.phase("check")
         rows = self._check_rows()
         self._progress.phase("analyze")
         with self._session() as session:
             session.execute("ANALYZE")
-        self._load_more(self._last)
+        self._load_more(self._last, self._record.jobs)
         properties = None
         if self._plan.live is not None:
             properties = read_properties(target, self._plan.live.name)
@@ -231,12 +234,12 @@ class Staging:
             self._warnings += [f"not carried over to the new database: {what}" for what in refused]
         return rows
 
-    def _load_more(self, entries: list[str]) -> None:
+    def _load_more(self, entries: list[str], jobs: int) -> None:
         """Load what had to wait, in the order of the dump."""
         if not entries:
             return
         assert self._url is not None  # noqa: S101 - set with the plan
-        with table_of_contents(tuple(entries)) as listed, self._loading(listed) as tool:
+        with table_of_contents(tuple(entries)) as listed, self._loading(listed, jobs) as tool:
             finish_loading(tool, self._url)
 
     def _check_rows(self) -> int | None:
