@@ -25,7 +25,9 @@ FLOORS = {
         ),
         VERBS,
     ),
-    **dict.fromkeys(("archive", "postgres", "uploads", "retention", "notify", "metrics", "neighbours"), NOUNS),
+    **dict.fromkeys(
+        ("archive", "postgres", "uploads", "retention", "notify", "metrics", "neighbours", "history"), NOUNS
+    ),
     **dict.fromkeys(
         (
             "__init__", "settings", "variables", "database_url", "schedule", "errors", "process", "publish", "lock",

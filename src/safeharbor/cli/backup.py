@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor.backup import plan_output, take_backup
+from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import always, exit_with, safeharbor_command
 from safeharbor.cli.render import iso_time, plural, show_bytes
 from safeharbor.cli.source import current_settings
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     ExitStatus.LOCKED,
     ExitStatus.DATABASE,
     ExitStatus.STORAGE,
-    publishes_status=always,
+    is_attempt=always,
 )
 @click.option(
     "--output",
@@ -53,8 +54,11 @@ def command(output: Path | None, *, full: bool, no_prune: bool, warnings_ok: boo
         click.echo(plan)
     with watching(quiet=quiet or as_json) as progress:
         result = take_backup(settings, output=output, prune=not no_prune, full=full, progress=progress)
+    described = describe_backup(result)
+    if (attempt := current_attempt()) is not None:
+        attempt.describe(archive=result.path.name, warnings=result.warnings, details=described)
     if as_json:
-        click.echo(json.dumps(_document(result), indent=2))
+        click.echo(json.dumps(described, indent=2))
     elif not quiet:
         _print(result)
     if result.warnings and not warnings_ok:
@@ -80,7 +84,8 @@ def _print(result: BackupResult) -> None:
         click.echo(f"pruned {plural(len(pruned.deleted), 'archive')} ({show_bytes(pruned.freed_bytes)})")
 
 
-def _document(result: BackupResult) -> dict[str, object]:
+def describe_backup(result: BackupResult) -> dict[str, object]:
+    """The document that `--json` prints."""
     pruned = result.pruned
     return {
         "schema": 1,

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor.cli.lazy import SETTINGS_KEY
-from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, one_line, translate_os_error
-from safeharbor.settings import Concern
+from safeharbor.cli.attempt import Attempt, renew_status_file
+from safeharbor.cli.lazy import ATTEMPT_KEY, SETTINGS_KEY
+from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor.signals import signals_interrupt
-from safeharbor.status_file import publish_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     Options = Mapping[str, object]
 
+_NOBODY_READS = "nobody reads the output any more"
 _MEANINGS = {
     ExitStatus.DONE: "done",
     ExitStatus.FAILED: "failed; nothing was changed",
@@ -37,50 +37,64 @@ _MEANINGS = {
 class SafeHarborCommand(click.Command):
     """A command whose callback may raise the core's errors.
 
-    `publishes_status` tells by its options whether a run of it, however it ends, renews `BACKUP_STATUS_FILE`.
+    `is_attempt` tells by its options whether a run of it, however it ends, is remembered and told; such a run also
+    renews `BACKUP_STATUS_FILE`. `publishes_status` tells of the others whether they do that.
     """
 
+    is_attempt: Callable[[Options], bool] | None = None
     publishes_status: Callable[[Options], bool] | None = None
 
     def invoke(self, ctx: click.Context) -> object:
         """Run it; leave with the exit status that the docs promise."""
+        status, reason = self._run(ctx)
+        self._tell(ctx, status, reason)
+        if reason == _NOBODY_READS:
+            sys.stderr.close()  # or Python complains there that it could not write the rest
+        exit_with(status)
+        return None
+
+    def begin(self, ctx: click.Context, settings: Settings) -> None:
+        """The command has its settings: if it is one whose runs are remembered, this one begins now."""
+        ctx.meta[SETTINGS_KEY] = settings
+        if self.is_attempt is not None and self.is_attempt(ctx.params):
+            ctx.meta[ATTEMPT_KEY] = Attempt(str(ctx.info_name), settings)
+
+    def _run(self, ctx: click.Context) -> tuple[int, str]:
+        """The exit status, and why it is not 0; what failed has been shown."""
         try:
             with signals_interrupt():
-                try:
-                    return super().invoke(ctx)
-                finally:
-                    self._publish_status(ctx)
+                super().invoke(ctx)
+        except click.exceptions.Exit as ending:
+            return ending.exit_code, ""
         except SafeHarborError as error:
             show_error(error)
-            ctx.exit(error.exit_status)
+            return error.exit_status, error.message
         except Interrupted as interruption:
             click.echo(f"Stopped: {interruption}. {interruption.left}", err=True)
-            ctx.exit(interruption.exit_status)
+            return interruption.exit_status, str(interruption)
         except BrokenPipeError:
-            sys.stderr.close()  # whoever read our output has gone; say nothing more
-            ctx.exit(ExitStatus.FAILED)
+            return ExitStatus.FAILED, _NOBODY_READS
         except OSError as error:
-            show_error(translate_os_error(error, ctx.info_name or "the command"))
-            ctx.exit(translate_os_error(error, "").exit_status)
+            failure = translate_os_error(error, ctx.info_name or "the command")
+            show_error(failure)
+            return failure.exit_status, failure.message
+        except click.ClickException:
+            raise
+        except Exception as bug:
+            self._tell(ctx, ExitStatus.FAILED, f"it ended in a way that nobody foresaw: {type(bug).__name__}")
+            raise
+        return ExitStatus.DONE, ""
 
-    def _publish_status(self, ctx: click.Context) -> None:
-        settings = ctx.meta.get(SETTINGS_KEY)  # none, if the command line or the app was already wrong
-        if settings is not None and self.publishes_status is not None and self.publishes_status(ctx.params):
-            renew_status_file(settings)
-
-
-def renew_status_file(settings: Settings) -> None:
-    """Publish the state where `BACKUP_STATUS_FILE` says; what hinders that is a warning and costs no run its status."""
-    for problem in settings.problems_in(Concern.MONITORING):
-        if problem.variable == "BACKUP_STATUS_FILE":
-            click.echo(f"Warning: the state is published nowhere: {problem}", err=True)
-    if settings.status_file is None:
-        return
-    try:
-        publish_status(settings, settings.status_file)
-    except (SafeHarborError, OSError) as error:
-        failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-        click.echo(f"Warning: {settings.status_file} was not renewed: {one_line(failure.message)}", err=True)
+    def _tell(self, ctx: click.Context, status: int, reason: str) -> None:
+        settings, attempt = ctx.meta.get(SETTINGS_KEY), ctx.meta.get(ATTEMPT_KEY)
+        try:
+            with signals_interrupt():
+                if attempt is not None:
+                    attempt.end(status, reason)
+                elif settings is not None and self.publishes_status is not None and self.publishes_status(ctx.params):
+                    renew_status_file(settings)
+        except Interrupted:
+            pass  # the run itself is over, and keeps its status
 
 
 def always(_options: Options) -> bool:
@@ -111,6 +125,7 @@ def safeharbor_command(
     help_text: str,
     *statuses: ExitStatus,
     meanings: Mapping[ExitStatus, str] | None = None,
+    is_attempt: Callable[[Options], bool] | None = None,
     publishes_status: Callable[[Options], bool] | None = None,
     is_service: bool = False,
 ) -> Callable[[Callable[..., None]], click.Command]:
@@ -119,6 +134,7 @@ def safeharbor_command(
     def made(callback: Callable[..., None]) -> click.Command:
         epilog = exit_statuses(statuses, meanings or {}, is_service=is_service)
         command = click.command(cls=SafeHarborCommand, help=help_text, epilog=epilog)(callback)
+        command.is_attempt = is_attempt
         command.publishes_status = publishes_status
         return command
 

@@ -22,6 +22,7 @@ IN_FLASK = "flask"
 STANDALONE = "standalone"
 SOURCE_KEY = "safeharbor.settings_source"
 SETTINGS_KEY = "safeharbor.settings"  # those that the running command has loaded
+ATTEMPT_KEY = "safeharbor.attempt"  # its `Attempt`, from then on, if its runs are remembered
 
 
 class LazyGroup(click.Group):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.source import current_settings
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     ExitStatus.WARNINGS,
     ExitStatus.LOCKED,
     ExitStatus.STORAGE,
-    publishes_status=lambda options: not options["dry_run"],
+    is_attempt=lambda options: not options["dry_run"],
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be deleted.")
 @click.option(
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 def command(*, dry_run: bool, adopt: bool, as_json: bool) -> None:
     """Parse, prune, render."""
     result = prune_archives(current_settings(quiet=True), dry_run=dry_run, adopt=adopt)
+    if (attempt := current_attempt()) is not None:
+        details = {"deleted": list(result.deleted), "freed_bytes": result.freed_bytes}
+        attempt.describe(archive=None, warnings=result.warnings, details=details)
     if as_json:
         click.echo(json.dumps(_document(result, dry_run=dry_run), indent=2))
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.source import current_settings
@@ -45,7 +46,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     ExitStatus.STORAGE,
     ExitStatus.CANNOT_RESTORE,
     ExitStatus.RESTORE_PENDING,
-    publishes_status=lambda options: not options["dry_run"],
+    is_attempt=lambda options: not options["dry_run"],
 )
 @click.option("--from", "archive", metavar="PATH", help="The archive, or `latest` for the newest complete one.")
 @click.option("--dry-run", is_flag=True, help="Prove the archive, tell what a restore would do, change nothing.")
@@ -143,6 +144,9 @@ def _restore(settings: Settings, request: RestoreRequest, *, yes: bool, quiet: b
     for warning in result.warnings:
         if warning not in told:
             click.echo(f"Warning: {warning}", err=True)
+    if (attempt := current_attempt()) is not None:
+        details = {"id": result.id, "tables": result.tables, "upload_files": result.upload_files}
+        attempt.describe(archive=result.archive.name, warnings=result.warnings, details=details)
     _print_result(result, quiet=quiet)
     if result.warnings:
         exit_with(ExitStatus.WARNINGS)

@@ -11,10 +11,12 @@ import click
 
 from safeharbor.agenda import JobName
 from safeharbor.backup import plan_output, take_backup
-from safeharbor.cli.command import renew_status_file, safeharbor_command
+from safeharbor.cli.attempt import Attempt
+from safeharbor.cli.backup import describe_backup
+from safeharbor.cli.command import safeharbor_command
 from safeharbor.cli.render import iso_time, plural, show_bytes, show_slot, show_time
 from safeharbor.cli.source import current_settings
-from safeharbor.cli.verify import paths_in_directory
+from safeharbor.cli.verify import describe_verifications, paths_in_directory
 from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor.idle import end_neighbours, why_not_ours
 from safeharbor.progress import NoProgress
@@ -74,21 +76,27 @@ class Front:
         """Run it and tell how it ended, whatever happens."""
         name = job.name.value
         started = time.monotonic()
+        attempt = Attempt(name, self._settings)
+        status, reason = ExitStatus.FAILED.value, ""
         self.say(f"{name}: starts")
         try:
-            told = self._backup(name) if job.name is JobName.BACKUP else self._verify(name)
+            do = self._backup if job.name is JobName.BACKUP else self._verify
+            told = do(name, attempt)
             self.say(f"{name}: {told}, in {time.monotonic() - started:.1f} s")
-        except Interrupted:
+            status = ExitStatus.DONE.value
+        except Interrupted as interruption:
             self.say(f"{name}: stopped, and nothing unfinished is left behind")
+            status, reason = interruption.exit_status, str(interruption)
             raise
         except SafeHarborError as error:
-            self._failed(name, error)
+            status, reason = self._failed(name, error)
         except OSError as error:
-            self._failed(name, translate_os_error(error, name))
-        except Exception:  # a bug; tomorrow's backup may still be good
+            status, reason = self._failed(name, translate_os_error(error, name))
+        except Exception as bug:  # tomorrow's backup may still be good
             self.say(f"{name}: FAILED in a way that nobody foresaw\n{traceback.format_exc()}")
+            reason = f"it ended in a way that nobody foresaw: {type(bug).__name__}"
         finally:
-            renew_status_file(self._settings)
+            attempt.end(status, reason)
 
     def planned(self, jobs: Sequence[Job]) -> None:
         """Tell when they come."""
@@ -111,8 +119,9 @@ class Front:
         """Tell that the clock was wrong."""
         self.say(f"the clock was set back to {show_time(now)}; next {job.name.value}: {show_slot(job.slot, job.zone)}")
 
-    def _backup(self, name: str) -> str:
+    def _backup(self, name: str, attempt: Attempt) -> str:
         result = take_backup(self._settings, progress=_Lines(self, name))
+        attempt.describe(archive=result.path.name, warnings=result.warnings, details=describe_backup(result))
         contents = [
             plural(result.tables, "table"),
             plural(result.rows, "row"),
@@ -124,22 +133,25 @@ class Front:
         done = "done, with warnings (status 3)" if result.warnings else "done"
         return f"{done}: {result.path} ({show_bytes(result.size)}), {', '.join(contents)}"
 
-    def _verify(self, name: str) -> str:
+    def _verify(self, name: str, attempt: Attempt) -> str:
         (path,) = paths_in_directory(self._settings, every=False)
         result = verify_archive(path, self._settings, progress=_Lines(self, name))
+        describe_verifications(attempt, [result])
         result.require_sound()
         for warning in result.warnings:
             self.say(f"{name}: warning: {warning}")
         done = "done, with warnings (status 3)" if result.warnings else "done"
         return f"{done}: {path} is sound ({plural(result.members, 'member')}, {show_bytes(result.size)})"
 
-    def _failed(self, name: str, error: SafeHarborError) -> None:
+    def _failed(self, name: str, error: SafeHarborError) -> tuple[int, str]:
+        """Tell it; the status and the reason."""
         self.say(f"{name}: FAILED (status {error.exit_status.value}): {error.message}")
         for problem in getattr(error, "problems", ())[1:] if error.exit_status is ExitStatus.REJECTED else ():
             self.say(f"{name}: {problem}")
         for line in (error.intact, f"hint: {error.hint}" if error.hint else ""):
             if line:
                 self.say(f"{name}: {line}")
+        return error.exit_status, error.message
 
 
 class _Lines(NoProgress):

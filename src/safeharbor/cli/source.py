@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor.cli.lazy import IN_FLASK, SETTINGS_KEY, SOURCE_KEY
+from safeharbor.cli.command import SafeHarborCommand
+from safeharbor.cli.lazy import IN_FLASK, SOURCE_KEY
 from safeharbor.errors import RestorePending, SafeHarborError, SettingsInvalid
 from safeharbor.journal import find_interrupted
 from safeharbor.lock import is_locked
@@ -24,7 +25,9 @@ def current_settings(*, quiet: bool = False, notice_restore: bool = True) -> Set
     Raises SettingsInvalid if an app is named that cannot be loaded.
     """
     settings = _load(quiet=quiet)
-    click.get_current_context().meta[SETTINGS_KEY] = settings
+    context = click.get_current_context()
+    if isinstance(context.command, SafeHarborCommand):
+        context.command.begin(context, settings)
     if notice_restore:
         _notice_restore(settings)
     return settings

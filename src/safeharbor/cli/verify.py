@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor.catalog import read_catalog
+from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
 from safeharbor.cli.render import iso_time, plural, show_bytes
 from safeharbor.cli.source import current_settings
@@ -17,6 +18,9 @@ from safeharbor.errors import ArchiveRejected, ExitStatus
 from safeharbor.verify import verify_archive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safeharbor.cli.attempt import Attempt
     from safeharbor.settings import Settings
     from safeharbor.verify import Verification
 
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     ExitStatus.LOCKED,
     ExitStatus.REJECTED,
     ExitStatus.STORAGE,
-    publishes_status=lambda options: not options["archives"],
+    is_attempt=lambda options: not options["archives"],
 )
 @click.argument("archives", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR.")
@@ -54,6 +58,8 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
             results.append(result)
             if not as_json:
                 _print(result, quiet=quiet)
+    if (attempt := current_attempt()) is not None:
+        describe_verifications(attempt, results)
     if as_json:
         click.echo(json.dumps({"schema": 1, "archives": [_document(result) for result in results]}, indent=2))
     exit_with(_status(results))
@@ -65,6 +71,23 @@ def paths_in_directory(settings: Settings, *, every: bool) -> list[Path]:
     if not archives:
         raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint="`safeharbor backup` takes one.")
     return [entry.path for entry in (archives if every else archives[:1])]
+
+
+def describe_verifications(attempt: Attempt, results: Sequence[Verification]) -> None:
+    """What the history keeps of them: no list of members, and of each rejected archive the first problem."""
+    rejected = [result for result in results if result.problems]
+    attempt.describe(
+        archive=results[0].path.name,
+        warnings=[f"{result.path.name}: {warning}" for result in results for warning in result.warnings],
+        problem="; ".join(f"{result.path.name}: {result.problems[0]}" for result in rejected),
+        details={
+            "quick": results[0].quick,
+            "archives": len(results),
+            "rejected": [result.path.name for result in rejected[:50]],
+            "size_bytes": sum(result.size for result in results),
+            "members": sum(result.members for result in results),
+        },
+    )
 
 
 def _status(results: list[Verification]) -> ExitStatus:

@@ -1,0 +1,159 @@
+"""What runs remember of how they ended: lines of JSON beside the archives, the newest last.
+
+Derived and safe to delete: nothing is decided by it, and what cannot be read in it is skipped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from safeharbor.lock import give_to_owner_of
+from safeharbor.publish import published_whole, sweep_drafts, write_all
+from safeharbor.state_directory import STATE_DIRECTORY, make_state_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+HISTORY_NAME = "history.jsonl"
+LIMIT_BYTES = 1 << 20  # some 1,500 runs
+_LINE_LIMIT_BYTES = 16 << 10
+_WARNINGS = 20
+_TEXT = 2000
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_DRAFT_LASTS_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one run of a command ended.
+
+    `exit_status` is the run's own, 3 if there were warnings whatever `--warnings-ok` made of it. `reason` says why it
+    failed, in a line; `archive` is the name of the archive it was about, if it got so far. `details` has what the
+    command's `--json` has, numbers above all.
+    """
+
+    command: str
+    started_at: datetime
+    seconds: float
+    exit_status: int
+    reason: str = ""
+    archive: str | None = None
+    warnings: tuple[str, ...] = ()
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it did what it is for, with or without warnings."""
+        return self.exit_status in (0, 3)
+
+
+def append_outcome(directory: Path, outcome: Outcome) -> None:
+    """Remember it in the history of a backup directory, which grows to a limit and then loses its older half.
+
+    A directory that does not exist is not made. Raises OSError.
+    """
+    path = make_state_directory(directory) / HISTORY_NAME
+    descriptor = _open_locked(path)
+    try:
+        give_to_owner_of(directory, descriptor)
+        size = os.fstat(descriptor).st_size
+        # a line that was cut off, by a full disk or a kill, must not take this one with it
+        is_cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        write_all(descriptor, (b"\n" if is_cut else b"") + _encode(outcome))
+        if size > LIMIT_BYTES:
+            _shorten(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_history(directory: Path) -> tuple[Outcome, ...]:
+    """What the runs of a backup directory remembered, the oldest first; lines that are none are left out.
+
+    Nothing if there is none or it cannot be read.
+    """
+    try:
+        descriptor = os.open(directory / STATE_DIRECTORY / HISTORY_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return ()
+    with open(descriptor, "rb") as file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(size - 2 * LIMIT_BYTES, 0))  # whoever made it larger, it was not us
+            lines = file.read(2 * LIMIT_BYTES).split(b"\n")
+        except OSError:
+            return ()
+    return tuple(outcome for outcome in map(_decode, lines) if outcome is not None)
+
+
+def _open_locked(path: Path) -> int:
+    """The history, to append to; it is nobody else's until it is closed, where there are locks."""
+    while True:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except FileNotFoundError:
+            pass  # deleted at this moment
+        except OSError:
+            return descriptor  # a filesystem without locks
+        os.close(descriptor)  # it was shortened while we waited, and another file has its name
+
+
+def _shorten(path: Path, descriptor: int) -> None:
+    """Put the newer half in the place of the whole."""
+    sweep_drafts(path.parent, re.compile(re.escape(path.name)), older_than_seconds=_DRAFT_LASTS_SECONDS)
+    size = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, LIMIT_BYTES // 2, max(size - LIMIT_BYTES // 2, 0))
+    with published_whole(path, replace=True) as draft:
+        write_all(draft.descriptor, tail[tail.find(b"\n") + 1 :])
+
+
+def _encode(outcome: Outcome) -> bytes:
+    document = asdict(outcome)
+    document["started_at"] = outcome.started_at.strftime(_TIME)
+    document["seconds"] = round(outcome.seconds, 3)
+    document["reason"] = outcome.reason[:_TEXT]
+    document["warnings"] = [warning[:_TEXT] for warning in outcome.warnings[:_WARNINGS]]
+    line = json.dumps(document).encode()
+    if len(line) > _LINE_LIMIT_BYTES:  # a server with very many warnings or details
+        document["details"], document["warnings"] = {}, [warning[:200] for warning in outcome.warnings[:_WARNINGS]]
+        line = json.dumps(document).encode()
+    return line + b"\n"
+
+
+def _decode(line: bytes) -> Outcome | None:
+    """The outcome in a line; None if it is anything else."""
+    try:
+        document = json.loads(line)
+        status, seconds = document["exit_status"], document["seconds"]
+        archive, warnings, details = document["archive"], document["warnings"], document["details"]
+        is_known = (
+            isinstance(status, int)
+            and isinstance(seconds, int | float)
+            and isinstance(archive, str | None)
+            and isinstance(details, dict)
+            and isinstance(warnings, list)
+        )
+        if not is_known:
+            return None
+        return Outcome(
+            command=str(document["command"]),
+            started_at=datetime.strptime(document["started_at"], _TIME).replace(tzinfo=UTC),
+            seconds=float(seconds),
+            exit_status=status,
+            reason=str(document["reason"]),
+            archive=archive,
+            warnings=tuple(map(str, warnings)),
+            details=details,
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
