@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -21,18 +22,19 @@ from safeharbor.archive.source import Source
 from safeharbor.archive.writer import ArchiveWriter
 from safeharbor.archive.written import prove_uploads
 from safeharbor.backup import take_backup
-from safeharbor.errors import SafeHarborError, ToolFailed
+from safeharbor.errors import Interrupted, SafeHarborError, ToolFailed
 from safeharbor.holes import can_move, put_in
 from safeharbor.progress import NoProgress
 from safeharbor.proof import prove_uploads_apart
 from safeharbor.settings import load_settings
+from safeharbor.signals import signals_interrupt
 from safeharbor.uploads.collect import write_uploads
 from safeharbor.verify import verify_archive
 from support.faults import fake_tools
 from support.filesystems import mounted_image, mounted_tmpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from safeharbor.backup import BackupResult
@@ -57,6 +59,13 @@ def place(request: pytest.FixtureRequest, site: Site) -> Iterator[Path]:
 
 def take(site: Site, **settings: str) -> BackupResult:
     return take_backup(load_settings({**site.full_environment(), **settings}))
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def extracted(archive: Path, into: Path) -> str:
@@ -157,6 +166,71 @@ def test_a_dump_that_fails_ends_the_work_beside_it(site: Site, place: Path, monk
         take(site, BACKUP_PG_BIN=str(tools))
 
     assert not proven
+    assert not list(place.glob("safeharbor-backup-*"))
+
+
+@pytest.mark.parametrize("place", ["ext4"], indirect=True)
+@pytest.mark.parametrize(
+    ("pg_dump", "pg_restore"),
+    [
+        ("trap '' TERM; touch busy; sleep 300", "cat >/dev/null"),
+        ("touch busy; sleep 300", "cat >/dev/null"),
+        ("head -c 30000000 /dev/zero", "touch busy; sleep 300"),
+    ],
+    ids=["ignores TERM", "child holds the pipe", "decoder's child holds the pipe"],
+)
+def test_a_run_that_is_told_to_stop_waits_for_no_stubborn_tool(
+    site: Site, place: Path, pg_dump: str, pg_restore: str
+) -> None:
+    tools = fake_tools(site.root / "fake", pg_dump, pg_restore)
+    run = site.start("backup", BACKUP_PG_BIN=str(tools))
+    try:
+        until(lambda: (site.root / "busy").exists())
+        run.terminate()
+        _, said = run.communicate(timeout=20)
+    finally:
+        run.kill()
+
+    assert run.returncode == 143, said
+    assert not list(place.glob("safeharbor-backup-*"))
+
+
+@pytest.mark.parametrize("place", ["ext4"], indirect=True)
+def test_a_signal_that_comes_as_the_dump_begins_leaves_no_thread(
+    site: Site, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def disturbed(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "dump":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(threading.Thread, "start", disturbed)
+    tools = fake_tools(site.root / "fake", "sleep 300")
+
+    began = time.monotonic()
+    with signals_interrupt(), pytest.raises(Interrupted):
+        take(site, BACKUP_PG_BIN=str(tools))
+
+    assert time.monotonic() - began < 20
+    assert not [thread for thread in threading.enumerate() if thread.name == "dump"]
+
+
+@pytest.mark.parametrize("place", ["ext4"], indirect=True)
+def test_where_no_thread_can_be_started_the_run_fails(site: Site, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == "dump":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+
+    with pytest.raises(RuntimeError):
+        take(site)
+
     assert not list(place.glob("safeharbor-backup-*"))
 
 

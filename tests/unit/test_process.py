@@ -110,6 +110,15 @@ def test_a_tool_that_ignores_the_request_to_end_is_killed(tmp_path: Path, monkey
     assert not is_running(pid)
 
 
+@pytest.mark.parametrize("wrapper", ["", "trap '' TERM; "])
+def test_what_a_wrapper_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapper: str) -> None:
+    monkeypatch.setattr(process, "_GRACE_SECONDS", 0.2)
+    with started_tool([write_program(tmp_path / "tool", f"{wrapper}sleep 60 & echo $!; wait; wait")]) as running:
+        child = int(running.stdout.readline())
+
+    assert wait_until_gone(child)
+
+
 def test_waiting_has_an_end(tmp_path: Path) -> None:
     with started_tool([write_program(tmp_path / "tool", "exec sleep 60")]) as running:
         assert running.poll() is None
