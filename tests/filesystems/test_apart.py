@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import safeharbor.backup as backup_module
+from safeharbor import holes
 from safeharbor.archive import apart
 from safeharbor.archive.apart import Abandoned, Gap, plan_gap, pwrite_all, write_apart
 from safeharbor.archive.headers import padding
@@ -88,6 +89,14 @@ def test_holes_can_be_taken_out_on_ext4_and_xfs_only(tmp_path: Path, kind: str) 
     with mount, open(where / "trial", "w+b") as file:
         assert can_move(file.fileno(), 4096) is (kind in MOVING)
         assert os.fstat(file.fileno()).st_size == 0
+
+
+def test_a_filesystem_that_would_copy_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smb = 0xFE534D42
+    monkeypatch.setattr(holes, "filesystem_of", lambda _: smb)
+    where = tmp_path / "ext4"
+    with mounted_image("ext4", where, SIZES["ext4"]) as place, open(place / "trial", "w+b") as file:
+        assert not can_move(file.fileno(), 4096)
 
 
 def test_both_ways_of_writing_make_the_same_archive(site: Site, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

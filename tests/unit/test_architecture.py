@@ -31,7 +31,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "__init__", "settings", "variables", "database_url", "schedule", "errors", "process", "publish", "lock",
-            "progress", "signals", "journal", "clone", "holes", "state_directory",
+            "progress", "signals", "journal", "clone", "filesystem", "holes", "state_directory",
         ),
         GROUND,
     ),
