@@ -68,10 +68,10 @@ class Attempt:
         renew_status_file(self._settings)
 
     def _remember(self, outcome: Outcome) -> None:
-        if not self._settings.backup_dir.is_dir():
-            return  # a mistyped BACKUP_DIR, or a copy that is verified elsewhere
         try:
-            append_outcome(self._settings.backup_dir, outcome)
+            # if not, BACKUP_DIR is mistyped, or a copy is verified elsewhere
+            if self._settings.backup_dir.is_dir():
+                append_outcome(self._settings.backup_dir, outcome)
         except (SafeHarborError, OSError) as error:
             failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
             click.echo(f"Warning: the history of runs was not continued: {one_line(failure.message)}", err=True)
