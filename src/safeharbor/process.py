@@ -218,8 +218,8 @@ def run_tool(
             tool.kill()
 
         watchdog = threading.Timer(timeout_seconds, end_it)
-        watchdog.start()
         try:
+            watchdog.start()  # a signal may be raised here, when it runs already: our end would wait for it
             output = tool.stdout.read()
             status = tool.wait()
         finally:
