@@ -266,3 +266,21 @@ def test_warnings_that_are_accepted_are_remembered_as_warnings(settings: Setting
 
     (outcome,) = read_history(settings.backup_dir)
     assert (outcome.exit_status, outcome.warnings) == (3, ("a file changed",))
+
+
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2>&1 >&3 | true"])
+def test_an_error_that_nobody_reads_is_remembered_and_keeps_its_status(
+    backups: Path, tmp_path: Path, stderr: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKUP_UPLOAD_DIR", "none")
+    monkeypatch.setenv("BACKUP_DATABASE_URL", "postgresql://app@127.0.0.1:1/reef")
+    command = f"'{sys.executable}' -c 'from safeharbor.cli.main import main; main()' backup"
+    script = f"{{ sleep 0.2; {command}; echo $? >{tmp_path}/status; }} {stderr}"
+
+    subprocess.run(
+        ["bash", "-c", f"exec 3>/dev/null; {script}"], env=os.environ, stdout=subprocess.DEVNULL, check=False
+    )
+
+    (outcome,) = read_history(backups)
+    assert outcome.exit_status == int((tmp_path / "status").read_text()) == 6
+    assert "cannot be used" in outcome.reason

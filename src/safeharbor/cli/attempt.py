@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor.cli.lazy import ATTEMPT_KEY
+from safeharbor.cli.stderr import tell
 from safeharbor.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
 from safeharbor.history import Outcome, append_outcome
 from safeharbor.settings import Concern
@@ -74,7 +75,7 @@ class Attempt:
                 append_outcome(self._settings.backup_dir, outcome)
         except (SafeHarborError, OSError) as error:
             failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-            click.echo(f"Warning: the history of runs was not continued: {one_line(failure.message)}", err=True)
+            tell(f"Warning: the history of runs was not continued: {one_line(failure.message)}")
 
 
 def current_attempt() -> Attempt | None:
@@ -87,11 +88,11 @@ def renew_status_file(settings: Settings) -> None:
     """Publish the state where `BACKUP_STATUS_FILE` says; what hinders that is a warning and costs no run its status."""
     for problem in settings.problems_in(Concern.MONITORING):
         if problem.variable == "BACKUP_STATUS_FILE":
-            click.echo(f"Warning: the state is published nowhere: {problem}", err=True)
+            tell(f"Warning: the state is published nowhere: {problem}")
     if settings.status_file is None:
         return
     try:
         publish_status(settings, settings.status_file)
     except (SafeHarborError, OSError) as error:
         failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-        click.echo(f"Warning: {settings.status_file} was not renewed: {one_line(failure.message)}", err=True)
+        tell(f"Warning: {settings.status_file} was not renewed: {one_line(failure.message)}")

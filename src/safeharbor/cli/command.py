@@ -9,6 +9,7 @@ import click
 
 from safeharbor.cli.attempt import Attempt, renew_status_file
 from safeharbor.cli.lazy import ATTEMPT_KEY, SETTINGS_KEY
+from safeharbor.cli.stderr import tell
 from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor.signals import signals_interrupt
 
@@ -70,7 +71,7 @@ class SafeHarborCommand(click.Command):
             show_error(error)
             return error.exit_status, error.message
         except Interrupted as interruption:
-            click.echo(f"Stopped: {interruption}. {interruption.left}", err=True)
+            tell(f"Stopped: {interruption}. {interruption.left}")
             return interruption.exit_status, str(interruption)
         except BrokenPipeError:
             return ExitStatus.FAILED, _NOBODY_READS
@@ -104,13 +105,13 @@ def always(_options: Options) -> bool:
 
 def show_error(error: SafeHarborError) -> None:
     """An error for a person: what failed, what is still intact, what to do next."""
-    click.echo(f"Error: {error.message}", err=True)
+    tell(f"Error: {error.message}")
     for problem in getattr(error, "problems", ())[1:] if error.exit_status is ExitStatus.REJECTED else ():
-        click.echo(f"       {problem}", err=True)
+        tell(f"       {problem}")
     if error.intact:
-        click.echo(error.intact, err=True)
+        tell(error.intact)
     if error.hint:
-        click.echo(f"Hint: {error.hint}", err=True)
+        tell(f"Hint: {error.hint}")
 
 
 def exit_statuses(statuses: Sequence[ExitStatus], meanings: Mapping[ExitStatus, str], *, is_service: bool) -> str:

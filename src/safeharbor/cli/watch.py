@@ -29,7 +29,7 @@ def watching(*, quiet: bool) -> Iterator[Progress]:
     """The watcher that fits standard error."""
     if quiet:
         yield _Quiet()
-    elif sys.stderr.isatty():
+    elif sys.stderr is not None and sys.stderr.isatty():  # it may be closed
         with _live() as watcher:
             yield watcher
     else:
