@@ -121,6 +121,21 @@ def test_both_ways_of_writing_make_the_same_archive(site: Site, place: Path, mon
     assert at_once.path.stat().st_blocks * 512 < at_once.size + 65_536  # no part of the gap is left
 
 
+def test_what_is_told_is_what_is_written(site: Site, place: Path) -> None:
+    told: dict[str, int] = {}
+
+    class Watcher(NoProgress):
+        def phase(self, name: str, total_bytes: int | None = None) -> None:
+            self.name = name
+
+        def advance(self, size_bytes: int, items: int = 0) -> None:
+            told[self.name] = told.get(self.name, 0) + size_bytes
+
+    result = take_backup(load_settings(site.full_environment()), progress=Watcher())
+
+    assert 0.9 * result.size < told["dump and uploads"] <= result.size
+
+
 def test_the_next_backup_finds_the_members_where_they_are_now(site: Site, place: Path) -> None:
     time.sleep(2.1)  # until the uploads are old enough to be trusted
 
