@@ -19,6 +19,7 @@ from safeharbor.archive.manifest import encode_manifest
 from safeharbor.archive.runs import block_size_of
 from safeharbor.archive.writer import ArchiveWriter
 from safeharbor.catalog import find_candidates, newest_manifest
+from safeharbor.drill.leftovers import sweep_leftovers
 from safeharbor.errors import (
     DatabaseUnavailable,
     RestorePending,
@@ -167,6 +168,7 @@ class _Run:
             ExitStack() as until_dumped,
             ExitStack() as until_written,
         ):
+            sweep_leftovers(self._settings, session, self._progress.note)
             path, taken_at = self._free_name()
             full = full or self._cannot_tell_age()
             self._sharing = until_written.enter_context(remembered(self._directory, self._settings, full=full))
@@ -297,9 +299,12 @@ class _Run:
     def _dump(self, writer: ArchiveWriter, source: _Source) -> DumpRecord:
         with self._phase("rows"):
             tables, without_data = source.snapshot.count_rows(self._settings.exclude_table_data)
+            structure = source.snapshot.structure()
         if not fits_manifest(tables):
             self._warn(f"row counts of {len(tables)} tables do not fit into the manifest and are left out")
             tables = {}
+        numbers: dict[str, int | None] = {**tables, **structure.sequences}
+        recorded = structure if fits_manifest(numbers) else None
         argv = dump_argv(
             source.tools,
             source.url,
@@ -314,7 +319,9 @@ class _Run:
             size, digest = writer.write_dump(self._decoded(read_dump(tool), decoder))
             self._hear_out(tool, source)
             self._require_whole(decoder)
-        return DumpRecord(size, digest, source.compression, source.tools, source.properties, tables, without_data)
+        return DumpRecord(
+            size, digest, source.compression, source.tools, source.properties, tables, without_data, recorded
+        )
 
     def _decoded(self, chunks: Iterator[bytes], decoder: RunningTool) -> Iterator[bytes]:
         """The same chunks, each also given to the decoder."""

@@ -1,10 +1,11 @@
-"""The lines of SHA256SUMS and the digest of the member list, gathered while members pass, in constant memory."""
+"""The lines of SHA256SUMS and the digest of the member list, gathered while members pass, and read again."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
+import re
 import tempfile
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -12,11 +13,13 @@ from safeharbor.archive.layout import FILE, Member, canonical_line, sums_line
 from safeharbor.publish import when_closed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _CHUNK = 1024 * 1024
 _HELD_LINES_BYTES = 256 * 1024
+_ESCAPED = re.compile(rb"\\([\\nr])")
+_MEANT = {b"\\": b"\\", b"n": b"\n", b"r": b"\r"}
 
 
 class TallyMark(NamedTuple):
@@ -105,6 +108,18 @@ class Tally:
     def close(self) -> None:
         """Give the unnamed file back."""
         self._lines.close()
+
+
+def parse_sums(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
+    """Name and SHA-256 in hex of each line of SHA256SUMS; the padding after the last one is none."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            digest, _, name = line.partition(b"  ")
+            if digest.startswith(b"\\"):
+                name = _ESCAPED.sub(lambda found: _MEANT[found[1]], name)
+            yield name, digest.lstrip(b"\\").decode("ascii", "replace")
 
 
 def _unnamed_file(directory: Path) -> IO[bytes]:

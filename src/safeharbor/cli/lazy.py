@@ -9,11 +9,12 @@ import click
 # command: the first line of its help, so that listing them imports none
 COMMANDS = {
     "backup": "Take a backup, prove it, publish it and prune.",
+    "drill": "Restore the newest archive into a scratch copy, compare it, and remove it.",
     "idle": "Wait in a container; told to stop, let what runs there end first.",
     "list": "List the archives, what is in them, and which will stay.",
     "prune": "Delete the archives that retention gives up.",
     "restore": "Put an archive's state in the place of the live one, or go back.",
-    "scheduler": "Run backups and checks by their schedules, until told to stop.",
+    "scheduler": "Run backups, checks and drills by their schedules, until told to stop.",
     "status": "Tell whether the newest backup is good and young enough.",
     "verify": "Prove that archives are whole and would restore.",
 }
