@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -20,18 +20,12 @@ from safeharbor.archive.runs import block_size_of
 from safeharbor.archive.writer import ArchiveWriter
 from safeharbor.catalog import find_candidates, newest_manifest
 from safeharbor.drill.leftovers import sweep_leftovers
-from safeharbor.errors import (
-    DatabaseUnavailable,
-    RestorePending,
-    SafeHarborError,
-    ToolFailed,
-    translate_os_error,
-)
+from safeharbor.dumping import DumpSource, dump_database
+from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor.journal import find_interrupted
 from safeharbor.lock import directory_lock
-from safeharbor.postgres.connection import backup_lock, bounded, is_alive, pinned
-from safeharbor.postgres.decode import decoding, feed, finish_decoding
-from safeharbor.postgres.dump import choose_compression, dump_argv, dumping, finish_dump, read_dump
+from safeharbor.postgres.connection import backup_lock, bounded, pinned
+from safeharbor.postgres.dump import choose_compression
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
 from safeharbor.preflight import check_places, expected_upload_bytes, require_space
@@ -40,6 +34,7 @@ from safeharbor.proof import Written, prove_draft
 from safeharbor.prune import PruneResult, prune_under_lock
 from safeharbor.publish import published_whole, sweep_drafts
 from safeharbor.record import DumpRecord, SharedRecord, fits_manifest, manifest_document
+from safeharbor.references import Gathered
 from safeharbor.settings import Concern
 from safeharbor.sharing import Sharing, recording, remembered
 from safeharbor.signals import signals_held
@@ -53,14 +48,11 @@ if TYPE_CHECKING:
     import psycopg
 
     from safeharbor.archive.manifest import Manifest
-    from safeharbor.database_url import DatabaseUrl
-    from safeharbor.postgres.snapshot import DatabaseProperties, Snapshot
-    from safeharbor.postgres.tools import ClientTools
-    from safeharbor.process import RunningTool
     from safeharbor.publish import Draft
     from safeharbor.settings import Settings
     from safeharbor.sharing import Recording
     from safeharbor.uploads.collect import Collected
+    from safeharbor.uploads.references import References
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +117,6 @@ def plan_output(settings: Settings) -> str:
     assert settings.database is not None  # noqa: S101 - required above
     uploads = settings.upload_dir if settings.upload_dir is not None else "none"
     return f"Backing up database {settings.database.describe()} and uploads {uploads}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What a dump is made from: the server, the tools for it, and the open snapshot."""
-
-    url: DatabaseUrl
-    tools: ClientTools
-    compression: str
-    session: psycopg.Connection
-    snapshot: Snapshot
-    properties: DatabaseProperties
 
 
 class _Run:
@@ -218,7 +198,7 @@ class _Run:
                 return path, taken_at
             time.sleep((taken_at + timedelta(seconds=1) - now).total_seconds())
 
-    def _prepare(self, session: psycopg.Connection, until_dumped: ExitStack) -> _Source:
+    def _prepare(self, session: psycopg.Connection, until_dumped: ExitStack) -> DumpSource:
         """The snapshot, open until `until_dumped` is closed, and the tools for it; all that can fail before writing.
 
         Raises ToolFailed, StorageUnavailable, DatabaseUnavailable.
@@ -239,23 +219,25 @@ class _Run:
         )
         if warning:
             self._warn(warning)
-        return _Source(url, tools, compression, session, snapshot, properties)
+        return DumpSource(url, tools, compression, session, snapshot, properties)
 
     def _write(
-        self, draft: Draft, taken_at: datetime, source: _Source, until_dumped: ExitStack, index: Recording | None
+        self, draft: Draft, taken_at: datetime, source: DumpSource, until_dumped: ExitStack, index: Recording | None
     ) -> Written:
         """Write everything."""
         with ExitStack() as until_written:
             with signals_held():  # one that came in between would leave the writer's own file open
                 writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
                 until_written.callback(writer.close)
-            dump = self._dump(writer, source)
+            gathered = until_written.enter_context(closing(Gathered(self._directory)))
+            dump = self._dump(writer, source, gathered)
             until_dumped.close()  # a snapshot that nobody needs holds back vacuum
             collected, shared = self._uploads(writer, index)
             omissions = collected.omissions
             self._warnings += omissions.warnings()
             for line in omissions.warnings():
                 self._progress.warn(line)
+            references = self._check_references(gathered, writer)
             block_size = block_size_of(os.fstatvfs(draft.descriptor).f_bsize)
 
             def manifest_for(sums_sha256: str, list_sha256: str, sums_offset: int) -> bytes:
@@ -270,6 +252,7 @@ class _Run:
                         block_size=block_size,
                         digests=(sums_sha256, list_sha256, sums_offset),
                         shared=shared,
+                        references=references,
                     )
                 )
 
@@ -296,59 +279,33 @@ class _Run:
             return collected, None
         return collected, SharedRecord(sharing.previous.name, collected.shared_members, writer.cloned_bytes)
 
-    def _dump(self, writer: ArchiveWriter, source: _Source) -> DumpRecord:
+    def _dump(self, writer: ArchiveWriter, source: DumpSource, gathered: Gathered) -> DumpRecord:
         with self._phase("rows"):
             tables, without_data = source.snapshot.count_rows(self._settings.exclude_table_data)
             structure = source.snapshot.structure()
+            for column in self._settings.upload_references:
+                gathered.gather(column, source.snapshot.values(column))
         if not fits_manifest(tables):
             self._warn(f"row counts of {len(tables)} tables do not fit into the manifest and are left out")
             tables = {}
         numbers: dict[str, int | None] = {**tables, **structure.sequences}
         recorded = structure if fits_manifest(numbers) else None
-        argv = dump_argv(
-            source.tools,
-            source.url,
-            snapshot_id=source.snapshot.id,
-            compression=source.compression,
-            lock_timeout_seconds=self._settings.lock_timeout_seconds,
-            without_data=self._settings.exclude_table_data,
-        )
-        # decoded while it comes: that costs no time, and a cut dump is noticed before the uploads are copied
         expected = self._previous.dump_size if self._previous is not None else None
-        with self._phase("dump", expected), dumping(argv, source.url) as tool, decoding(source.tools) as decoder:
-            size, digest = writer.write_dump(self._decoded(read_dump(tool), decoder))
-            self._hear_out(tool, source)
-            self._require_whole(decoder)
+        with self._phase("dump", expected):
+            size, digest = dump_database(source, writer, self._settings, self._progress)
         return DumpRecord(
             size, digest, source.compression, source.tools, source.properties, tables, without_data, recorded
         )
 
-    def _decoded(self, chunks: Iterator[bytes], decoder: RunningTool) -> Iterator[bytes]:
-        """The same chunks, each also given to the decoder."""
-        is_listening = True
-        for chunk in chunks:
-            self._progress.advance(len(chunk))
-            is_listening = is_listening and feed(decoder, chunk)
-            yield chunk
-
-    def _require_whole(self, decoder: RunningTool) -> None:
-        try:
-            finish_decoding(decoder)
-        except SafeHarborError as error:
-            raise ToolFailed(
-                f"pg_dump ended well, but what it wrote does not decode to its end: {error.message}",
-                hint="pg_dump and pg_restore of one installation belong together; see BACKUP_PG_BIN.",
-            ) from error
-
-    def _hear_out(self, tool: RunningTool, source: _Source) -> None:
-        """What pg_dump said; a failure is the database's if the session beside it is gone too."""
-        try:
-            for line in finish_dump(tool, source.url):
-                self._progress.note(line)
-        except ToolFailed as error:
-            if is_alive(source.session):
-                raise
-            raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
+    def _check_references(self, gathered: Gathered, writer: ArchiveWriter) -> References | None:
+        """What columns name, and what is not among the uploads that were written."""
+        if not self._settings.upload_references:
+            return None
+        with self._phase("references"):
+            found = gathered.check(writer.tally.lines(), self._settings.upload_dir)
+        for warning in found.warnings("this archive"):
+            self._warn(warning)
+        return found
 
     def _prove(self, draft: Draft, written: Written) -> None:
         """Raises SafeHarborError if what is on the disk would not restore."""

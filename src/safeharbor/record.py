@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from safeharbor.postgres.tools import ClientTools
     from safeharbor.settings import Settings
     from safeharbor.uploads.omissions import Omissions
+    from safeharbor.uploads.references import References
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ def manifest_document(
     block_size: int,
     digests: tuple[str, str, int],
     shared: SharedRecord | None = None,
+    references: References | None = None,
 ) -> dict[str, object]:
     """The manifest; `digests` are SHA256SUMS' digest, the member list's digest, and where SHA256SUMS' data starts."""
     sums_sha256, list_sha256, sums_offset = digests
@@ -94,6 +96,7 @@ def manifest_document(
             "indexes": structure.indexes if structure is not None else None,
         },
         "uploads": {"excluded_by": list(settings.exclude), **omissions.document()},
+        "references": references.document() if references is not None else None,
         "shared": None
         if shared is None
         else {"archive": shared.archive, "members": shared.members, "bytes": shared.size},

@@ -74,6 +74,7 @@ class Settings:
     pg_bin: tuple[Path, ...] = ()
     exclude: tuple[str, ...] = ()
     exclude_table_data: tuple[str, ...] = ()
+    upload_references: tuple[str, ...] = ()
     sentinel: Path | None = None
     full_read_days: int = 7
     max_age_seconds: float = 26 * 3600.0
@@ -118,6 +119,7 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         pg_bin=tuple(Path(part) for part in reader.text("BACKUP_PG_BIN").split(":") if part),
         exclude=reader.patterns("BACKUP_EXCLUDE"),
         exclude_table_data=reader.patterns("BACKUP_EXCLUDE_TABLE_DATA"),
+        upload_references=reader.patterns("BACKUP_UPLOAD_REFERENCES"),
         sentinel=reader.sentinel(),
         full_read_days=reader.count("BACKUP_FULL_READ_DAYS", 7, Concern.SHARING),
         max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),

@@ -75,6 +75,12 @@ VARIABLES = (
         "separated by commas or line breaks.",
     ),
     Variable(
+        "BACKUP_UPLOAD_REFERENCES",
+        "",
+        "Columns that hold paths of uploads, as in `photos.path, users.avatar`: each value must have its file in the "
+        "archive, or there is a warning.",
+    ),
+    Variable(
         "BACKUP_SENTINEL",
         "",
         "A file that exists only on the mounted share; without it no backup is written. Relative to BACKUP_DIR.",

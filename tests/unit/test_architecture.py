@@ -21,7 +21,8 @@ FLOORS = {
     **dict.fromkeys(
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
-            "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda",
+            "preflight", "dumping", "references", "record", "guards", "sharing", "proof", "status_file", "idle",
+            "agenda",
         ),
         VERBS,
     ),

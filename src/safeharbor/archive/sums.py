@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import re
-import tempfile
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor.archive.layout import FILE, Member, canonical_line, sums_line
-from safeharbor.publish import when_closed
+from safeharbor.publish import unnamed_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _CHUNK = 1024 * 1024
-_HELD_LINES_BYTES = 256 * 1024
 _ESCAPED = re.compile(rb"\\([\\nr])")
 _MEANT = {b"\\": b"\\", b"n": b"\n", b"r": b"\r"}
 
@@ -37,7 +33,7 @@ class Tally:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._lines = _unnamed_file(directory)
+        self._lines = unnamed_file(directory)
         self._list = hashlib.sha256()
         self.files = 0
         self.directories = 0
@@ -120,18 +116,3 @@ def parse_sums(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
             if digest.startswith(b"\\"):
                 name = _ESCAPED.sub(lambda found: _MEANT[found[1]], name)
             yield name, digest.lstrip(b"\\").decode("ascii", "replace")
-
-
-def _unnamed_file(directory: Path) -> IO[bytes]:
-    """An empty file without a name in `directory`; in the system's temporary directory where that cannot be.
-
-    Raises OSError.
-    """
-    try:
-        return tempfile.TemporaryFile(dir=directory, buffering=_HELD_LINES_BYTES)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        name = error.filename
-        when_closed(lambda: os.unlink(name))  # some shares take no name from an open file; Python has closed this one
-    return tempfile.TemporaryFile(buffering=_HELD_LINES_BYTES)

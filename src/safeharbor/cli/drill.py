@@ -48,9 +48,14 @@ if TYPE_CHECKING:
 )
 @click.argument("archive", required=False, type=click.Path(path_type=Path))
 @click.option("--jobs", type=click.IntRange(1, 64), help="Parallel jobs for the load.  [default: the cores]")
+@click.option(
+    "--warnings-ok",
+    is_flag=True,
+    help="End with 0 instead of 3 if there were warnings, for schedulers that would call that failed.",
+)
 @click.option("--quiet", is_flag=True, help="Print only what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of text.")
-def command(archive: Path | None, *, jobs: int | None, quiet: bool, as_json: bool) -> None:
+def command(archive: Path | None, *, jobs: int | None, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
     """Parse, drill, render."""
     settings = current_settings(quiet=quiet or as_json)
     path = archive.absolute() if archive is not None else paths_in_directory(settings, every=False)[0]
@@ -64,7 +69,8 @@ def command(archive: Path | None, *, jobs: int | None, quiet: bool, as_json: boo
         click.echo(json.dumps({**result.document, "evidence": _evidence(result)}, indent=2))
     else:
         _print(result, quiet=quiet)
-    exit_with(result.exit_status)
+    if not (warnings_ok and result.exit_status is ExitStatus.WARNINGS):
+        exit_with(result.exit_status)
 
 
 def describe_drill(attempt: Attempt, result: DrillResult) -> None:
@@ -121,6 +127,9 @@ def _as_recorded(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
         found = compared.get(what)
         if found and found["recorded"] == found["found"]:
             words.append(f"{found['found']:,} {what}")
+    references = compared.get("references")
+    if references and not (references["missing"]["count"] or references["outside"]["count"]):
+        words.append(f"{plural(sum(references['columns'].values()), 'reference')} to uploads")
     revision = compared.get("alembic_revision")
     if revision and revision["recorded"] == revision["found"]:
         words.append(f"migrations at {revision['found']}")

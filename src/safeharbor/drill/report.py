@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import safeharbor
 from safeharbor.drill.server import Kind
 from safeharbor.errors import ExitStatus
+from safeharbor.references import recorded_columns, recorded_missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
+    from safeharbor.archive.manifest import Manifest
     from safeharbor.drill.app_check import AppCheck
     from safeharbor.drill.compare import Comparison
     from safeharbor.drill.server import DrillServer
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from safeharbor.restore.database_plan import DatabasePlan
     from safeharbor.restore.request import OpenArchive
     from safeharbor.restore.stage import Staged
+    from safeharbor.uploads.references import References
 
 _MOST = 100  # warnings and problems in the evidence, each
 
@@ -129,6 +132,14 @@ class Report:
                 f"{found.unreadable.count:,} uploads shut out their own owner: they were not read back, only compared "
                 f"while they were written: {first}"
             )
+
+    def describe_references(self, found: References, manifest: Manifest | None) -> None:
+        """What columns name as uploads was looked for in the copy."""
+        self._compared["references"] = found.document()
+        self.warnings += found.warnings("the copy")
+        lost, before = found.missing.count + found.outside.count, recorded_missing(manifest)
+        if set(found.columns) <= set(recorded_columns(manifest)) and lost > before:
+            self.problems.append(f"{lost:,} references to uploads have no file; when it was taken, {before:,} had none")
 
     def give_up(self, error: SafeHarborError) -> None:
         """The drill cannot be done here, which says nothing of the archive."""

@@ -39,6 +39,7 @@ from safeharbor.postgres.scratch import hold_scratch, mark_scratch, scratch_name
 from safeharbor.postgres.structure import read_structure
 from safeharbor.postgres.target import drop_database, target_connected
 from safeharbor.preflight import check_directory
+from safeharbor.references import check_copy, recorded_columns
 from safeharbor.restore.database_plan import choose_entries, read_dump
 from safeharbor.restore.findings import Findings
 from safeharbor.restore.request import opened_for_restore
@@ -178,6 +179,7 @@ class _Run:
         self._report.describe_staged(staged)
         with self._phase("compare"):
             self._compare(staging, server, archive, plan)
+            self._check_references(staging, archive, places)
             self._read_back(archive, places)
         self._progress.step("compared")
         self._report.describe_comparison(self._comparison)
@@ -206,6 +208,14 @@ class _Run:
         with staging.session() as session, session.transaction():
             self._comparison.judge_structure(read_structure(session), manifest, same_major=same_major)
             self._comparison.judge_revision(session, manifest)
+
+    def _check_references(self, staging: Staging, archive: OpenArchive, places: Places) -> None:
+        assert places.uploads is not None  # noqa: S101 - a drill has them always
+        if not (self._settings.upload_references or recorded_columns(archive.manifest)):
+            return
+        with staging.session() as session, session.transaction():
+            found = check_copy(session, self._settings, archive.manifest, places.uploads)
+        self._report.describe_references(found, archive.manifest)
 
     def _read_back(self, archive: OpenArchive, places: Places) -> None:
         front = archive.front
