@@ -552,6 +552,23 @@ def test_a_signal_ends_a_drill_the_orderly_way(site: Site, database: Database, t
     assert scratch_left(site, database) == []
 
 
+def test_a_signal_while_the_database_is_being_created_leaves_none(site: Site, database: Database) -> None:
+    backed_up(site)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE%' AND wait_event_type = 'Lock'"
+    with psycopg.connect(database.server.url()) as holder:
+        holder.execute("LOCK TABLE pg_catalog.pg_database IN SHARE ROW EXCLUSIVE MODE")
+        run = site.start("drill")
+        while execute(database.server.url(), waiting) != [(1,)]:
+            assert run.poll() is None
+
+        run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=60)
+
+    assert run.returncode == 143
+    assert scratch_left(site, database) == []
+    assert site.run("drill").status == 0
+
+
 def test_a_connection_that_is_lost_ends_it_and_the_next_one_is_clean(
     site: Site, database: Database, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from safeharbor.drill.app_check import address_of
 from safeharbor.drill.compare import Comparison
 from safeharbor.drill.evidence import publish_evidence, read_newest
 from safeharbor.drill.scratch import find_left_directories, remove_left_directory, scratch_directory
+from safeharbor.drill.server import place_for_server
 from safeharbor.drill.uploads_compared import read_back
 from safeharbor.errors import LockHeld
 from safeharbor.journal import new_id
@@ -30,6 +31,7 @@ from safeharbor.postgres.scratch import is_id_of_drill, scratch_name
 from safeharbor.postgres.structure import Structure
 from safeharbor.process import app_environment
 from safeharbor.progress import NoProgress
+from safeharbor.settings import Settings
 from support.archives import TAKEN_AT, Facts, put_archive
 
 if TYPE_CHECKING:
@@ -222,6 +224,16 @@ class TestScratch:
             pass
         with drill_lock(tmp_path):
             pass
+
+
+def test_a_private_server_goes_where_there_is_room(tmp_path: Path) -> None:
+    manifest = manifest_in(tmp_path)
+    settings = Settings(backup_dir=tmp_path)
+
+    assert place_for_server(settings, with_database(manifest, size_bytes=1000)) is None
+    assert place_for_server(settings, with_database(manifest, size_bytes=10**18)) == tmp_path
+    assert place_for_server(settings, None) is None
+    assert place_for_server(replace(settings, tmp_dir=Path("/x")), manifest) == Path("/x")
 
 
 def test_subscriptions_are_left_out() -> None:

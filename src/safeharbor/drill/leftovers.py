@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from safeharbor.drill.scratch import find_left_directories, remove_left_directory
+from safeharbor.drill.server import is_database_named
 from safeharbor.errors import SafeHarborError, one_line
 from safeharbor.postgres.connection import bounded
 from safeharbor.postgres.scratch import find_left_scratch
@@ -35,11 +36,13 @@ def find_leftovers(settings: Settings) -> Leftovers:
 
     Raises SafeHarborError if the server cannot be asked, OSError.
     """
+    directories = tuple(find_left_directories(scratch_parent(settings)))
     if settings.drill_database is not None:
         url, name = bounded(settings.drill_database, settings), "archive"
-    else:
+    elif is_database_named(settings):
         url, name = target_address(settings)
-    directories = tuple(find_left_directories(scratch_parent(settings)))
+    else:
+        return Leftovers((), directories)
     with target_connected(url, name) as target:
         return Leftovers(tuple(find_left_scratch(target.session)), directories)
 

@@ -36,6 +36,7 @@ from safeharbor.journal import new_id
 from safeharbor.lock import drill_lock
 from safeharbor.postgres.contents import without_subscriptions
 from safeharbor.postgres.scratch import hold_scratch, mark_scratch, scratch_name
+from safeharbor.postgres.sessions import end_backend
 from safeharbor.postgres.structure import read_structure
 from safeharbor.postgres.target import drop_database, target_connected
 from safeharbor.preflight import check_directory
@@ -251,8 +252,9 @@ class _Run:
         try:
             drop_database(server.target, name)
         except (SafeHarborError, psycopg.Error):
-            try:  # the session may have been left in the middle of something
+            try:  # the session may have been left in the middle of something, creating the database itself even
                 with target_connected(server.target.url, server.target.name) as again:
+                    end_backend(again.session, server.target.session.info.backend_pid)
                     drop_database(again, name)
             except (SafeHarborError, psycopg.Error) as error:
                 self._report.warnings.append(

@@ -6,10 +6,12 @@ may create databases there; else a private server of our own, if its programs ar
 
 from __future__ import annotations
 
+import os
+import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
@@ -22,7 +24,7 @@ from safeharbor.restore.request import target_address
 from safeharbor.settings import Concern
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from safeharbor.archive.manifest import Manifest
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 # a tablespace of the dump is made inside the private cluster, by its name
 _PRIVATE = {"allow_in_place_tablespaces": "on"}
+_EMPTY_SERVER_BYTES = 128 << 20  # its catalogs, and WAL
 
 
 class Kind(StrEnum):
@@ -76,7 +79,7 @@ def drill_server(settings: Settings, manifest: Manifest | None, progress: Progre
             yield DrillServer(Kind.NAMED, target, None, settings)
             return
         why_not, hint = "there is no BACKUP_DATABASE_URL", "Set BACKUP_DRILL_DATABASE_URL to a server."
-        if "BACKUP_DATABASE_URL" in settings.origins or settings.database is not None:
+        if is_database_named(settings):
             url, name = target_address(settings)
             target = stack.enter_context(target_connected(url, name))
             why_not, hint = _why_not(target), _GRANT.format(role=target.role)
@@ -94,10 +97,17 @@ def drill_server(settings: Settings, manifest: Manifest | None, progress: Progre
         progress.note(f"{why_not}: the drill is on a private server")
         yield DrillServer(
             Kind.PRIVATE,
-            stack.enter_context(_private_target(bin_dir, settings, base or "archive")),
+            stack.enter_context(
+                _private_target(bin_dir, place_for_server(settings, manifest), settings, base or "archive")
+            ),
             None,
             replace(settings, pg_bin=(*settings.pg_bin, bin_dir)),
         )
+
+
+def is_database_named(settings: Settings) -> bool:
+    """Whether there is an address of the live database, be it a wrong one."""
+    return "BACKUP_DATABASE_URL" in settings.origins or settings.database is not None
 
 
 _GRANT = 'ALTER ROLE "{role}" CREATEDB; or set BACKUP_DRILL_DATABASE_URL to a server and a role that may.'
@@ -120,10 +130,13 @@ def _live(target: Target) -> TargetDatabase | None:
 
 def _major_of(manifest: Manifest | None) -> int:
     """The major version of the server that the dump is of; 0 if the archive does not tell."""
-    section = manifest.document.get("database") if manifest is not None else None
-    version = section.get("server_version") if isinstance(section, dict) else None
-    digits = str(version or "").partition(".")[0][:4]
+    digits = str(_database_of(manifest).get("server_version") or "").partition(".")[0][:4]
     return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def _database_of(manifest: Manifest | None) -> Mapping[str, Any]:
+    section = manifest.document.get("database") if manifest is not None else None
+    return section if isinstance(section, dict) else {}
 
 
 def _fitting_programs(major: int) -> Path | None:
@@ -135,10 +148,20 @@ def _fitting_programs(major: int) -> Path | None:
     return found[fitting[0] if major else fitting[-1]]
 
 
+def place_for_server(settings: Settings, manifest: Manifest | None) -> Path | None:
+    """Where a private server's files go: None is the system's own place, which in containers may be small."""
+    if settings.tmp_dir is not None:
+        return settings.tmp_dir
+    size = _database_of(manifest).get("size_bytes")
+    system = os.statvfs(tempfile.gettempdir())
+    needed = _EMPTY_SERVER_BYTES + 2 * (size if isinstance(size, int) else 0)
+    return settings.backup_dir if system.f_blocks and system.f_bavail * system.f_frsize < needed else None
+
+
 @contextmanager
-def _private_target(bin_dir: Path, settings: Settings, name: str) -> Iterator[Target]:
+def _private_target(bin_dir: Path, place: Path | None, settings: Settings, name: str) -> Iterator[Target]:
     try:
-        with private_server(bin_dir, parent=settings.tmp_dir, options=_PRIVATE) as server:
+        with private_server(bin_dir, parent=place, options=_PRIVATE) as server:
             url = bounded(parse_database_url(server.url()), settings)
             with target_connected(url, name) as target:
                 yield target
