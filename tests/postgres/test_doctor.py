@@ -232,7 +232,20 @@ def test_an_extension_that_only_a_superuser_may_create_is_told(servers: Servers,
     assert line(as_superuser, "extensions").startswith("ok")
 
 
-def test_a_lost_session_costs_no_other_check(site: Site, database: Database, tools: str) -> None:
+def test_a_refused_query_costs_its_own_check_only(site: Site, database: Database, tools: str) -> None:
+    database.execute("REVOKE EXECUTE ON FUNCTION pg_catalog.clock_timestamp() FROM PUBLIC", superuser=True)
+    database.execute("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_database_size(name) FROM PUBLIC", superuser=True)
+
+    done = site.run("doctor", BACKUP_PG_BIN=tools)
+
+    assert done.status == 3, done.output
+    assert "would not tell: permission denied for function clock_timestamp" in line(done, "clock")
+    assert "the database did not tell its size" in line(done, "space")
+    assert line(done, "tables").startswith("ok")
+    assert line(done, "restore role").startswith("ok")
+
+
+def test_a_database_that_is_closed_costs_no_check_of_the_places(site: Site, database: Database, tools: str) -> None:
     execute(database.server.url(), f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
     try:
         done = site.run("doctor", BACKUP_PG_BIN=tools)

@@ -110,11 +110,13 @@ def _look(settings: Settings, session: psycopg.Connection) -> Looked:
 
 
 def _size(session: psycopg.Connection) -> int | None:
-    """The size of the database; None if there is so much of it that counting takes too long."""
+    """The size of the database; None if it is not told, or if there is so much of it that counting takes too long."""
     try:
         with session.transaction():
             row = session.execute("SELECT pg_catalog.pg_database_size(current_database())").fetchone()
-    except psycopg.errors.QueryCanceled:
+    except psycopg.Error:
+        if session.broken or session.closed:
+            raise
         return None
     return None if row is None else int(row[0])
 

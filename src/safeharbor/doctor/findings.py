@@ -115,18 +115,9 @@ def attempt_query(name: str, session: psycopg.Connection, check: Callable[[], li
     """
     try:
         with session.transaction():
-            return check()
+            return attempt(name, check)
     except psycopg.Error as error:
         if session.broken or session.closed:
             raise
-        said = one_line(error)  # a server's answer to our own query, which holds no address
-        return [warning(name, f"the database would not tell: {said}", "The server's log may tell more.")]
-    except (SafeHarborError, OSError) as error:
-        return attempt(name, _raising(error))
-
-
-def _raising(error: Exception) -> Callable[[], list[Finding]]:
-    def check() -> list[Finding]:
-        raise error
-
-    return check
+        # a server's answer to our own query, which holds no address
+        return [warning(name, f"the database would not tell: {one_line(error)}", "The server's log may tell more.")]
