@@ -9,37 +9,41 @@ from __future__ import annotations
 import os
 import re
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from safeharbor.archive.apart import plan_gap
 from safeharbor.archive.layout import ARCHIVE_NAME, archive_name, time_in_name
 from safeharbor.archive.manifest import encode_manifest
 from safeharbor.archive.runs import block_size_of
 from safeharbor.archive.writer import ArchiveWriter
 from safeharbor.catalog import find_candidates, newest_manifest
 from safeharbor.drill.leftovers import sweep_leftovers
-from safeharbor.dumping import DumpSource, dump_database
-from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
-from safeharbor.journal import find_interrupted
+from safeharbor.dump_part import DumpPart, DumpSource
+from safeharbor.errors import SafeHarborError, translate_os_error
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock, bounded, pinned
 from safeharbor.postgres.dump import choose_compression
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
-from safeharbor.preflight import check_places, expected_upload_bytes, require_space
+from safeharbor.preflight import (
+    check_places,
+    expected_upload_bytes,
+    require_no_interrupted_restore,
+    require_space,
+)
 from safeharbor.progress import NoProgress, Progress
-from safeharbor.proof import Written, prove_draft
+from safeharbor.proof import Written, prove_draft, prove_uploads_apart
 from safeharbor.prune import PruneResult, prune_under_lock
 from safeharbor.publish import published_whole, sweep_drafts
-from safeharbor.record import DumpRecord, SharedRecord, fits_manifest, manifest_document
+from safeharbor.record import DumpRecord, SharedRecord, manifest_document
 from safeharbor.references import Gathered
 from safeharbor.settings import Concern
 from safeharbor.sharing import Sharing, recording, remembered
 from safeharbor.signals import signals_held
 from safeharbor.uploads.collect import make_filter, write_uploads
-from safeharbor.uploads.staging import find_unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +61,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BackupResult:
-    """A backup that was taken, proven and published. Sizes in bytes."""
+    """A backup that was taken, proven and published. Sizes in bytes.
+
+    `seconds` has the time of each phase; phases can overlap, so `elapsed_seconds` may be less than their sum.
+    """
 
     path: Path
     size: int
@@ -67,6 +74,7 @@ class BackupResult:
     upload_files: int
     upload_bytes: int
     seconds: dict[str, float]
+    elapsed_seconds: float
     shared: SharedRecord | None
     warnings: tuple[str, ...]
     pruned: PruneResult | None
@@ -90,7 +98,7 @@ def take_backup(
     try:
         check_places(settings, directory)
         with directory_lock(directory) as is_locked:
-            _require_no_interrupted_restore(settings)
+            require_no_interrupted_restore(settings)
             run = _Run(settings, output, directory, progress or NoProgress(), is_locked=is_locked)
             return run.take(prune=prune, full=full)
     except SafeHarborError as error:
@@ -100,15 +108,6 @@ def take_backup(
         failure = translate_os_error(error, "writing the archive")
         failure.intact = _what_is_intact(directory)
         raise failure from error
-
-
-def _require_no_interrupted_restore(settings: Settings) -> None:
-    """Raises RestorePending: what is live may be neither the old state nor the new one."""
-    pending = find_interrupted(settings.backup_dir)
-    if pending is not None:
-        raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted.")
-    for staged in find_unsettled(settings.upload_dir) if settings.upload_dir is not None else ():
-        raise RestorePending(f"A restore was interrupted while it exchanged {staged.uploads}, and its journal is lost.")
 
 
 def plan_output(settings: Settings) -> str:
@@ -134,8 +133,10 @@ class _Run:
         self._is_excluded = make_filter(settings.exclude)
         self._warnings: list[str] = []
         self._seconds: dict[str, float] = {}
+        self._started = time.monotonic()
         self._previous: Manifest | None = None
         self._sharing = Sharing()
+        self._references = Gathered(directory)
         if not is_locked:
             self._warn(f"{directory} is on a filesystem without locks: nothing keeps two runs apart there")
 
@@ -161,7 +162,8 @@ class _Run:
                 self._prove(draft, written)
                 if index is not None:
                     block_size = written.manifest.block_size
-                    index.describe(os.fstat(draft.descriptor), path.name, self._settings, block_size, written.basis)
+                    status = os.fstat(draft.descriptor)
+                    index.describe(status, path.name, self._settings, block_size, written.basis, written.moved)
                 until_written.close()  # some shares replace no file that is open, as the index before is
         manifest = written.manifest
         size = os.stat(path).st_size
@@ -176,6 +178,7 @@ class _Run:
             upload_files=manifest.upload_files,
             upload_bytes=manifest.upload_bytes,
             seconds=self._seconds,
+            elapsed_seconds=round(time.monotonic() - self._started, 3),
             shared=written.shared,
             warnings=tuple(self._warnings),
             pruned=pruned,
@@ -229,15 +232,13 @@ class _Run:
             with signals_held():  # one that came in between would leave the writer's own file open
                 writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
                 until_written.callback(writer.close)
-            gathered = until_written.enter_context(closing(Gathered(self._directory)))
-            dump = self._dump(writer, source, gathered)
-            until_dumped.close()  # a snapshot that nobody needs holds back vacuum
-            collected, shared = self._uploads(writer, index)
+                until_written.callback(self._references.close)
+            dump, collected, shared = self._write_parts(draft, writer, source, until_dumped, index)
             omissions = collected.omissions
             self._warnings += omissions.warnings()
             for line in omissions.warnings():
                 self._progress.warn(line)
-            references = self._check_references(gathered, writer)
+            references = self._check_references(writer)
             block_size = block_size_of(os.fstatvfs(draft.descriptor).f_bsize)
 
             def manifest_for(sums_sha256: str, list_sha256: str, sums_offset: int) -> bytes:
@@ -258,51 +259,82 @@ class _Run:
 
             manifest = writer.finish(manifest_for)
             basis = self._sharing.front if shared is not None else None
-            return Written(manifest, dump.sha256, writer.runs, writer.witness_sha256, shared, basis)
+            return Written(manifest, dump.sha256, writer.runs, writer.witness_sha256, shared, basis, writer.moved_bytes)
 
-    def _uploads(self, writer: ArchiveWriter, index: Recording | None) -> tuple[Collected, SharedRecord | None]:
+    def _write_parts(
+        self,
+        draft: Draft,
+        writer: ArchiveWriter,
+        source: DumpSource,
+        until_dumped: ExitStack,
+        index: Recording | None,
+    ) -> tuple[DumpRecord, Collected, SharedRecord | None]:
+        """The dump and the uploads, at the same time where that is possible and worth it."""
+        part = DumpPart(self._settings, source, self._progress)
+        with self._phase("rows"):
+            warning = part.count_rows()
+            self._references.gather(self._settings.upload_references, source.snapshot.values)
+        if warning:
+            self._warn(warning)
+        if self._sharing.note:
+            self._progress.note(self._sharing.note)
+        dump_bytes = self._previous.dump_size if self._previous is not None else None
+        upload_bytes = expected_upload_bytes(self._previous)
+        gap = None
+        if not self._sharing.may_share and self._settings.upload_dir is not None:
+            gap = plan_gap(draft.descriptor, source.properties.size_bytes)
+        if gap is None:
+            with self._phase("dump", dump_bytes):
+                dump = part.write(writer)
+            until_dumped.close()  # a snapshot that nobody needs holds back vacuum
+            with self._phase("uploads", upload_bytes):
+                return dump, *self._uploads(writer, self._progress, index)
+        expected = None if dump_bytes is None or upload_bytes is None else dump_bytes + upload_bytes
+        self._progress.phase("dump and uploads", expected)
+        with part.beside(draft.descriptor, gap, until_dumped.close) as beside:
+            writer.begin_apart(gap.start)
+            with self._timed("uploads"):
+                collected, shared = self._uploads(writer, beside, index)
+                writer.flush()
+            self._prove_apart(draft, writer, gap.start, beside)
+            gap.uploads_are_written()
+            dump = beside.finish()
+        self._seconds["dump"] = round(beside.seconds, 3)
+        with self._timed("sync"):
+            writer.join_dump(dump.size, dump.sha256, gap)
+        return dump, collected, shared
+
+    def _prove_apart(self, draft: Draft, writer: ArchiveWriter, start: int, progress: Progress) -> None:
+        """Prove the uploads where they stand, while the dump is on its way. Raises SafeHarborError, OSError."""
+        with self._timed("sync"):
+            os.fsync(draft.descriptor)
+        with self._timed("verify"):
+            prove_uploads_apart(draft, start, writer, progress)
+
+    def _uploads(
+        self, writer: ArchiveWriter, progress: Progress, index: Recording | None
+    ) -> tuple[Collected, SharedRecord | None]:
         sharing = self._sharing
-        if sharing.note:
-            self._progress.note(sharing.note)
-        with self._phase("uploads", expected_upload_bytes(self._previous)):
-            collected = write_uploads(
-                writer,
-                self._settings.upload_dir,
-                self._is_excluded,
-                self._progress,
-                sharing.previous,
-                index.begin() if index is not None else None,
-            )
+        collected = write_uploads(
+            writer,
+            self._settings.upload_dir,
+            self._is_excluded,
+            progress,
+            sharing.previous,
+            index.begin() if index is not None else None,
+        )
         if collected.refused:
             self._progress.note(f"everything was read: {collected.refused}")
         if sharing.previous is None or not writer.cloned_bytes:
             return collected, None
         return collected, SharedRecord(sharing.previous.name, collected.shared_members, writer.cloned_bytes)
 
-    def _dump(self, writer: ArchiveWriter, source: DumpSource, gathered: Gathered) -> DumpRecord:
-        with self._phase("rows"):
-            tables, without_data = source.snapshot.count_rows(self._settings.exclude_table_data)
-            structure = source.snapshot.structure()
-            for column in self._settings.upload_references:
-                gathered.gather(column, source.snapshot.values(column))
-        if not fits_manifest(tables):
-            self._warn(f"row counts of {len(tables)} tables do not fit into the manifest and are left out")
-            tables = {}
-        numbers: dict[str, int | None] = {**tables, **structure.sequences}
-        recorded = structure if fits_manifest(numbers) else None
-        expected = self._previous.dump_size if self._previous is not None else None
-        with self._phase("dump", expected):
-            size, digest = dump_database(source, writer, self._settings, self._progress)
-        return DumpRecord(
-            size, digest, source.compression, source.tools, source.properties, tables, without_data, recorded
-        )
-
-    def _check_references(self, gathered: Gathered, writer: ArchiveWriter) -> References | None:
+    def _check_references(self, writer: ArchiveWriter) -> References | None:
         """What columns name, and what is not among the uploads that were written."""
         if not self._settings.upload_references:
             return None
         with self._phase("references"):
-            found = gathered.check(writer.tally.lines(), self._settings.upload_dir)
+            found = self._references.check(writer.tally.lines(), self._settings.upload_dir)
         for warning in found.warnings("this archive"):
             self._warn(warning)
         return found
@@ -339,12 +371,17 @@ class _Run:
 
     @contextmanager
     def _phase(self, name: str, total_bytes: int | None = None) -> Iterator[None]:
-        started = time.monotonic()
         self._progress.phase(name, total_bytes)
+        with self._timed(name):
+            yield
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
         try:
             yield
         finally:
-            self._seconds[name] = round(time.monotonic() - started, 3)
+            self._seconds[name] = round(self._seconds.get(name, 0.0) + time.monotonic() - started, 3)
 
 
 def _what_is_intact(directory: Path) -> str:

@@ -12,7 +12,7 @@ from safeharbor.publish import unnamed_file
 from safeharbor.uploads.references import ArchivedPaths, References
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import psycopg
@@ -33,18 +33,19 @@ class Gathered:
         self._columns: list[tuple[str, int, int]] = []
         self.found = References()
 
-    def gather(self, column: str, values: Iterator[str]) -> None:
-        """Keep a column's values, or why there are none. Raises OSError, psycopg.Error."""
-        begins = self._file.tell()
-        try:
-            for value in values:
-                self._file.write(value.encode("utf-8", "surrogateescape") + _END)
-        except UnknownReference as error:
-            self._file.seek(begins)
-            self._file.truncate()
-            self.found.unknown.append(str(error))
-            return
-        self._columns.append((column, begins, self._file.tell()))
+    def gather(self, columns: Iterable[str], read: Callable[[str], Iterator[str]]) -> None:
+        """Keep the values of columns, or why there are none. Raises OSError, psycopg.Error."""
+        for column in columns:
+            begins = self._file.tell()
+            try:
+                for value in read(column):
+                    self._file.write(value.encode("utf-8", "surrogateescape") + _END)
+            except UnknownReference as error:
+                self._file.seek(begins)
+                self._file.truncate()
+                self.found.unknown.append(str(error))
+            else:
+                self._columns.append((column, begins, self._file.tell()))
 
     def check(self, sums: Iterable[bytes], uploads: Path | None) -> References:
         """What of it is not among the files in these lines of SHA256SUMS. Raises OSError."""

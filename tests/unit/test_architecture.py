@@ -21,8 +21,8 @@ FLOORS = {
     **dict.fromkeys(
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
-            "preflight", "dumping", "references", "record", "guards", "sharing", "proof", "status_file", "idle",
-            "agenda",
+            "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda", "dump_part",
+            "references",
         ),
         VERBS,
     ),
@@ -32,7 +32,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "__init__", "settings", "variables", "database_url", "schedule", "errors", "process", "publish", "lock",
-            "progress", "signals", "journal", "clone", "state_directory",
+            "progress", "signals", "journal", "clone", "holes", "state_directory",
         ),
         GROUND,
     ),

@@ -88,8 +88,8 @@ def test_a_link_is_there_if_it_leads_to_a_file_that_is_there(tmp_path: Path) -> 
 
 def test_values_survive_the_file_that_they_wait_in(tmp_path: Path) -> None:
     gathered = Gathered(tmp_path)
-    gathered.gather("a.path", iter(["1.jpg", "new\nline", "", "ü" * 700_000, "lost"]))
-    gathered.gather("b.path", iter([]))
+    values = {"a.path": ["1.jpg", "new\nline", "", "ü" * 700_000, "lost"], "b.path": []}
+    gathered.gather(values, lambda column: iter(values[column]))
     sums = b"".join(sums_line(b"uploads/" + name, "0" * 64) for name in (b"1.jpg", b"new\nline"))
 
     found = gathered.check([sums], None)
