@@ -22,6 +22,7 @@ FLOORS = {
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
             "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda",
+            "status_document", "last_runs", "usual", "room",
         ),
         VERBS,
     ),

@@ -9,7 +9,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from safeharbor.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
 from safeharbor.uploads.omissions import ascii_safe
@@ -28,11 +28,20 @@ class ManifestInvalid(ValueError):
     """Why a manifest cannot be believed."""
 
 
+class Folder(NamedTuple):
+    """How many files and bytes of the uploads are in one of the tree's top-level directories; `.`: in none."""
+
+    name: str
+    files: int
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A manifest that was checked; `document` is all of it, the fields are what the program itself relies on.
 
-    Sizes in bytes. `tables` maps `schema.table` to its exact row count in the snapshot.
+    Sizes in bytes. `tables` maps `schema.table` to its exact row count in the snapshot. The fields with defaults are
+    for people to look at; where a manifest does not have them, or has something else, they have those.
     """
 
     document: Mapping[str, object]
@@ -53,6 +62,10 @@ class Manifest:
     unreadable: int
     unreadable_directories: int
     warnings: tuple[str, ...]
+    server_version: str = ""
+    compression: str = ""
+    shared_size: int = 0
+    folders: tuple[Folder, ...] | None = None
 
     @property
     def rows(self) -> int:
@@ -114,7 +127,32 @@ def parse_manifest(data: bytes) -> Manifest:
         unreadable=omissions.section("unreadable").number("count"),
         unreadable_directories=omissions.number("unreadable_directories"),
         warnings=tuple(map(ascii_safe, top.texts("warnings"))),  # they go to a terminal
+        server_version=_text_or_none(document, "database", "server_version"),
+        compression=_text_or_none(document, "database", "compression"),
+        shared_size=_number_or_zero(document, "shared", "bytes"),
+        folders=_folders(document["uploads"].get("folders")),
     )
+
+
+def _text_or_none(document: Mapping[str, object], section: str, key: str) -> str:
+    inside = document.get(section)
+    value = inside.get(key) if isinstance(inside, dict) else None
+    return ascii_safe(value) if isinstance(value, str) else ""
+
+
+def _number_or_zero(document: Mapping[str, object], section: str, key: str) -> int:
+    inside = document.get(section)
+    value = inside.get(key) if isinstance(inside, dict) else None
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _folders(value: object) -> tuple[Folder, ...] | None:
+    if not isinstance(value, list):
+        return None
+    try:
+        return tuple(Folder(ascii_safe(each["name"]), int(each["files"]), int(each["bytes"])) for each in value)
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
+        return None
 
 
 def _major(version: str) -> int:

@@ -13,7 +13,7 @@ from safeharbor.cli.source import current_settings
 from safeharbor.errors import ExitStatus, SafeHarborError
 from safeharbor.settings import parse_duration
 from safeharbor.status import Health, read_status
-from safeharbor.status_file import describe_status
+from safeharbor.status_document import describe_status
 
 if TYPE_CHECKING:
     from safeharbor.journal import RestoreRecord
@@ -51,7 +51,8 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
     """Parse, look, render."""
     try:
-        status = read_status(current_settings(quiet=True, notice_restore=False), max_age_seconds=max_age)
+        settings = current_settings(quiet=True, notice_restore=False)
+        status = read_status(settings, max_age_seconds=max_age)
     except SafeHarborError as error:
         if not healthcheck:
             raise
@@ -59,7 +60,7 @@ def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
         exit_with(ExitStatus.FAILED)
         return
     if as_json:
-        click.echo(json.dumps(describe_status(status), indent=2))
+        click.echo(json.dumps(describe_status(status, settings), indent=2))
     else:
         click.echo(_sentence(status))
         shown = 1 if status.newest is None else 0  # the sentence has the first one already
@@ -75,15 +76,14 @@ def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
 
 def _sentence(status: Status) -> str:
     newest = status.newest
+    word = status.health.value.upper()
     if newest is None or status.age_seconds is None or newest.manifest is None:
         reason = status.reasons[0]
-        return reason if status.health is Health.WAITING else f"{status.health.value.upper()}: {reason}"
+        return reason if status.health is Health.WAITING else f"{word}: {reason}"
     manifest = newest.manifest
     taken = f"{show_duration(status.age_seconds)} old ({show_time(newest.taken_at)})"
     inside = f"{show_bytes(newest.size)}, {plural(manifest.rows, 'row')}, {plural(manifest.upload_files, 'upload')}"
-    return (
-        f"{status.health.value.upper()}: {newest.name}, {taken}, {inside}; {plural(status.archives, 'archive')} in all"
-    )
+    return f"{word}: {newest.name}, {taken}, {inside}; {plural(len(status.archives), 'archive')} in all"
 
 
 def _kept(record: RestoreRecord) -> str:
