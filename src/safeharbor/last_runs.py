@@ -45,11 +45,12 @@ class Proofs:
     drilled: Mapping[str, datetime] = field(default_factory=dict)
 
 
-def judge_runs(history: Iterable[Outcome], newest_taken_at: datetime | None) -> LastRuns:
-    """The last runs; the history is in the order in which they ended, `newest_taken_at` the newest archive's moment.
+def judge_runs(history: Iterable[Outcome], newest: CatalogEntry | None) -> LastRuns:
+    """The last runs; the history is in the order in which they ended, `newest` is the newest complete archive.
 
-    An archive made after a backup failed makes that good, also if the history knows nothing of it.
+    One that was made while a backup failed, or since, makes that good, also if the history knows nothing of it.
     """
+    made = None
     last: dict[str, Outcome] = {}
     failed: dict[str, Outcome] = {}
     for outcome in history:
@@ -60,8 +61,10 @@ def judge_runs(history: Iterable[Outcome], newest_taken_at: datetime | None) -> 
         failed.pop(command, None)  # put in anew, so that their order is that of the history
         if not outcome.is_success:
             failed[command] = outcome
+        elif command == BACKUP:
+            made = outcome.archive
     backup = failed.get(BACKUP)
-    if backup is not None and newest_taken_at is not None and newest_taken_at >= backup.started_at:
+    if backup is not None and newest is not None and newest.taken_at >= backup.started_at and newest.name != made:
         del failed[BACKUP]
     return LastRuns(last.get(BACKUP), last.get(VERIFY), last.get(DRILL), tuple(reversed(failed.values())))
 

@@ -111,7 +111,7 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
         max_age_seconds=limit,
         archives=archives,
         reasons=(),
-        runs=judge_runs(history, newest.taken_at if newest is not None else None),
+        runs=judge_runs(history, newest),
         proofs=proofs,
         history=history,
         room=measure_room(directory, complete, settings.full_read_days),
@@ -200,9 +200,10 @@ def _judge_restores(directory: Path) -> tuple[tuple[RestoreRecord, ...], Restore
 
 def _what_to_look_at(status: Status, complete: Sequence[CatalogEntry], settings: Settings, now: datetime) -> list[str]:
     reasons = []
-    damaged, count = status.damaged, len(status.archives)
+    damaged = [entry for entry in status.archives if entry.state is State.DAMAGED]
     if damaged:
-        reasons.append(f"{damaged} of {count} archives {'is' if damaged == 1 else 'are'} damaged")
+        how_many = f"{len(damaged)} of {len(status.archives)} archives {'is' if len(damaged) == 1 else 'are'} damaged"
+        reasons.append(f"{how_many}: {damaged[0].name}: {damaged[0].problem}{', …' if len(damaged) > 1 else ''}")
     newest = status.newest
     if newest is None or newest.manifest is None:
         return reasons
