@@ -17,6 +17,8 @@ from safeharbor.status_document import describe_status
 from support.archives import Facts, put_archive
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from safeharbor.settings import Settings
 
 KEYS = {
@@ -70,6 +72,19 @@ def test_it_tells_of_each_archive_what_is_in_it_and_what_becomes_of_it(settings:
     assert (oldest["is_daily"], oldest["is_weekly"], oldest["goes_next"]) == (True, False, True)
     assert told["retention"] == {"daily": 2, "weekly": 1, "next_deleted": [names[1]], "warnings": []}
     assert told["newest"]["name"] == names[0]
+
+
+def test_it_tells_which_folders_are_large(settings: Settings, tmp_path: Path) -> None:
+    for number in range(40):
+        folder = tmp_path / "uploads" / f"{number:02}"
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(bytes(number))
+    put_archive(settings.backup_dir, NOW, uploads=tmp_path / "uploads")
+
+    (entry,) = document(settings)["contents"]
+
+    assert len(entry["folders"]) == 30
+    assert entry["folders"][0] == ["39", 1, 39]
 
 
 def test_an_archive_without_a_manifest_has_nulls(settings: Settings) -> None:

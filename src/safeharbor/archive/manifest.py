@@ -150,8 +150,11 @@ def _folders(value: object) -> tuple[Folder, ...] | None:
     if not isinstance(value, list):
         return None
     try:
-        return tuple(Folder(ascii_safe(each["name"]), int(each["files"]), int(each["bytes"])) for each in value)
-    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
+        sections = [_Section(each, "folders.") for each in value]
+        return tuple(
+            Folder(ascii_safe(each.text("name")), each.number("files"), each.number("bytes")) for each in sections
+        )
+    except ManifestInvalid:
         return None
 
 
