@@ -6,6 +6,7 @@ It is bounded, however many archives, tables, folders and warnings there are. It
 from __future__ import annotations
 
 from heapq import nlargest
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import safeharbor
@@ -176,15 +177,15 @@ def _contents(entry: CatalogEntry, status: Status, number: int) -> dict[str, obj
 
 
 def _largest(tables: Iterable[tuple[str, int]], most: int) -> list[list[object]]:
-    largest = nlargest(most, tables, key=lambda each: each[1])
+    largest = nlargest(most, tables, key=itemgetter(1))
     return [[_cut(ascii_safe(name), _SHORT_TEXT), rows] for name, rows in largest]
 
 
 def _folders(folders: Iterable[tuple[str, int, int]] | None, most: int) -> list[list[object]] | None:
     if folders is None:
         return None
-    largest = nlargest(most, folders, key=lambda each: each[2])
-    return [[_cut(name, _SHORT_TEXT), files, size] for name, files, size in largest]
+    largest = nlargest(most, folders, key=itemgetter(2))
+    return [[_cut(ascii_safe(name), _SHORT_TEXT), files, size] for name, files, size in largest]
 
 
 def _cut(text: str, length: int = _TEXT) -> str:
