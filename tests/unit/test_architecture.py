@@ -22,6 +22,7 @@ FLOORS = {
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
             "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda", "dump_part",
+            "status_document", "last_runs", "usual", "room",
         ),
         VERBS,
     ),
@@ -193,6 +194,10 @@ def test_help_and_version_need_no_database_driver() -> None:
 
     assert "safeharbor.cli.lazy" in loaded
     assert not loaded & {"psycopg", "rich", "cronsim", "pathspec", "flask"}
+
+
+def test_status_needs_no_database_driver_and_draws_no_table() -> None:
+    assert not loaded_by("import safeharbor.cli.status") & {"psycopg", "rich", "pathspec", "flask", "subprocess"}
 
 
 def test_the_package_itself_runs_nothing() -> None:
