@@ -29,8 +29,8 @@ format: ## put the code into its format, and the generated page of settings up t
 	$(PYTHON) -m ruff format .
 	$(PYTHON) scripts/make-settings-doc.py
 
-bench: ## measure against the shell pipeline; takes half an hour and 10 GB of disk
-	@scripts/bootstrap dev
+bench: ## measure against the shell pipeline; takes an hour and 15 GB of disk
+	@scripts/bootstrap bench
 	$(PYTHON) -m benchmarks $(BENCH)
 
 lock: ## write requirements/*.txt anew from pyproject.toml
