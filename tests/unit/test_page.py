@@ -111,6 +111,7 @@ def test_the_calendar_and_the_charts_are_told_in_words() -> None:
     assert "1 day: goes when the next backup is done." in page
     assert "1 day: a backup failed, and none was taken." in page
     assert re.search(r"Wed, 25 Nov 2026\. a backup failed", page)
+    assert "days: was taken, and is gone since." in page
     assert re.search(r"120 values from 29 Jul 2026 to 25 Nov 2026: .*, 1 failed run\.", page)
 
 

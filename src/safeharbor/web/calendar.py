@@ -23,6 +23,7 @@ _MEANINGS = {
     "both": "stays as a daily and a weekly one",
     "kept": "stays for another reason",
     "next": "goes when the next backup is done",
+    "gone": "was taken, and is gone since",
     "damaged": "cannot be restored",
     "failed": "a backup failed, and none was taken",
 }
@@ -34,8 +35,10 @@ def draw_calendar(archives: Sequence[Archive], history: Sequence[Run], now: date
     for archive in archives:
         if archive.taken_at is not None:
             by_day.setdefault(day(archive.taken_at), []).append(archive)
-    failed = {day(run.started_at) for run in history if run.command == "backup" and not run.is_success}
-    marks = {date: _mark(found) for date, found in by_day.items()} | dict.fromkeys(failed - set(by_day), "failed")
+    runs = [run for run in history if run.command == "backup"]
+    marks = {day(run.started_at): "failed" for run in runs if not run.is_success}
+    marks |= {day(run.started_at): "gone" for run in runs if run.is_success}
+    marks |= {date: _mark(found) for date, found in by_day.items()}
     oldest = min((archive.taken_at for archive in archives if archive.taken_at is not None), default=now)
     weeks = min(max((now - oldest).days // 7 + 2, _FEWEST_WEEKS), _MOST_WEEKS)
     told = [name for name in _MEANINGS if name in set(marks.values())]
@@ -113,7 +116,7 @@ def _tip(date: datetime, archives: Sequence[Archive], mark: str) -> str:
     if archives:
         said = [f"{archive.name}: {', '.join(archive.kept_as) or _MEANINGS[mark]}" for archive in archives[:5]]
         return f"{weekday(date)}, {day(date)}. " + "; ".join(said)
-    return f"{weekday(date)}, {day(date)}. " + (_MEANINGS["failed"] if mark == "failed" else "no archive")
+    return f"{weekday(date)}, {day(date)}. " + _MEANINGS.get(mark, "no archive")
 
 
 def _cell(x: float, y: float, mark: str, tip: str) -> Html:
@@ -126,11 +129,13 @@ def _shapes(x: float, y: float, mark: str) -> list[Html]:
     square = element("rect", x=x, y=y, width=_CELL, height=_CELL, rx=3)
     disc = element("circle", cx=middle_x, cy=middle_y, r=_CELL / 2)
     dot = element("circle", cx=middle_x, cy=middle_y, r=3, class_="hole")
+    spot = element("circle", cx=middle_x, cy=middle_y, r=2.5)
     outline = element("rect", x=x + 1, y=y + 1, width=_CELL - 2, height=_CELL - 2, rx=2)
     cross = element("path", d=f"M{x + 4} {y + 4}l6 6m0-6l-6 6", class_="cross")
     return {
         "both": [square, dot],
         "weekly": [disc, dot],
+        "gone": [square, spot],
         "next": [outline],
         "damaged": [square, cross],
         "failed": [outline, cross],
