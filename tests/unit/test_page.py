@@ -18,7 +18,7 @@ from safeharbor.web.page import content_security_policy, render_absence, render_
 from support import documents
 from support.documents import EVERY, NOW, iso
 
-PAYLOAD = "</style></title>\"'><script>alert(1)</script><img src=x onerror=alert(1)>&\ud800\u202e\x00"
+PAYLOAD = "</style></title>\"'><script>alert(1)</script><img src=x onerror=alert(1)>&\ud800\u202e\x00\ufdd0\U0001ffff"
 TOLD = {
     "empty": ("waiting", "No backup yet, and none is due."),
     "good": ("good", "The backups are good."),
@@ -150,6 +150,34 @@ def test_an_interrupted_restore_has_its_two_commands_and_a_kept_state_its_id() -
     assert "restore --undo --id 6b04d99cab1e" in told
     assert "restore --discard-previous --id 6b04d99cab1e" in told
     assert "1 logical slot in it hold back WAL" in told
+    assert told.count("was interrupted") == 1
+
+
+def test_an_interrupted_restore_of_which_nothing_is_known_has_its_commands_too() -> None:
+    page = render_page(documents.good() | {"health": "interrupted"}, NOW)
+
+    assert verdict_of(page)[0] == "interrupted"
+    assert "safeharbor restore --resume" in page
+
+
+def test_archives_that_are_damaged_or_of_another_program_are_told_apart() -> None:
+    document = documents.good()
+    unknown = dict.fromkeys(("rows", "tables", "upload_files", "upload_bytes", "server_version", "database", "folders"))
+    document["contents"][0] |= {"state": "damaged", "problem": "the file is cut", "largest_tables": [], **unknown}
+    document["contents"][1] |= {"state": "no manifest", "largest_tables": [], **unknown}
+    document["newest"] = None
+
+    page = render_page(document, NOW)
+
+    assert_is_valid(page)
+    told = text_of(page)
+    assert verdict_of(page) == ("stale", "There is no backup.")
+    assert "1.1 GiB daily 1 of 7 week 2026-W48 (1 of 4) damaged" in told
+    assert "the file is cut" in told
+    assert "1.1 GiB daily 2 of 7 no manifest" in told
+    assert "1 day: cannot be restored." in told
+    assert f"restore --from {document['contents'][0]['name']}" not in told
+    assert f"restore --from {document['contents'][1]['name']}" in told
 
 
 @pytest.mark.parametrize(

@@ -1,29 +1,19 @@
 """The status document as its reader takes it: somebody else wrote it, so only what is known and sane gets through.
 
-What is missing or of another kind becomes nothing, texts lose what could deceive a reader's eye, lists are cut to
-what a page can show. Reading never fails.
+What is missing or of another kind becomes nothing; lists are cut to what a page can show. Reading never fails.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TypeVar
+from datetime import datetime
+
+from safeharbor.web.sane import FEW, amount_in, count_in, list_in, mapping_in, moment_in, several_in, text_in, texts_in
 
 SCHEMA = 1
-_TEXT_LIMIT = 1000
-_NUMBER_LIMIT = 1 << 62
 _ARCHIVES = 1000
 _RUNS = 400
-_FEW = 50
-# controls, which HTML forbids, what turns the direction of text round, and halves of characters
-_DECEIVING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_YEARS = range(1980, 9000)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,179 +135,131 @@ def read_document(given: object) -> Document:
     """The document in what a JSON parser made; an empty one if it is no object."""
     if not isinstance(given, Mapping):
         return Document()
-    storage, retention = _mapping(given.get("storage")), _mapping(given.get("retention"))
+    storage, retention = mapping_in(given.get("storage")), mapping_in(given.get("retention"))
     return Document(
-        schema=_count(given.get("schema")),
-        health=_text(given.get("health")),
-        reasons=_texts(given.get("reasons")),
-        max_age_seconds=_amount(given.get("max_age_seconds")),
-        published_at=_moment(given.get("published_at")),
+        schema=count_in(given.get("schema")),
+        health=text_in(given.get("health")),
+        reasons=texts_in(given.get("reasons")),
+        max_age_seconds=amount_in(given.get("max_age_seconds")),
+        published_at=moment_in(given.get("published_at")),
         newest=_newest(given.get("newest")),
-        next_backup=_moment(given.get("next_backup")),
-        schedule=_text(given.get("schedule")),
-        timezone=_text(given.get("timezone")),
+        next_backup=moment_in(given.get("next_backup")),
+        schedule=text_in(given.get("schedule")),
+        timezone=text_in(given.get("timezone")),
         last_backup=_run(given.get("last_backup")),
         last_verify=_run(given.get("last_verify")),
         last_drill=_run(given.get("last_drill")),
         last_failure=_run(given.get("last_failure")),
-        free_bytes=_count(storage.get("free_bytes")),
-        next_archive_bytes=_count(storage.get("next_archive_bytes")),
-        fits=_count(storage.get("fits")),
-        next_deleted=_texts(retention.get("next_deleted")),
-        retention_warnings=_texts(retention.get("warnings")),
-        kept=_several(given.get("kept"), _kept, _FEW),
+        free_bytes=count_in(storage.get("free_bytes")),
+        next_archive_bytes=count_in(storage.get("next_archive_bytes")),
+        fits=count_in(storage.get("fits")),
+        next_deleted=texts_in(retention.get("next_deleted")),
+        retention_warnings=texts_in(retention.get("warnings")),
+        kept=several_in(given.get("kept"), _kept, FEW),
         interrupted=_interrupted(given.get("interrupted")),
         # the newest of them stand at the end
-        history=_several(_list(given.get("history"))[-_RUNS:], _run, _RUNS),
-        contents=_several(given.get("contents"), _archive, _ARCHIVES),
-        version=_text(given.get("safeharbor_version")),
+        history=several_in(list_in(given.get("history"))[-_RUNS:], _run, _RUNS),
+        contents=several_in(given.get("contents"), _archive, _ARCHIVES),
+        version=text_in(given.get("safeharbor_version")),
     )
 
 
 def _newest(given: object) -> Newest | None:
-    found = _mapping(given)
-    taken_at = _moment(found.get("taken_at"))
+    found = mapping_in(given)
+    taken_at = moment_in(found.get("taken_at"))
     if taken_at is None:
         return None
     return Newest(
-        name=_text(found.get("name")),
-        path=_text(found.get("path")),
+        name=text_in(found.get("name")),
+        path=text_in(found.get("path")),
         taken_at=taken_at,
-        size_bytes=_count(found.get("size_bytes")),
-        rows=_count(found.get("rows")),
-        upload_files=_count(found.get("upload_files")),
+        size_bytes=count_in(found.get("size_bytes")),
+        rows=count_in(found.get("rows")),
+        upload_files=count_in(found.get("upload_files")),
     )
 
 
 def _archive(given: object) -> Archive | None:
-    found = _mapping(given)
-    if not _text(found.get("name")):
+    found = mapping_in(given)
+    if not text_in(found.get("name")):
         return None
     folders = found.get("folders")
     return Archive(
-        name=_text(found.get("name")),
-        taken_at=_moment(found.get("taken_at")),
-        size_bytes=_count(found.get("size_bytes")),
-        new_bytes=_count(found.get("new_bytes")),
-        state=_text(found.get("state")),
-        problem=_text(found.get("problem")),
-        kept_as=_texts(found.get("kept_as")),
+        name=text_in(found.get("name")),
+        taken_at=moment_in(found.get("taken_at")),
+        size_bytes=count_in(found.get("size_bytes")),
+        new_bytes=count_in(found.get("new_bytes")),
+        state=text_in(found.get("state")),
+        problem=text_in(found.get("problem")),
+        kept_as=texts_in(found.get("kept_as")),
         is_daily=found.get("is_daily") is True,
         is_weekly=found.get("is_weekly") is True,
         goes_next=found.get("goes_next") is True,
-        server_version=_text(found.get("server_version")),
-        database=_text(found.get("database")),
-        tables=_count(found.get("tables")),
-        rows=_count(found.get("rows")),
-        upload_files=_count(found.get("upload_files")),
-        upload_bytes=_count(found.get("upload_bytes")),
-        largest_tables=_several(found.get("largest_tables"), _table, _FEW),
-        folders=_several(folders, _folder, _FEW) if isinstance(folders, list | tuple) else None,
-        warnings=_texts(found.get("warnings")),
-        verified_at=_moment(found.get("verified_at")),
-        drilled_at=_moment(found.get("drilled_at")),
+        server_version=text_in(found.get("server_version")),
+        database=text_in(found.get("database")),
+        tables=count_in(found.get("tables")),
+        rows=count_in(found.get("rows")),
+        upload_files=count_in(found.get("upload_files")),
+        upload_bytes=count_in(found.get("upload_bytes")),
+        largest_tables=several_in(found.get("largest_tables"), _table, FEW),
+        folders=several_in(folders, _folder, FEW) if isinstance(folders, list | tuple) else None,
+        warnings=texts_in(found.get("warnings")),
+        verified_at=moment_in(found.get("verified_at")),
+        drilled_at=moment_in(found.get("drilled_at")),
     )
 
 
 def _table(given: object) -> tuple[str, int] | None:
     match given:
-        case [name, rows, *_] if (count := _count(rows)) is not None:
-            return _text(name), count
+        case [name, rows, *_] if (count := count_in(rows)) is not None:
+            return text_in(name), count
     return None
 
 
 def _folder(given: object) -> tuple[str, int, int] | None:
     match given:
-        case [name, files, size, *_] if (count := _count(files)) is not None and (total := _count(size)) is not None:
-            return _text(name), count, total
+        case [name, files, size, *_] if (count := count_in(files)) is not None and (
+            total := count_in(size)
+        ) is not None:
+            return text_in(name), count, total
     return None
 
 
 def _run(given: object) -> Run | None:
-    found = _mapping(given)
-    started_at, exit_status = _moment(found.get("started_at")), _count(found.get("exit_status"))
+    found = mapping_in(given)
+    started_at, exit_status = moment_in(found.get("started_at")), count_in(found.get("exit_status"))
     if started_at is None or exit_status is None:
         return None
     return Run(
-        command=_text(found.get("command")),
+        command=text_in(found.get("command")),
         started_at=started_at,
-        seconds=_amount(found.get("seconds")) or 0.0,
+        seconds=amount_in(found.get("seconds")) or 0.0,
         exit_status=exit_status,
-        archive=_text(found.get("archive")),
-        reason=_text(found.get("reason")),
-        warnings=_texts(found.get("warnings")),
-        size_bytes=_count(found.get("size_bytes")),
-        rows=_count(found.get("rows")),
-        upload_files=_count(found.get("upload_files")),
+        archive=text_in(found.get("archive")),
+        reason=text_in(found.get("reason")),
+        warnings=texts_in(found.get("warnings")),
+        size_bytes=count_in(found.get("size_bytes")),
+        rows=count_in(found.get("rows")),
+        upload_files=count_in(found.get("upload_files")),
     )
 
 
 def _kept(given: object) -> KeptState | None:
-    found = _mapping(given)
-    if not _text(found.get("id")):
+    found = mapping_in(given)
+    if not text_in(found.get("id")):
         return None
     return KeptState(
-        id=_text(found.get("id")),
-        restored_at=_moment(found.get("restored_at")),
-        archive=_text(found.get("archive")),
+        id=text_in(found.get("id")),
+        restored_at=moment_in(found.get("restored_at")),
+        archive=text_in(found.get("archive")),
         is_undone=found.get("undone") is True,
-        size_bytes=_count(found.get("size_bytes")),
-        logical_slots=_count(found.get("logical_slots")) or 0,
+        size_bytes=count_in(found.get("size_bytes")),
+        logical_slots=count_in(found.get("logical_slots")) or 0,
     )
 
 
 def _interrupted(given: object) -> Interrupted | None:
-    found = _mapping(given)
+    found = mapping_in(given)
     if not found:
         return None
-    return Interrupted(_text(found.get("id")), _text(found.get("archive")), _moment(found.get("started_at")))
-
-
-def _mapping(given: object) -> Mapping[str, object]:
-    return given if isinstance(given, Mapping) else {}
-
-
-def _list(given: object) -> list[object]:
-    return list(given) if isinstance(given, list | tuple) else []
-
-
-def _several(given: object, read: Callable[[object], T | None], limit: int) -> tuple[T, ...]:
-    return tuple(found for each in _list(given)[:limit] if (found := read(each)) is not None)
-
-
-def readable(text: str) -> str:
-    """The text, cut, and without what no page can hold or what would deceive its reader."""
-    return _DECEIVING.sub("\N{REPLACEMENT CHARACTER}", text[:_TEXT_LIMIT])
-
-
-def _text(given: object) -> str:
-    return readable(given) if isinstance(given, str) else ""
-
-
-def _texts(given: object) -> tuple[str, ...]:
-    return _several(given, lambda each: _text(each) or None, _FEW)
-
-
-def _amount(given: object) -> float | None:
-    """A number that is finite, and no less than nothing."""
-    if not isinstance(given, int | float) or isinstance(given, bool):
-        return None
-    return float(given) if 0 <= given < _NUMBER_LIMIT and math.isfinite(given) else None
-
-
-def _count(given: object) -> int | None:
-    amount = _amount(given)
-    return None if amount is None else int(amount)
-
-
-def _moment(given: object) -> datetime | None:
-    """A moment in UTC; one without a zone is taken for UTC."""
-    if not isinstance(given, str) or len(given) > 40:
-        return None
-    try:
-        found = datetime.fromisoformat(given)
-    except ValueError:
-        return None
-    if found.year not in _YEARS:
-        return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return Interrupted(text_in(found.get("id")), text_in(found.get("archive")), moment_in(found.get("started_at")))

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from safeharbor.web.archives import show_archives
 from safeharbor.web.calendar import draw_calendar
 from safeharbor.web.charts import draw_charts
-from safeharbor.web.document import Document, read_document, readable
+from safeharbor.web.document import Document, read_document
 from safeharbor.web.markup import Html, element, joined, verbatim
+from safeharbor.web.sane import readable
 from safeharbor.web.sections import (
     show_facts,
     show_failure,

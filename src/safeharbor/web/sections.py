@@ -115,13 +115,16 @@ def _room(document: Document) -> tuple[str, str, str | None]:
 def show_interrupted(document: Document) -> Html | None:
     """The restore that waits, and the two ways out of it."""
     pending = document.interrupted
-    if pending is None:
+    if pending is None and document.health != "interrupted":
         return None
-    begun = (", begun ", time_of(pending.started_at)) if pending.started_at else ()
+    which: tuple[str, ...] = ("A restore",)
+    if pending is not None:
+        begun = (", begun ", time_of(pending.started_at)) if pending.started_at else ()
+        which = ("The restore ", element("code", pending.id), " of ", element("code", pending.archive), *begun, ",")
+    ways = " waits to be settled. The first command finishes it, the second goes back to the state before."
     return element(
         "div",
-        element("p", "The restore ", element("code", pending.id), " of ", element("code", pending.archive), *begun,
-                " waits to be settled. The first command finishes it, the second goes back to the state before."),
+        element("p", *which, ways),
         show_commands("restore --resume", "restore --undo"),
         class_="notice",
     )  # fmt: skip

@@ -56,7 +56,9 @@ def judge_document(document: Document, now: datetime, unknown_after_seconds: flo
         return Verdict(State.UNKNOWN, "The state of the backups is not known.", silence + known, document.reasons)
     if document.interrupted is not None or document.health == "interrupted":
         explanation = "Until it is settled no backup is taken. Two commands below settle it."
-        return Verdict(State.INTERRUPTED, "A restore was interrupted.", explanation, document.reasons)
+        pending = document.interrupted.id if document.interrupted is not None else ""
+        reasons = _unless_said(document.reasons, pending)
+        return Verdict(State.INTERRUPTED, "A restore was interrupted.", explanation, reasons)
     if newest is None or age is None:
         return _judge_absence(document)
     return _judge_newest(document, newest, age, limit)
@@ -65,8 +67,9 @@ def judge_document(document: Document, now: datetime, unknown_after_seconds: flo
 def _judge_absence(document: Document) -> Verdict:
     if document.health == "waiting":
         return Verdict(State.WAITING, "No backup yet, and none is due.", "The first one will be shown here.")
-    explanation = "There is no complete archive that could be restored."
-    return Verdict(State.STALE, "There is no backup.", explanation, document.reasons)
+    explanation = "There is no archive that is known to be complete."
+    reasons = _unless_said(document.reasons, "there is no complete archive")
+    return Verdict(State.STALE, "There is no backup.", explanation, reasons)
 
 
 def _judge_newest(document: Document, newest: Newest, age: float, limit: float) -> Verdict:
@@ -74,23 +77,27 @@ def _judge_newest(document: Document, newest: Newest, age: float, limit: float) 
         f"The newest archive is {span(age)} old, {size(newest.size_bytes)}, "
         f"with {number(newest.rows)} rows and {number(newest.upload_files)} uploads."
     )
-    if age > limit:
+    reasons = _unless_said(document.reasons, "older than it may be")
+    if age > limit or document.health == "stale":
         why = f"It may be {span(limit)} old. {what}"
-        return Verdict(State.STALE, "The newest backup is too old.", why, document.reasons)
-    reasons = document.reasons
+        return Verdict(State.STALE, "The newest backup is too old.", why, reasons)
     if age < -_CLOCKS_DIFFER_SECONDS and not any("future" in reason for reason in reasons):
         reasons = ("The newest archive is from the future: a clock is wrong.", *reasons)
     failure = document.last_failure
     has_failed = failure is not None and failure.command == "backup" and failure.started_at > newest.taken_at
-    if document.health in ("failed", "stale") or has_failed:
+    if document.health == "failed" or has_failed:
         which = failure.command if failure is not None and failure.command else "run"
-        shown = failure.reason if failure is not None and failure.reason else None  # it has a place of its own
-        reasons = tuple(reason for reason in reasons if shown is None or shown not in reason)
+        reasons = _unless_said(reasons, failure.reason if failure is not None else "")
         return Verdict(State.FAILED, f"The last {which} failed.", what, reasons)
     if document.health == "warning" or reasons:
         things = plural(len(reasons), "thing") if reasons else "something"
         return Verdict(State.WARNING, f"There is a backup, and {things} to look at.", what, reasons)
     return Verdict(State.GOOD, "The backups are good.", what)
+
+
+def _unless_said(reasons: tuple[str, ...], said: str) -> tuple[str, ...]:
+    """The reasons but those that the page tells in another place."""
+    return tuple(reason for reason in reasons if not said or said not in reason)
 
 
 def _silence(document: Document, now: datetime, unknown_after_seconds: float) -> str:
