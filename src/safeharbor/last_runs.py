@@ -74,13 +74,14 @@ def find_proofs(history: Iterable[Outcome], archives: Sequence[CatalogEntry]) ->
 
     An archive that was touched afterwards in any way may be another one; nothing is known of it then.
     """
-    touched = {each.name: datetime.fromtimestamp(each.ctime_ns // 10**9, UTC) for each in archives}
+    touched = {each.name: datetime.fromtimestamp(each.ctime_ns // 10**9, UTC) - _CLOCK_TICK for each in archives}
     verified: dict[str, datetime] = {}
     rejected: dict[str, datetime] = {}
     drilled: dict[str, datetime] = {}
     for outcome in history:
-        until = outcome.started_at + _CLOCK_TICK
-        known = [name for name in _names_in(outcome, touched) if name in touched and touched[name] <= until]
+        known = [
+            name for name in _names_in(outcome, touched) if name in touched and touched[name] <= outcome.started_at
+        ]
         if outcome.command == DRILL and outcome.is_success:
             drilled.update(dict.fromkeys(known, outcome.started_at))
         elif outcome.command == VERIFY and not _is_quick(outcome):

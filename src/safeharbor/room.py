@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 
 MOST_COUNTED = 1000
 _LOOKED_AT = 3  # the newest may have been due to be written anew, or asked to be
-_DAY = timedelta(days=1)
-_SLACK = timedelta(hours=1)  # as `sharing` has it: a nightly run does not begin at the same second each night
+_DAY_SECONDS = 86_400.0
+_SLACK_SECONDS = 3600.0  # as `sharing` has it: a nightly run does not begin at the same second each night
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +61,12 @@ def plan_costs(complete: Sequence[CatalogEntry], full_read_days: int) -> Iterato
     if shared is None or full_read_days == 0:
         while True:
             yield newest.size
-    anew = next((each for each in complete if not _shared(each)), complete[-1]).taken_at
-    interval = newest.taken_at - complete[1].taken_at if len(complete) > 1 else _DAY
-    interval = max(interval, timedelta(minutes=1))
-    at = newest.taken_at
+    anew = next((each for each in complete if not _shared(each)), complete[-1]).taken_at.timestamp()
+    at = newest.taken_at.timestamp()
+    interval = max(at - complete[1].taken_at.timestamp(), 60.0) if len(complete) > 1 else _DAY_SECONDS
     while True:
         at += interval
-        if at - anew > timedelta(days=full_read_days) - _SLACK:
+        if at - anew > full_read_days * _DAY_SECONDS - _SLACK_SECONDS:
             anew = at
             yield newest.size
         else:

@@ -21,6 +21,7 @@ from safeharbor.retention import Candidate
 from safeharbor.room import Room, measure_room
 from safeharbor.schedule import find_zone, next_slot
 from safeharbor.settings import Concern
+from safeharbor.uploads.omissions import ascii_safe
 from safeharbor.usual import judge_usual
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def _judge_runs(status: Status) -> list[Finding]:
             continue  # there was nothing to check
         is_overtaken = failure.command != DRILL and newest is not None and newest >= failure.started_at
         has_failed = failure.command == BACKUP or (tells_of_archives(failure) and not is_overtaken)
-        said = f": {failure.reason}" if failure.reason else ""
+        said = f": {ascii_safe(failure.reason)}" if failure.reason else ""
         sentence = (
             f"the last {failure.command} failed on {_show(failure.started_at)}, status {failure.exit_status}{said}"
         )

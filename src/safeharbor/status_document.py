@@ -5,7 +5,10 @@ It is bounded, however many archives, tables, folders and warnings there are. It
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from heapq import nlargest
+from math import inf
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import safeharbor
@@ -14,7 +17,6 @@ from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
     from safeharbor.catalog import CatalogEntry
     from safeharbor.history import Outcome
@@ -82,7 +84,8 @@ def describe_status(status: Status, settings: Settings) -> dict[str, object]:
 
 def iso(moment: datetime | None) -> str | None:
     """A moment for a machine."""
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    # strftime leaves zeros of early years out
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _run(outcome: Outcome | None) -> dict[str, object] | None:
@@ -93,7 +96,7 @@ def _run(outcome: Outcome | None) -> dict[str, object] | None:
         "started_at": iso(outcome.started_at),
         "seconds": outcome.seconds,
         "exit_status": outcome.exit_status,
-        "archive": outcome.archive,
+        "archive": _name_of(outcome),
         "reason": _cut(outcome.reason),
         "warnings": [_cut(warning) for warning in outcome.warnings[:_WARNINGS]],
     }
@@ -107,16 +110,24 @@ def _past(outcome: Outcome) -> dict[str, object]:
         "started_at": iso(outcome.started_at),
         "seconds": outcome.seconds,
         "exit_status": outcome.exit_status,
-        "archive": outcome.archive,
+        "archive": _name_of(outcome),
         "reason": _cut(outcome.reason, _SHORT_TEXT),
-        "size_bytes": size if isinstance(size, int) else None,
+        "size_bytes": size if type(size) is int else None,
         "phases": _numbers(phases) if isinstance(phases, dict) else {},
     }
 
 
 def _numbers(phases: Mapping[object, object]) -> dict[str, float]:
     kept = list(phases.items())[:_PHASES]
-    return {_cut(str(name), _SHORT_TEXT): value for name, value in kept if isinstance(value, int | float)}
+    return {
+        _cut(str(name), _SHORT_TEXT): value
+        for name, value in kept
+        if isinstance(value, int | float) and 0 <= value < inf
+    }
+
+
+def _name_of(outcome: Outcome) -> str | None:
+    return None if outcome.archive is None else _cut(outcome.archive, _SHORT_TEXT)
 
 
 def _kept(record: RestoreRecord) -> dict[str, object]:
@@ -162,7 +173,7 @@ def _contents(entry: CatalogEntry, status: Status, number: int) -> dict[str, obj
         "is_weekly": verdict is not None and verdict.is_weekly,
         "goes_next": name in status.outlook.next_deleted,
         "server_version": None if manifest is None else _cut(manifest.server_version, _SHORT_TEXT),
-        "database": None if manifest is None else _cut(ascii_safe(manifest.database), _SHORT_TEXT),
+        "database": None if manifest is None else _cut(manifest.database, _SHORT_TEXT),
         "tables": None if manifest is None else len(manifest.tables),
         "rows": None if manifest is None else manifest.rows,
         "upload_files": None if manifest is None else manifest.upload_files,
@@ -176,16 +187,17 @@ def _contents(entry: CatalogEntry, status: Status, number: int) -> dict[str, obj
 
 
 def _largest(tables: Iterable[tuple[str, int]], most: int) -> list[list[object]]:
-    largest = nlargest(most, tables, key=lambda each: each[1])
-    return [[_cut(ascii_safe(name), _SHORT_TEXT), rows] for name, rows in largest]
+    largest = nlargest(most, tables, key=itemgetter(1))
+    return [[_cut(name, _SHORT_TEXT), rows] for name, rows in largest]
 
 
 def _folders(folders: Iterable[tuple[str, int, int]] | None, most: int) -> list[list[object]] | None:
     if folders is None:
         return None
-    largest = nlargest(most, folders, key=lambda each: each[2])
+    largest = nlargest(most, folders, key=itemgetter(2))
     return [[_cut(name, _SHORT_TEXT), files, size] for name, files, size in largest]
 
 
 def _cut(text: str, length: int = _TEXT) -> str:
+    text = ascii_safe(text)
     return text if len(text) <= length else text[: length - 1] + "…"

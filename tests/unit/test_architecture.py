@@ -203,6 +203,10 @@ def test_help_and_version_need_no_database_driver() -> None:
     assert not loaded & {"psycopg", "rich", "cronsim", "pathspec", "flask"}
 
 
+def test_status_needs_no_database_driver_and_draws_no_table() -> None:
+    assert not loaded_by("import safeharbor.cli.status") & {"psycopg", "rich", "pathspec", "flask", "subprocess"}
+
+
 def test_the_package_itself_runs_nothing() -> None:
     assert {name for name in loaded_by("import safeharbor") if name.split(".")[0] == "safeharbor"} == {"safeharbor"}
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NIGHT = NOW - timedelta(hours=3)
-SOON = NOW + timedelta(seconds=2)  # after the test's archives were made
 
 
 def remember(settings: Settings, command: str, hours: float, status: int, reason: str = "", **rest: object) -> None:
@@ -35,6 +34,11 @@ def remember(settings: Settings, command: str, hours: float, status: int, reason
     assert isinstance(archive, str | None)
     began = NOW - timedelta(hours=hours)
     append_outcome(settings.backup_dir, Outcome(command, began, 12, status, reason, archive, (), rest))
+
+
+def soon() -> datetime:
+    """A moment after the test's archives were made; a verify before that says nothing of them."""
+    return datetime.now(UTC) + timedelta(seconds=2)
 
 
 def look(settings: Settings) -> Status:
@@ -81,7 +85,7 @@ class TestFailures:
 
         assert first.startswith("FAILED: the last backup failed on 20")
         assert first.endswith(" UTC, status 6: the server does not answer")
-        assert rest[0].startswith(f"  newest       {name}, 3 h old ")
+        assert rest[0].startswith(f"  newest good  {name}, 3 h old ")
         assert line(settings, "last backup") == "60 min ago: failed with status 6"
 
     def test_one_before_the_newest_archive_is_forgotten(self, settings: Settings) -> None:
@@ -154,7 +158,7 @@ class TestRejected:
     def test_it_is_damaged_and_the_one_before_is_the_newest(self, settings: Settings) -> None:
         before = put_archive(settings.backup_dir, NIGHT - timedelta(hours=1))
         bad = put_archive(settings.backup_dir, NIGHT).name
-        found = Outcome("verify", SOON, 1, 5, f"{bad}: no", bad, (), {"archives": 1, "rejected": [bad]})
+        found = Outcome("verify", soon(), 1, 5, f"{bad}: no", bad, (), {"archives": 1, "rejected": [bad]})
         append_outcome(settings.backup_dir, found)
 
         status = look(settings)
@@ -166,7 +170,7 @@ class TestRejected:
 
     def test_if_it_is_the_only_one_there_is_none(self, settings: Settings) -> None:
         bad = put_archive(settings.backup_dir, NIGHT).name
-        found = Outcome("verify", SOON, 1, 5, "no", bad, (), {"archives": 1, "rejected": [bad]})
+        found = Outcome("verify", soon(), 1, 5, "no", bad, (), {"archives": 1, "rejected": [bad]})
         append_outcome(settings.backup_dir, found)
 
         status = look(settings)

@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from safeharbor import __version__
+from safeharbor.archive.layout import archive_name
 from safeharbor.cli.main import cli
+from safeharbor.cli.status_lines import tell_status
 from safeharbor.history import Outcome, append_outcome
 from safeharbor.status import read_status
 from safeharbor.status_document import describe_status
@@ -155,6 +157,40 @@ def test_details_that_are_something_else_are_passed_over(settings: Settings, det
 
     assert told["health"] == "good"
     assert [(each["size_bytes"], each["phases"]) for each in told["history"]] == [(None, {})] * 4
+
+
+NASTY: list[object] = [
+    "x", "", None, True, -1, 10**400, float("nan"), float("inf"), [], {}, [[{}]], "\x1b[2J\ud800", "9" * 5000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["backup", "verify", "drill"])
+@pytest.mark.parametrize("place", ["started_at", "seconds", "exit_status", "reason", "archive", "warnings", "details"])
+def test_no_line_of_the_history_breaks_it(settings: Settings, command: str, place: str) -> None:
+    nights(settings, 1)
+    path = settings.backup_dir / ".safeharbor" / "history.jsonl"
+    append_outcome(settings.backup_dir, Outcome(command, NOW, 1, 5, "why", archive_name(NOW)))
+    good = json.loads(path.read_text())
+    in_details = [{key: each} for key in ("archives", "rejected", "quick", "seconds", "size_bytes") for each in NASTY]
+    in_phases = [{"seconds": {"dump": each, str(each): 1}} for each in NASTY]
+    times = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+    for each in [*NASTY, *times] if place != "details" else [*NASTY, *in_details, *in_phases]:
+        path.write_text(json.dumps({**good, place: each}) + "\n")
+        status = read_status(settings)
+
+        text = "\n".join(tell_status(status, settings, datetime.now(UTC)))
+        told = json.dumps(describe_status(status, settings), allow_nan=False, ensure_ascii=False)
+
+        assert "\x1b" not in text + told
+        (text + told).encode()
+
+
+@pytest.mark.parametrize("moment", ["1000-01-01", "9999-12-30"])
+def test_a_moment_at_the_end_of_the_calendar_breaks_nothing(settings: Settings, moment: str) -> None:
+    for hour in (3, 4):
+        put_archive(settings.backup_dir, datetime.fromisoformat(f"{moment}T0{hour}:00:00+00:00"))
+
+    assert json.dumps(document(settings))
 
 
 def test_garbage_beside_the_archives_hinders_nothing(settings: Settings) -> None:

@@ -9,7 +9,8 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, cast
+from operator import itemgetter
+from typing import TYPE_CHECKING, cast
 
 from safeharbor.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
 from safeharbor.uploads.omissions import ascii_safe
@@ -17,6 +18,7 @@ from safeharbor.uploads.omissions import ascii_safe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    Folder = tuple[str, int, int]  # a name as it is, files, bytes
 
 # 16 MiB of empty objects would be 400 MB of Python
 _MOST_VALUES = 500_000
@@ -28,20 +30,13 @@ class ManifestInvalid(ValueError):
     """Why a manifest cannot be believed."""
 
 
-class Folder(NamedTuple):
-    """How many files and bytes of the uploads are in one of the tree's top-level directories; `.`: in none."""
-
-    name: str
-    files: int
-    size: int
-
-
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A manifest that was checked; `document` is all of it, the fields are what the program itself relies on.
 
-    Sizes in bytes. `tables` maps `schema.table` to its exact row count in the snapshot. The fields with defaults are
-    for people to look at; where a manifest does not have them, or has something else, they have those.
+    Sizes in bytes. `tables` maps `schema.table` to its exact row count in the snapshot. `folders` are the top-level
+    directories of the uploads. The fields with defaults are for people to look at; where a manifest does not have them,
+    or has something else, they have those.
     """
 
     document: Mapping[str, object]
@@ -147,15 +142,17 @@ def _number_or_zero(document: Mapping[str, object], section: str, key: str) -> i
 
 
 def _folders(value: object) -> tuple[Folder, ...] | None:
-    if not isinstance(value, list):
-        return None
+    """All of them, or None. There may be a thousand in each of hundreds of archives, so no step is taken in Python."""
+    if not isinstance(value, list) or not value:
+        return None if value != [] else ()
     try:
-        sections = [_Section(each, "folders.") for each in value]
-        return tuple(
-            Folder(ascii_safe(each.text("name")), each.number("files"), each.number("bytes")) for each in sections
-        )
-    except ManifestInvalid:
+        found = tuple(map(itemgetter("name", "files", "bytes"), value))
+        names, files, sizes = zip(*found, strict=True)
+    except (TypeError, KeyError):
         return None
+    if set(map(type, names)) == {str} and set(map(type, files + sizes)) == {int} and min(files + sizes) >= 0:
+        return found
+    return None
 
 
 def _major(version: str) -> int:
@@ -197,7 +194,10 @@ class _Section:
     def section(self, key: str) -> _Section:
         return _Section(self._value.get(key), f"{self._path}{key}.")
 
-    def numbers(self) -> dict[str, int]:
+    def numbers(self) -> Mapping[str, int]:
+        numbers = cast("dict[str, int]", self._value)
+        if set(map(type, numbers.values())) <= {int} and min(numbers.values(), default=0) >= 0:  # there can be many
+            return numbers
         return {key: self.number(key) for key in self._value}
 
 

@@ -26,7 +26,7 @@ def tell_status(status: Status, settings: Settings, now: datetime) -> list[str]:
     verdict, reasons = _verdict(status)
     runs, at = status.runs, status.next_backup
     facts = [
-        ("newest", _newest(status) if status.health is Health.FAILED else ""),
+        ("newest good", _newest(status) if status.health is Health.FAILED else ""),
         ("last backup", _run(runs.backup, now)),
         ("last verify", _run(runs.verify, now)),
         ("last drill", _run(runs.drill, now)),

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from safeharbor.web.sane import FEW, amount_in, count_in, list_in, mapping_in, moment_in, several_in, text_in, texts_in
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 SCHEMA = 1
 _ARCHIVES = 1000
