@@ -225,7 +225,7 @@ def _archive(day: int, moment: datetime, name: str, size: int, reasons: tuple[st
         "rows": sum(rows),
         "upload_files": files,
         "upload_bytes": upload_bytes,
-        "largest_tables": [[table, count] for table, count in zip(TABLES, rows, strict=True)],
+        "largest_tables": [[f"public.{table}", count] for table, count in zip(TABLES, rows, strict=True)],
         "folders": [[folder, int(files * part), int(upload_bytes * part)] for folder, part in shares.items()],
         "warnings": [],
         "verified_at": iso(moment + timedelta(hours=2)) if day % 7 == 3 else None,

@@ -98,7 +98,7 @@ def test_it_tells_what_is_in_each_archive_and_what_retention_does_with_it() -> N
     assert page.count("<details") == len(document["contents"]) + 1  # and the table of runs
     assert "1.1 GiB 109,456 rows 12,480 uploads daily 1 of 7 week 2026-W48 (1 of 4) 2 warnings" in told
     assert "logbook on PostgreSQL 18.4" in told
-    assert "photo 84,211 entry 12,304" in told
+    assert "public.photo 84,211 public.entry 12,304" in told
     assert "2026 5,491 481.6 MiB" in told
     assert "table voyage has 1,204 rows" in told
     assert f"The next backup deletes {document['contents'][-1]['name']}" in told

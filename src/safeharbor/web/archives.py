@@ -83,7 +83,8 @@ def _badges(archive: Archive) -> Html:
 
 def _facts(archive: Archive, now: datetime) -> Html:
     new = archive.new_bytes
-    shared = "" if new is None or archive.size_bytes is None else f", of which {show_bytes(new)} were written anew"
+    is_shared = new is not None and archive.size_bytes is not None and new < archive.size_bytes
+    shared = f", of which {size(new)} were written anew" if is_shared else ""
     facts = [
         ("Taken", UNKNOWN if archive.taken_at is None else absolute(archive.taken_at)),
         ("Size", f"{size(archive.size_bytes)}{shared}"),

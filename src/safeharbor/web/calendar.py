@@ -44,19 +44,17 @@ def draw_calendar(archives: Sequence[Archive], history: Sequence[Run], now: date
     told = [name for name in _MEANINGS if name in set(marks.values())]
     legend = [element("li", _swatch(name), element("span", _MEANINGS[name])) for name in told]
     drawn = [_draw("wide", weeks, by_day, marks, now), _draw("narrow", _FEWEST_WEEKS, by_day, marks, now)]
-    oldest_drawn = now - timedelta(days=now.weekday(), weeks=weeks)
-    older = sum(archive.taken_at < oldest_drawn for archive in archives if archive.taken_at is not None)
-    if older:
-        legend.append(
-            element("li", element("span", f"{plural(older, 'older archive')} in the list below", class_="soft"))
-        )
+    for fewest, kind in ((weeks, "soft"), (_FEWEST_WEEKS, "soft only-narrow")):
+        if oldest < _monday(now, fewest):
+            legend.append(element("li", element("span", "Older ones are in the list below"), class_=kind))
+            break
     legend_list = element("ul", *legend, class_="legend") if legend else None
     return element("div", *drawn, legend_list, class_="days few" if weeks <= _ENLARGED_WEEKS else "days")
 
 
 def _draw(kind: str, weeks: int, by_day: dict[str, list[Archive]], marks: dict[str, str], now: datetime) -> Html:
     today = datetime(now.year, now.month, now.day, tzinfo=UTC)
-    first = today - timedelta(days=today.weekday(), weeks=weeks - 1)
+    first = _monday(now, weeks)
     shapes = [
         element("text", label, x=0, y=_TOP + row * _PITCH + 11) for row, label in ((0, "Mon"), (2, "Wed"), (4, "Fri"))
     ]
@@ -90,6 +88,12 @@ def _draw(kind: str, weeks: int, by_day: dict[str, list[Archive]], marks: dict[s
         role="img",
         aria_labelledby=f"{identity}-title {identity}-text",
     )
+
+
+def _monday(now: datetime, weeks: int) -> datetime:
+    """The first day of so many weeks, this one included."""
+    today = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    return today - timedelta(days=today.weekday(), weeks=weeks - 1)
 
 
 def _tally(marks: Iterable[str]) -> str:

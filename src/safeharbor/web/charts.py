@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 1000, 100
 _ROOM = 8  # above the highest value
+_YEAR_MATTERS_DAYS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def _draw(series: Series, first: datetime, last: datetime) -> Html:
         f"the last {series.say(points[-1].value)}, usually {usual}, at most {series.say(top)}{failed}."
     )
     identity = f"chart-{series.name}"
+    is_long = (last - first).days > _YEAR_MATTERS_DAYS
     return element(
         "figure",
         element(
@@ -117,8 +119,7 @@ def _draw(series: Series, first: datetime, last: datetime) -> Html:
         ),
         element(
             "div",
-            element("span", short_day(first)),
-            element("span", short_day(last)),
+            *(element("span", (day if is_long else short_day)(each)) for each in (first, last)),
             class_="axis",
             aria_hidden="true",
         ),
