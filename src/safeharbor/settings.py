@@ -81,6 +81,7 @@ class Settings:
     tmp_dir: Path | None = None
     secret_key: str | None = field(default=None, repr=False)
     problems: tuple[Problem, ...] = ()
+    unknown: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def require(self, *concerns: Concern) -> None:
@@ -122,6 +123,7 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         tmp_dir=reader.optional_path("BACKUP_TMP_DIR"),
         secret_key=reader.text("SECRET_KEY") or None,
         problems=reader.all_problems(),
+        unknown=tuple(sorted(name for name in environ if name.startswith("BACKUP_") and name not in _NAMES)),
         origins=reader.origins,
     )
 
@@ -135,6 +137,7 @@ def parse_duration(text: str) -> float:
 
 
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)\s*")
+_NAMES = {variable.name for variable in VARIABLES}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _COMPRESSION = re.compile(r"auto|none|[0-9]|(?:gzip|lz4|zstd)(?::[A-Za-z0-9=,]+)?")
 
@@ -215,7 +218,8 @@ class _Reader:
     def upload_dir(self) -> Path | None:
         for name, value in self._upload_sources():
             if value:
-                self.origins["BACKUP_UPLOAD_DIR"] = name
+                if name != "BACKUP_UPLOAD_DIR":  # else it is known already whose
+                    self.origins["BACKUP_UPLOAD_DIR"] = name
                 return None if value.lower() == "none" else Path(value).expanduser().absolute()
         return Path("/data/uploads")
 
