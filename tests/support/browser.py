@@ -1,4 +1,4 @@
-"""A Chromium without a window, one for all tests of a process."""
+"""A Chromium without a window."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def chromium(program: Path) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The browser of this process's tests."""
+    """The browser of a module's tests, gone after them: it has children, and an event loop in this thread."""
     with chromium(need_program("chromium")) as started:
         yield started
