@@ -78,6 +78,16 @@ def test_five_hundred_archives_fit(browser: Browser, folder: Path, width: int) -
         assert page.evaluate(OVERFLOW) == 0
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_names_of_any_length_fit(browser: Browser, tmp_path: Path, width: int) -> None:
+    (tmp_path / "long.html").write_text(render_page(documents.long_names(), NOW))
+
+    with shown(browser, f"file://{tmp_path}/long.html", width=width) as page:
+        page.evaluate(OPEN_ALL)
+
+        assert page.evaluate(OVERFLOW) == 0
+
+
 def test_its_style_is_applied_and_follows_the_readers_choice(browser: Browser, folder: Path) -> None:
     colours = {}
     for scheme in ("light", "dark"):

@@ -104,6 +104,18 @@ def with_warnings() -> Document:
     return document
 
 
+def long_names() -> Document:
+    """Names and numbers that nobody would give, and somebody did."""
+    document = with_warnings()
+    archive = document["contents"][0]
+    archive["largest_tables"] = [["public." + "a_table_with_a_long_name_" * 8, 10**12]] * 3
+    archive["folders"] = [["\u30d5\u30a9\u30eb\u30c0\u30fc/very-long-name-" * 8, 10**9, 10**15]]
+    archive["kept_as"] = ["x" * 300]
+    archive["database"] = "d" * 63
+    document["newest"]["path"] = "/mnt/" + "deep/" * 40 + archive["name"]
+    return document | {"reasons": ["x" * 900, "\u00e4 \u00f6"], "schedule": "0,1,2,3 " * 30, "next_backup": None}
+
+
 def stale() -> Document:
     """Nothing has run for three days."""
     document = good()
