@@ -30,7 +30,7 @@ PICTURES: dict[str, tuple[str, Scheme, int, int, str]] = {
     "report-good": ("good", "light", 1200, 1180, "header"),
     "report-failed": ("failing", "dark", 1200, 720, "header"),
     "report-interrupted": ("interrupted", "light", 1200, 720, "header"),
-    "report-archives": ("good", "light", 1200, 900, "section[aria-labelledby=archives]"),
+    "report-archives": ("good", "light", 1200, 848, "section[aria-labelledby=archives]"),
     "report-phone": ("warning", "dark", 360, 900, "header"),
 }
 
