@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 from dataclasses import asdict, dataclass, field
@@ -139,6 +140,7 @@ def _decode(line: bytes) -> Outcome | None:
         is_known = (
             isinstance(status, int)
             and isinstance(seconds, int | float)
+            and math.isfinite(seconds)
             and isinstance(archive, str | None)
             and isinstance(details, dict)
             and isinstance(warnings, list)
@@ -155,5 +157,5 @@ def _decode(line: bytes) -> Outcome | None:
             warnings=tuple(map(str, warnings)),
             details=details,
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

@@ -95,7 +95,14 @@ def manifest_document(
             "constraints": structure.constraints if structure is not None else None,
             "indexes": structure.indexes if structure is not None else None,
         },
-        "uploads": {"excluded_by": list(settings.exclude), **omissions.document()},
+        "uploads": {
+            "excluded_by": list(settings.exclude),
+            **omissions.document(),
+            "folders": [
+                {"name": name.decode("utf-8", "surrogateescape"), "files": files, "bytes": size}
+                for name, files, size in tally.folders()
+            ],
+        },
         "references": references.document() if references is not None else None,
         "shared": None
         if shared is None

@@ -85,7 +85,7 @@ class Settings:
     restore_database: DatabaseUrl | None = None
     tmp_dir: Path | None = None
     drill_database: DatabaseUrl | None = None
-    drill_command: tuple[str, ...] = ()
+    drill_command: tuple[str, ...] = field(default=(), repr=False)  # it may hold a token
     secret_key: str | None = field(default=None, repr=False)
     problems: tuple[Problem, ...] = ()
     unknown: tuple[str, ...] = ()

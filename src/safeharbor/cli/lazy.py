@@ -14,9 +14,10 @@ COMMANDS = {
     "idle": "Wait in a container; told to stop, let what runs there end first.",
     "list": "List the archives, what is in them, and which will stay.",
     "prune": "Delete the archives that retention gives up.",
+    "report": "Write a page that shows how the backups are.",
     "restore": "Put an archive's state in the place of the live one, or go back.",
     "scheduler": "Run backups, checks and drills by their schedules, until told to stop.",
-    "status": "Tell whether the newest backup is good and young enough.",
+    "status": "Tell whether the newest backup is good, how the last runs ended, and what comes next.",
     "verify": "Prove that archives are whole and would restore.",
 }
 
