@@ -334,7 +334,8 @@ class _Run:
         if not self._settings.upload_references:
             return None
         with self._phase("references"):
-            found = self._references.check(writer.tally.lines(), self._settings.upload_dir)
+            has_links = writer.tally.links > 0
+            found = self._references.check(writer.tally.lines(), self._settings.upload_dir, has_links=has_links)
         for warning in found.warnings("this archive"):
             self._warn(warning)
         return found

@@ -47,19 +47,18 @@ class Gathered:
             else:
                 self._columns.append((column, begins, self._file.tell()))
 
-    def check(self, sums: Iterable[bytes], uploads: Path | None) -> References:
-        """What of it is not among the files in these lines of SHA256SUMS. Raises OSError."""
+    def check(self, sums: Iterable[bytes], uploads: Path | None, *, has_links: bool) -> References:
+        """What of it is not among the files in these lines of SHA256SUMS, nor leads there by a link. Raises OSError."""
         paths = ArchivedPaths(name for name, _ in parse_sums(sums))
         root = os.fspath(uploads) if uploads is not None else ""
+
+        def is_there(path: bytes) -> bool:
+            return path in paths or (has_links and uploads is not None and paths.lead_to(path, uploads))
+
         for column, begins, ends in self._columns:
             self.found.columns[column] = 0
             for value in self._values(begins, ends):
-                self.found.judge(
-                    column,
-                    value.decode("utf-8", "surrogateescape"),
-                    root,
-                    lambda path: path in paths if uploads is None else paths.lead_to(path, uploads),
-                )
+                self.found.judge(column, value.decode("utf-8", "surrogateescape"), root, is_there)
         return self.found
 
     def close(self) -> None:

@@ -116,9 +116,7 @@ class ArchivedPaths:
         return at < len(bucket) and bucket[at] == number
 
     def lead_to(self, path: bytes, uploads: Path) -> bool:
-        """Whether it is the path of a file, or leads to one by links as they are in the tree now."""
-        if path in self:
-            return True
+        """Whether it leads to a file by links as they are in the tree now."""
         root = os.path.realpath(os.fsencode(uploads))
         real = os.path.realpath(os.path.join(root, path))
         return real.startswith(root + b"/") and real[len(root) + 1 :] in self
