@@ -8,11 +8,12 @@ reported together and a broken retention setting does not cost anybody the night
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from safeharbor.alert_settings import AlertSettings, NotifyOn, read_alerts
 from safeharbor.database_url import DatabaseUrl, UnusableDatabaseUrl, merge_connect_args, parse_database_url
 from safeharbor.errors import SettingsInvalid
 from safeharbor.schedule import (
@@ -74,6 +75,8 @@ class Settings:
     full_read_days: int = 7
     max_age_seconds: float = 26 * 3600.0
     status_file: Path | None = None
+    metrics_file: Path | None = None
+    alerts: AlertSettings = field(default_factory=AlertSettings)
     connect_timeout_seconds: float = 10.0
     lock_timeout_seconds: float = 60.0
     network_timeout_seconds: float = 30.0
@@ -114,7 +117,9 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         sentinel=reader.sentinel(),
         full_read_days=reader.count("BACKUP_FULL_READ_DAYS", 7, Concern.SHARING),
         max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),
-        status_file=reader.status_file(),
+        status_file=reader.published_file("BACKUP_STATUS_FILE", ".json"),
+        metrics_file=reader.published_file("BACKUP_METRICS_FILE", ".prom"),
+        alerts=read_alerts(reader.text, reader.choice("BACKUP_NOTIFY_ON", list(NotifyOn)), reader.refuse_secret),
         connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
         lock_timeout_seconds=reader.duration("BACKUP_LOCK_TIMEOUT", 60.0, Concern.DATABASE),
         network_timeout_seconds=reader.duration("BACKUP_NETWORK_TIMEOUT", 30.0, Concern.DATABASE),
@@ -296,14 +301,25 @@ class _Reader:
             return None
         return self.directory("BACKUP_DIR", Path("/backups")) / Path(text).expanduser()
 
-    def status_file(self) -> Path | None:
-        path = self.optional_path("BACKUP_STATUS_FILE")
-        if path is None or (path.suffix == ".json" and not path.name.startswith(".")):
+    def published_file(self, name: str, suffix: str) -> Path | None:
+        path = self.optional_path(name)
+        if path is None or (path.suffix == suffix and not path.name.startswith(".")):
             return path
         # it is replaced at each run: it must not be an archive, the lock or the journal by mistake
-        expected = "a file whose name ends with .json and begins with no dot"
-        self._add(Concern.MONITORING, "BACKUP_STATUS_FILE", str(path), expected)
+        expected = f"a file whose name ends with {suffix} and begins with no dot"
+        self._add(Concern.MONITORING, name, str(path), expected)
         return None
+
+    def refuse_secret(self, name: str, expected: str) -> None:
+        self._add(Concern.MONITORING, name, "", expected)
+
+    def choice(self, name: str, choices: Sequence[str]) -> str:
+        """One of them; the first is the default."""
+        text = self.text(name).lower()
+        if not text or text in choices:
+            return text or choices[0]
+        self._add(Concern.MONITORING, name, text, f"one of {', '.join(choices)}")
+        return choices[0]
 
     def duration(self, name: str, default: float, concern: Concern) -> float:
         text = self.text(name)

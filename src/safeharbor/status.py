@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from safeharbor.alerts import find_telling_problems
 from safeharbor.catalog import CatalogEntry, State, read_catalog
 from safeharbor.errors import SafeHarborError
+from safeharbor.history import read_history
 from safeharbor.journal import Journal
 from safeharbor.lock import LOCK_NAME, is_locked
 from safeharbor.prune import plan_prune
@@ -91,6 +93,7 @@ def _judge_archives(settings: Settings, max_age_seconds: float | None, now: date
     reasons += newest.manifest.warnings
     concerns = (Concern.DIRECTORY, Concern.RETENTION, Concern.SCHEDULE, Concern.MONITORING)
     reasons += [str(problem) for problem in settings.problems_in(*concerns)]
+    reasons += find_telling_problems(settings, read_history(settings.backup_dir))
     if not settings.problems_in(Concern.RETENTION, Concern.SCHEDULE):
         reasons += plan_prune(settings).warnings
     health = Health.WARNING if reasons else Health.GOOD

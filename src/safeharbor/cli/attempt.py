@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+import uuid
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from safeharbor.alerts import Advice, tell_end, tell_start
 from safeharbor.cli.lazy import ATTEMPT_KEY
 from safeharbor.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
-from safeharbor.history import Outcome, append_outcome
+from safeharbor.history import Outcome, append_outcome, read_history
 from safeharbor.settings import Concern
 from safeharbor.status_file import publish_status
 
@@ -18,6 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from safeharbor.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: its exit status and, if it failed, why, what is still intact and what to do next."""
+
+    status: int
+    reason: str = ""
+    advice: Advice = field(default_factory=Advice)
+
+
+def ending_of(error: SafeHarborError) -> Ending:
+    """How a run ends that this error has stopped."""
+    return Ending(error.exit_status, error.message, Advice(error.intact, error.hint))
 
 
 class Attempt:
@@ -35,6 +52,12 @@ class Attempt:
         self._warnings: tuple[str, ...] = ()
         self._details: Mapping[str, object] = {}
         self._problem = ""
+        self._id = str(uuid.uuid4())
+
+    def begin(self) -> None:
+        """It begins now; whoever waits for that is told."""
+        for warning in tell_start(self._settings, self._command, self._id):
+            click.echo(f"Warning: {warning}", err=True)
 
     def describe(
         self,
@@ -50,8 +73,9 @@ class Attempt:
         self._warnings = tuple(warnings)
         self._problem = problem
 
-    def end(self, status: int, reason: str = "") -> None:
-        """It ended with this exit status; `reason` says why, if it failed."""
+    def end(self, ending: Ending) -> None:
+        """It ended in this way."""
+        status = ending.status
         if status == ExitStatus.DONE and self._warnings:  # --warnings-ok
             status = ExitStatus.WARNINGS
         outcome = Outcome(
@@ -59,13 +83,19 @@ class Attempt:
             started_at=self._started_at,
             seconds=time.monotonic() - self._started,
             exit_status=int(status),
-            reason=one_line(reason or self._problem),
+            reason=one_line(ending.reason or self._problem),
             archive=self._archive,
             warnings=self._warnings,
             details=self._details,
         )
+        history = read_history(self._settings.backup_dir) if self._settings.alerts.notify_urls else ()
         self._remember(outcome)
-        renew_status_file(self._settings)
+        renew_files(self._settings)
+        warnings = tell_end(self._settings, outcome, ending.advice, run_id=self._id, history=history)
+        for warning in warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        if warnings:
+            renew_files(self._settings)  # they tell that it was not told
 
     def _remember(self, outcome: Outcome) -> None:
         if not self._settings.backup_dir.is_dir():
@@ -81,6 +111,11 @@ def current_attempt() -> Attempt | None:
     """The running command's, if it is one whose runs are remembered."""
     found = click.get_current_context().meta.get(ATTEMPT_KEY)
     return found if isinstance(found, Attempt) else None
+
+
+def renew_files(settings: Settings) -> None:
+    """Publish the state in all files that others read."""
+    renew_status_file(settings)
 
 
 def renew_status_file(settings: Settings) -> None:

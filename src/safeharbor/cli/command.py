@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor.cli.attempt import Attempt, renew_status_file
+from safeharbor.alerts import Advice
+from safeharbor.cli.attempt import Attempt, Ending, ending_of, renew_files
 from safeharbor.cli.lazy import ATTEMPT_KEY, SETTINGS_KEY
 from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor.signals import signals_interrupt
@@ -46,53 +47,55 @@ class SafeHarborCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run it; leave with the exit status that the docs promise."""
-        status, reason = self._run(ctx)
-        self._tell(ctx, status, reason)
-        if reason == _NOBODY_READS:
+        ending = self._run(ctx)
+        self._tell(ctx, ending)
+        if ending.reason == _NOBODY_READS:
             sys.stderr.close()  # or Python complains there that it could not write the rest
-        exit_with(status)
+        exit_with(ending.status)
         return None
 
     def begin(self, ctx: click.Context, settings: Settings) -> None:
         """The command has its settings: if it is one whose runs are remembered, this one begins now."""
         ctx.meta[SETTINGS_KEY] = settings
         if self.is_attempt is not None and self.is_attempt(ctx.params):
-            ctx.meta[ATTEMPT_KEY] = Attempt(str(ctx.info_name), settings)
+            attempt = ctx.meta[ATTEMPT_KEY] = Attempt(str(ctx.info_name), settings)
+            attempt.begin()
 
-    def _run(self, ctx: click.Context) -> tuple[int, str]:
-        """The exit status, and why it is not 0; what failed has been shown."""
+    def _run(self, ctx: click.Context) -> Ending:
+        """How it ended; what failed has been shown."""
         try:
             with signals_interrupt():
                 super().invoke(ctx)
         except click.exceptions.Exit as ending:
-            return ending.exit_code, ""
+            return Ending(ending.exit_code)
         except SafeHarborError as error:
             show_error(error)
-            return error.exit_status, error.message
+            return ending_of(error)
         except Interrupted as interruption:
             click.echo(f"Stopped: {interruption}. {interruption.left}", err=True)
-            return interruption.exit_status, str(interruption)
+            return Ending(interruption.exit_status, str(interruption), Advice(intact=interruption.left))
         except BrokenPipeError:
-            return ExitStatus.FAILED, _NOBODY_READS
+            return Ending(ExitStatus.FAILED, _NOBODY_READS)
         except OSError as error:
             failure = translate_os_error(error, ctx.info_name or "the command")
             show_error(failure)
-            return failure.exit_status, failure.message
+            return ending_of(failure)
         except click.ClickException:
             raise
         except Exception as bug:
-            self._tell(ctx, ExitStatus.FAILED, f"it ended in a way that nobody foresaw: {type(bug).__name__}")
+            reason = f"it ended in a way that nobody foresaw: {type(bug).__name__}"
+            self._tell(ctx, Ending(ExitStatus.FAILED, reason))
             raise
-        return ExitStatus.DONE, ""
+        return Ending(ExitStatus.DONE)
 
-    def _tell(self, ctx: click.Context, status: int, reason: str) -> None:
+    def _tell(self, ctx: click.Context, ending: Ending) -> None:
         settings, attempt = ctx.meta.get(SETTINGS_KEY), ctx.meta.get(ATTEMPT_KEY)
         try:
             with signals_interrupt():
                 if attempt is not None:
-                    attempt.end(status, reason)
+                    attempt.end(ending)
                 elif settings is not None and self.publishes_status is not None and self.publishes_status(ctx.params):
-                    renew_status_file(settings)
+                    renew_files(settings)
         except Interrupted:
             pass  # the run itself is over, and keeps its status
 

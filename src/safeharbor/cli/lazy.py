@@ -11,6 +11,7 @@ COMMANDS = {
     "backup": "Take a backup, prove it, publish it and prune.",
     "idle": "Wait in a container; told to stop, let what runs there end first.",
     "list": "List the archives, what is in them, and which will stay.",
+    "notify": "Send a test by every way that alerts go.",
     "prune": "Delete the archives that retention gives up.",
     "restore": "Put an archive's state in the place of the live one, or go back.",
     "scheduler": "Run backups and checks by their schedules, until told to stop.",

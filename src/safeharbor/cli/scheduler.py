@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor.agenda import JobName
+from safeharbor.alerts import Advice
 from safeharbor.backup import plan_output, take_backup
-from safeharbor.cli.attempt import Attempt
+from safeharbor.cli.attempt import Attempt, Ending, ending_of
 from safeharbor.cli.backup import describe_backup
 from safeharbor.cli.command import safeharbor_command
 from safeharbor.cli.render import iso_time, plural, show_bytes, show_slot, show_time
@@ -77,26 +78,27 @@ class Front:
         name = job.name.value
         started = time.monotonic()
         attempt = Attempt(name, self._settings)
-        status, reason = ExitStatus.FAILED.value, ""
+        ending = Ending(ExitStatus.FAILED)
         self.say(f"{name}: starts")
         try:
+            attempt.begin()
             do = self._backup if job.name is JobName.BACKUP else self._verify
             told = do(name, attempt)
             self.say(f"{name}: {told}, in {time.monotonic() - started:.1f} s")
-            status = ExitStatus.DONE.value
+            ending = Ending(ExitStatus.DONE)
         except Interrupted as interruption:
             self.say(f"{name}: stopped, and nothing unfinished is left behind")
-            status, reason = interruption.exit_status, str(interruption)
+            ending = Ending(interruption.exit_status, str(interruption), Advice(intact=interruption.left))
             raise
         except SafeHarborError as error:
-            status, reason = self._failed(name, error)
+            ending = self._failed(name, error)
         except OSError as error:
-            status, reason = self._failed(name, translate_os_error(error, name))
+            ending = self._failed(name, translate_os_error(error, name))
         except Exception as bug:  # tomorrow's backup may still be good
             self.say(f"{name}: FAILED in a way that nobody foresaw\n{traceback.format_exc()}")
-            reason = f"it ended in a way that nobody foresaw: {type(bug).__name__}"
+            ending = Ending(ExitStatus.FAILED, f"it ended in a way that nobody foresaw: {type(bug).__name__}")
         finally:
-            attempt.end(status, reason)
+            attempt.end(ending)
 
     def planned(self, jobs: Sequence[Job]) -> None:
         """Tell when they come."""
@@ -143,15 +145,15 @@ class Front:
         done = "done, with warnings (status 3)" if result.warnings else "done"
         return f"{done}: {path} is sound ({plural(result.members, 'member')}, {show_bytes(result.size)})"
 
-    def _failed(self, name: str, error: SafeHarborError) -> tuple[int, str]:
-        """Tell it; the status and the reason."""
+    def _failed(self, name: str, error: SafeHarborError) -> Ending:
+        """Tell it; how the run ended."""
         self.say(f"{name}: FAILED (status {error.exit_status.value}): {error.message}")
         for problem in getattr(error, "problems", ())[1:] if error.exit_status is ExitStatus.REJECTED else ():
             self.say(f"{name}: {problem}")
         for line in (error.intact, f"hint: {error.hint}" if error.hint else ""):
             if line:
                 self.say(f"{name}: {line}")
-        return error.exit_status, error.message
+        return ending_of(error)
 
 
 class _Lines(NoProgress):
