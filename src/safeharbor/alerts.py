@@ -118,16 +118,25 @@ def newest_like(outcome: Outcome, history: Sequence[Outcome]) -> Outcome | None:
     return next((one for one in reversed(history) if kind(one) == kind(outcome)), None)
 
 
+def newest_of(command: str, history: Sequence[Outcome]) -> Outcome | None:
+    """The newest run of a command."""
+    return next((one for one in reversed(history) if one.command == command), None)
+
+
 def find_telling_problems(settings: Settings, history: Sequence[Outcome]) -> tuple[str, ...]:
     """What hindered the newest message and the newest ping, in a sentence each; nothing once telling works again."""
+    return tuple(
+        f"the last {'message' if failed.command == NOTIFY else 'ping'} was not delivered "
+        f"({show_time(failed.started_at)}): {failed.reason}"
+        for failed in find_undelivered(settings, history)
+    )
+
+
+def find_undelivered(settings: Settings, history: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """The newest message and the newest ping if they were not delivered, as far as there is still somebody to tell."""
     is_set = {NOTIFY: bool(settings.alerts.notify_urls), PING: settings.alerts.ping_url is not None}
-    found = []
-    for command in (NOTIFY, PING):
-        newest = next((one for one in reversed(history) if one.command == command), None)
-        if is_set[command] and newest is not None and not newest.is_success:
-            what = "the last message was" if command == NOTIFY else "the last ping was"
-            found.append(f"{what} not delivered ({show_time(newest.started_at)}): {newest.reason}")
-    return tuple(found)
+    newest = [newest_of(command, history) for command in is_set if is_set[command]]
+    return tuple(one for one in newest if one is not None and not one.is_success)
 
 
 def judge_alert_settings(settings: Settings) -> tuple[str, ...]:
@@ -202,7 +211,7 @@ def _where(settings: Settings) -> str:
 def _remember(settings: Settings, command: str, deliveries: Sequence[Delivery]) -> tuple[str, ...]:
     """Put what failed into the history, and that all is well again after that; warnings about what failed."""
     failed = [f"{delivery.way}: {delivery.problem}" for delivery in deliveries if delivery.problem]
-    newest = next((one for one in reversed(read_history(settings.backup_dir)) if one.command == command), None)
+    newest = newest_of(command, read_history(settings.backup_dir))
     if failed or (deliveries and newest is not None and not newest.is_success):
         seconds = max(delivery.seconds for delivery in deliveries)
         status = ExitStatus.FAILED if failed else ExitStatus.DONE

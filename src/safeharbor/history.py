@@ -138,6 +138,7 @@ def _decode(line: bytes) -> Outcome | None:
         archive, warnings, details = document["archive"], document["warnings"], document["details"]
         is_known = (
             isinstance(status, int)
+            and 0 <= status <= 255
             and isinstance(seconds, int | float)
             and isinstance(archive, str | None)
             and isinstance(details, dict)
@@ -155,5 +156,5 @@ def _decode(line: bytes) -> Outcome | None:
             warnings=tuple(map(str, warnings)),
             details=details,
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None

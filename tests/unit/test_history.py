@@ -33,6 +33,10 @@ GARBAGE = [
     b'{"command":"x","started_at":5,"seconds":1,"exit_status":0,"reason":"","archive":null,"warnings":[],"details":{}}\n',
     b'{"command":"x","started_at":"2026-11-25T03:00:00Z","seconds":"1","exit_status":0,"reason":"","archive":null,'
     b'"warnings":[],"details":{}}\n',
+    b'{"command":"x","started_at":"2026-11-25T03:00:00Z","seconds":1,"exit_status":1000,"reason":"","archive":null,'
+    b'"warnings":[],"details":{}}\n',
+    b'{"command":"x","started_at":"2026-11-25T03:00:00Z","seconds":1' + b"0" * 400 + b',"exit_status":0,"reason":"",'
+    b'"archive":null,"warnings":[],"details":{}}\n',
 ]  # fmt: skip
 
 

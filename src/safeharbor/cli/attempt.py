@@ -14,11 +14,13 @@ from safeharbor.alerts import Advice, tell_end, tell_start
 from safeharbor.cli.lazy import ATTEMPT_KEY
 from safeharbor.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
 from safeharbor.history import Outcome, append_outcome, read_history
+from safeharbor.metrics import publish_metrics
 from safeharbor.settings import Concern
 from safeharbor.status_file import publish_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from safeharbor.settings import Settings
 
@@ -114,19 +116,19 @@ def current_attempt() -> Attempt | None:
 
 
 def renew_files(settings: Settings) -> None:
-    """Publish the state in all files that others read."""
-    renew_status_file(settings)
+    """Publish the state where others read it; what hinders that is a warning and costs no run its status."""
+    _renew(settings, "BACKUP_STATUS_FILE", settings.status_file, publish_status)
+    _renew(settings, "BACKUP_METRICS_FILE", settings.metrics_file, publish_metrics)
 
 
-def renew_status_file(settings: Settings) -> None:
-    """Publish the state where `BACKUP_STATUS_FILE` says; what hinders that is a warning and costs no run its status."""
+def _renew(settings: Settings, variable: str, path: Path | None, publish: Callable[[Settings, Path], None]) -> None:
     for problem in settings.problems_in(Concern.MONITORING):
-        if problem.variable == "BACKUP_STATUS_FILE":
+        if problem.variable == variable:
             click.echo(f"Warning: the state is published nowhere: {problem}", err=True)
-    if settings.status_file is None:
+    if path is None:
         return
     try:
-        publish_status(settings, settings.status_file)
+        publish(settings, path)
     except (SafeHarborError, OSError) as error:
         failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-        click.echo(f"Warning: {settings.status_file} was not renewed: {one_line(failure.message)}", err=True)
+        click.echo(f"Warning: {path} was not renewed: {one_line(failure.message)}", err=True)
