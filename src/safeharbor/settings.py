@@ -76,6 +76,7 @@ class Settings:
     max_age_seconds: float = 26 * 3600.0
     status_file: Path | None = None
     metrics_file: Path | None = None
+    log_format: str = "human"
     alerts: AlertSettings = field(default_factory=AlertSettings)
     connect_timeout_seconds: float = 10.0
     lock_timeout_seconds: float = 60.0
@@ -119,6 +120,7 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),
         status_file=reader.published_file("BACKUP_STATUS_FILE", ".json"),
         metrics_file=reader.published_file("BACKUP_METRICS_FILE", ".prom"),
+        log_format=reader.choice("BACKUP_LOG_FORMAT", ("human", "json")),
         alerts=read_alerts(reader.text, reader.choice("BACKUP_NOTIFY_ON", list(NotifyOn)), reader.refuse_secret),
         connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
         lock_timeout_seconds=reader.duration("BACKUP_LOCK_TIMEOUT", 60.0, Concern.DATABASE),

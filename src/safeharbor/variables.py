@@ -107,6 +107,11 @@ VARIABLES = (
         "",
         "A check that is to hear of each backup's start and end, as healthchecks.io and the like expect it.",
     ),
+    Variable(
+        "BACKUP_LOG_FORMAT",
+        "human",
+        "`json`: commands that do the work, and the scheduler, write one JSON object per line. As `--log-format`.",
+    ),
     Variable("BACKUP_CONNECT_TIMEOUT", "10s", "How long a connection to the database may take."),
     Variable("BACKUP_LOCK_TIMEOUT", "60s", "How long to wait for a table that somebody has locked."),
     Variable(

@@ -32,11 +32,13 @@ class Ending:
     status: int
     reason: str = ""
     advice: Advice = field(default_factory=Advice)
+    problems: tuple[str, ...] = ()
 
 
 def ending_of(error: SafeHarborError) -> Ending:
     """How a run ends that this error has stopped."""
-    return Ending(error.exit_status, error.message, Advice(error.intact, error.hint))
+    problems = getattr(error, "problems", ())
+    return Ending(error.exit_status, error.message, Advice(error.intact, error.hint), problems)
 
 
 class Attempt:
@@ -75,12 +77,12 @@ class Attempt:
         self._warnings = tuple(warnings)
         self._problem = problem
 
-    def end(self, ending: Ending) -> None:
-        """It ended in this way."""
+    def outcome(self, ending: Ending) -> Outcome:
+        """What is remembered of it, if it ends now and in this way."""
         status = ending.status
         if status == ExitStatus.DONE and self._warnings:  # --warnings-ok
             status = ExitStatus.WARNINGS
-        outcome = Outcome(
+        return Outcome(
             command=self._command,
             started_at=self._started_at,
             seconds=time.monotonic() - self._started,
@@ -90,6 +92,10 @@ class Attempt:
             warnings=self._warnings,
             details=self._details,
         )
+
+    def end(self, ending: Ending) -> None:
+        """It ended in this way."""
+        outcome = self.outcome(ending)
         history = read_history(self._settings.backup_dir) if self._settings.alerts.notify_urls else ()
         self._remember(outcome)
         renew_files(self._settings)
