@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 VARIABLES_OF_ALERTS = ("BACKUP_NOTIFY_URLS", "BACKUP_NOTIFY_ON", "BACKUP_PING_URL")
 
@@ -21,27 +15,6 @@ class NotifyOn(StrEnum):
     FAILURE = "failure"
     WARNING = "warning"
     ALWAYS = "always"
-
-
-@dataclass(frozen=True, slots=True)
-class AlertSettings:
-    """Where messages and pings go. The addresses are secrets."""
-
-    notify_urls: tuple[str, ...] = field(default=(), repr=False)
-    notify_on: NotifyOn = NotifyOn.FAILURE
-    ping_url: str | None = field(default=None, repr=False)
-
-
-def read_alerts(text: Callable[[str], str], notify_on: str, refuse: Callable[[str, str], None]) -> AlertSettings:
-    """The settings; `text` looks a variable up, `refuse` hears what was expected of one that cannot be used."""
-    urls = split_notify_urls(text("BACKUP_NOTIFY_URLS"))
-    if expected := judge_notify_urls(urls):
-        refuse("BACKUP_NOTIFY_URLS", expected)
-    ping_url = text("BACKUP_PING_URL")
-    if ping_url and (expected := judge_ping_url(ping_url)):
-        refuse("BACKUP_PING_URL", expected)
-        ping_url = ""
-    return AlertSettings(urls, NotifyOn(notify_on), ping_url or None)
 
 
 def split_notify_urls(text: str) -> tuple[str, ...]:
@@ -55,11 +28,11 @@ def name_way(number: int, url: str) -> str:
     return f"number {number} ({scheme[1] if scheme else 'no scheme'})"
 
 
-def judge_notify_urls(urls: tuple[str, ...]) -> str:
+def judge_notify_urls(text: str) -> str:
     """What is wrong with the form of some, with no word of theirs; empty if nothing is."""
     broken = [
         name_way(number, url)
-        for number, url in enumerate(urls, 1)
+        for number, url in enumerate(split_notify_urls(text), 1)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", url)
     ]
     return f"addresses such as mailto://…, separated by blanks; {', '.join(broken)} is none" if broken else ""
@@ -76,3 +49,8 @@ def judge_ping_url(url: str) -> str:
     except ValueError:
         return expected
     return "" if is_usable and "@" not in parts.netloc and not parts.fragment else expected
+
+
+def usable_ping_url(text: str) -> str | None:
+    """The address, if there is one that can be used."""
+    return text if text and not judge_ping_url(text) else None

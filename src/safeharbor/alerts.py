@@ -51,7 +51,7 @@ class Advice:
 
 def tell_start(settings: Settings, command: str, run_id: str) -> tuple[str, ...]:
     """Let the check know that a backup begins; a warning if that failed."""
-    url = settings.alerts.ping_url
+    url = settings.ping_url
     if url is None or command != _PINGED:
         return ()
     return _remember(settings, PING, [send_ping(url, START, run_id=run_id)])
@@ -64,36 +64,34 @@ def tell_end(
 
     `history` is what came before it.
     """
-    alerts = settings.alerts
     broken = [each for each in settings.problems_in(Concern.MONITORING) if each.variable in VARIABLES_OF_ALERTS]
     warnings = tuple(f"not everybody who should is told: {problem}" for problem in broken)
-    if alerts.ping_url is not None and outcome.command == _PINGED:
+    if settings.ping_url is not None and outcome.command == _PINGED:
         message = compose_message(settings, outcome, advice)
         signal = SUCCESS if outcome.is_success else str(outcome.exit_status)
         text = f"{message.subject}\n\n{message.body}"
-        warnings += _remember(settings, PING, [send_ping(alerts.ping_url, signal, text, run_id=run_id)])
-    if not alerts.notify_urls:
+        warnings += _remember(settings, PING, [send_ping(settings.ping_url, signal, text, run_id=run_id)])
+    if not settings.notify_urls:
         return warnings
     before = newest_like(outcome, history)
-    if is_worth_telling(outcome, before, alerts.notify_on):
+    if is_worth_telling(outcome, before, settings.notify_on):
         message = compose_message(settings, outcome, advice, before)
-        warnings += _remember(settings, NOTIFY, send_message(message, alerts.notify_urls))
+        warnings += _remember(settings, NOTIFY, send_message(message, settings.notify_urls))
     return warnings
 
 
 def send_test(settings: Settings) -> tuple[Delivery, ...]:
     """Send a test by every way that is set up; how each went. A ping goes to `/log`, which changes no check's state."""
-    alerts = settings.alerts
     message = Message(
         f"{_whose(settings)}: a test",
         "This is what `safeharbor notify --test` sends. If a run fails, it is told here.\n\n" + _where(settings),
         Kind.INFO,
     )
-    deliveries = send_message(message, alerts.notify_urls)
+    deliveries = send_message(message, settings.notify_urls)
     _remember(settings, NOTIFY, deliveries)
-    if alerts.ping_url is None:
+    if settings.ping_url is None:
         return deliveries
-    pinged = send_ping(alerts.ping_url, LOG, f"{message.subject}\n\n{message.body}")
+    pinged = send_ping(settings.ping_url, LOG, f"{message.subject}\n\n{message.body}")
     _remember(settings, PING, [pinged])
     return (*deliveries, pinged)
 
@@ -134,14 +132,14 @@ def find_telling_problems(settings: Settings, history: Sequence[Outcome]) -> tup
 
 def find_undelivered(settings: Settings, history: Sequence[Outcome]) -> tuple[Outcome, ...]:
     """The newest message and the newest ping if they were not delivered, as far as there is still somebody to tell."""
-    is_set = {NOTIFY: bool(settings.alerts.notify_urls), PING: settings.alerts.ping_url is not None}
+    is_set = {NOTIFY: bool(settings.notify_urls), PING: settings.ping_url is not None}
     newest = [newest_of(command, history) for command in is_set if is_set[command]]
     return tuple(one for one in newest if one is not None and not one.is_success)
 
 
 def judge_alert_settings(settings: Settings) -> tuple[str, ...]:
     """What would hinder messages as far as can be told without sending one. It imports Apprise."""
-    return find_notify_problems(settings.alerts.notify_urls)
+    return find_notify_problems(settings.notify_urls)
 
 
 def compose_message(settings: Settings, outcome: Outcome, advice: Advice, before: Outcome | None = None) -> Message:

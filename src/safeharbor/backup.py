@@ -14,31 +14,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from safeharbor.archive.apart import plan_gap
 from safeharbor.archive.layout import ARCHIVE_NAME, archive_name, time_in_name
 from safeharbor.archive.manifest import encode_manifest
 from safeharbor.archive.runs import block_size_of
 from safeharbor.archive.writer import ArchiveWriter
 from safeharbor.catalog import find_candidates, newest_manifest
+from safeharbor.dump_part import DumpPart, DumpSource
 from safeharbor.errors import (
-    DatabaseUnavailable,
     RestorePending,
     SafeHarborError,
-    ToolFailed,
     translate_os_error,
 )
 from safeharbor.journal import find_interrupted
 from safeharbor.lock import directory_lock
-from safeharbor.postgres.connection import backup_lock, bounded, is_alive, pinned
-from safeharbor.postgres.decode import decoding, feed, finish_decoding
-from safeharbor.postgres.dump import choose_compression, dump_argv, dumping, finish_dump, read_dump
+from safeharbor.postgres.connection import backup_lock, bounded, pinned
+from safeharbor.postgres.dump import choose_compression
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
 from safeharbor.preflight import check_places, expected_upload_bytes, require_space
 from safeharbor.progress import NoProgress, Progress
-from safeharbor.proof import Written, prove_draft
+from safeharbor.proof import Written, prove_draft, prove_uploads_apart
 from safeharbor.prune import PruneResult, prune_under_lock
 from safeharbor.publish import published_whole, sweep_drafts
-from safeharbor.record import DumpRecord, SharedRecord, fits_manifest, manifest_document
+from safeharbor.record import DumpRecord, SharedRecord, manifest_document
 from safeharbor.settings import Concern
 from safeharbor.sharing import Sharing, recording, remembered
 from safeharbor.signals import signals_held
@@ -52,10 +51,6 @@ if TYPE_CHECKING:
     import psycopg
 
     from safeharbor.archive.manifest import Manifest
-    from safeharbor.database_url import DatabaseUrl
-    from safeharbor.postgres.snapshot import DatabaseProperties, Snapshot
-    from safeharbor.postgres.tools import ClientTools
-    from safeharbor.process import RunningTool
     from safeharbor.publish import Draft
     from safeharbor.settings import Settings
     from safeharbor.sharing import Recording
@@ -64,7 +59,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BackupResult:
-    """A backup that was taken, proven and published. Sizes in bytes."""
+    """A backup that was taken, proven and published. Sizes in bytes.
+
+    `seconds` has the time of each phase; phases can overlap, so `elapsed_seconds` may be less than their sum.
+    """
 
     path: Path
     size: int
@@ -74,6 +72,7 @@ class BackupResult:
     upload_files: int
     upload_bytes: int
     seconds: dict[str, float]
+    elapsed_seconds: float
     shared: SharedRecord | None
     warnings: tuple[str, ...]
     pruned: PruneResult | None
@@ -126,18 +125,6 @@ def plan_output(settings: Settings) -> str:
     return f"Backing up database {settings.database.describe()} and uploads {uploads}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What a dump is made from: the server, the tools for it, and the open snapshot."""
-
-    url: DatabaseUrl
-    tools: ClientTools
-    compression: str
-    session: psycopg.Connection
-    snapshot: Snapshot
-    properties: DatabaseProperties
-
-
 class _Run:
     """One run under the directory's lock."""
 
@@ -153,6 +140,7 @@ class _Run:
         self._is_excluded = make_filter(settings.exclude)
         self._warnings: list[str] = []
         self._seconds: dict[str, float] = {}
+        self._started = time.monotonic()
         self._previous: Manifest | None = None
         self._sharing = Sharing()
         if not is_locked:
@@ -179,7 +167,8 @@ class _Run:
                 self._prove(draft, written)
                 if index is not None:
                     block_size = written.manifest.block_size
-                    index.describe(os.fstat(draft.descriptor), path.name, self._settings, block_size, written.basis)
+                    status = os.fstat(draft.descriptor)
+                    index.describe(status, path.name, self._settings, block_size, written.basis, written.moved)
                 until_written.close()  # some shares replace no file that is open, as the index before is
         manifest = written.manifest
         size = os.stat(path).st_size
@@ -194,6 +183,7 @@ class _Run:
             upload_files=manifest.upload_files,
             upload_bytes=manifest.upload_bytes,
             seconds=self._seconds,
+            elapsed_seconds=round(time.monotonic() - self._started, 3),
             shared=written.shared,
             warnings=tuple(self._warnings),
             pruned=pruned,
@@ -216,7 +206,7 @@ class _Run:
                 return path, taken_at
             time.sleep((taken_at + timedelta(seconds=1) - now).total_seconds())
 
-    def _prepare(self, session: psycopg.Connection, until_dumped: ExitStack) -> _Source:
+    def _prepare(self, session: psycopg.Connection, until_dumped: ExitStack) -> DumpSource:
         """The snapshot, open until `until_dumped` is closed, and the tools for it; all that can fail before writing.
 
         Raises ToolFailed, StorageUnavailable, DatabaseUnavailable.
@@ -237,19 +227,17 @@ class _Run:
         )
         if warning:
             self._warn(warning)
-        return _Source(url, tools, compression, session, snapshot, properties)
+        return DumpSource(url, tools, compression, session, snapshot, properties)
 
     def _write(
-        self, draft: Draft, taken_at: datetime, source: _Source, until_dumped: ExitStack, index: Recording | None
+        self, draft: Draft, taken_at: datetime, source: DumpSource, until_dumped: ExitStack, index: Recording | None
     ) -> Written:
         """Write everything."""
         with ExitStack() as until_written:
             with signals_held():  # one that came in between would leave the writer's own file open
                 writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
                 until_written.callback(writer.close)
-            dump = self._dump(writer, source)
-            until_dumped.close()  # a snapshot that nobody needs holds back vacuum
-            collected, shared = self._uploads(writer, index)
+            dump, collected, shared = self._write_parts(draft, writer, source, until_dumped, index)
             omissions = collected.omissions
             self._warnings += omissions.warnings()
             for line in omissions.warnings():
@@ -273,75 +261,74 @@ class _Run:
 
             manifest = writer.finish(manifest_for)
             basis = self._sharing.front if shared is not None else None
-            return Written(manifest, dump.sha256, writer.runs, writer.witness_sha256, shared, basis)
+            return Written(manifest, dump.sha256, writer.runs, writer.witness_sha256, shared, basis, writer.moved_bytes)
 
-    def _uploads(self, writer: ArchiveWriter, index: Recording | None) -> tuple[Collected, SharedRecord | None]:
+    def _write_parts(
+        self,
+        draft: Draft,
+        writer: ArchiveWriter,
+        source: DumpSource,
+        until_dumped: ExitStack,
+        index: Recording | None,
+    ) -> tuple[DumpRecord, Collected, SharedRecord | None]:
+        """The dump and the uploads, at the same time where that is possible and worth it."""
+        part = DumpPart(self._settings, source, self._progress)
+        with self._phase("rows"):
+            warning = part.count_rows()
+        if warning:
+            self._warn(warning)
+        if self._sharing.note:
+            self._progress.note(self._sharing.note)
+        dump_bytes = self._previous.dump_size if self._previous is not None else None
+        upload_bytes = expected_upload_bytes(self._previous)
+        gap = None
+        if not self._sharing.may_share and self._settings.upload_dir is not None:
+            gap = plan_gap(draft.descriptor, source.properties.size_bytes)
+        if gap is None:
+            with self._phase("dump", dump_bytes):
+                dump = part.write(writer)
+            until_dumped.close()  # a snapshot that nobody needs holds back vacuum
+            with self._phase("uploads", upload_bytes):
+                return dump, *self._uploads(writer, self._progress, index)
+        expected = None if dump_bytes is None or upload_bytes is None else dump_bytes + upload_bytes
+        self._progress.phase("dump and uploads", expected)
+        with part.beside(draft.descriptor, gap, until_dumped.close) as beside:
+            writer.begin_apart(gap.start)
+            with self._timed("uploads"):
+                collected, shared = self._uploads(writer, beside, index)
+                writer.flush()
+            self._prove_apart(draft, writer, gap.start, beside)
+            gap.uploads_are_written()
+            dump = beside.finish()
+        self._seconds["dump"] = round(beside.seconds, 3)
+        with self._timed("sync"):
+            writer.join_dump(dump.size, dump.sha256, gap)
+        return dump, collected, shared
+
+    def _prove_apart(self, draft: Draft, writer: ArchiveWriter, start: int, progress: Progress) -> None:
+        """Prove the uploads where they stand, while the dump is on its way. Raises SafeHarborError, OSError."""
+        with self._timed("sync"):
+            os.fsync(draft.descriptor)
+        with self._timed("verify"):
+            prove_uploads_apart(draft, start, writer, progress)
+
+    def _uploads(
+        self, writer: ArchiveWriter, progress: Progress, index: Recording | None
+    ) -> tuple[Collected, SharedRecord | None]:
         sharing = self._sharing
-        if sharing.note:
-            self._progress.note(sharing.note)
-        with self._phase("uploads", expected_upload_bytes(self._previous)):
-            collected = write_uploads(
-                writer,
-                self._settings.upload_dir,
-                self._is_excluded,
-                self._progress,
-                sharing.previous,
-                index.begin() if index is not None else None,
-            )
+        collected = write_uploads(
+            writer,
+            self._settings.upload_dir,
+            self._is_excluded,
+            progress,
+            sharing.previous,
+            index.begin() if index is not None else None,
+        )
         if collected.refused:
             self._progress.note(f"everything was read: {collected.refused}")
         if sharing.previous is None or not writer.cloned_bytes:
             return collected, None
         return collected, SharedRecord(sharing.previous.name, collected.shared_members, writer.cloned_bytes)
-
-    def _dump(self, writer: ArchiveWriter, source: _Source) -> DumpRecord:
-        with self._phase("rows"):
-            tables, without_data = source.snapshot.count_rows(self._settings.exclude_table_data)
-        if not fits_manifest(tables):
-            self._warn(f"row counts of {len(tables)} tables do not fit into the manifest and are left out")
-            tables = {}
-        argv = dump_argv(
-            source.tools,
-            source.url,
-            snapshot_id=source.snapshot.id,
-            compression=source.compression,
-            lock_timeout_seconds=self._settings.lock_timeout_seconds,
-            without_data=self._settings.exclude_table_data,
-        )
-        # decoded while it comes: that costs no time, and a cut dump is noticed before the uploads are copied
-        expected = self._previous.dump_size if self._previous is not None else None
-        with self._phase("dump", expected), dumping(argv, source.url) as tool, decoding(source.tools) as decoder:
-            size, digest = writer.write_dump(self._decoded(read_dump(tool), decoder))
-            self._hear_out(tool, source)
-            self._require_whole(decoder)
-        return DumpRecord(size, digest, source.compression, source.tools, source.properties, tables, without_data)
-
-    def _decoded(self, chunks: Iterator[bytes], decoder: RunningTool) -> Iterator[bytes]:
-        """The same chunks, each also given to the decoder."""
-        is_listening = True
-        for chunk in chunks:
-            self._progress.advance(len(chunk))
-            is_listening = is_listening and feed(decoder, chunk)
-            yield chunk
-
-    def _require_whole(self, decoder: RunningTool) -> None:
-        try:
-            finish_decoding(decoder)
-        except SafeHarborError as error:
-            raise ToolFailed(
-                f"pg_dump ended well, but what it wrote does not decode to its end: {error.message}",
-                hint="pg_dump and pg_restore of one installation belong together; see BACKUP_PG_BIN.",
-            ) from error
-
-    def _hear_out(self, tool: RunningTool, source: _Source) -> None:
-        """What pg_dump said; a failure is the database's if the session beside it is gone too."""
-        try:
-            for line in finish_dump(tool, source.url):
-                self._progress.note(line)
-        except ToolFailed as error:
-            if is_alive(source.session):
-                raise
-            raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
 
     def _prove(self, draft: Draft, written: Written) -> None:
         """Raises SafeHarborError if what is on the disk would not restore."""
@@ -375,12 +362,17 @@ class _Run:
 
     @contextmanager
     def _phase(self, name: str, total_bytes: int | None = None) -> Iterator[None]:
-        started = time.monotonic()
         self._progress.phase(name, total_bytes)
+        with self._timed(name):
+            yield
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
         try:
             yield
         finally:
-            self._seconds[name] = round(time.monotonic() - started, 3)
+            self._seconds[name] = round(self._seconds.get(name, 0.0) + time.monotonic() - started, 3)
 
 
 def _what_is_intact(directory: Path) -> str:

@@ -70,6 +70,11 @@ def is_being_read(descriptor: int) -> bool:
     return False
 
 
+def has_locks(descriptor: int) -> bool:
+    """Whether the filesystem of this open file, which nobody else has, knows locks; it is locked then."""
+    return _flock(descriptor, fcntl.LOCK_EX, "")
+
+
 def give_to_owner_of(directory: Path, descriptor: int) -> None:
     """Make what root creates belong to the owner of `directory`, so that the next run as that user can use it."""
     if os.geteuid() != 0:

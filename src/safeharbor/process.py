@@ -99,6 +99,10 @@ class RunningTool:
         """Send it INT."""
         self._process.send_signal(signal.SIGINT)
 
+    def terminate(self) -> None:
+        """Send it TERM."""
+        self._process.terminate()
+
     def kill(self) -> None:
         """End it at once, without a word."""
         self._process.kill()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor.archive.source import Source
-from safeharbor.archive.written import prove_written
+from safeharbor.archive.written import prove_uploads, prove_written
 from safeharbor.errors import SafeHarborError
 from safeharbor.verify import verify_source
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from safeharbor.archive.index import IndexFront
     from safeharbor.archive.manifest import Manifest
     from safeharbor.archive.runs import RunList
+    from safeharbor.archive.writer import ArchiveWriter
     from safeharbor.progress import Progress
     from safeharbor.publish import Draft
     from safeharbor.record import SharedRecord
@@ -25,7 +26,10 @@ _READ_AHEAD = 32 * 1024  # of a run only two headers are read, and what stands b
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written into a draft; `basis` is the front of the index that blocks were shared by, if any were."""
+    """What was written into a draft; `basis` is the front of the index that blocks were shared by, if any were.
+
+    `moved` is by how many bytes the uploads came forward after they were written.
+    """
 
     manifest: Manifest
     dump_sha256: str
@@ -33,6 +37,7 @@ class Written:
     witness_sha256: str
     shared: SharedRecord | None
     basis: IndexFront | None
+    moved: int = 0
 
 
 def prove_draft(draft: Draft, written: Written, settings: Settings, progress: Progress) -> tuple[str, ...]:
@@ -48,9 +53,22 @@ def prove_draft(draft: Draft, written: Written, settings: Settings, progress: Pr
     else:
         proof = verify_source(source, settings, progress=progress, decoded_sha256=written.dump_sha256)
         warnings, problems = proof.warnings, proof.problems
+    _require_none(problems)
+    return warnings
+
+
+def prove_uploads_apart(draft: Draft, start: int, writer: ArchiveWriter, progress: Progress) -> None:
+    """Read back the uploads that stand behind the gap and were forced to the disk.
+
+    Raises SafeHarborError if they are not what was written.
+    """
+    source = Source(draft.descriptor, draft.path)
+    _require_none(prove_uploads(source, start, writer.position, writer.witness_sha256, progress.advance))
+
+
+def _require_none(problems: tuple[str, ...]) -> None:
     if problems:
         raise SafeHarborError(
             f"The archive was written, but it would not restore: {'; '.join(problems[:3])}.",
             hint="If this happens again, the disk, the memory or pg_dump is broken. Nothing was published.",
         )
-    return warnings

@@ -8,12 +8,12 @@ reported together and a broken retention setting does not cost anybody the night
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from safeharbor.alert_settings import AlertSettings, NotifyOn, read_alerts
+from safeharbor.alert_settings import NotifyOn, judge_notify_urls, judge_ping_url, split_notify_urls, usable_ping_url
 from safeharbor.database_url import DatabaseUrl, UnusableDatabaseUrl, merge_connect_args, parse_database_url
 from safeharbor.errors import SettingsInvalid
 from safeharbor.schedule import (
@@ -77,7 +77,9 @@ class Settings:
     status_file: Path | None = None
     metrics_file: Path | None = None
     log_format: str = "human"
-    alerts: AlertSettings = field(default_factory=AlertSettings)
+    notify_urls: tuple[str, ...] = field(default=(), repr=False)
+    notify_on: NotifyOn = NotifyOn.FAILURE
+    ping_url: str | None = field(default=None, repr=False)
     connect_timeout_seconds: float = 10.0
     lock_timeout_seconds: float = 60.0
     network_timeout_seconds: float = 30.0
@@ -85,6 +87,7 @@ class Settings:
     tmp_dir: Path | None = None
     secret_key: str | None = field(default=None, repr=False)
     problems: tuple[Problem, ...] = ()
+    unknown: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def require(self, *concerns: Concern) -> None:
@@ -121,7 +124,9 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         status_file=reader.published_file("BACKUP_STATUS_FILE", ".json"),
         metrics_file=reader.published_file("BACKUP_METRICS_FILE", ".prom"),
         log_format=reader.choice("BACKUP_LOG_FORMAT", ("human", "json")),
-        alerts=read_alerts(reader.text, reader.choice("BACKUP_NOTIFY_ON", list(NotifyOn)), reader.refuse_secret),
+        notify_urls=split_notify_urls(reader.secret("BACKUP_NOTIFY_URLS", judge_notify_urls)),
+        notify_on=NotifyOn(reader.choice("BACKUP_NOTIFY_ON", list(NotifyOn))),
+        ping_url=usable_ping_url(reader.secret("BACKUP_PING_URL", judge_ping_url)),
         connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
         lock_timeout_seconds=reader.duration("BACKUP_LOCK_TIMEOUT", 60.0, Concern.DATABASE),
         network_timeout_seconds=reader.duration("BACKUP_NETWORK_TIMEOUT", 30.0, Concern.DATABASE),
@@ -129,6 +134,7 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         tmp_dir=reader.optional_path("BACKUP_TMP_DIR"),
         secret_key=reader.text("SECRET_KEY") or None,
         problems=reader.all_problems(),
+        unknown=tuple(sorted(name for name in environ if name.startswith("BACKUP_") and name not in _NAMES)),
         origins=reader.origins,
     )
 
@@ -142,6 +148,7 @@ def parse_duration(text: str) -> float:
 
 
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)\s*")
+_NAMES = {variable.name for variable in VARIABLES}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _COMPRESSION = re.compile(r"auto|none|[0-9]|(?:gzip|lz4|zstd)(?::[A-Za-z0-9=,]+)?")
 
@@ -222,7 +229,8 @@ class _Reader:
     def upload_dir(self) -> Path | None:
         for name, value in self._upload_sources():
             if value:
-                self.origins["BACKUP_UPLOAD_DIR"] = name
+                if name != "BACKUP_UPLOAD_DIR":  # else it is known already whose
+                    self.origins["BACKUP_UPLOAD_DIR"] = name
                 return None if value.lower() == "none" else Path(value).expanduser().absolute()
         return Path("/data/uploads")
 
@@ -312,8 +320,12 @@ class _Reader:
         self._add(Concern.MONITORING, name, str(path), expected)
         return None
 
-    def refuse_secret(self, name: str, expected: str) -> None:
-        self._add(Concern.MONITORING, name, "", expected)
+    def secret(self, name: str, judge: Callable[[str], str]) -> str:
+        """A text that no problem shows; `judge` tells what was expected instead."""
+        text = self.text(name)
+        if text and (expected := judge(text)):
+            self._add(Concern.MONITORING, name, "", expected)
+        return text
 
     def choice(self, name: str, choices: Sequence[str]) -> str:
         """One of them; the first is the default."""

@@ -112,9 +112,10 @@ def _look(held: ExitStack, directory: Path, settings: Settings, now_ns: int, *, 
     if not is_usable:
         return Sharing(why_not=why_not)
     block = block_size_of(os.fstatvfs(archive).f_bsize)
-    if why_not in ("", WHY_DUE) and not (block == front.block_size and _can_share(directory, archive, block)):
+    if why_not in ("", WHY_DUE) and not (block == front.block_size and can_share(directory, archive, block)):
         why_not = CANNOT_SHARE
-    return Sharing(Previous(front.archive, archive, index, block, may_share=not why_not), front, why_not)
+    previous = Previous(front.archive, archive, index, block, may_share=not why_not, moved=front.moved)
+    return Sharing(previous, front, why_not)
 
 
 def _uploads_in(settings: Settings) -> str:
@@ -130,8 +131,8 @@ def _open(held: ExitStack, path: Path) -> int:
     return descriptor
 
 
-def _can_share(directory: Path, archive: int, block: int) -> bool:
-    """Whether a block of the archive can be shared with a new file beside it."""
+def can_share(directory: Path, archive: int, block: int) -> bool:
+    """Whether the first block of an open file in `directory` can be shared with a new file beside it."""
     try:
         # whoever can share blocks knows nameless files
         trial = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
@@ -165,9 +166,18 @@ class Recording:
         return self._recorder
 
     def describe(
-        self, archive: os.stat_result, name: str, settings: Settings, block_size: int, basis: IndexFront | None
+        self,
+        archive: os.stat_result,
+        name: str,
+        settings: Settings,
+        block_size: int,
+        basis: IndexFront | None,
+        moved: int = 0,
     ) -> None:
-        """Which archive it is; `basis` is the front of the one that blocks were shared with, if any were."""
+        """Which archive it is; `basis` is the front of the one that blocks were shared with, if any were.
+
+        `moved` is by how much the members came forward since they were told.
+        """
         self._front = IndexFront(
             archive=name,
             size=archive.st_size,
@@ -177,6 +187,7 @@ class Recording:
             written_anew_ns=self._started_ns if basis is None else basis.written_anew_ns,
             block_size=block_size,
             uploads=_uploads_in(settings),
+            moved=moved,
         )
 
     def finish(self) -> None:

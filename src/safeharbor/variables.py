@@ -51,7 +51,7 @@ VARIABLES = (
     Variable(
         "BACKUP_DUMP_COMPRESSION",
         "auto",
-        "Anything that `pg_dump --compress` takes. `auto` is zstd:3 where the client has it, else pg_dump's default.",
+        "Anything that `pg_dump --compress` takes. `auto` is zstd:3 where the client has it, else gzip:1.",
     ),
     Variable(
         "BACKUP_PG_BIN",

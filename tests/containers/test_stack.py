@@ -117,6 +117,14 @@ def test_no_container_but_ofelia_has_the_socket(stack: Stack) -> None:
         assert "docker.sock" not in json.dumps(stack.container(service)["Mounts"])
 
 
+def test_doctor_finds_no_problem_in_the_sidecar(stack: Stack) -> None:
+    done = stack.run_in("backups", "flask", "safeharbor", "doctor", check=False)
+
+    assert done.returncode in (0, 3), done.stdout  # 3: the client of the base image may lack the fixes of 2026
+    assert "no container engine can be reached from here" in done.stdout
+    assert "not checked" not in done.stdout
+
+
 def test_a_wrong_owner_gives_the_exact_command_and_the_next_start_puts_it_right(stack: Stack) -> None:
     os.chown(stack.backups, 0, 0)
     stack.backups.chmod(0o755)

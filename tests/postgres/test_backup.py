@@ -304,7 +304,7 @@ def test_auto_takes_zstd_where_the_client_has_it(servers: Servers, tmp_path: Pat
         finally:
             drop_database(made)
 
-    assert found == {15: "6", 17: "zstd:3", 18: "gzip"}
+    assert found == {15: "1", 17: "zstd:3", 18: "gzip:1"}
 
 
 def test_a_log_gets_sober_lines_and_a_terminal_a_bar(site: Site) -> None:

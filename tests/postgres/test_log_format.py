@@ -31,8 +31,8 @@ def test_every_line_of_a_backup_and_of_its_restore_parses(site: Site) -> None:
     told = events(backup.stderr)
     phases = {event["phase"]: event for event in told if event["event"] == "phase"}
     assert backup.status == 3
-    assert {"dump", "uploads", "sync", "verify", "prune"} <= set(phases)
-    assert phases["uploads"]["bytes"] >= sum(path.stat().st_size for path in site.uploads.glob("2026/*.jpg"))
+    assert {"rows", "dump and uploads", "sync", "verify", "prune"} <= set(phases)
+    assert phases["dump and uploads"]["bytes"] >= sum(path.stat().st_size for path in site.uploads.glob("2026/*.jpg"))
     assert [event["message"] for event in told if event["event"] == "warning"] != []
     done = events(backup.stdout)[-1]
     assert (done["event"], done["exit_status"], done["level"]) == ("done", 3, "warning")

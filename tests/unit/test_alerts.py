@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from safeharbor.alert_settings import AlertSettings, NotifyOn
+from safeharbor.alert_settings import NotifyOn
 from safeharbor.alerts import Advice, compose_message, find_telling_problems, is_worth_telling, newest_like
 from safeharbor.cli.main import cli
 from safeharbor.database_url import parse_database_url
@@ -119,7 +119,7 @@ def test_many_warnings_are_cut_short(settings: Settings) -> None:
 
 
 def test_what_was_not_delivered_is_a_problem_until_it_is_again() -> None:
-    settings = Settings(alerts=AlertSettings(("json://x/",), NotifyOn.FAILURE, "http://x/"))
+    settings = Settings(notify_urls=("json://x/",), ping_url="http://x/")
     history = [Outcome("notify", NOW, 1.0, 1, "number 1 (json): no"), Outcome("ping", NOW, 1.0, 1, "ping: 500"), GOOD]
 
     problems = find_telling_problems(settings, history)
@@ -133,7 +133,7 @@ def test_what_was_not_delivered_is_a_problem_until_it_is_again() -> None:
 
 
 def test_no_address_is_in_what_settings_show_of_themselves() -> None:
-    settings = Settings(alerts=AlertSettings((f"json://x/{TOKEN}",), NotifyOn.FAILURE, f"http://x/{TOKEN}"))
+    settings = Settings(notify_urls=(f"json://x/{TOKEN}",), ping_url=f"http://x/{TOKEN}")
 
     assert TOKEN not in repr(settings)
 

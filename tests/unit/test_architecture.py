@@ -21,7 +21,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
-            "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda",
+            "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda", "dump_part",
             "alerts", "metrics",
         ),
         VERBS,
@@ -32,7 +32,8 @@ FLOORS = {
     **dict.fromkeys(
         (
             "__init__", "settings", "variables", "database_url", "schedule", "errors", "process", "publish", "lock",
-            "progress", "signals", "journal", "clone", "state_directory", "alert_settings", "deadline", "quantities",
+            "progress", "signals", "journal", "clone", "holes", "state_directory",
+            "alert_settings", "deadline", "quantities",
         ),
         GROUND,
     ),

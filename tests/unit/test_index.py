@@ -167,7 +167,7 @@ def test_what_is_no_index_is_not_gone_by(tmp_path: Path, content: bytes) -> None
 
 
 def test_an_index_of_another_version_is_not_gone_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safeharbor.archive.index.INDEX_FORMAT", 2)
+    monkeypatch.setattr("safeharbor.archive.index.INDEX_FORMAT", 1)
     write(tmp_path / "index")
     monkeypatch.undo()
 

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from safeharbor.alert_settings import AlertSettings, NotifyOn
 from safeharbor.cli.main import cli
 from safeharbor.history import Outcome, append_outcome
 from safeharbor.lock import directory_lock
@@ -103,7 +102,7 @@ def test_how_runs_ended_is_told_by_command(settings: Settings) -> None:
     ):
         append_outcome(settings.backup_dir, outcome)
 
-    samples = gathered(replace(settings, alerts=AlertSettings(("json://x/",), NotifyOn.FAILURE, None)))
+    samples = gathered(replace(settings, notify_urls=("json://x/",), ping_url=None))
 
     assert samples["last_run_exit_status", "backup"] == 6
     assert samples["last_run_timestamp_seconds", "backup"] == NOW.timestamp() + 1

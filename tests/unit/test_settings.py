@@ -235,6 +235,27 @@ def test_where_a_setting_came_from_is_known() -> None:
 
 
 @pytest.mark.parametrize(
+    ("environ", "config", "origin"),
+    [
+        ({"BACKUP_UPLOAD_DIR": "/u"}, {"UPLOAD_DIR": "/v"}, "the environment"),
+        ({"UPLOAD_DIR": "/w"}, {"BACKUP_UPLOAD_DIR": "/u"}, "the app's configuration"),
+        ({"UPLOAD_DIR": "/w"}, {"UPLOAD_DIR": "/v"}, "the app's UPLOAD_DIR"),
+        ({"UPLOAD_DIR": "/w"}, {}, "UPLOAD_DIR in the environment"),
+    ],
+)
+def test_where_the_uploads_directory_came_from_is_known(
+    environ: dict[str, str], config: dict[str, object], origin: str
+) -> None:
+    assert load_settings(environ, config).origins["BACKUP_UPLOAD_DIR"] == origin
+
+
+def test_what_looks_like_a_setting_of_ours_and_is_none_is_kept_by_name() -> None:
+    settings = load_settings({"BACKUP_DIR": "/b", "BACKUP_DIRR": "/c", "OTHER": "1", "BACKUP_": ""})
+
+    assert settings.unknown == ("BACKUP_", "BACKUP_DIRR")
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [
         ("45", 45),

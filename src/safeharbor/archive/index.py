@@ -21,7 +21,7 @@ from safeharbor.publish import write_all
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INDEX_FORMAT = 1  # another with every change of what a member's header is made from, too
+INDEX_FORMAT = 2  # another with every change of what a member's header is made from, too
 FACTS_SIZE = 44
 NEVER = bytes(FACTS_SIZE)  # the facts of what is not to be trusted: no inode is 0, so they equal no entry's
 
@@ -45,7 +45,8 @@ class IndexFront:
     """Which archive an index is of, and how it was made. Times in nanoseconds since 1970, sizes in bytes.
 
     `started_ns` is when the walk began; `written_anew_ns` when all blocks of the archive, or of the earlier one that
-    it shares blocks with, were last written.
+    it shares blocks with, were last written. `moved` is by how much all members came forward after the records were
+    written.
     """
 
     archive: str
@@ -56,6 +57,7 @@ class IndexFront:
     written_anew_ns: int
     block_size: int
     uploads: str
+    moved: int = 0
 
 
 class DirectoryRecord(NamedTuple):
@@ -217,8 +219,11 @@ def read_index_front(descriptor: int) -> IndexFront:
     return front
 
 
-def read_records(descriptor: int) -> Iterator[tuple[int, Record]]:
-    """Each record with the ordinal of its first entry, up to the end or to what is damaged. Raises OSError."""
+def read_records(descriptor: int, moved: int = 0) -> Iterator[tuple[int, Record]]:
+    """Each record with the ordinal of its first entry, up to the end or to what is damaged; `moved` as in the front.
+
+    Raises OSError.
+    """
     chain, ordinal = b"", 0
     with open(os.dup(descriptor), "rb", buffering=_BUFFER) as file:
         file.seek(_FRONT_SIZE)
@@ -235,8 +240,14 @@ def read_records(descriptor: int) -> Iterator[tuple[int, Record]]:
                 record = _decode(kind, payload)
             except struct.error:
                 return
-            yield ordinal, record
+            yield ordinal, record if not moved else _moved(record, -moved)
             ordinal += record.members if isinstance(record, Chunk) else 1
+
+
+def _moved(record: Record, by: int) -> Record:
+    if isinstance(record, DirectoryRecord):
+        return record._replace(start=record.start + by, end=record.end + by)
+    return record._replace(base=record.base + by, end=record.end + by)
 
 
 def _encode(record: Record) -> tuple[bytes, bytes]:

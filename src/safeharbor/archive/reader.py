@@ -127,10 +127,7 @@ def read_members(source: Source, front: Front) -> Iterator[tuple[Member, int]]:
         if member.name == layout.SUMS_NAME:
             break
         if not root_seen:
-            if member.name != layout.UPLOADS_NAME or member.kind != layout.DIRECTORY:
-                raise Rejected(f"{show(member.name)} stands where uploads/ must be")
-            if member.size or member.link or member.mode not in layout.modes_of(layout.DIRECTORY):
-                raise Rejected(f"{show(member.name)}: its mode, size or target is none that a directory has")
+            refuse_root(member)
             root_seen = True
         else:
             refuse_upload(member, tree)
@@ -150,6 +147,14 @@ def read_members(source: Source, front: Front) -> Iterator[tuple[Member, int]]:
     if last != own_member(layout.MANIFEST_NAME, front.manifest_length, front.manifest):
         raise Rejected("its manifest's own header is not as the format prescribes")
     yield last, source.position
+
+
+def refuse_root(member: Member) -> None:
+    """Raises Rejected if it is not uploads/ itself."""
+    if member.name != layout.UPLOADS_NAME or member.kind != layout.DIRECTORY:
+        raise Rejected(f"{show(member.name)} stands where uploads/ must be")
+    if member.size or member.link or member.mode not in layout.modes_of(layout.DIRECTORY):
+        raise Rejected(f"{show(member.name)}: its mode, size or target is none that a directory has")
 
 
 def refuse_upload(member: Member, tree: layout.TreeOrder) -> None:

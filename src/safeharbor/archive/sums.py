@@ -34,12 +34,35 @@ class Tally:
     """
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._lines = _unnamed_file(directory)
+        self._first_sums = b""
         self._list = hashlib.sha256()
+        self._later: IO[bytes] | None = None
         self.files = 0
         self.directories = 0
         self.links = 0
         self.upload_bytes = 0
+
+    def leave_out_first(self) -> None:
+        """The first member will be known last, by `add_first`; there is no way back by a mark until then.
+
+        Raises OSError.
+        """
+        self._later = _unnamed_file(self._directory)
+
+    def add_first(self, member: Member, digest: str) -> bytes:
+        """Count the member that was left out; its line in the list. Raises OSError."""
+        assert self._later is not None  # noqa: S101 - a caller's mistake, not input
+        line = canonical_line(member)
+        self._first_sums = sums_line(member.name, digest)
+        self._list.update(line)
+        self._later.seek(0)
+        while chunk := self._later.read(_CHUNK):
+            self._list.update(chunk)
+        self._later.close()
+        self._later = None
+        return line
 
     def add(self, member: Member, digest: str = "") -> tuple[bytes, bytes]:
         """Count a finished member; `digest` is the SHA-256 in hex of a regular member's data.
@@ -53,7 +76,10 @@ class Tally:
 
     def add_lines(self, lines: bytes, sums: bytes) -> None:
         """Count members whose lines are known. Raises OSError."""
-        self._list.update(lines)
+        if self._later is None:
+            self._list.update(lines)
+        else:
+            self._later.write(lines)
         if sums:
             self._lines.write(sums)
 
@@ -94,17 +120,20 @@ class Tally:
 
     def lines_size(self) -> int:
         """How many bytes of lines there are."""
-        return self._lines.tell()
+        return len(self._first_sums) + self._lines.tell()
 
     def lines(self) -> Iterator[bytes]:
         """The lines in chunks, from the first."""
+        yield self._first_sums
         self._lines.seek(0)
         while chunk := self._lines.read(_CHUNK):
             yield chunk
 
     def close(self) -> None:
-        """Give the unnamed file back."""
+        """Give the unnamed files back."""
         self._lines.close()
+        if self._later is not None:
+            self._later.close()
 
 
 def _unnamed_file(directory: Path) -> IO[bytes]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from safeharbor.archive.apart import Gap
+
 _BUFFER = 1024 * 1024
 
 
@@ -53,7 +55,8 @@ class ArchiveWriter:
     """An archive being written into an open, empty file; every method may raise OSError.
 
     Order of calls: `write_dump`, any number of `write_member`, `write_file`, `write_stream` and pairs of `begin_run`
-    and `write_run`, `finish`, `close`.
+    and `write_run`, `finish`, `close`. Or, where somebody else writes the dump meanwhile: `begin_apart`, the same
+    without runs, `flush`, `join_dump`, `finish`, `close`.
     """
 
     def __init__(self, descriptor: int, directory: Path, taken_at_seconds: int) -> None:
@@ -65,7 +68,11 @@ class ArchiveWriter:
         self.tally = Tally(directory)
         self.runs = RunList()
         self.cloned_bytes = 0
+        self.moved_bytes = 0
         self._run_begin = 0
+        self._apart_from = 0
+        self._first_line = b""
+        self._last = Written(0, 0, b"", b"")
         self._witness = hashlib.sha256()
         self._hasher = Hasher()
         os.lseek(descriptor, DUMP_OFFSET, os.SEEK_SET)
@@ -87,6 +94,27 @@ class ArchiveWriter:
         line, _ = self.tally.add(self._dump, digest.hexdigest())
         self._witness.update(line + digest.hexdigest().encode())
         return size, digest.hexdigest()
+
+    def begin_apart(self, start: int) -> None:
+        """Write the uploads from `start` on for now, since the dump is not there yet."""
+        self.tally.leave_out_first()
+        self._apart_from = self._flushed_to = start
+        os.lseek(self._descriptor, start, os.SEEK_SET)
+
+    def join_dump(self, size: int, digest: str, gap: Gap) -> None:
+        """Let the uploads, all of them written and flushed, follow the dump of this size and SHA-256 in hex.
+
+        `moved_bytes` is by how much they came forward. To the proof that follows they are a run: they were proven where
+        they were written.
+        """
+        start = gap.close(size)
+        moved = self.moved_bytes = self._apart_from - start
+        self._flushed_to = os.lseek(self._descriptor, 0, os.SEEK_END)
+        self._dump = self._own_member(DUMP_NAME, size)
+        line = self.tally.add_first(self._dump, digest)
+        begin, last = DUMP_OFFSET + size + padding(size), self._last
+        self.runs.append(Run(begin, start, last.start - moved, last.end - moved))
+        self._witness = hashlib.sha256(line + digest.encode() + self._first_line + last.line)
 
     def write_member(self, member: Member) -> Written:
         """Write a directory or a symlink."""
@@ -147,7 +175,7 @@ class ArchiveWriter:
         end = start + edges.end - edges.start
         split = split_run(edges.start, edges.end, block)
         self._put(read_edge(source, edges.start, split.head))
-        self._flush()
+        self.flush()
         clone_blocks(self._descriptor, self._flushed_to, source, edges.start + split.head, split.middle)
         self._flushed_to += split.middle
         self._put(read_edge(source, edges.end - split.tail, split.tail))
@@ -193,7 +221,7 @@ class ArchiveWriter:
         self._put(encode_member(self._own_member(MANIFEST_NAME, len(data))))
         reference = ManifestReference(self.position, len(data), hashlib.sha256(data).hexdigest())
         self._put(data + bytes(padding(len(data))) + END)
-        self._flush()
+        self.flush()
         front = encode_front(reference, self._dump)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         write_all(self._descriptor, front)
@@ -211,18 +239,21 @@ class ArchiveWriter:
         line, sums = self.tally.add(member, digest)
         self.tally.count(member)
         self._witness.update(line + digest.encode())
-        return Written(start, self.position, line, sums)
+        self._first_line = self._first_line or line
+        self._last = Written(start, self.position, line, sums)
+        return self._last
 
     def _put(self, data: bytes) -> None:
         if len(self._buffer) + len(data) > _BUFFER:
-            self._flush()
+            self.flush()
         if len(data) >= _BUFFER:
             write_all(self._descriptor, data)
             self._flushed_to += len(data)
         else:
             self._buffer += data
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand everything to the kernel."""
         if self._buffer:
             write_all(self._descriptor, self._buffer)
             self._flushed_to += len(self._buffer)
@@ -230,7 +261,7 @@ class ArchiveWriter:
 
     def rewind(self, position: int) -> None:
         """Go back to where a member began; what was written after it is forgotten."""
-        self._flush()
+        self.flush()
         os.ftruncate(self._descriptor, position)
         os.lseek(self._descriptor, position, os.SEEK_SET)
         self._flushed_to = position
@@ -246,6 +277,6 @@ class ArchiveWriter:
                 self._put(zeros)
                 missing -= len(zeros)
             return member
-        self._flush()
+        self.flush()
         os.pwrite(self._descriptor, header, start)
         return shorter

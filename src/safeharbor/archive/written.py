@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 from safeharbor.archive import layout
 from safeharbor.archive.headers import padding
 from safeharbor.archive.layout import DUMP_OFFSET, Member, canonical_line
-from safeharbor.archive.reader import Front, Rejected, own_member, read_front, read_header, skip_padding
+from safeharbor.archive.reader import (
+    Front,
+    Rejected,
+    own_member,
+    read_front,
+    read_header,
+    refuse_root,
+    refuse_upload,
+    skip_padding,
+)
 from safeharbor.archive.source import Source, Truncated
 from safeharbor.errors import ArchiveRejected
 
@@ -20,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from safeharbor.archive.runs import Run, RunList
+
+_DIFFERS = "what was read back is not, byte for byte, what was written"
 
 
 def prove_written(
@@ -37,6 +48,33 @@ def prove_written(
     except Truncated:
         return ("it was cut: it ends in the middle",)
     return ()
+
+
+def prove_uploads(
+    source: Source, start: int, end: int, witness_sha256: str, advance: Callable[[int], None]
+) -> tuple[str, ...]:
+    """The same for uploads alone, which stand there before they are moved to their place behind the dump.
+
+    Raises OSError.
+    """
+    witness = hashlib.sha256()
+    tree: layout.TreeOrder | None = None
+    source.seek(start)
+    try:
+        while source.position < end:
+            member = read_header(source)
+            if tree is None:
+                refuse_root(member)
+                tree = layout.TreeOrder()
+            else:
+                refuse_upload(member, tree)
+            digest = _digest_of(source, member, advance) if member.kind == layout.FILE else ""
+            witness.update(canonical_line(member) + digest.encode())
+    except Rejected as error:
+        return (str(error),)
+    except Truncated:
+        return ("it was cut: it ends in the middle",)
+    return () if witness.hexdigest() == witness_sha256 else (_DIFFERS,)
 
 
 class _Proof:
@@ -59,17 +97,17 @@ class _Proof:
         sums = own_member(layout.SUMS_NAME, member.size, front.manifest)
         if source.position != front.manifest.sums_offset or member != sums:
             raise Rejected("its SHA256SUMS does not stand where its manifest says")
-        if self._digest_of(member) != front.manifest.sums_sha256:
+        if _digest_of(source, member, self._advance) != front.manifest.sums_sha256:
             raise Rejected("SHA256SUMS does not have the SHA-256 that the manifest states")
         if read_header(source) != own_member(layout.MANIFEST_NAME, front.manifest_length, front.manifest):
             raise Rejected("its manifest's own header is not as the format prescribes")
         if source.position != front.manifest_offset:
             raise Rejected("its manifest does not stand where its first header says")
         if self._witness.hexdigest() != witness_sha256:
-            raise Rejected("what was read back is not, byte for byte, what was written")
+            raise Rejected(_DIFFERS)
 
     def _read(self, member: Member) -> None:
-        digest = self._digest_of(member) if member.kind == layout.FILE else ""
+        digest = _digest_of(self._source, member, self._advance) if member.kind == layout.FILE else ""
         self._witness.update(canonical_line(member) + digest.encode())
 
     def _look_at(self, run: Run) -> None:
@@ -85,10 +123,12 @@ class _Proof:
         self._witness.update(canonical_line(first) + canonical_line(last))
         source.seek(run.end)
 
-    def _digest_of(self, member: Member) -> str:
-        digest = hashlib.sha256()
-        for chunk in self._source.chunks(member.size):
-            digest.update(chunk)
-            self._advance(len(chunk))
-        skip_padding(self._source, member)
-        return digest.hexdigest()
+
+def _digest_of(source: Source, member: Member, advance: Callable[[int], None]) -> str:
+    """SHA-256 in hex of the data that comes next, which is read with its padding."""
+    digest = hashlib.sha256()
+    for chunk in source.chunks(member.size):
+        digest.update(chunk)
+        advance(len(chunk))
+    skip_padding(source, member)
+    return digest.hexdigest()

@@ -96,7 +96,7 @@ class Attempt:
     def end(self, ending: Ending) -> None:
         """It ended in this way."""
         outcome = self.outcome(ending)
-        history = read_history(self._settings.backup_dir) if self._settings.alerts.notify_urls else ()
+        history = read_history(self._settings.backup_dir) if self._settings.notify_urls else ()
         self._remember(outcome)
         renew_files(self._settings)
         warnings = tell_end(self._settings, outcome, ending.advice, run_id=self._id, history=history)

@@ -74,9 +74,7 @@ def _print(result: BackupResult) -> None:
         plural(result.rows, "row"),
         f"{plural(result.upload_files, 'upload')} ({show_bytes(result.upload_bytes)})",
     ]
-    click.echo(
-        f"{', '.join(contents)}; verified in {result.seconds['verify']:.1f} s of {sum(result.seconds.values()):.1f} s"
-    )
+    click.echo(f"{', '.join(contents)}; verified in {result.seconds['verify']:.1f} s of {result.elapsed_seconds:.1f} s")
     shared = result.shared
     if shared is not None:
         written = show_bytes(result.size - shared.size)
@@ -99,6 +97,7 @@ def describe_backup(result: BackupResult) -> dict[str, object]:
         "upload_files": result.upload_files,
         "upload_bytes": result.upload_bytes,
         "seconds": result.seconds,
+        "elapsed_seconds": result.elapsed_seconds,
         "shared_with": result.shared.archive if result.shared is not None else None,
         "shared_members": result.shared.members if result.shared is not None else 0,
         "shared_bytes": result.shared.size if result.shared is not None else 0,

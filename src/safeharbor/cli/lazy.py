@@ -9,6 +9,7 @@ import click
 # command: the first line of its help, so that listing them imports none
 COMMANDS = {
     "backup": "Take a backup, prove it, publish it and prune.",
+    "doctor": "Check everything that makes a run fail, before it does.",
     "idle": "Wait in a container; told to stop, let what runs there end first.",
     "list": "List the archives, what is in them, and which will stay.",
     "notify": "Send a test by every way that alerts go.",

@@ -44,7 +44,7 @@ def _require_ways(settings: Settings) -> None:
     ]
     if broken:
         raise SettingsInvalid([str(problem) for problem in broken])
-    if not settings.alerts.notify_urls and settings.alerts.ping_url is None:
+    if not settings.notify_urls and settings.ping_url is None:
         raise SettingsInvalid(
             ["BACKUP_NOTIFY_URLS, BACKUP_PING_URL: expected an address in one of them"],
             hint="docs/monitoring.md has examples.",

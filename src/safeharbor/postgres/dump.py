@@ -53,8 +53,8 @@ def choose_compression(setting: str, tools: ClientTools) -> str:
     if tools.major >= 16:
         if setting != "auto":
             return setting
-        return "zstd:3" if _has_zstd(tools) else "gzip"
-    plain = {"auto": "6", "none": "0", "gzip": "6"}.get(setting, setting.removeprefix("gzip:"))
+        return "zstd:3" if _has_zstd(tools) else "gzip:1"  # a third of gzip's time for a tenth more bytes
+    plain = {"auto": "1", "none": "0", "gzip": "6"}.get(setting, setting.removeprefix("gzip:"))
     if not re.fullmatch(r"[0-9]", plain):
         raise ToolFailed(
             f"BACKUP_DUMP_COMPRESSION={setting}: pg_dump {tools.version} knows only none, gzip and levels 0-9.",

@@ -79,14 +79,6 @@ def look_at_database(
 
 def _check_role(target: Target, live: TargetDatabase | None, request: RestoreRequest, findings: Findings) -> None:
     where = target.url.describe()
-    in_place = "`--in-place` loads into the database that is there, without a way back."
-    if target.is_pooled and not request.in_place:
-        findings.problems.append(
-            DatabaseUnavailable(
-                f"{where} is reached through a connection pooler, which would hand sessions to the wrong database.",
-                hint=f"Set RESTORE_DATABASE_URL to the server itself. {in_place}",
-            )
-        )
     if request.in_place:
         if live is None:
             findings.problems.append(
@@ -96,31 +88,10 @@ def _check_role(target: Target, live: TargetDatabase | None, request: RestoreReq
             _check_strangers(target, findings)
         findings.facts.append(f"{where} is wiped and loaded in one transaction: there will be no way back")
         return
-    if not target.may_create:
-        findings.problems.append(
-            DatabaseUnavailable(
-                f'The role "{target.role}" may not create databases.',
-                hint=f'ALTER ROLE "{target.role}" CREATEDB; or RESTORE_DATABASE_URL with a role that may. {in_place}',
-            )
-        )
+    findings.problems += judge_target(target, live)
     if live is None:
         findings.facts.append(f"{where} does not exist yet and will be created")
         return
-    if not live.is_ours and not target.is_superuser:
-        findings.problems.append(
-            DatabaseUnavailable(
-                f'{where} belongs to "{live.owner}", and "{target.role}" is no member that inherits from it.',
-                hint="Set RESTORE_DATABASE_URL to the owner, or to a superuser.",
-            )
-        )
-    prepared = target.prepared_transactions(live.name)
-    if prepared:
-        findings.problems.append(
-            CannotRestore(
-                f"{where} has prepared transactions: {', '.join(prepared)}.",
-                hint="Settle each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
-            )
-        )
     sessions = count_clients(target.session, live.name)
     if sessions:
         findings.facts.append(f"{sessions} open sessions in {where} will be ended")
@@ -130,6 +101,45 @@ def _check_role(target: Target, live: TargetDatabase | None, request: RestoreReq
             f"logical replication slots {', '.join(slots)} stay with the previous database and hold WAL until it is "
             "discarded"
         )
+
+
+def judge_target(target: Target, live: TargetDatabase | None) -> list[SafeHarborError]:
+    """What keeps a new database from being built there and swapped with `live`, if there is one."""
+    where = target.url.describe()
+    in_place = "`--in-place` loads into the database that is there, without a way back."
+    problems: list[SafeHarborError] = []
+    if target.is_pooled:
+        problems.append(
+            DatabaseUnavailable(
+                f"{where} is reached through a connection pooler, which would hand sessions to the wrong database.",
+                hint=f"Set RESTORE_DATABASE_URL to the server itself. {in_place}",
+            )
+        )
+    if not target.may_create:
+        problems.append(
+            DatabaseUnavailable(
+                f'The role "{target.role}" may not create databases.',
+                hint=f'ALTER ROLE "{target.role}" CREATEDB; or RESTORE_DATABASE_URL with a role that may. {in_place}',
+            )
+        )
+    if live is None:
+        return problems
+    if not live.is_ours and not target.is_superuser:
+        problems.append(
+            DatabaseUnavailable(
+                f'{where} belongs to "{live.owner}", and "{target.role}" is no member that inherits from it.',
+                hint="Set RESTORE_DATABASE_URL to the owner, or to a superuser.",
+            )
+        )
+    prepared = target.prepared_transactions(live.name)
+    if prepared:
+        problems.append(
+            CannotRestore(
+                f"{where} has prepared transactions: {', '.join(prepared)}.",
+                hint="Settle each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
+            )
+        )
+    return problems
 
 
 def _check_strangers(target: Target, findings: Findings) -> None:

@@ -146,28 +146,35 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
             raise StorageUnavailable(
                 f"The uploads directory {uploads} does not exist.", hint=f"Create it, or mount it: mkdir -p {uploads}"
             )
-        for name, why in find_immovable(uploads)[:1]:
-            what = str(uploads) if name == "." else str(uploads / name)
-            raise StorageUnavailable(
-                f"{what} cannot be moved aside: {why}.",
-                hint=f"Run this as the owner of {uploads} and all in it, or as root. Unmount what is mounted in it.",
-            )
-        _check_space(archive, settings, findings)
+        check_movable(uploads)
+        findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files))
     except SafeHarborError as error:
         findings.problems.append(error)
     except OSError as error:
         findings.problems.append(translate_os_error(error, "looking at the uploads"))
 
 
-def _check_space(archive: OpenArchive, settings: Settings, findings: Findings) -> None:
-    assert settings.upload_dir is not None  # noqa: S101 - looked at before
-    system = os.statvfs(settings.upload_dir)
+def check_movable(uploads: Path) -> None:
+    """Everything in `uploads` can be moved aside. Raises StorageUnavailable, OSError."""
+    for name, why in find_immovable(uploads)[:1]:
+        what = str(uploads) if name == "." else str(uploads / name)
+        raise StorageUnavailable(
+            f"{what} cannot be moved aside: {why}.",
+            hint=f"Run this as the owner of {uploads} and all in it, or as root. Unmount what is mounted in it.",
+        )
+
+
+def check_upload_room(uploads: Path, size: int, files: int) -> str:
+    """How much room uploads of this size in bytes take beside those in `uploads`, and how much there is.
+
+    Raises StorageUnavailable if that is too little, OSError.
+    """
+    system = os.statvfs(uploads)
     free, block = system.f_bavail * system.f_frsize, max(system.f_bsize, 512)
-    needed = archive.upload_bytes + archive.upload_files * block
-    findings.facts.append(f"{settings.upload_dir} has {free:,} bytes free; the restored uploads take {needed:,}")
+    needed = size + files * block
     if needed > free and system.f_blocks:
         raise StorageUnavailable(
-            f"{settings.upload_dir} has {free:,} bytes free; the restored uploads take about {needed:,} beside the "
-            "present ones.",
+            f"{uploads} has {free:,} bytes free; the restored uploads take about {needed:,} beside the present ones.",
             hint="Free some space there; `safeharbor restore --discard-previous` deletes what earlier restores kept.",
         )
+    return f"{uploads} has {free:,} bytes free; the restored uploads take {needed:,}"

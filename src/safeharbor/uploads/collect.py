@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from safeharbor.uploads.walk import Entry
     from safeharbor.uploads.weave import Piece
 
-_UNRELIABLE = (
-    "the uploads are on a filesystem that does not show every change (NFS, CIFS, FUSE, an overlay or the like)"
-)
+UNRELIABLE = "the uploads are on a filesystem that does not show every change (NFS, CIFS, FUSE, an overlay or the like)"
 _REPORT_ITEMS = 512
 _REPORT_BYTES = 8 * 1024 * 1024
 
@@ -153,7 +151,7 @@ class _Collector:
             if self._recorder is not None:
                 self._recorder.is_wanted = False
             self._recorder = None
-            self._refused = _UNRELIABLE if self._previous is not None else ""
+            self._refused = UNRELIABLE if self._previous is not None else ""
         elif self._previous is not None:
             self._recollection = Recollection(self._previous)
             if self._previous.may_share:

@@ -20,20 +20,24 @@ _END = (b"\xff" * 256,)  # after every path: no component is longer than 255 byt
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """An earlier archive, open, and its index. Whether its blocks may be shared is for whoever made this."""
+    """An earlier archive, open, and its index. Whether its blocks may be shared is for whoever made this.
+
+    `moved` as in the index's front.
+    """
 
     name: str
     archive: int
     index: int
     block_size: int
     may_share: bool
+    moved: int = 0
 
 
 class Recollection:
     """The earlier archive's members, asked for in the order of the tree only; constant memory."""
 
     def __init__(self, previous: Previous) -> None:
-        self._records = read_records(previous.index)
+        self._records = read_records(previous.index, previous.moved)
         self._record: Record | None = None
         self._ordinal = 0
         self._last: tuple[bytes, ...] = ()

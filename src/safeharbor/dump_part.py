@@ -1,0 +1,227 @@
+"""The database's part of a backup: dumped, decoded while it comes, in turn with the uploads or beside them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor.archive.apart import Abandoned, write_apart
+from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed
+from safeharbor.postgres.connection import is_alive
+from safeharbor.postgres.decode import decoding, feed, finish_decoding
+from safeharbor.postgres.dump import dump_argv, dumping, finish_dump, read_dump
+from safeharbor.record import DumpRecord, fits_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import psycopg
+
+    from safeharbor.archive.apart import Gap
+    from safeharbor.archive.writer import ArchiveWriter
+    from safeharbor.database_url import DatabaseUrl
+    from safeharbor.postgres.snapshot import DatabaseProperties, Snapshot
+    from safeharbor.postgres.tools import ClientTools
+    from safeharbor.process import RunningTool
+    from safeharbor.progress import Progress
+    from safeharbor.settings import Settings
+
+_LOOK_EVERY_SECONDS = 0.5
+_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DumpSource:
+    """What a dump is made from: the server, the tools for it, and the open snapshot."""
+
+    url: DatabaseUrl
+    tools: ClientTools
+    compression: str
+    session: psycopg.Connection
+    snapshot: Snapshot
+    properties: DatabaseProperties
+
+
+class DumpPart:
+    """Takes the dump of one backup. `count_rows` first, then `write` or `beside`."""
+
+    def __init__(self, settings: Settings, source: DumpSource, progress: Progress) -> None:
+        self._settings = settings
+        self._source = source
+        self._progress = progress
+        self._tables: Mapping[str, int] = {}
+        self._without_data: list[str] = []
+
+    def count_rows(self) -> str:
+        """Count the rows of every table in the snapshot; a warning if they will not be in the manifest."""
+        tables, self._without_data = self._source.snapshot.count_rows(self._settings.exclude_table_data)
+        if not fits_manifest(tables):
+            return f"row counts of {len(tables)} tables do not fit into the manifest and are left out"
+        self._tables = tables
+        return ""
+
+    def write(self, writer: ArchiveWriter) -> DumpRecord:
+        """Write it where the archive begins. Raises ToolFailed, DatabaseUnavailable, OSError."""
+        with self._tools() as (tool, decoder):
+            size, digest = writer.write_dump(self._decoded(read_dump(tool), decoder, self._progress.advance))
+            self._conclude(tool, decoder)
+        return self._record(size, digest)
+
+    @contextmanager
+    def beside(self, descriptor: int, gap: Gap, when_dumped: Callable[[], None]) -> Iterator[DumpBeside]:
+        """It is being written while the block runs; `when_dumped` is called when the snapshot is not needed any more.
+
+        If the block is left early, pg_dump is ended.
+        """
+        with self._tools() as (tool, decoder):
+            dump = DumpBeside(self._progress)
+
+            def write() -> tuple[int, str]:
+                return write_apart(descriptor, gap, self._decoded(read_dump(tool), decoder, dump.take))
+
+            def conclude(size: int, digest: str) -> DumpRecord:
+                self._conclude(tool, decoder)
+                when_dumped()
+                return self._record(size, digest)
+
+            dump.start(write, conclude)
+            try:
+                yield dump
+            except BaseException:
+                gap.abandon()
+                tool.terminate()  # pg_dump tells the server
+                decoder.kill()
+                if not dump.has_ended(_GRACE_SECONDS):
+                    tool.kill()
+                raise
+            finally:
+                dump.has_ended()  # the pipes must not be closed while they are read
+
+    @contextmanager
+    def _tools(self) -> Iterator[tuple[RunningTool, RunningTool]]:
+        """pg_dump, and a pg_restore that decodes what it is given."""
+        source = self._source
+        argv = dump_argv(
+            source.tools,
+            source.url,
+            snapshot_id=source.snapshot.id,
+            compression=source.compression,
+            lock_timeout_seconds=self._settings.lock_timeout_seconds,
+            without_data=self._settings.exclude_table_data,
+        )
+        with dumping(argv, source.url) as tool, decoding(source.tools) as decoder:
+            yield tool, decoder
+
+    def _decoded(
+        self, chunks: Iterator[bytes], decoder: RunningTool, advance: Callable[[int], None]
+    ) -> Iterator[bytes]:
+        """The same chunks, each also given to the decoder: a cut dump is noticed without reading it again."""
+        is_listening = True
+        for chunk in chunks:
+            advance(len(chunk))
+            is_listening = is_listening and feed(decoder, chunk)
+            yield chunk
+
+    def _conclude(self, tool: RunningTool, decoder: RunningTool) -> None:
+        """Hear both out. Raises ToolFailed, or DatabaseUnavailable if the session beside the dump is gone too."""
+        source = self._source
+        try:
+            for line in finish_dump(tool, source.url):
+                self._progress.note(line)
+        except ToolFailed as error:
+            if is_alive(source.session):
+                raise
+            raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
+        try:
+            finish_decoding(decoder)
+        except SafeHarborError as error:
+            raise ToolFailed(
+                f"pg_dump ended well, but what it wrote does not decode to its end: {error.message}",
+                hint="pg_dump and pg_restore of one installation belong together; see BACKUP_PG_BIN.",
+            ) from error
+
+    def _record(self, size: int, digest: str) -> DumpRecord:
+        source = self._source
+        return DumpRecord(
+            size, digest, source.compression, source.tools, source.properties, self._tables, self._without_data
+        )
+
+
+class DumpBeside:
+    """A dump that a thread writes, and a `Progress` for whoever works beside it: each report also looks after the dump.
+
+    So a dump that fails ends the work beside it, and the snapshot is given back as soon as it is not needed.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._taken = self._reported = 0
+        self._written: tuple[int, str] | None = None
+        self._failure: BaseException | None = None
+        self._record: DumpRecord | None = None
+        # not Thread.join: in Python 3.11 one that a signal's exception leaves takes the thread for ended
+        self._ended = threading.Event()
+        self.seconds = 0.0
+
+    def start(self, write: Callable[[], tuple[int, str]], conclude: Callable[[int, str], DumpRecord]) -> None:
+        """Let a thread do `write`; `conclude` is done by the main one, when that has ended well."""
+        started = time.monotonic()
+        self._conclude = conclude
+
+        def run() -> None:
+            try:
+                self._written = write()
+            except Abandoned:
+                pass  # whoever abandoned it tells why
+            except BaseException as failure:
+                self._failure = failure
+            self.seconds = time.monotonic() - started
+            self._ended.set()
+
+        threading.Thread(target=run, name="dump", daemon=True).start()
+
+    def take(self, size_bytes: int) -> None:
+        """So much more of the dump came; called by its thread."""
+        self._taken += size_bytes
+
+    def finish(self) -> DumpRecord:
+        """Wait for it. Raises what it failed with."""
+        while self._record is None:
+            self.has_ended(_LOOK_EVERY_SECONDS)
+            self.advance(0)
+        return self._record
+
+    def has_ended(self, timeout_seconds: float | None = None) -> bool:
+        """Whether all of it is written, or it has failed, within that time; None: however long it takes."""
+        return self._ended.wait(timeout_seconds)
+
+    def phase(self, name: str, total_bytes: int | None = None) -> None:
+        """Tell it."""
+        self._progress.phase(name, total_bytes)
+
+    def advance(self, size_bytes: int, items: int = 0) -> None:
+        """Tell it, together with what came of the dump; look after that. Raises what the dump failed with."""
+        taken = self._taken
+        self._progress.advance(size_bytes + taken - self._reported, items)
+        self._reported = taken
+        if self._record is not None or not self._ended.is_set():
+            return
+        if self._failure is not None:
+            raise self._failure
+        assert self._written is not None  # noqa: S101 - it ended, did not fail, and who abandons it does not ask
+        self._record = self._conclude(*self._written)
+
+    def step(self, name: str) -> None:
+        """Tell it."""
+        self._progress.step(name)
+
+    def note(self, text: str) -> None:
+        """Tell it."""
+        self._progress.note(text)
+
+    def warn(self, text: str) -> None:
+        """Tell it."""
+        self._progress.warn(text)

@@ -1,0 +1,281 @@
+"""Dump and uploads written at the same time: the archive is the one that writing them in turn makes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import safeharbor.backup as backup_module
+from safeharbor.archive import apart
+from safeharbor.archive.apart import Abandoned, Gap, plan_gap, pwrite_all, write_apart
+from safeharbor.archive.headers import padding
+from safeharbor.archive.layout import DUMP_OFFSET
+from safeharbor.archive.source import Source
+from safeharbor.archive.writer import ArchiveWriter
+from safeharbor.archive.written import prove_uploads
+from safeharbor.backup import take_backup
+from safeharbor.errors import SafeHarborError, ToolFailed
+from safeharbor.holes import can_move, put_in
+from safeharbor.progress import NoProgress
+from safeharbor.proof import prove_uploads_apart
+from safeharbor.settings import load_settings
+from safeharbor.uploads.collect import write_uploads
+from safeharbor.verify import verify_archive
+from support.faults import fake_tools
+from support.filesystems import mounted_image, mounted_tmpfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from safeharbor.backup import BackupResult
+    from support.runs import Site
+
+SIZES = {"ext4": 96 << 20, "xfs": 320 << 20, "btrfs": 160 << 20, "tmpfs": 64 << 20}
+MOVING = ("ext4", "xfs")
+
+
+@pytest.fixture(params=MOVING)
+def place(request: pytest.FixtureRequest, site: Site) -> Iterator[Path]:
+    """The backup directory of `site`, on a filesystem that can take a hole out of a file."""
+    with mounted_image(request.param, site.root / request.param, SIZES[request.param]) as place:
+        site.backups = place
+        site.environment["BACKUP_DIR"] = str(place)
+        for number in range(30):
+            (site.uploads / f"{number}.jpg").write_bytes(os.urandom(number * 3_000))
+        (site.uploads / "large.bin").write_bytes(os.urandom(3_000_000))
+        (site.uploads / "link").symlink_to("0.jpg")
+        yield place
+
+
+def take(site: Site, **settings: str) -> BackupResult:
+    return take_backup(load_settings({**site.full_environment(), **settings}))
+
+
+def extracted(archive: Path, into: Path) -> str:
+    """A digest of everything that GNU tar makes of an archive, but for the manifest; SHA256SUMS is checked."""
+    into.mkdir()
+    subprocess.run(["tar", "-xf", archive, "-C", into], check=True)
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=into, check=True)
+    (into / "manifest.json").unlink()
+    listing = subprocess.run(["tar", "--numeric-owner", "-tvf", archive, "uploads"], check=True, capture_output=True)
+    digest = hashlib.sha256(listing.stdout)
+    for path in sorted((into / "uploads").rglob("*")):
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_holes_can_be_taken_out_on_ext4_and_xfs_only(tmp_path: Path, kind: str) -> None:
+    where = tmp_path / kind
+    mount = mounted_tmpfs(where, SIZES[kind]) if kind == "tmpfs" else mounted_image(kind, where, SIZES[kind])
+    with mount, open(where / "trial", "w+b") as file:
+        assert can_move(file.fileno(), 4096) is (kind in MOVING)
+        assert os.fstat(file.fileno()).st_size == 0
+
+
+def test_both_ways_of_writing_make_the_same_archive(site: Site, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gaps: list[Gap | None] = []
+
+    def watched(descriptor: int, expected: int) -> Gap | None:
+        gaps.append(plan_gap(descriptor, expected))
+        return gaps[-1]
+
+    monkeypatch.setattr(backup_module, "plan_gap", watched)
+    at_once = take(site)
+    monkeypatch.setattr(backup_module, "plan_gap", lambda *_: None)
+    (place / ".safeharbor" / "index").unlink()
+    in_turn = take(site)
+
+    assert len(gaps) == 1
+    assert gaps[0] is not None
+    assert verify_archive(at_once.path, load_settings(site.full_environment())).is_sound
+    assert extracted(at_once.path, site.root / "a") == extracted(in_turn.path, site.root / "b")
+    assert (site.root / "a" / "db.dump").stat().st_size == (site.root / "b" / "db.dump").stat().st_size
+    assert abs(at_once.size - in_turn.size) <= 4096 + 512
+    assert at_once.path.stat().st_blocks * 512 < at_once.size + 65_536  # no part of the gap is left
+
+
+def test_the_next_backup_finds_the_members_where_they_are_now(site: Site, place: Path) -> None:
+    time.sleep(2.1)  # until the uploads are old enough to be trusted
+
+    first = take(site)
+    second = take(site)
+
+    if place.name == "xfs":
+        assert second.shared is not None
+        assert second.shared.archive == first.path.name
+    assert verify_archive(second.path, load_settings(site.full_environment())).is_sound
+    assert extracted(first.path, site.root / "a") == extracted(second.path, site.root / "b")
+
+
+def test_a_dump_that_is_larger_than_expected_moves_the_uploads_further(
+    site: Site, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "_LEAST_ROOM", 4096)
+    monkeypatch.setattr(backup_module, "plan_gap", lambda descriptor, _: plan_gap(descriptor, 0))
+    moved: list[int] = []
+
+    def watched(descriptor: int, offset: int, size: int) -> None:
+        moved.append(size)
+        put_in(descriptor, offset, size)
+
+    monkeypatch.setattr(apart, "put_in", watched)
+
+    result = take(site, BACKUP_DUMP_COMPRESSION="none")
+    again = take(site, BACKUP_DUMP_COMPRESSION="none")
+
+    assert moved
+    for each in (result, again):
+        assert verify_archive(each.path, load_settings(site.full_environment())).is_sound
+    assert extracted(result.path, site.root / "a") == extracted(again.path, site.root / "b")
+
+
+def test_a_dump_that_fails_ends_the_work_beside_it(site: Site, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = fake_tools(site.root / "fake", "head -c 100000 /dev/zero; echo 'pg_dump: error: no' >&2; exit 1")
+    proven = False
+
+    def prove(*_: object) -> None:
+        nonlocal proven
+        proven = True
+
+    def slow(*arguments: object) -> object:
+        time.sleep(1)  # so that the failure is there before the first upload is
+        return write_uploads(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backup_module, "write_uploads", slow)
+    monkeypatch.setattr(backup_module, "prove_uploads_apart", prove)
+
+    with pytest.raises(ToolFailed, match="pg_dump failed"):
+        take(site, BACKUP_PG_BIN=str(tools))
+
+    assert not proven
+    assert not list(place.glob("safeharbor-backup-*"))
+
+
+def test_uploads_that_are_not_what_was_written_are_noticed(
+    site: Site, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoiled(draft: object, start: int, writer: ArchiveWriter, progress: object) -> None:
+        path = next(place.glob("*.tmp"))
+        with open(path, "r+b") as file:
+            file.seek(writer.position - 3000)
+            byte = file.read(1)
+            file.seek(writer.position - 3000)
+            file.write(bytes([byte[0] ^ 1]))
+        prove_uploads_apart(draft, start, writer, progress)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backup_module, "prove_uploads_apart", spoiled)
+
+    with pytest.raises(SafeHarborError, match="would not restore"):
+        take(site)
+
+    assert not list(place.glob("safeharbor-backup-*"))
+
+
+@pytest.mark.parametrize("limit", [["prlimit", "--fsize=1000000000"], ["taskset", "--cpu-list", "0"]])
+def test_where_it_is_of_no_use_or_not_allowed_they_are_written_in_turn(
+    site: Site, place: Path, limit: list[str]
+) -> None:
+    traced = ["strace", "-f", "-qq", "-e", "trace=fallocate", "-o", str(site.root / "calls")]
+
+    done = subprocess.run(
+        [*limit, *traced, *site.argv("backup")],
+        env=site.full_environment(),
+        cwd=site.root,
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "fallocate" not in (site.root / "calls").read_text()
+
+
+def test_any_size_of_dump_meets_its_uploads(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a").write_bytes(b"a" * 5000)
+    (tree / "b").write_bytes(b"b" * 700)
+    with mounted_image("ext4", tmp_path / "ext4", SIZES["ext4"]) as place:
+        for number in range(60):
+            size = chance.choice([0, 1, 511, 512, 513, 4095, 4096, 4097, chance.randrange(200_000)])
+            room = chance.choice([0, size, size * 2, 4096, 300_000])
+            block = chance.choice([4096, 8192, 65_536])
+            dump = chance.randbytes(size)
+            path = place / str(number)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+            gap = Gap(descriptor, DUMP_OFFSET + -(-room // block) * block + (block - DUMP_OFFSET) % block, block)
+            writer = ArchiveWriter(descriptor, place, 1)
+            found: list[tuple[int, str]] = []
+            pieces = iter([dump[at : at + 7000] for at in range(0, size, 7000)])
+
+            def pump(
+                descriptor: int = descriptor,
+                gap: Gap = gap,
+                pieces: Iterator[bytes] = pieces,
+                found: list[tuple[int, str]] = found,
+            ) -> None:
+                found.append(write_apart(descriptor, gap, pieces))
+
+            thread = threading.Thread(target=pump)
+            thread.start()
+            start = gap.start
+            writer.begin_apart(start)
+            write_uploads(writer, tree, None, NoProgress())
+            writer.flush()
+            proven = prove_uploads(
+                Source(descriptor, path), start, writer.position, writer.witness_sha256, lambda _: None
+            )
+            gap.uploads_are_written()
+            thread.join()
+            writer.join_dump(*found[0], gap)
+
+            (run,) = writer.runs
+            source = Source(descriptor, path)
+            assert proven == ()
+            assert source.read_at(DUMP_OFFSET, size) == dump
+            assert run.begin == DUMP_OFFSET + size + padding(size)
+            assert run.end == writer.position == os.fstat(descriptor).st_size
+            assert 0 <= run.start - run.begin < block
+            assert run.start == start - writer.moved_bytes
+            assert source.read_at(run.start, 8) == b"uploads/"
+            assert source.read_at(run.end - 1024, 700) == b"b" * 700
+            writer.close()
+            os.close(descriptor)
+            path.unlink()
+
+
+def test_whoever_waits_for_room_is_let_go_when_the_uploads_fail(tmp_path: Path) -> None:
+    with open(tmp_path / "file", "w+b") as file:
+        gap = Gap(file.fileno(), DUMP_OFFSET, 4096)
+        failures: list[BaseException] = []
+
+        def pump() -> None:
+            try:
+                write_apart(file.fileno(), gap, iter([b"x" * 5000]))
+            except Abandoned as failure:
+                failures.append(failure)
+
+        thread = threading.Thread(target=pump)
+        thread.start()
+        gap.abandon()
+        thread.join(10)
+
+        assert len(failures) == 1
+
+
+def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: real(descriptor, data[:3], offset))
+    with open(tmp_path / "file", "w+b") as file:
+        pwrite_all(file.fileno(), b"0123456789", 5)
+
+    assert (tmp_path / "file").read_bytes() == bytes(5) + b"0123456789"
