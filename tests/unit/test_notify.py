@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +14,11 @@ from click.testing import CliRunner
 
 from safeharbor.alert_settings import split_notify_urls
 from safeharbor.cli.main import cli
-from safeharbor.history import read_history
+from safeharbor.doctor.findings import Level
+from safeharbor.doctor.telling import check_alerts, check_metrics_file
+from safeharbor.history import Outcome, append_outcome, read_history
 from safeharbor.notify import MISSING, Kind, Message, find_notify_problems, redact, send_message
+from safeharbor.settings import load_settings
 from support.receivers import free_port, http_server, mail_server
 
 if TYPE_CHECKING:
@@ -217,3 +221,36 @@ def test_settings_that_cannot_be_used_are_named_and_not_shown(
     assert result.exit_code == 2
     assert told in result.stderr
     assert TOKEN not in result.output
+
+
+@pytest.mark.parametrize(
+    ("variables", "level", "told"),
+    [
+        ({}, Level.OK, "nobody is told"),
+        ({"BACKUP_NOTIFY_URLS": f"json://x/{TOKEN}"}, Level.OK, "told are 1 by BACKUP_NOTIFY_URLS;"),
+        ({"BACKUP_PING_URL": f"http://x/{TOKEN}"}, Level.OK, "told are a check by BACKUP_PING_URL;"),
+        ({"BACKUP_NOTIFY_URLS": f"nosuch://{TOKEN}"}, Level.WARNING, "number 1 (nosuch): no address"),
+    ],
+)
+def test_doctor_tells_whether_somebody_is_told(
+    directory: Path, variables: dict[str, str], level: Level, told: str
+) -> None:
+    (found,) = check_alerts(load_settings({"BACKUP_DIR": str(directory), **variables}))
+
+    assert found.level is level
+    assert told in found.text
+    assert TOKEN not in found.text + found.remedy
+
+
+def test_doctor_tells_what_was_not_delivered_and_which_extra_is_missing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_outcome(directory, Outcome("notify", datetime.now(UTC), 1.0, 1, "number 1 (json): no"))
+    settings = load_settings({"BACKUP_DIR": str(directory), "BACKUP_NOTIFY_URLS": "json://x/"})
+    assert [each.remedy for each in check_alerts(settings)] == ["safeharbor notify --test"]
+
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    monkeypatch.setattr("safeharbor.doctor.telling.find_spec", lambda _name: None)
+    assert check_alerts(settings)[0].remedy == "pip install 'safeharbor[notify]'"
+    (metrics,) = check_metrics_file(directory / "x.prom")
+    assert (metrics.level, metrics.remedy) == (Level.WARNING, "pip install 'safeharbor[metrics]'")
