@@ -32,11 +32,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """One archive. Size in bytes; `taken_at` from its manifest, else from its name."""
+    """One archive. Size in bytes; `taken_at` from its manifest, else from its name.
+
+    `ctime_ns` is when the file was last touched in any way, in nanoseconds since the epoch.
+    """
 
     path: Path
     size: int
     mtime_ns: int
+    ctime_ns: int
     taken_at: datetime
     state: State
     problem: str
@@ -107,12 +111,13 @@ def look_at(path: Path) -> CatalogEntry | None:
         return None
     named_at = time_in_name(path.name)
     assert named_at is not None  # noqa: S101 - the callers choose by name
+    facts = (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     try:
         with opened_archive(path, follow_symlinks=False) as source:
             if not bears_leading_mark(source):
                 problem = "" if source.size else "it is empty"
                 state = State.UNVERIFIED if source.size else State.DAMAGED
-                return CatalogEntry(path, status.st_size, status.st_mtime_ns, named_at, state, problem, None)
+                return CatalogEntry(*facts, named_at, state, problem, None)
             manifest = read_front(source).manifest
     except LockHeld:
         return None  # being pruned at this moment
@@ -120,12 +125,10 @@ def look_at(path: Path) -> CatalogEntry | None:
         if not os.path.lexists(path):
             return None
         problem = error.message.removeprefix(f"{path}: ")
-        return CatalogEntry(path, status.st_size, status.st_mtime_ns, named_at, State.DAMAGED, problem, None)
+        return CatalogEntry(*facts, named_at, State.DAMAGED, problem, None)
     except OSError as error:
-        return CatalogEntry(
-            path, status.st_size, status.st_mtime_ns, named_at, State.DAMAGED, str(error.strerror), None
-        )
-    return CatalogEntry(path, status.st_size, status.st_mtime_ns, manifest.taken_at, State.COMPLETE, "", manifest)
+        return CatalogEntry(*facts, named_at, State.DAMAGED, str(error.strerror), None)
+    return CatalogEntry(*facts, manifest.taken_at, State.COMPLETE, "", manifest)
 
 
 def _scan(directory: Path) -> list[tuple[str, os.stat_result]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 from dataclasses import asdict, dataclass, field
@@ -140,6 +141,7 @@ def _decode(line: bytes) -> Outcome | None:
             isinstance(status, int)
             and 0 <= status <= 255
             and isinstance(seconds, int | float)
+            and math.isfinite(seconds)
             and isinstance(archive, str | None)
             and isinstance(details, dict)
             and isinstance(warnings, list)
@@ -156,5 +158,5 @@ def _decode(line: bytes) -> Outcome | None:
             warnings=tuple(map(str, warnings)),
             details=details,
         )
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

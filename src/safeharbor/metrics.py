@@ -14,11 +14,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from safeharbor.alerts import NOTIFY, PING, find_undelivered, newest_of
-from safeharbor.catalog import State, read_catalog
+from safeharbor.catalog import State
 from safeharbor.errors import SafeHarborError
-from safeharbor.history import read_history
 from safeharbor.publish import published_whole, sweep_drafts, write_all
-from safeharbor.status import Health, read_status
+from safeharbor.status import read_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,23 +86,25 @@ def render_metrics(metrics: Sequence[Metric], name: str) -> bytes:
 def gather_metrics(settings: Settings, now: datetime) -> list[Metric]:
     """All there is to tell now. Raises StorageUnavailable if the backup directory cannot be read."""
     status = read_status(settings, now=now)
-    catalog = read_catalog(settings.backup_dir)
-    history = read_history(settings.backup_dir)
-    states = Counter(entry.state for entry in catalog.archives)
+    history = status.history
+    states = Counter(entry.state for entry in status.archives)
     metrics = [
         _one("published_timestamp_seconds", "When this file was written", now.timestamp()),
         _one("healthy", "Whether status --healthcheck ends with 0", float(status.is_healthy)),
         _one(
             "interrupted_restore",
             "Whether a restore was interrupted and no backup is taken until it is settled",
-            float(status.health is Health.INTERRUPTED),
+            float(status.interrupted is not None),
         ),
         _one("max_age_seconds", "How old the newest archive may be", settings.max_age_seconds),
-        _one("free_bytes", "Free space for archives", float(_free_bytes(settings.backup_dir))),
         Metric("archives", "Archives, as a quick look tells", {_STATES[each]: states[each] for each in State}, "state"),
     ]
-    if catalog.newest_complete is not None:
-        metrics += _describe_archive(catalog.newest_complete)
+    if status.room.free is not None:
+        metrics.append(_one("free_bytes", "Free space for archives", float(status.room.free)))
+    if status.room.fits is not None:
+        metrics.append(_one("fitting_archives", "How many more archives fit", float(status.room.fits)))
+    if status.newest is not None:
+        metrics += _describe_archive(status.newest)
     metrics += _describe_runs(history)
     undelivered = {outcome.command for outcome in find_undelivered(settings, history)}
     samples = {way: float(way in undelivered) for way in (NOTIFY, PING)}
@@ -167,11 +168,6 @@ def _describe_runs(history: Sequence[Outcome]) -> Iterator[Metric]:
 
 def _ended(run: Outcome) -> float:
     return run.started_at.timestamp() + run.seconds
-
-
-def _free_bytes(directory: Path) -> int:
-    filesystem = os.statvfs(directory)
-    return filesystem.f_bavail * filesystem.f_frsize
 
 
 def _one(name: str, meaning: str, value: float) -> Metric:

@@ -88,7 +88,14 @@ def manifest_document(
             "tables": dict(dump.tables),
             "tables_without_data": dump.tables_without_data,
         },
-        "uploads": {"excluded_by": list(settings.exclude), **omissions.document()},
+        "uploads": {
+            "excluded_by": list(settings.exclude),
+            **omissions.document(),
+            "folders": [
+                {"name": name.decode("utf-8", "surrogateescape"), "files": files, "bytes": size}
+                for name, files, size in tally.folders()
+            ],
+        },
         "shared": None
         if shared is None
         else {"archive": shared.archive, "members": shared.members, "bytes": shared.size},

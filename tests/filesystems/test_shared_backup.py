@@ -87,6 +87,22 @@ def test_the_second_backup_tells_what_it_shares_and_with_which(xfs: Site) -> Non
     succeeded(xfs.run("verify", "--all"))
 
 
+def test_status_reckons_with_what_the_next_archive_will_write(xfs: Site) -> None:
+    whole = xfs.run("backup", "--json").document
+    shared = xfs.run("backup", "--json").document
+
+    told = xfs.run("status", "--json").document
+
+    written = shared["size_bytes"] - shared["shared_bytes"]
+    assert [each["new_bytes"] for each in told["contents"]] == [written, whole["size_bytes"]]
+    assert told["storage"]["next_archive_bytes"] == written
+    assert told["storage"]["fits"] > told["storage"]["free_bytes"] // whole["size_bytes"]
+    assert [each["folders"] for each in told["contents"]] == [[[".", 40, 400_000]]] * 2
+    proven = xfs.run("verify", "--all")
+    assert proven.status == 0
+    assert all(each["verified_at"] for each in xfs.run("status", "--json").document["contents"])
+
+
 def test_full_and_zero_days_share_nothing_and_say_nothing(xfs: Site) -> None:
     xfs.run("backup")
 

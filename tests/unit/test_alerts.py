@@ -235,9 +235,23 @@ def test_what_cannot_be_told_is_a_warning_and_remembered_and_costs_no_run_its_st
     history = read_history(alerted.backup_dir)
     assert [one.command for one in history] == ["ping", "backup", "ping", "notify"]
     assert TOKEN not in json.dumps([one.reason for one in history])
-    state = run("status")
-    assert state.exit_code == 3
-    assert "  the last message was not delivered (" in state.stdout
+    assert "  the last message was not delivered (" in run("status").stdout
+
+
+def test_status_warns_until_something_is_delivered_again(
+    alerted: Settings, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKUP_NOTIFY_ON", "always")
+    mailbox.refuses = True
+    run("verify", "--latest")
+    refused = run("status")
+    mailbox.refuses = False
+    run("verify", "--latest")
+
+    assert refused.exit_code == 3
+    assert "the last message was not delivered (" in refused.stdout
+    assert "reef.example" not in refused.stdout
+    assert run("status").exit_code == 0
 
 
 def test_without_the_extra_the_run_goes_on_and_a_warning_names_it(

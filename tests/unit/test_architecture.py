@@ -22,6 +22,7 @@ FLOORS = {
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
             "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda", "dump_part",
+            "status_document", "last_runs", "usual", "room",
             "alerts", "metrics",
         ),
         VERBS,
@@ -201,6 +202,10 @@ def test_what_tells_of_a_run_is_loaded_only_when_it_is_used() -> None:
     loaded = loaded_by("import safeharbor.cli.backup, safeharbor.cli.status")
 
     assert not loaded & {"apprise", "prometheus_client", "http.client", "rich"}
+
+
+def test_status_needs_no_database_driver_and_draws_no_table() -> None:
+    assert not loaded_by("import safeharbor.cli.status") & {"psycopg", "rich", "pathspec", "flask", "subprocess"}
 
 
 def test_the_package_itself_runs_nothing() -> None:

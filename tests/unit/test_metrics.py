@@ -77,6 +77,7 @@ def test_the_newest_archive_is_told(settings: Settings) -> None:
     assert samples["max_age_seconds", ""] == 26 * 3600
     assert samples["published_timestamp_seconds", ""] == NOW.timestamp()
     assert samples["free_bytes", ""] > 0
+    assert samples["fitting_archives", ""] > 0
 
 
 def test_an_old_one_is_unhealthy_and_a_damaged_one_is_counted(settings: Settings) -> None:

@@ -16,7 +16,7 @@ COMMANDS = {
     "prune": "Delete the archives that retention gives up.",
     "restore": "Put an archive's state in the place of the live one, or go back.",
     "scheduler": "Run backups and checks by their schedules, until told to stop.",
-    "status": "Tell whether the newest backup is good and young enough.",
+    "status": "Tell whether the newest backup is good, how the last runs ended, and what comes next.",
     "verify": "Prove that archives are whole and would restore.",
 }
 

@@ -12,6 +12,7 @@ from safeharbor.archive import layout
 from safeharbor.archive.index import FACTS_SIZE, Remembered
 from safeharbor.archive.layout import Member, canonical_line
 from safeharbor.archive.splice import SharingRefused
+from safeharbor.archive.sums import folder_of
 from safeharbor.errors import translate_os_error
 from safeharbor.uploads.facts import pack_facts, tells_changes
 from safeharbor.uploads.memory import Recollection
@@ -224,7 +225,8 @@ class _Collector:
             if self._recorder is not None:
                 self._recorder.add_directory(path, known.line, known.start + shift, known.end + shift)
 
-        return entry_piece(known, Counts(0, 1, 0, 0), None, record, partial(self._read_directory, path, member))
+        counts = Counts(0, 1, 0, 0, folder_of(path + b"/"))
+        return entry_piece(known, counts, None, record, partial(self._read_directory, path, member))
 
     def _entry_piece(self, batch: Batch, entry: Entry, known: Remembered) -> Piece:
         def record(shift: int) -> None:
@@ -235,7 +237,8 @@ class _Collector:
         def read() -> None:
             self._read(batch, entry._replace(directory=batch.directory), known)
 
-        counts = Counts(1, 0, 0, entry.status.st_size) if known.sums else Counts(0, 0, 1, 0)
+        folder = folder_of(entry.path)
+        counts = Counts(1, 0, 0, entry.status.st_size, folder) if known.sums else Counts(0, 0, 1, 0, folder)
         return entry_piece(known, counts, batch, record, read)
 
     def _chunk_piece(self, batch: Batch, ordinal: int, chunk: Chunk) -> Piece:

@@ -94,6 +94,8 @@ def _some(listed: Listed) -> str:
 
 def ascii_safe(name: str) -> str:
     """A name for a line of text: what does not print is escaped, bytes that are no UTF-8 too."""
+    if name.isprintable():  # nearly all of them
+        return name
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in name
     )
