@@ -6,7 +6,9 @@ import argparse
 import os
 import platform
 import shutil
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.data import make_database, make_small_files, make_uploads
@@ -73,8 +75,7 @@ def beside_server(
         make_uploads(place / "uploads", arguments.scale)
     with private_server(bin_dir) as server:
         server.create_database("bench")
-        if arguments.only != "reuse":
-            make_database(server.url("bench"), arguments.scale)
+        make_database(server.url("bench"), arguments.scale)
         if arguments.only in (None, "backup"):
             for count in (files, most_files):
                 make_small_files(place / f"small-{count}", count)
@@ -88,7 +89,8 @@ def beside_server(
             page = with_results(page, RESTORE_MARK, conditions, lines)
         if arguments.only in (None, "reuse"):
             counts = sorted({max(most_files // part, 1) for part in (100, 10, 1)})
-            lines = reuse(server, bin_dir, place, arguments.scale, counts, arguments.rounds)
+            image = arguments.page.parent / "images" / "benchmarks-growth.png"
+            lines = reuse(server, bin_dir, place, arguments.scale, counts, arguments.rounds, image)
             page = with_results(page, REUSE_MARK, conditions, lines)
         if arguments.only in (None, "offsite"):  # last: it changes rows
             lines = offsite_growth(server, bin_dir, place, output, arguments.scale)
@@ -138,13 +140,22 @@ def whole_backup(server: PrivateServer, bin_dir: Path, place: Path, output: Path
             clear,
         )
 
-    contenders = [pipeline("-Z gzip"), ours("gzip"), pipeline("-Z zstd:3"), ours("auto")]
+    def second(compression: str) -> Contender:
+        def leave_one() -> None:  # the newest of those that the contender before it left
+            for path in sorted(output.glob("*.tar"))[:-1]:
+                path.unlink()
+
+        again = ours(compression)
+        return replace(again, name=f"{again.name}, the second", clear=leave_one)
+
+    gzip, zstd = pipeline("-Z gzip"), pipeline("-Z zstd:3")
+    contenders = [gzip, ours("gzip"), second("gzip"), zstd, ours("auto"), second("auto")]
     print("whole backups", flush=True)
     interleave(contenders, rounds)
-    first, second = contenders[0].wall, contenders[2].wall
+    aims = {"Safe Harbor, gzip": "1.0", "Safe Harbor, auto": "0.4", "Safe Harbor, gzip, the second": "1.0"}
     rows = [
-        f"| {each.name} | {each.wall:.1f} | {each.wall / first:.2f} | {each.wall / second:.2f} "
-        f"| {mib(each.peak_bytes)} |"
+        f"| {each.name} | {each.wall:.1f} | {each.wall / gzip.wall:.2f} | {aims.get(each.name, '')} "
+        f"| {each.wall / zstd.wall:.2f} | {mib(each.peak_bytes)} |"
         for each in contenders
     ]
     size = sum(path.stat().st_size for path in (place / "uploads").rglob("*") if path.is_file())
@@ -152,14 +163,21 @@ def whole_backup(server: PrivateServer, bin_dir: Path, place: Path, output: Path
     return [
         "## A whole backup",
         "",
-        f"A database of {mib(database)}, uploads of {mib(size)}. Ours also computes SHA-256 of everything, decodes the "
-        "dump, forces the archive to the disk and reads it back; the pipeline does none of that.",
+        f"A database of {mib(database)}, uploads of {mib(size)}. Ours also computes SHA-256 of everything, decodes "
+        "the dump, forces the archive to the disk and reads it back; the pipeline does none of that. `auto` is zstd:3. "
+        f"On {filesystem_of(output)}; where blocks cannot be shared, the second backup costs what the first does.",
         "",
-        "| | seconds | against gzip pipeline | against zstd pipeline | peak memory of the largest process |",
-        "|---|--:|--:|--:|--:|",
+        "| | seconds | against gzip pipeline | aim | against zstd pipeline | peak memory of the largest process |",
+        "|---|--:|--:|--:|--:|--:|",
         *rows,
         "",
     ]
+
+
+def filesystem_of(place: Path) -> str:
+    """The type of the filesystem there."""
+    done = subprocess.run(["stat", "-f", "-c", "%T", place], check=True, capture_output=True, text=True)
+    return done.stdout.strip().replace("ext2/ext3", "ext4")
 
 
 def many_small_files(server: PrivateServer, bin_dir: Path, place: Path, output: Path, count: int) -> list[str]:

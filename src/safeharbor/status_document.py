@@ -103,7 +103,6 @@ def _run(outcome: Outcome | None) -> dict[str, object] | None:
 
 
 def _past(outcome: Outcome) -> dict[str, object]:
-    size = outcome.details.get("size_bytes")
     phases = outcome.details.get("seconds")
     return {
         "command": outcome.command,
@@ -112,9 +111,13 @@ def _past(outcome: Outcome) -> dict[str, object]:
         "exit_status": outcome.exit_status,
         "archive": _name_of(outcome),
         "reason": _cut(outcome.reason, _SHORT_TEXT),
-        "size_bytes": size if type(size) is int else None,
+        **{key: _whole(outcome.details.get(key)) for key in ("size_bytes", "rows", "upload_files")},
         "phases": _numbers(phases) if isinstance(phases, dict) else {},
     }
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int else None
 
 
 def _numbers(phases: Mapping[object, object]) -> dict[str, float]:

@@ -9,6 +9,7 @@ import shlex
 import tarfile
 import threading
 import time
+import urllib.error
 import urllib.parse
 from typing import Any
 
@@ -83,6 +84,24 @@ def test_the_app_can_read_how_the_backups_are(stack: Stack) -> None:
 
     assert document["healthy"] is True
     assert document["newest"]["name"] == stack.archives[-1].name
+
+
+def test_the_apps_admin_sees_how_the_backups_are_and_others_do_not(stack: Stack) -> None:
+    stack.set(ADMIN_PASSWORD="ahoy")
+    stack.compose("up", "--detach")
+    wait_for(stack.browser.is_served, "the app answers")
+    backed_up(stack)
+    assert b"<h1>Admin</h1>" in stack.browser.get("/admin/backups/")  # sent to the login
+
+    page = stack.browser.log_in("ahoy").decode()
+
+    assert f"--from /backups/{stack.archives[-1].name} --dry-run" in page
+    assert "Backups: good" in page
+    stack.set(ADMIN_PASSWORD="")
+    stack.compose("up", "--detach")
+    wait_for(stack.browser.is_served, "the app answers")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        stack.browser.get("/admin/backups/")
 
 
 def test_the_app_cannot_touch_the_backups(stack: Stack) -> None:

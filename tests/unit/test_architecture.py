@@ -108,6 +108,13 @@ def test_only_front_ends_know_click_rich_and_flask(name: str) -> None:
         assert not outside_imports(name) & {"click", "rich", "flask", "werkzeug", "jinja2"}
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("web")])
+def test_of_the_page_only_the_blueprint_knows_flask(name: str) -> None:
+    knows = {"flask", "werkzeug"} if name == "web.blueprint" else set()
+    if name != "web":  # its types only: a report must do without Flask
+        assert outside_imports(name) & {"click", "rich", "flask", "werkzeug", "jinja2"} == knows
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_children_are_started_in_one_module_only(name: str) -> None:
     if name == "process":
@@ -120,7 +127,7 @@ def test_children_are_started_in_one_module_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_environment_is_read_at_the_edge_only(name: str) -> None:
-    if name in ("cli.source", "process"):
+    if name in ("cli.source", "web.source", "process"):
         return
     reading = {"environ", "environb", "getenv", "getenvb", "putenv"}
     used = {node.attr for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute) and is_os(node.value)}

@@ -124,6 +124,7 @@ def test_it_tells_how_the_last_runs_ended_and_which_archives_they_proved(setting
     assert [each["command"] for each in told["history"]] == ["backup", "verify", "drill"]
     assert told["history"][0]["phases"] == {"dump": 1.5, "verify": 0.25}
     assert [each["size_bytes"] for each in told["history"]] == [7, None, None]
+    assert [(each["rows"], each["upload_files"]) for each in told["history"]] == [(5, None), (None, None), (None, None)]
     assert told["contents"][0]["verified_at"] == told["contents"][0]["drilled_at"] == told["last_verify"]["started_at"]
 
 

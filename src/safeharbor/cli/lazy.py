@@ -14,6 +14,7 @@ COMMANDS = {
     "list": "List the archives, what is in them, and which will stay.",
     "notify": "Send a test by every way that alerts go.",
     "prune": "Delete the archives that retention gives up.",
+    "report": "Write a page that shows how the backups are.",
     "restore": "Put an archive's state in the place of the live one, or go back.",
     "scheduler": "Run backups and checks by their schedules, until told to stop.",
     "status": "Tell whether the newest backup is good, how the last runs ended, and what comes next.",
