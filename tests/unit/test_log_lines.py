@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -173,6 +174,20 @@ def test_what_an_app_prints_while_it_is_loaded_becomes_an_event(
     assert result.exit_code == 0, result.output
     assert events(result.stdout)[0]["message"] == "hello"
     assert [event["message"] for event in events(result.stderr)] == ["unfinished"]
+
+
+def test_a_problem_that_stops_nothing_yet_is_an_error(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tells(*_arguments: object, **_options: object) -> None:
+        click.echo("Problem: the role may not create databases", err=True)
+        click.get_current_context().exit(8)
+
+    monkeypatch.setattr("safeharbor.cli.prune.prune_archives", tells)
+
+    result = run("prune", "--log-format", "json")
+
+    told, failed = events(result.stderr)
+    assert (told["level"], told["message"]) == ("error", "the role may not create databases")
+    assert (failed["event"], failed["exit_status"]) == ("failed", 8)
 
 
 def test_an_app_that_cannot_be_loaded_fails_as_an_event(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

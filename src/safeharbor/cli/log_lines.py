@@ -28,7 +28,7 @@ JSON = "json"
 INFO, WARNING, ERROR = "info", "warning", "error"
 _EVERY_SECONDS = 5.0
 _END_KEY = "safeharbor.log_end"  # the `ExitStack` of a command's run
-_WARNING = "Warning: "  # how a warning begins as a line
+_LEVELS = {"Warning: ": WARNING, "Problem: ": ERROR}  # how such lines begin
 
 
 class JsonLog:
@@ -215,9 +215,10 @@ def _speaking_json(command: str, options: Mapping[str, object]) -> Iterator[Json
     log = JsonLog(command, sys.stdout, sys.stderr, is_quiet=is_quiet, has_document=has_document)
 
     def hear(line: str, *, is_result: bool) -> None:
-        is_warning = line.startswith(_WARNING)
-        level = WARNING if is_warning else INFO
-        log.emit("warning" if is_warning else "line", level, is_result=is_result, message=line.removeprefix(_WARNING))
+        begins = next((prefix for prefix in _LEVELS if line.startswith(prefix)), "")
+        level = _LEVELS.get(begins, INFO)
+        event = "warning" if level == WARNING else "line"
+        log.emit(event, level, is_result=is_result, message=line.removeprefix(begins))
 
     output = _Lines(sys.stdout, lambda line: hear(line, is_result=True))
     errors = _Lines(sys.stderr, lambda line: hear(line, is_result=False))
