@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from safeharbor.alert_settings import NotifyOn, judge_notify_urls, judge_ping_url, split_notify_urls, usable_ping_url
 from safeharbor.database_url import DatabaseUrl, UnusableDatabaseUrl, merge_connect_args, parse_database_url
 from safeharbor.errors import SettingsInvalid
 from safeharbor.schedule import (
@@ -79,6 +80,11 @@ class Settings:
     full_read_days: int = 7
     max_age_seconds: float = 26 * 3600.0
     status_file: Path | None = None
+    metrics_file: Path | None = None
+    log_format: str = "human"
+    notify_urls: tuple[str, ...] = field(default=(), repr=False)
+    notify_on: NotifyOn = NotifyOn.FAILURE
+    ping_url: str | None = field(default=None, repr=False)
     connect_timeout_seconds: float = 10.0
     lock_timeout_seconds: float = 60.0
     network_timeout_seconds: float = 30.0
@@ -124,7 +130,12 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         sentinel=reader.sentinel(),
         full_read_days=reader.count("BACKUP_FULL_READ_DAYS", 7, Concern.SHARING),
         max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),
-        status_file=reader.status_file(),
+        status_file=reader.published_file("BACKUP_STATUS_FILE", ".json"),
+        metrics_file=reader.published_file("BACKUP_METRICS_FILE", ".prom"),
+        log_format=reader.choice("BACKUP_LOG_FORMAT", ("human", "json")),
+        notify_urls=split_notify_urls(reader.secret("BACKUP_NOTIFY_URLS", judge_notify_urls)),
+        notify_on=NotifyOn(reader.choice("BACKUP_NOTIFY_ON", list(NotifyOn))),
+        ping_url=usable_ping_url(reader.secret("BACKUP_PING_URL", judge_ping_url)),
         connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
         lock_timeout_seconds=reader.duration("BACKUP_LOCK_TIMEOUT", 60.0, Concern.DATABASE),
         network_timeout_seconds=reader.duration("BACKUP_NETWORK_TIMEOUT", 30.0, Concern.DATABASE),
@@ -317,14 +328,29 @@ class _Reader:
             return None
         return self.directory("BACKUP_DIR", Path("/backups")) / Path(text).expanduser()
 
-    def status_file(self) -> Path | None:
-        path = self.optional_path("BACKUP_STATUS_FILE")
-        if path is None or (path.suffix == ".json" and not path.name.startswith(".")):
+    def published_file(self, name: str, suffix: str) -> Path | None:
+        path = self.optional_path(name)
+        if path is None or (path.suffix == suffix and not path.name.startswith(".")):
             return path
         # it is replaced at each run: it must not be an archive, the lock or the journal by mistake
-        expected = "a file whose name ends with .json and begins with no dot"
-        self._add(Concern.MONITORING, "BACKUP_STATUS_FILE", str(path), expected)
+        expected = f"a file whose name ends with {suffix} and begins with no dot"
+        self._add(Concern.MONITORING, name, str(path), expected)
         return None
+
+    def secret(self, name: str, judge: Callable[[str], str]) -> str:
+        """A text that no problem shows; `judge` tells what was expected instead."""
+        text = self.text(name)
+        if text and (expected := judge(text)):
+            self._add(Concern.MONITORING, name, "", expected)
+        return text
+
+    def choice(self, name: str, choices: Sequence[str]) -> str:
+        """One of them; the first is the default."""
+        text = self.text(name).lower()
+        if not text or text in choices:
+            return text or choices[0]
+        self._add(Concern.MONITORING, name, text, f"one of {', '.join(choices)}")
+        return choices[0]
 
     def duration(self, name: str, default: float, concern: Concern) -> float:
         text = self.text(name)

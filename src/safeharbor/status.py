@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from safeharbor.alerts import find_telling_problems
 from safeharbor.archive.layout import archive_name
 from safeharbor.catalog import CatalogEntry, State, read_catalog
 from safeharbor.errors import SafeHarborError
@@ -122,6 +123,7 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
     kept, interrupted, restores = _judge_restores(directory)
     findings = [*restores, *_judge_age(status, directory, now), *_judge_runs(status)]
     findings += [(Health.WARNING, reason) for reason in _what_to_look_at(status, complete, settings, now)]
+    findings += [(Health.WARNING, ascii_safe(reason)) for reason in find_telling_problems(settings, history)]
     health = max((each for each, _ in findings), key=list(Health).index, default=Health.GOOD)
     reasons = [reason for _, reason in sorted(findings, key=lambda each: -list(Health).index(each[0]))]
     return replace(status, health=health, reasons=tuple(reasons), kept=kept, interrupted=interrupted)

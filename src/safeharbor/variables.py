@@ -96,6 +96,33 @@ VARIABLES = (
         "",
         "A file, named ….json, into which each run puts what `status --json` tells, for a page or a monitor elsewhere.",
     ),
+    Variable(
+        "BACKUP_METRICS_FILE",
+        "",
+        "A file, named ….prom, into which each run puts metrics, for the textfile collector of node_exporter. Its name "
+        "tells several backups of a host apart.",
+    ),
+    Variable(
+        "BACKUP_NOTIFY_URLS",
+        "",
+        "Whom to tell when a run fails: addresses as Apprise takes them, such as mailto://… and slack://…, separated "
+        "by blanks or line breaks. They hold tokens, and are shown nowhere.",
+    ),
+    Variable(
+        "BACKUP_NOTIFY_ON",
+        "failure",
+        "Which runs to tell of: `failure`, `warning` (failures too) or `always`.",
+    ),
+    Variable(
+        "BACKUP_PING_URL",
+        "",
+        "A check that is to hear of each backup's start and end, as healthchecks.io and the like expect it.",
+    ),
+    Variable(
+        "BACKUP_LOG_FORMAT",
+        "human",
+        "`json`: commands that do the work, and the scheduler, write one JSON object per line. As `--log-format`.",
+    ),
     Variable("BACKUP_CONNECT_TIMEOUT", "10s", "How long a connection to the database may take."),
     Variable("BACKUP_LOCK_TIMEOUT", "60s", "How long to wait for a table that somebody has locked."),
     Variable(

@@ -17,6 +17,7 @@ import click
 import pytest
 
 from safeharbor.cli.main import cli
+from safeharbor.history import read_history
 from safeharbor.settings import load_settings
 from safeharbor.variables import VARIABLES
 from support.needs import need_program, need_root
@@ -169,7 +170,8 @@ def test_what_the_services_run_works_within_their_limits(site: Site) -> None:
 
     def run(name: str) -> subprocess.CompletedProcess[bytes]:
         arguments = unit(name)["ExecStart"][0].split()[1:]
-        argv = ["unshare", "--mount", "sh", "-c", _CONFINED, str(site.backups), sys.executable, *site.argv(*arguments)]
+        writable = unit(name)["ReadWritePaths"][0].removeprefix("-").replace("/srv/backups", str(site.backups))
+        argv = ["unshare", "--mount", "sh", "-c", _CONFINED, writable, sys.executable, *site.argv(*arguments)]
         return subprocess.run(argv, env=site.full_environment(), capture_output=True, check=False)
 
     backup, verify, drill = (run(name) for name in SERVICES)
@@ -178,6 +180,8 @@ def test_what_the_services_run_works_within_their_limits(site: Site) -> None:
     assert unit(SERVICES[0])["SuccessExitStatus"] == ["3"]
     assert backup.stdout == b""
     assert verify.returncode == 0, verify.stderr.decode()
+    assert verify.stderr == b""
+    assert [outcome.command for outcome in read_history(site.backups)] == ["backup", "verify"]
     assert "SuccessExitStatus" not in unit(SERVICES[1])
     assert (drill.returncode, drill.stdout, drill.stderr.decode()) == (0, b"", "")
     assert len(list(site.backups.glob("safeharbor-drill-*.json"))) == 1

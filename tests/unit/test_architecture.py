@@ -22,17 +22,18 @@ FLOORS = {
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
             "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda", "dump_part",
-            "references", "status_document", "last_runs", "usual", "room",
+            "references", "status_document", "last_runs", "usual", "room", "alerts", "metrics",
         ),
         VERBS,
     ),
     **dict.fromkeys(
-        ("archive", "postgres", "uploads", "retention", "notify", "metrics", "neighbours", "history"), NOUNS
+        ("archive", "postgres", "uploads", "retention", "notify", "ping", "neighbours", "history"), NOUNS
     ),
     **dict.fromkeys(
         (
             "__init__", "settings", "variables", "database_url", "schedule", "errors", "process", "publish", "lock",
             "progress", "signals", "journal", "clone", "holes", "state_directory",
+            "alert_settings", "deadline", "quantities",
         ),
         GROUND,
     ),
@@ -190,7 +191,7 @@ def test_the_flask_plugin_loads_click_and_nothing_else_of_weight() -> None:
 
     ours = {name for name in loaded if name.split(".")[0] == "safeharbor"}
     assert ours == {"safeharbor", "safeharbor.flask_plugin", "safeharbor.cli", "safeharbor.cli.lazy"}
-    heavy = {"psycopg", "rich", "cronsim", "pathspec", "flask", "subprocess", "hashlib", "json"}
+    heavy = {"psycopg", "rich", "cronsim", "pathspec", "flask", "subprocess", "hashlib", "json", "apprise"}
     assert not loaded & (heavy - loaded_by("import click"))
 
 
@@ -200,7 +201,13 @@ def test_help_and_version_need_no_database_driver() -> None:
     loaded = loaded_by(program)
 
     assert "safeharbor.cli.lazy" in loaded
-    assert not loaded & {"psycopg", "rich", "cronsim", "pathspec", "flask"}
+    assert not loaded & {"psycopg", "rich", "cronsim", "pathspec", "flask", "apprise", "prometheus_client"}
+
+
+def test_what_tells_of_a_run_is_loaded_only_when_it_is_used() -> None:
+    loaded = loaded_by("import safeharbor.cli.backup, safeharbor.cli.status")
+
+    assert not loaded & {"apprise", "prometheus_client", "http.client", "rich"}
 
 
 def test_status_needs_no_database_driver_and_draws_no_table() -> None:

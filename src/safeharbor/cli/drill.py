@@ -11,6 +11,7 @@ import click
 
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import always, exit_with, safeharbor_command
+from safeharbor.cli.log_lines import log_format_option
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.verify import paths_in_directory
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option("--quiet", is_flag=True, help="Print only what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of text.")
+@log_format_option
 def command(archive: Path | None, *, jobs: int | None, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
     """Parse, drill, render."""
     settings = current_settings(quiet=quiet or as_json)

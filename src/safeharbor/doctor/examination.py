@@ -16,13 +16,14 @@ from safeharbor.doctor.storage import (
     check_archive_times,
     check_backup_dir,
     check_mounted,
+    check_published,
     check_restores,
     check_retention,
     check_sharing,
-    check_status_file,
     check_upload_dir,
 )
 from safeharbor.doctor.surroundings import check_engine_socket
+from safeharbor.doctor.telling import check_alerts, check_metrics_file
 from safeharbor.errors import SafeHarborError
 from safeharbor.preflight import require_space
 from safeharbor.sharing import remembered
@@ -65,7 +66,11 @@ def examine(settings: Settings, *, now: datetime | None = None) -> Diagnosis:
         found += attempt("sharing", lambda: check_sharing(settings, probed))
     status_file = settings.status_file
     if status_file is not None:
-        found += attempt("status file", lambda: check_status_file(status_file))
+        found += attempt("status file", lambda: check_published("status file", status_file))
+    metrics_file = settings.metrics_file
+    if metrics_file is not None:
+        found += attempt("metrics file", lambda: check_metrics_file(metrics_file))
+    found += attempt("alerts", lambda: check_alerts(settings))
     found += look_at_target(settings, live)
     found += attempt("restore uploads", lambda: check_uploads_target(settings, newest))
     found += attempt("restore speed", lambda: check_tmp_dir(settings, newest), blocked_by=unreadable)

@@ -160,14 +160,14 @@ def check_sharing(settings: Settings, probed: Probed) -> list[Finding]:
     return [fine("sharing", "archives share the blocks of what has not changed")]
 
 
-def check_status_file(path: Path) -> list[Finding]:
+def check_published(name: str, path: Path) -> list[Finding]:
     """Where the state is published can be written."""
     if os.access(path.parent, os.W_OK | os.X_OK):
-        return [fine("status file", f"{path} can be written")]
+        return [fine(name, f"{path} can be written")]
     user, group = os.geteuid(), os.getegid()
     return [
         warning(
-            "status file",
+            name,
             f"{path} cannot be written: {path.parent} does not exist, or uid {user} has no access to it",
             f"sudo install -d -m 0755 -o {user} -g {group} {path.parent}",
         )

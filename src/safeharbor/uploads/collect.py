@@ -14,6 +14,7 @@ from safeharbor.archive.layout import Member, canonical_line
 from safeharbor.archive.splice import SharingRefused
 from safeharbor.archive.sums import folder_of
 from safeharbor.errors import translate_os_error
+from safeharbor.uploads.ahead import NOT_OPEN, opened_ahead
 from safeharbor.uploads.facts import pack_facts, tells_changes
 from safeharbor.uploads.memory import Recollection
 from safeharbor.uploads.omissions import Omissions
@@ -180,25 +181,37 @@ class _Collector:
         recollection, weaver = self._recollection, self._weaver
         if recollection is None or not batch.is_home:
             self._settle()
-            for number in range(len(batch.names)):
-                self._read(batch, batch.entry(number), None)
+            self._read_batch(batch, None)
             return
         facts = pack_facts(batch.statuses)
-        found = recollection.chunk(batch, facts) if weaver is not None else None
-        if weaver is not None and found is not None:
+        if weaver is None:
+            self._read_batch(batch, facts)
+            return
+        found = recollection.chunk(batch, facts)
+        if found is not None:
             weaver.offer(self._chunk_piece(batch, *found))
             self._items += len(batch.names)
         else:
             for number in range(len(batch.names)):
-                self._add_entry(batch, batch.entry(number), facts[number * FACTS_SIZE : (number + 1) * FACTS_SIZE])
-        if weaver is not None:
-            weaver.leave(batch)
+                self._add_entry(batch, batch.entry(number), _facts_of(number, facts))
+        weaver.leave(batch)
 
-    def _add_entry(self, batch: Batch, entry: Entry, facts: bytes) -> None:
+    def _read_batch(self, batch: Batch, facts: bytes | None) -> None:
+        """Read all of it from the source, and compare it with what is remembered if there are facts."""
+        with opened_ahead(batch) as opened:
+            for number, descriptor in enumerate(opened):
+                entry = batch.entry(number)
+                known = self._known(entry, _facts_of(number, facts)) if facts is not None else None
+                self._read(batch, entry, known, descriptor)
+
+    def _known(self, entry: Entry, facts: bytes) -> Remembered | None:
+        """What is remembered of it, if it is unchanged by its facts."""
         assert self._recollection is not None  # noqa: S101 - the caller has seen it
         known = self._recollection.entry(entry)
-        if known is not None and known.facts != facts:
-            known = None
+        return known if known is not None and known.facts == facts else None
+
+    def _add_entry(self, batch: Batch, entry: Entry, facts: bytes) -> None:
+        known = self._known(entry, facts)
         if known is not None and self._weaver is not None:
             self._weaver.offer(self._entry_piece(batch, entry, known))
             self._items += 1
@@ -206,9 +219,9 @@ class _Collector:
         self._settle()
         self._read(batch, entry, known)
 
-    def _read(self, batch: Batch, entry: Entry, known: Remembered | None) -> None:
+    def _read(self, batch: Batch, entry: Entry, known: Remembered | None, opened: int = NOT_OPEN) -> None:
         """Put an entry in from the source; `known` is what is remembered of one with the same facts."""
-        kept = self._reader.read(entry)
+        kept = self._reader.read(entry, opened)
         self._items += 1
         self._report_bytes()
         if kept is None:
@@ -266,6 +279,10 @@ class _Collector:
         self._progress.advance(max(done, 0), self._items)
         self._items = 0
         self._reported += done
+
+
+def _facts_of(number: int, facts: bytes) -> bytes:
+    return facts[number * FACTS_SIZE : (number + 1) * FACTS_SIZE]
 
 
 def _digest_in(sums: bytes) -> str:
