@@ -181,7 +181,7 @@ def test_what_the_services_run_works_within_their_limits(site: Site) -> None:
     assert backup.stdout == b""
     assert verify.returncode == 0, verify.stderr.decode()
     assert verify.stderr == b""
-    assert [outcome.command for outcome in read_history(site.backups)] == ["backup", "verify"]
+    assert [outcome.command for outcome in read_history(site.backups)] == ["backup", "verify", "drill"]
     assert "SuccessExitStatus" not in unit(SERVICES[1])
     assert (drill.returncode, drill.stdout, drill.stderr.decode()) == (0, b"", "")
     assert len(list(site.backups.glob("safeharbor-drill-*.json"))) == 1
