@@ -46,7 +46,7 @@ from safeharbor.signals import signals_held
 from safeharbor.uploads.collect import make_filter, write_uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import psycopg
@@ -296,7 +296,7 @@ class _Run:
             with self._timed("uploads"):
                 collected, shared = self._uploads(writer, beside, index)
                 writer.flush()
-            self._prove_apart(draft, writer, gap.start, beside)
+            self._prove_apart(draft, writer, gap.start, lambda: beside.advance(0))
             gap.uploads_are_written()
             dump = beside.finish()
         self._seconds["dump"] = round(beside.seconds, 3)
@@ -304,12 +304,12 @@ class _Run:
             writer.join_dump(dump.size, dump.sha256, gap)
         return dump, collected, shared
 
-    def _prove_apart(self, draft: Draft, writer: ArchiveWriter, start: int, progress: Progress) -> None:
+    def _prove_apart(self, draft: Draft, writer: ArchiveWriter, start: int, look_up: Callable[[], None]) -> None:
         """Prove the uploads where they stand, while the dump is on its way. Raises SafeHarborError, OSError."""
         with self._timed("sync"):
             os.fsync(draft.descriptor)
         with self._timed("verify"):
-            prove_uploads_apart(draft, start, writer, progress)
+            prove_uploads_apart(draft, start, writer, look_up)
 
     def _uploads(
         self, writer: ArchiveWriter, progress: Progress, index: Recording | None
