@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from safeharbor.archive.layout import ARCHIVE_NAME, time_in_name
 from safeharbor.archive.reader import bears_leading_mark, read_front
 from safeharbor.archive.source import opened_archive
+from safeharbor.drill.evidence import EVIDENCE_NAME
 from safeharbor.errors import LockHeld, SafeHarborError, StorageUnavailable, translate_os_error
 from safeharbor.publish import is_draft_of
 from safeharbor.retention import Candidate
@@ -85,7 +86,7 @@ def read_catalog(directory: Path) -> Catalog:
                 archives.append(entry)
         elif is_draft_of(name, ARCHIVE_NAME):
             unfinished.append(name)
-        elif not name.startswith("."):
+        elif not name.startswith(".") and not EVIDENCE_NAME.fullmatch(name):
             foreign.append(name)
     archives.sort(key=lambda entry: entry.name, reverse=True)
     return Catalog(directory, tuple(archives), tuple(sorted(unfinished)), tuple(sorted(foreign)))

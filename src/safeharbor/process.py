@@ -107,6 +107,13 @@ class RunningTool:
         """End it at once, without a word."""
         self._process.kill()
 
+    def end_session(self) -> None:
+        """End it and all that it has started, at once."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
+        except ProcessLookupError:
+            pass
+
     def stop(self) -> None:
         """End it if it runs: TERM, then KILL after a few seconds; close its pipes."""
         for stream in (self._process.stdin, self._process.stdout):
@@ -228,6 +235,21 @@ def tool_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """An environment for a PostgreSQL tool: what libpq reads, messages in English, none of the app's secrets."""
     kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(("PG", "SSL_"))}
     return {**kept, "LC_ALL": "C", **extra}
+
+
+# what leads an app, or libpq, to the live database and uploads
+_LEADS_TO_LIVE = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSERVICE", "PGOPTIONS",
+                  "SQLALCHEMY_DATABASE_URI", "UPLOAD_FOLDER")  # fmt: skip
+
+
+def app_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a command of the app: our own, without what leads to the live state, and with `extra`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _LEADS_TO_LIVE and not name.startswith(("BACKUP_", "RESTORE_"))
+    }
+    return {**kept, **extra}
 
 
 def widen(descriptor: int) -> None:

@@ -8,6 +8,7 @@ reported together and a broken retention setting does not cost anybody the night
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,6 +18,7 @@ from safeharbor.alert_settings import NotifyOn, judge_notify_urls, judge_ping_ur
 from safeharbor.database_url import DatabaseUrl, UnusableDatabaseUrl, merge_connect_args, parse_database_url
 from safeharbor.errors import SettingsInvalid
 from safeharbor.schedule import (
+    DEFAULT_DRILL_SCHEDULE,
     DEFAULT_SCHEDULE,
     DEFAULT_VERIFY_SCHEDULE,
     UnusableSchedule,
@@ -39,6 +41,7 @@ class Concern(StrEnum):
     SHARING = "sharing"
     MONITORING = "monitoring"
     RESTORE = "restore"
+    DRILL = "drill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Settings:
     backup_dir: Path = Path("/backups")
     schedule: str = DEFAULT_SCHEDULE
     verify_schedule: str | None = DEFAULT_VERIFY_SCHEDULE
+    drill_schedule: str | None = DEFAULT_DRILL_SCHEDULE
     timezone: str = "UTC"
     retention_daily: int = 7
     retention_weekly: int = 4
@@ -71,6 +75,7 @@ class Settings:
     pg_bin: tuple[Path, ...] = ()
     exclude: tuple[str, ...] = ()
     exclude_table_data: tuple[str, ...] = ()
+    upload_references: tuple[str, ...] = ()
     sentinel: Path | None = None
     full_read_days: int = 7
     max_age_seconds: float = 26 * 3600.0
@@ -85,6 +90,8 @@ class Settings:
     network_timeout_seconds: float = 30.0
     restore_database: DatabaseUrl | None = None
     tmp_dir: Path | None = None
+    drill_database: DatabaseUrl | None = None
+    drill_command: tuple[str, ...] = field(default=(), repr=False)  # it may hold a token
     secret_key: str | None = field(default=None, repr=False)
     problems: tuple[Problem, ...] = ()
     unknown: tuple[str, ...] = ()
@@ -110,7 +117,8 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         upload_dir=reader.upload_dir(),
         backup_dir=reader.directory("BACKUP_DIR", Path("/backups")),
         schedule=reader.schedule("BACKUP_SCHEDULE", DEFAULT_SCHEDULE),
-        verify_schedule=reader.verify_schedule(),
+        verify_schedule=reader.optional_schedule("BACKUP_VERIFY_SCHEDULE", DEFAULT_VERIFY_SCHEDULE),
+        drill_schedule=reader.optional_schedule("BACKUP_DRILL_SCHEDULE", DEFAULT_DRILL_SCHEDULE),
         timezone=reader.timezone(),
         retention_daily=reader.count("BACKUP_RETENTION_DAILY", 7, Concern.RETENTION),
         retention_weekly=reader.count("BACKUP_RETENTION_WEEKLY", 4, Concern.RETENTION),
@@ -118,6 +126,7 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         pg_bin=tuple(Path(part) for part in reader.text("BACKUP_PG_BIN").split(":") if part),
         exclude=reader.patterns("BACKUP_EXCLUDE"),
         exclude_table_data=reader.patterns("BACKUP_EXCLUDE_TABLE_DATA"),
+        upload_references=reader.patterns("BACKUP_UPLOAD_REFERENCES"),
         sentinel=reader.sentinel(),
         full_read_days=reader.count("BACKUP_FULL_READ_DAYS", 7, Concern.SHARING),
         max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),
@@ -130,8 +139,10 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
         lock_timeout_seconds=reader.duration("BACKUP_LOCK_TIMEOUT", 60.0, Concern.DATABASE),
         network_timeout_seconds=reader.duration("BACKUP_NETWORK_TIMEOUT", 30.0, Concern.DATABASE),
-        restore_database=reader.restore_database(),
+        restore_database=reader.other_database("RESTORE_DATABASE_URL", Concern.RESTORE),
         tmp_dir=reader.optional_path("BACKUP_TMP_DIR"),
+        drill_database=reader.other_database("BACKUP_DRILL_DATABASE_URL", Concern.DRILL),
+        drill_command=reader.command("BACKUP_DRILL_COMMAND", Concern.DRILL),
         secret_key=reader.text("SECRET_KEY") or None,
         problems=reader.all_problems(),
         unknown=tuple(sorted(name for name in environ if name.startswith("BACKUP_") and name not in _NAMES)),
@@ -243,15 +254,22 @@ class _Reader:
             ("UPLOAD_DIR in the environment", self._environ.get("UPLOAD_DIR", "").strip()),
         ]
 
-    def restore_database(self) -> DatabaseUrl | None:
-        text = self.text("RESTORE_DATABASE_URL")
+    def other_database(self, name: str, concern: Concern) -> DatabaseUrl | None:
+        text = self.text(name)
         if not text:
             return None
         try:
             return parse_database_url(text)
         except UnusableDatabaseUrl as error:
-            self._add(Concern.RESTORE, "RESTORE_DATABASE_URL", "", str(error))
+            self._add(concern, name, "", str(error))
             return None
+
+    def command(self, name: str, concern: Concern) -> tuple[str, ...]:
+        try:
+            return tuple(shlex.split(self.text(name)))
+        except ValueError:
+            self._add(concern, name, "", "a command as a shell takes it apart; a quotation mark is not closed")
+            return ()
 
     def directory(self, name: str, default: Path) -> Path:
         return self.optional_path(name) or default
@@ -268,9 +286,8 @@ class _Reader:
             self._add(Concern.SCHEDULE, name, text, str(error))
             return default
 
-    def verify_schedule(self) -> str | None:
-        name = "BACKUP_VERIFY_SCHEDULE"
-        return None if self.text(name).lower() == "none" else self.schedule(name, DEFAULT_VERIFY_SCHEDULE)
+    def optional_schedule(self, name: str, default: str) -> str | None:
+        return None if self.text(name).lower() == "none" else self.schedule(name, default)
 
     def timezone(self) -> str:
         text = self.text("BACKUP_TIMEZONE") or "UTC"

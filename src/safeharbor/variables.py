@@ -38,9 +38,14 @@ VARIABLES = (
         "When `scheduler` runs `verify --latest`, written in the same way. `none` turns it off.",
     ),
     Variable(
+        "BACKUP_DRILL_SCHEDULE",
+        "0 0 6 * * 0",
+        "When `scheduler` runs `drill`, written in the same way. `none` turns it off.",
+    ),
+    Variable(
         "BACKUP_TIMEZONE",
         "UTC",
-        "The time zone in which `scheduler` reads both schedules: an IANA name such as Europe/Berlin.",
+        "The time zone in which `scheduler` reads the schedules: an IANA name such as Europe/Berlin.",
     ),
     Variable("BACKUP_RETENTION_DAILY", "7", "How many of the newest archives to keep."),
     Variable(
@@ -68,6 +73,12 @@ VARIABLES = (
         "",
         "Tables whose rows to leave out (sessions, caches): patterns as for `pg_dump --exclude-table-data`, "
         "separated by commas or line breaks.",
+    ),
+    Variable(
+        "BACKUP_UPLOAD_REFERENCES",
+        "",
+        "Columns that hold paths of uploads, as in `photos.path, users.avatar`: each value must have its file in the "
+        "archive, or there is a warning.",
     ),
     Variable(
         "BACKUP_SENTINEL",
@@ -128,7 +139,18 @@ VARIABLES = (
     Variable(
         "BACKUP_TMP_DIR",
         "BACKUP_DIR",
-        "Where a restore puts a copy of the dump while several jobs load it. Not a tmpfs.",
+        "Where a restore puts a copy of the dump while several jobs load it, and a drill its uploads. Not a tmpfs.",
+    ),
+    Variable(
+        "BACKUP_DRILL_DATABASE_URL",
+        "the server that restores go to, else a private one",
+        "The server on which `drill` makes its scratch database, and a role there that may create databases.",
+    ),
+    Variable(
+        "BACKUP_DRILL_COMMAND",
+        "",
+        "A command that `drill` runs with DATABASE_URL and UPLOAD_DIR of its copy; another status than 0 fails the "
+        "drill. It is taken apart as a shell does, and run without one.",
     ),
     Variable(
         "SECRET_KEY",

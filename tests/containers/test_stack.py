@@ -42,12 +42,13 @@ def test_a_backup_by_hand_lands_on_the_host(stack: Stack) -> None:
     assert f"/backups/{archive.name} (" in done.stdout
 
 
-def test_ofelia_finds_its_two_jobs_and_no_others(stack: Stack) -> None:
+def test_ofelia_finds_its_three_jobs_and_no_others(stack: Stack) -> None:
     told = stack.compose("logs", "ofelia").stdout
 
     assert set(re.findall(r"New job registered (.*)", told)) == {
         f"'{stack.project}-backup' - 'flask safeharbor backup' - '0 0 3 * * *'",
         f"'{stack.project}-verify' - 'flask safeharbor verify --latest' - '0 0 5 * * 0'",
+        f"'{stack.project}-drill' - 'flask safeharbor drill' - '0 0 6 * * 0'",
     }
 
 
@@ -69,8 +70,25 @@ def test_the_job_of_the_label_backs_up_as_ofelia_runs_it(stack: Stack) -> None:
     assert run_job(stack, "verify")[0] == 0
 
 
+def test_the_job_of_the_label_drills_on_the_stacks_own_server_and_leaves_nothing(stack: Stack) -> None:
+    backed_up(stack)
+
+    status, told = run_job(stack, "drill")
+
+    assert status == 0, told
+    assert "on postgres:5432, PostgreSQL" in told
+    newest = max(stack.backups.glob("safeharbor-drill-*.json"))
+    found = json.loads(newest.read_text())
+    about = newest.stat()
+    assert (found["result"], found["archive"]["name"]) == ("passed", stack.archives[-1].name)
+    assert found["compared"]["uploads"]["equal"] == 6
+    assert (about.st_uid, about.st_gid, about.st_mode & 0o7777) == (USER, USER, 0o600)
+    assert stack.sql(r"SELECT count(*) FROM pg_database WHERE datname LIKE '%\_drill\_%'") == "0"
+    assert list(stack.backups.glob(".safeharbor-drill-*")) == []
+
+
 def test_the_jobs_run_as_the_sidecars_user_and_never_twice_at_once(stack: Stack) -> None:
-    for name in ("backup", "verify"):
+    for name in ("backup", "verify", "drill"):
         job = job_of(stack, name)
         assert job["user"] == f"{USER}:{USER}"
         assert job["no-overlap"] == "true"

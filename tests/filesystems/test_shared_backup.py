@@ -22,6 +22,7 @@ from support.needs import need_program
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.postgres import Database
     from support.runs import Outcome, Site
 
 
@@ -271,3 +272,16 @@ def test_where_blocks_cannot_be_shared_it_is_told_which_filesystems_can(site: Si
 
         assert "XFS or Btrfs" not in succeeded(first) + first.stderr
         assert (succeeded(second) + second.stderr).count("XFS or Btrfs") == 1
+
+
+def test_files_in_shared_blocks_are_files_of_the_archive(xfs: Site, database: Database) -> None:
+    database.execute("CREATE TABLE picture AS SELECT g || '.jpg' AS path FROM generate_series(0, 40) g")
+    xfs.environment["BACKUP_UPLOAD_REFERENCES"] = "picture.path"
+    assert xfs.run("backup").status == 3
+
+    done = xfs.run("backup", "--json")
+
+    assert done.status == 3, done.output
+    assert done.document["shared_members"] > 30
+    (warning,) = done.document["warnings"]
+    assert warning == "1 reference to uploads has no file in this archive: 40.jpg: picture.path"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from safeharbor.lock import directory_lock
+from safeharbor.postgres.scratch import new_id, scratch_name
 from safeharbor.postgres.server import find_server_bins, private_server
 from support.faults import fake_tools
 from support.pooler import pooled
@@ -70,6 +71,23 @@ def test_every_server_is_understood(servers: Servers, tmp_path: Path, major: int
     assert f"PostgreSQL {major}." in line(done, "database")
     for name in ("role", "pooler", "tables", "row security", "clock", "space", "restore role", "extensions"):
         assert line(done, name).startswith("ok"), done.stdout
+
+
+def test_a_column_that_is_not_there_and_what_a_killed_drill_left_are_told(
+    site: Site, database: Database, tools: str
+) -> None:
+    left = scratch_name(database.name, new_id())
+    execute(database.server.url(), f"CREATE DATABASE {left} OWNER {database.owner}")
+
+    done = site.run("doctor", BACKUP_PG_BIN=tools, BACKUP_UPLOAD_REFERENCES="photo.path, photo.nope")
+
+    execute(database.server.url(), f"DROP DATABASE {left}")
+    assert done.status == 3, done.output
+    assert "photo.nope: the table public.photo has no column nope" in line(done, "references")
+    assert f'left the database "{left}"' in line(done, "drills")
+    there = site.run("doctor", BACKUP_PG_BIN=tools, BACKUP_UPLOAD_REFERENCES="photo.path")
+    assert line(there, "references") == "ok references photo.path: each is there"
+    assert line(there, "drills").startswith("ok")
 
 
 def test_a_backup_at_work_is_not_hindered_and_does_not_hinder(site: Site, tools: str) -> None:

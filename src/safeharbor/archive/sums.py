@@ -1,22 +1,21 @@
-"""The lines of SHA256SUMS and the digest of the member list, gathered while members pass, in constant memory."""
+"""The lines of SHA256SUMS and the digest of the member list, gathered while members pass, and read again."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import tempfile
+import re
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from safeharbor.archive.layout import FILE, UPLOADS_NAME, Member, canonical_line, sums_line
-from safeharbor.publish import when_closed
+from safeharbor.publish import unnamed_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _CHUNK = 1024 * 1024
-_HELD_LINES_BYTES = 256 * 1024
+_ESCAPED = re.compile(rb"\\([\\nr])")
+_MEANT = {b"\\": b"\\", b"n": b"\n", b"r": b"\r"}
 _MOST_FOLDERS = 999  # and one more for files in none
 NO_FOLDER = b"."
 
@@ -44,7 +43,7 @@ class Tally:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._lines = _unnamed_file(directory)
+        self._lines = unnamed_file(directory)
         self._first_sums = b""
         self._list = hashlib.sha256()
         self._later: IO[bytes] | None = None
@@ -59,7 +58,7 @@ class Tally:
 
         Raises OSError.
         """
-        self._later = _unnamed_file(self._directory)
+        self._later = unnamed_file(self._directory)
 
     def add_first(self, member: Member, digest: str) -> bytes:
         """Count the member that was left out; its line in the list. Raises OSError."""
@@ -162,16 +161,13 @@ class Tally:
             self._later.close()
 
 
-def _unnamed_file(directory: Path) -> IO[bytes]:
-    """An empty file without a name in `directory`; in the system's temporary directory where that cannot be.
-
-    Raises OSError.
-    """
-    try:
-        return tempfile.TemporaryFile(dir=directory, buffering=_HELD_LINES_BYTES)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        name = error.filename
-        when_closed(lambda: os.unlink(name))  # some shares take no name from an open file; Python has closed this one
-    return tempfile.TemporaryFile(buffering=_HELD_LINES_BYTES)
+def parse_sums(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
+    """Name and SHA-256 in hex of each line of SHA256SUMS; the padding after the last one is none."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            digest, _, name = line.partition(b"  ")
+            if digest.startswith(b"\\"):
+                name = _ESCAPED.sub(lambda found: _MEANT[found[1]], name)
+            yield name, digest.lstrip(b"\\").decode("ascii", "replace")

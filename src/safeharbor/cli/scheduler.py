@@ -1,7 +1,8 @@
-"""`scheduler`: backups and checks by their schedules, without any other scheduler."""
+"""`scheduler`: backups, checks and drills by their schedules, without any other scheduler."""
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ from safeharbor.backup import plan_output, take_backup
 from safeharbor.cli.attempt import Attempt, Ending, ending_of
 from safeharbor.cli.backup import describe_backup
 from safeharbor.cli.command import safeharbor_command
+from safeharbor.cli.drill import describe_drill, tell_drill
 from safeharbor.cli.log_lines import ERROR, INFO, JsonWatcher, current_log, log_ending, log_format_option
 from safeharbor.cli.render import iso_time, plural, show_bytes, show_slot, show_time
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.verify import describe_verifications, paths_in_directory
-from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
+from safeharbor.drill.run import drill_archive
+from safeharbor.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor.idle import end_neighbours, why_not_ours
 from safeharbor.progress import NoProgress
 from safeharbor.scheduler import require_schedulable, run_scheduler
@@ -35,9 +38,9 @@ if TYPE_CHECKING:
 
 
 @safeharbor_command(
-    "Run `backup` by BACKUP_SCHEDULE and `verify --latest` by BACKUP_VERIFY_SCHEDULE, one at a time, until told to "
-    "stop. A backup that was missed while this did not run is taken at the start. A run that fails is told in the log, "
-    "and the next one comes as planned.",
+    "Run `backup` by BACKUP_SCHEDULE, `verify --latest` by BACKUP_VERIFY_SCHEDULE and `drill` by "
+    "BACKUP_DRILL_SCHEDULE, one at a time, until told to stop. A backup that was missed while this did not run is "
+    "taken at the start. A run that fails is told in the log, and the next one comes as planned.",
     ExitStatus.DONE,
     ExitStatus.USAGE,
     meanings={ExitStatus.DONE: "done: told to stop by HUP, INT or TERM"},
@@ -93,7 +96,7 @@ class Front:
         self.say(f"{name}: starts", "start", command=name)
         try:
             attempt.begin()
-            do = self._backup if job.name is JobName.BACKUP else self._verify
+            do = {JobName.BACKUP: self._backup, JobName.VERIFY: self._verify, JobName.DRILL: self._drill}[job.name]
             told = do(name, attempt)
             self._say_end(f"{name}: {told}, in {time.monotonic() - started:.1f} s")
             ending = Ending(ExitStatus.DONE)
@@ -180,6 +183,18 @@ class Front:
             self._say_end(f"{name}: warning: {warning}")
         done = "done, with warnings (status 3)" if result.warnings else "done"
         return f"{done}: {path} is sound ({plural(result.members, 'member')}, {show_bytes(result.size)})"
+
+    def _drill(self, name: str, attempt: Attempt) -> str:
+        (path,) = paths_in_directory(self._settings, every=False)
+        with self._watching(name) as progress:
+            result = drill_archive(path, self._settings, jobs=os.cpu_count() or 1, progress=progress)
+        describe_drill(attempt, result)
+        if result.problems:
+            raise ArchiveRejected(f"{path} failed the drill: {result.problems[0]}", problems=result.problems, hint="")
+        for warning in result.warnings:
+            self._say_end(f"{name}: warning: {warning}")
+        done = "done, with warnings (status 3)" if result.warnings else "done"
+        return f"{done}: {tell_drill(result)}"
 
     def _failed(self, name: str, error: SafeHarborError) -> Ending:
         """Tell it; how the run ended."""

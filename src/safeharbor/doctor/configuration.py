@@ -32,6 +32,7 @@ _REFUSED = (
     Concern.RETENTION,
     Concern.SCHEDULE,
     Concern.RESTORE,
+    Concern.DRILL,
 )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from safeharbor.doctor.drilling import check_leftovers, check_references
 from safeharbor.doctor.findings import Finding, attempt, attempt_query, failed, fine, not_checked, problem, warning
 from safeharbor.errors import ExitStatus, SafeHarborError, ToolFailed
 from safeharbor.postgres.connection import bounded, connected, hint_for
@@ -34,7 +35,7 @@ UNREACHABLE = "the database cannot be reached"
 _SHOWN = 5
 _CLOCK_TOLERANCE = timedelta(minutes=1)
 _OWN_WAITS_SECONDS = 10  # what the server itself may take for an answer
-_QUERIES_IN_A_SESSION = ("role", "pooler", "tables", "row security", "clock")
+_QUERIES_IN_A_SESSION = ("role", "pooler", "tables", "row security", "references", "drills", "clock")
 
 _ROLE = """
     SELECT r.rolname::text, CASE WHEN r.rolvaliduntil < now() + interval '14 days'
@@ -103,6 +104,8 @@ def _look(settings: Settings, session: psycopg.Connection) -> Looked:
         found += attempt_query("role", session, lambda: _check_role(session))
         found += attempt_query("pooler", session, lambda: _check_pooler(settings, session))
         found += attempt_query("tables", session, lambda: judge_privileges(read_privileges(session)))
+        found += attempt_query("references", session, lambda: check_references(settings, session))
+        found += attempt_query("drills", session, lambda: check_leftovers(settings, session))
         found += attempt_query("clock", session, lambda: [_check_clock(session)])
         size = _size(session)
         extensions = installed_extensions(session)

@@ -44,6 +44,21 @@ def look_at_database(
     """What stands in the way on the database's side; None if that cannot even be told."""
     live = target.find(target.name)
     _check_role(target, live, request, findings)
+    return look_at_dump(target, archive, settings, live, findings)
+
+
+def look_at_dump(
+    target: Target, archive: OpenArchive, settings: Settings, live: TargetDatabase | None, findings: Findings
+) -> DatabasePlan | None:
+    """What stands in the way of loading the dump into a new database like `live`; None if that cannot even be told."""
+    found = read_dump(target, archive, settings, findings)
+    return choose_entries(target, *found, live, findings) if found is not None else None
+
+
+def read_dump(
+    target: Target, archive: OpenArchive, settings: Settings, findings: Findings
+) -> tuple[DumpContents, Needs] | None:
+    """What is in the dump, and what it needs of a server; None if no pg_restore here can tell."""
     try:
         writer = archive.manifest.client_major if archive.manifest is not None else 0
         order = choose_restore_tools(find_client_tools(settings.pg_bin), target.major)
@@ -74,7 +89,7 @@ def look_at_database(
             f"pg_restore {contents.tools.version} is older than the fixes of 2026 against made-up dumps; "
             "restore only what you trust"
         )
-    return _select(target, contents, needs, live, findings)
+    return contents, needs
 
 
 def _check_role(target: Target, live: TargetDatabase | None, request: RestoreRequest, findings: Findings) -> None:
@@ -155,7 +170,7 @@ def _check_strangers(target: Target, findings: Findings) -> None:
         )
 
 
-def _select(
+def choose_entries(
     target: Target, contents: DumpContents, needs: Needs, live: TargetDatabase | None, findings: Findings
 ) -> DatabasePlan:
     """Which entries will be loaded, and what the server lacks for them."""

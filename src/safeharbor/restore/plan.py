@@ -13,6 +13,7 @@ from safeharbor.journal import find_interrupted
 from safeharbor.lock import is_locked
 from safeharbor.postgres.target import target_connected
 from safeharbor.preflight import check_apart, check_directory
+from safeharbor.references import describe_recorded
 from safeharbor.restore.database_plan import compare_database, look_at_database
 from safeharbor.restore.findings import Findings, RestorePlan
 from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
@@ -109,6 +110,9 @@ def look_at_archive(archive: OpenArchive, settings: Settings, findings: Findings
         return
     if manifest.warnings:
         findings.facts.append(f"when it was taken there were warnings: {'; '.join(manifest.warnings[:3])}")
+    references = describe_recorded(manifest)
+    if references:
+        findings.facts.append(references)
     fingerprint = manifest.document.get("secret_key")
     if settings.secret_key is not None and isinstance(fingerprint, dict):
         try:
