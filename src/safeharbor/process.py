@@ -13,11 +13,12 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from safeharbor.errors import ToolFailed
+from safeharbor.signals import signals_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,6 @@ DEVNULL = subprocess.DEVNULL
 _PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1024 * 1024
-_ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _KEPT_LINES = 200
 _GRACE_SECONDS = 5.0
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: the child must not
@@ -160,7 +160,8 @@ def started_tool(
     parent = os.getpid()
 
     # A signal that came between the fork and the `try` below would leave a child that nobody ends.
-    undisturbed = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+    until_started = ExitStack()
+    undisturbed = until_started.enter_context(signals_held())
 
     def prepare_child() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)
@@ -184,13 +185,13 @@ def started_tool(
         )
         tool = RunningTool(process, name)
     except OSError as error:
-        signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)
+        until_started.close()
         raise ToolFailed(f"{name} cannot be started: {error.strerror} ({argv[0]}).") from error
     except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)
+        until_started.close()
         raise
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)  # what has come meanwhile is raised here
+        until_started.close()  # what has come meanwhile is raised here
         yield tool
     finally:
         tool.stop()
