@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine: what is missing is installed, or named.
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check format bench screenshots lock clean
 PYTHON := .venv/bin/python
 # tests wait more than they compute: one process more than there are cores
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
@@ -29,9 +29,13 @@ format: ## put the code into its format, and the generated page of settings up t
 	$(PYTHON) -m ruff format .
 	$(PYTHON) scripts/make-settings-doc.py
 
-bench: ## measure against the shell pipeline; takes half an hour and 10 GB of disk
-	@scripts/bootstrap dev
+bench: ## measure against the shell pipeline; takes an hour and 15 GB of disk
+	@scripts/bootstrap bench
 	$(PYTHON) -m benchmarks $(BENCH)
+
+screenshots: ## take the documentation's pictures of the page anew; needs chromium and the font Inter
+	@scripts/bootstrap dev
+	@$(PYTHON) scripts/screenshots.py
 
 lock: ## write requirements/*.txt anew from pyproject.toml
 	@scripts/lock $(LOCK)

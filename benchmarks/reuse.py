@@ -20,6 +20,8 @@ from pathlib import Path
 from benchmarks.data import make_small_files, make_uploads
 from benchmarks.measure import Contender, mib
 from benchmarks.ours import COMMAND, environment
+from benchmarks.plot import Growth, plot_growth, slope_of
+from benchmarks.rivals import rivals
 from safeharbor.postgres.server import PrivateServer
 
 PER_DIRECTORY = 1000
@@ -39,14 +41,51 @@ class Night:
     peak_bytes: int
 
 
-def reuse(server: PrivateServer, bin_dir: Path, place: Path, scale: float, counts: list[int], rounds: int) -> list[str]:
-    """Two tables; nothing that is made here stays. The database is empty, so that the dump does not count."""
+def reuse(
+    server: PrivateServer,
+    bin_dir: Path,
+    place: Path,
+    scale: float,
+    counts: list[int],
+    rounds: int,
+    image: Path,
+) -> list[str]:
+    """Three tables and a plot in `image`; nothing else that is made here stays.
+
+    The first and the last are with an empty database, so that the dump does not count.
+    """
     server.create_database("reuse")
     with _mounted_xfs(place, _size_of_disk(scale, counts)) as disk:
         lines = _one_percent(server, bin_dir, disk, scale, rounds)
-        for number, count in enumerate(counts):
-            lines += _growth(server, bin_dir, disk, count, rounds, heading=number == 0)
-    return [*lines, ""]
+        lines += rivals(server, bin_dir, disk, disk / "uploads", rounds)
+        shutil.rmtree(disk / "uploads")
+        growth = [_growth(server, bin_dir, disk, count, rounds) for count in counts]
+    points = [point for point, _ in growth]
+    plot_growth(points, image)
+    first, second = (slope_of([(each.files, seconds(each)) for each in points])[0] for seconds in (_first, _second))
+    return [
+        *lines,
+        f"Files of 2 KB, {PER_DIRECTORY:,} to a directory, nothing changed. Microseconds per file of the command "
+        f"as a whole. Aims at a million: {FIRST_AIM_MICROSECONDS} and {SECOND_AIM_MICROSECONDS}, and "
+        f"{MEMORY_AIM_MIB} MiB.",
+        "",
+        "| files | first, µs per file | second, µs per file | new disk of the second | peak memory, first | second |",
+        "|--:|--:|--:|--:|--:|--:|",
+        *(row for _, row in growth),
+        "",
+        f"Both grow linearly: by {first * 1e6:.1f} µs and {second * 1e6:.1f} µs for each file more.",
+        "",
+        f"![Seconds over the number of files, first and second backup](images/{image.name})",
+        "",
+    ]
+
+
+def _first(point: Growth) -> float:
+    return point.first
+
+
+def _second(point: Growth) -> float:
+    return point.second
 
 
 def _one_percent(server: PrivateServer, bin_dir: Path, disk: Path, scale: float, rounds: int) -> list[str]:
@@ -63,8 +102,7 @@ def _one_percent(server: PrivateServer, bin_dir: Path, disk: Path, scale: float,
         second = _night(server, bin_dir, uploads, backups)
         nights.append((first, second))
         print(f"  round {number + 1}: first {first.uploads:.2f} s, second {second.uploads:.2f} s", flush=True)
-    shutil.rmtree(uploads)
-    _empty(disk / "backups")
+    shutil.rmtree(disk / "backups")
     first, second = _median([pair[0] for pair in nights]), _median([pair[1] for pair in nights])
     return [
         f"{len(files):,} files, of which 1 % change between both. The uploads' part only: reading, writing, forcing to "
@@ -79,31 +117,23 @@ def _one_percent(server: PrivateServer, bin_dir: Path, disk: Path, scale: float,
     ]
 
 
-def _growth(server: PrivateServer, bin_dir: Path, disk: Path, count: int, rounds: int, *, heading: bool) -> list[str]:
+def _growth(server: PrivateServer, bin_dir: Path, disk: Path, count: int, rounds: int) -> tuple[Growth, str]:
     uploads = disk / f"small-{count}"
     make_small_files(uploads, count, per_directory=PER_DIRECTORY)
     time.sleep(_SETTLED_SECONDS)
-    backups = _empty(disk / "backups")
-    first = _night(server, bin_dir, uploads, backups)
-    second = _median([_night(server, bin_dir, uploads, backups) for _ in range(rounds)])
+    nights = []
+    for _ in range(rounds):
+        backups = _empty(disk / "backups")
+        nights.append((_night(server, bin_dir, uploads, backups), _night(server, bin_dir, uploads, backups)))
+    first, second = _median([pair[0] for pair in nights]), _median([pair[1] for pair in nights])
     shutil.rmtree(uploads)
-    _empty(disk / "backups")
+    shutil.rmtree(disk / "backups")
     print(f"  {count} files: first {first.wall:.2f} s, second {second.wall:.2f} s", flush=True)
-    rows = [
+    row = (
         f"| {count:,} | {first.wall / count * 1e6:.1f} | {second.wall / count * 1e6:.1f} | {mib(second.disk)} "
         f"| {mib(first.peak_bytes)} | {mib(second.peak_bytes)} |"
-    ]
-    if not heading:
-        return rows
-    return [
-        f"Files of 2 KB, {PER_DIRECTORY:,} to a directory, nothing changed. Microseconds per file of the command "
-        f"as a whole. Aims at a million: {FIRST_AIM_MICROSECONDS} and {SECOND_AIM_MICROSECONDS}, and "
-        f"{MEMORY_AIM_MIB} MiB.",
-        "",
-        "| files | first, µs per file | second, µs per file | new disk of the second | peak memory, first | second |",
-        "|--:|--:|--:|--:|--:|--:|",
-        *rows,
-    ]
+    )
+    return Growth(count, first.wall, second.wall), row
 
 
 def _night(server: PrivateServer, bin_dir: Path, uploads: Path, backups: Path) -> Night:
@@ -132,8 +162,8 @@ def _free(directory: Path) -> int:
 
 
 def _size_of_disk(scale: float, counts: list[int]) -> int:
-    """Room for the uploads twice and a half, or for the most files of all, each 4 KiB and less in a tar."""
-    return max(int(7e9 * scale), max(counts) * 12_000) + 2**30
+    """Room for the uploads, and copies of all by three tools, or for the most files of all, 4 KiB and less each."""
+    return max(int(12e9 * scale), max(counts) * 12_000) + 2**30
 
 
 def _empty(directory: Path) -> Path:

@@ -45,6 +45,8 @@ def main() -> None:
         run("flask --app logbook safeharbor backup", environment)
         run("flask --app logbook safeharbor list", environment)
         run("flask --app logbook safeharbor verify --latest", environment)
+        say("A drill restores it into a scratch database and compares everything, as one does by schedule every week.")
+        run("flask --app logbook safeharbor drill", environment)
         run("flask --app logbook safeharbor status", environment)
         say("The bad night: a wrong migration drops the photos' table, and a script empties the uploads.")
         before = server.execute("SELECT count(*) FROM photo", "logbook"), count_files()
@@ -57,6 +59,8 @@ def main() -> None:
             sys.exit("demo: what came back is not what was there")
         say("Everything is back. It can be undone, until what was live before is discarded:")
         run("flask --app logbook safeharbor restore --discard-previous --yes", environment)
+        say("A page about it, to open in a browser:")
+        run("flask --app logbook safeharbor report --html .demo/report.html", environment)
     say("The server is gone. What is left is a plain tar, which needs none of our code:")
     archive = next((PLACE / "backups").glob("safeharbor-backup-*.tar"))
     relative = archive.relative_to(ROOT)
@@ -69,7 +73,8 @@ def main() -> None:
         most=6,
         shown="pg_restore --list db.dump",
     )
-    say(f"All of it took {time.monotonic() - started:.0f} s. The archive and what came out of it are in .demo/.")
+    seconds = time.monotonic() - started
+    say(f"All of it took {seconds:.0f} s. The archive, what came out of it and the page are in .demo/.")
 
 
 def count_files() -> int:

@@ -19,11 +19,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
-    """Every test for itself, but those with containers, which share an engine, in one process and first."""
+    """Every test for itself, but in one process those that share something: an engine of containers, or a browser."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneEngine(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+    class Shared(LoadScopeScheduling):  # type: ignore[misc] # it has no types
         def _split_scope(self, nodeid: str) -> str:
-            return "containers" if nodeid.startswith("tests/containers/") else nodeid
+            return next((each for each in ("containers", "pages") if nodeid.startswith(f"tests/{each}/")), nodeid)
 
-    return OneEngine(config, log)
+    return Shared(config, log)

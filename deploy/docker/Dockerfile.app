@@ -15,7 +15,7 @@ RUN apt-get update \
     && apt-get clean \
     && rm -rf /var/lib/apt/lists/*
 RUN --mount=type=bind,from=safeharbor,source=/opt/safeharbor/wheel,target=/wheel \
-    pip install --no-cache-dir "$(echo /wheel/*.whl)[flask]"
+    pip install --no-cache-dir "$(echo /wheel/*.whl)[flask,metrics,notify]"
 USER 1000:1000
 HEALTHCHECK --interval=1m --timeout=30s --start-period=10s CMD ["safeharbor", "status", "--healthcheck"]
 CMD ["safeharbor", "idle"]

@@ -26,6 +26,7 @@ class JobName(StrEnum):
 
     BACKUP = "backup"
     VERIFY = "verify"
+    DRILL = "drill"
 
 
 @dataclass(frozen=True, slots=True)

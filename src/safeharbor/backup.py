@@ -20,32 +20,33 @@ from safeharbor.archive.manifest import encode_manifest
 from safeharbor.archive.runs import block_size_of
 from safeharbor.archive.writer import ArchiveWriter
 from safeharbor.catalog import find_candidates, newest_manifest
+from safeharbor.drill.leftovers import sweep_leftovers
 from safeharbor.dump_part import DumpPart, DumpSource
-from safeharbor.errors import (
-    RestorePending,
-    SafeHarborError,
-    translate_os_error,
-)
-from safeharbor.journal import find_interrupted
+from safeharbor.errors import SafeHarborError, translate_os_error
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock, bounded, pinned
 from safeharbor.postgres.dump import choose_compression
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
-from safeharbor.preflight import check_places, expected_upload_bytes, require_space
+from safeharbor.preflight import (
+    check_places,
+    expected_upload_bytes,
+    require_no_interrupted_restore,
+    require_space,
+)
 from safeharbor.progress import NoProgress, Progress
 from safeharbor.proof import Written, prove_draft, prove_uploads_apart
 from safeharbor.prune import PruneResult, prune_under_lock
 from safeharbor.publish import published_whole, sweep_drafts
 from safeharbor.record import DumpRecord, SharedRecord, manifest_document
+from safeharbor.references import Gathered
 from safeharbor.settings import Concern
 from safeharbor.sharing import Sharing, recording, remembered
 from safeharbor.signals import signals_held
 from safeharbor.uploads.collect import make_filter, write_uploads
-from safeharbor.uploads.staging import find_unsettled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import psycopg
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from safeharbor.settings import Settings
     from safeharbor.sharing import Recording
     from safeharbor.uploads.collect import Collected
+    from safeharbor.uploads.references import References
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def take_backup(
     try:
         check_places(settings, directory)
         with directory_lock(directory) as is_locked:
-            _require_no_interrupted_restore(settings)
+            require_no_interrupted_restore(settings)
             run = _Run(settings, output, directory, progress or NoProgress(), is_locked=is_locked)
             return run.take(prune=prune, full=full)
     except SafeHarborError as error:
@@ -106,15 +108,6 @@ def take_backup(
         failure = translate_os_error(error, "writing the archive")
         failure.intact = _what_is_intact(directory)
         raise failure from error
-
-
-def _require_no_interrupted_restore(settings: Settings) -> None:
-    """Raises RestorePending: what is live may be neither the old state nor the new one."""
-    pending = find_interrupted(settings.backup_dir)
-    if pending is not None:
-        raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted.")
-    for staged in find_unsettled(settings.upload_dir) if settings.upload_dir is not None else ():
-        raise RestorePending(f"A restore was interrupted while it exchanged {staged.uploads}, and its journal is lost.")
 
 
 def plan_output(settings: Settings) -> str:
@@ -143,6 +136,7 @@ class _Run:
         self._started = time.monotonic()
         self._previous: Manifest | None = None
         self._sharing = Sharing()
+        self._references = Gathered(directory)
         if not is_locked:
             self._warn(f"{directory} is on a filesystem without locks: nothing keeps two runs apart there")
 
@@ -155,6 +149,7 @@ class _Run:
             ExitStack() as until_dumped,
             ExitStack() as until_written,
         ):
+            sweep_leftovers(self._settings, session, self._progress.note)
             path, taken_at = self._free_name()
             full = full or self._cannot_tell_age()
             self._sharing = until_written.enter_context(remembered(self._directory, self._settings, full=full))
@@ -237,11 +232,13 @@ class _Run:
             with signals_held():  # one that came in between would leave the writer's own file open
                 writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
                 until_written.callback(writer.close)
+                until_written.callback(self._references.close)
             dump, collected, shared = self._write_parts(draft, writer, source, until_dumped, index)
             omissions = collected.omissions
             self._warnings += omissions.warnings()
             for line in omissions.warnings():
                 self._progress.warn(line)
+            references = self._check_references(writer)
             block_size = block_size_of(os.fstatvfs(draft.descriptor).f_bsize)
 
             def manifest_for(sums_sha256: str, list_sha256: str, sums_offset: int) -> bytes:
@@ -256,6 +253,7 @@ class _Run:
                         block_size=block_size,
                         digests=(sums_sha256, list_sha256, sums_offset),
                         shared=shared,
+                        references=references,
                     )
                 )
 
@@ -275,6 +273,7 @@ class _Run:
         part = DumpPart(self._settings, source, self._progress)
         with self._phase("rows"):
             warning = part.count_rows()
+            self._references.gather(self._settings.upload_references, source.snapshot.values)
         if warning:
             self._warn(warning)
         if self._sharing.note:
@@ -297,7 +296,7 @@ class _Run:
             with self._timed("uploads"):
                 collected, shared = self._uploads(writer, beside, index)
                 writer.flush()
-            self._prove_apart(draft, writer, gap.start, beside)
+            self._prove_apart(draft, writer, gap.start, lambda: beside.advance(0))
             gap.uploads_are_written()
             dump = beside.finish()
         self._seconds["dump"] = round(beside.seconds, 3)
@@ -305,12 +304,12 @@ class _Run:
             writer.join_dump(dump.size, dump.sha256, gap)
         return dump, collected, shared
 
-    def _prove_apart(self, draft: Draft, writer: ArchiveWriter, start: int, progress: Progress) -> None:
+    def _prove_apart(self, draft: Draft, writer: ArchiveWriter, start: int, look_up: Callable[[], None]) -> None:
         """Prove the uploads where they stand, while the dump is on its way. Raises SafeHarborError, OSError."""
         with self._timed("sync"):
             os.fsync(draft.descriptor)
         with self._timed("verify"):
-            prove_uploads_apart(draft, start, writer, progress)
+            prove_uploads_apart(draft, start, writer, look_up)
 
     def _uploads(
         self, writer: ArchiveWriter, progress: Progress, index: Recording | None
@@ -329,6 +328,17 @@ class _Run:
         if sharing.previous is None or not writer.cloned_bytes:
             return collected, None
         return collected, SharedRecord(sharing.previous.name, collected.shared_members, writer.cloned_bytes)
+
+    def _check_references(self, writer: ArchiveWriter) -> References | None:
+        """What columns name, and what is not among the uploads that were written."""
+        if not self._settings.upload_references:
+            return None
+        with self._phase("references"):
+            has_links = writer.tally.links > 0
+            found = self._references.check(writer.tally.lines(), self._settings.upload_dir, has_links=has_links)
+        for warning in found.warnings("this archive"):
+            self._warn(warning)
+        return found
 
     def _prove(self, draft: Draft, written: Written) -> None:
         """Raises SafeHarborError if what is on the disk would not restore."""

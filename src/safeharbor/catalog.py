@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from safeharbor.archive.layout import ARCHIVE_NAME, time_in_name
 from safeharbor.archive.reader import bears_leading_mark, read_front
 from safeharbor.archive.source import opened_archive
+from safeharbor.drill.evidence import EVIDENCE_NAME
 from safeharbor.errors import LockHeld, SafeHarborError, StorageUnavailable, translate_os_error
 from safeharbor.publish import is_draft_of
 from safeharbor.retention import Candidate
@@ -32,11 +33,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """One archive. Size in bytes; `taken_at` from its manifest, else from its name."""
+    """One archive. Size in bytes; `taken_at` from its manifest, else from its name.
+
+    `ctime_ns` is when the file was last touched in any way, in nanoseconds since the epoch.
+    """
 
     path: Path
     size: int
     mtime_ns: int
+    ctime_ns: int
     taken_at: datetime
     state: State
     problem: str
@@ -81,7 +86,7 @@ def read_catalog(directory: Path) -> Catalog:
                 archives.append(entry)
         elif is_draft_of(name, ARCHIVE_NAME):
             unfinished.append(name)
-        elif not name.startswith("."):
+        elif not name.startswith(".") and not EVIDENCE_NAME.fullmatch(name):
             foreign.append(name)
     archives.sort(key=lambda entry: entry.name, reverse=True)
     return Catalog(directory, tuple(archives), tuple(sorted(unfinished)), tuple(sorted(foreign)))
@@ -107,12 +112,13 @@ def look_at(path: Path) -> CatalogEntry | None:
         return None
     named_at = time_in_name(path.name)
     assert named_at is not None  # noqa: S101 - the callers choose by name
+    facts = (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     try:
         with opened_archive(path, follow_symlinks=False) as source:
             if not bears_leading_mark(source):
                 problem = "" if source.size else "it is empty"
                 state = State.UNVERIFIED if source.size else State.DAMAGED
-                return CatalogEntry(path, status.st_size, status.st_mtime_ns, named_at, state, problem, None)
+                return CatalogEntry(*facts, named_at, state, problem, None)
             manifest = read_front(source).manifest
     except LockHeld:
         return None  # being pruned at this moment
@@ -120,12 +126,10 @@ def look_at(path: Path) -> CatalogEntry | None:
         if not os.path.lexists(path):
             return None
         problem = error.message.removeprefix(f"{path}: ")
-        return CatalogEntry(path, status.st_size, status.st_mtime_ns, named_at, State.DAMAGED, problem, None)
+        return CatalogEntry(*facts, named_at, State.DAMAGED, problem, None)
     except OSError as error:
-        return CatalogEntry(
-            path, status.st_size, status.st_mtime_ns, named_at, State.DAMAGED, str(error.strerror), None
-        )
-    return CatalogEntry(path, status.st_size, status.st_mtime_ns, manifest.taken_at, State.COMPLETE, "", manifest)
+        return CatalogEntry(*facts, named_at, State.DAMAGED, str(error.strerror), None)
+    return CatalogEntry(*facts, manifest.taken_at, State.COMPLETE, "", manifest)
 
 
 def _scan(directory: Path) -> list[tuple[str, os.stat_result]]:

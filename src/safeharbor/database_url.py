@@ -80,6 +80,7 @@ class DatabaseUrl:
 
     parameters: tuple[tuple[str, str], ...]
     password: str | None = field(default=None, repr=False)
+    driver: str = field(default="", compare=False)  # as in postgresql+psycopg: what the app connects with
 
     def get(self, key: str, default: str = "") -> str:
         """The value of a libpq keyword, or `default`."""
@@ -137,7 +138,7 @@ def parse_database_url(text: str) -> DatabaseUrl:
         found = _parse_keywords(text)
     else:
         raise UnusableDatabaseUrl("a URL such as postgresql://user@host:5432/database")
-    return _sorted_out(found)
+    return replace(_sorted_out(found), driver=scheme["driver"] or "" if scheme is not None else "")
 
 
 def merge_connect_args(url: DatabaseUrl, connect_args: Mapping[str, object]) -> DatabaseUrl:
@@ -146,7 +147,7 @@ def merge_connect_args(url: DatabaseUrl, connect_args: Mapping[str, object]) -> 
     if url.password is not None:
         merged["password"] = url.password
     merged.update({key: str(value) for key, value in connect_args.items() if isinstance(value, str | int)})
-    return _sorted_out(merged)
+    return replace(_sorted_out(merged), driver=url.driver)
 
 
 def _parse_url(rest: str) -> dict[str, str]:

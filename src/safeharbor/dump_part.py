@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from safeharbor.archive.writer import ArchiveWriter
     from safeharbor.database_url import DatabaseUrl
     from safeharbor.postgres.snapshot import DatabaseProperties, Snapshot
+    from safeharbor.postgres.structure import Structure
     from safeharbor.postgres.tools import ClientTools
     from safeharbor.process import RunningTool
     from safeharbor.progress import Progress
@@ -55,10 +56,17 @@ class DumpPart:
         self._progress = progress
         self._tables: Mapping[str, int] = {}
         self._without_data: list[str] = []
+        self._structure: Structure | None = None
 
     def count_rows(self) -> str:
-        """Count the rows of every table in the snapshot; a warning if they will not be in the manifest."""
+        """Count the rows of every table in the snapshot; a warning if they will not be in the manifest.
+
+        And see where sequences stand, and how many constraints and indexes there are.
+        """
         tables, self._without_data = self._source.snapshot.count_rows(self._settings.exclude_table_data)
+        structure = self._source.snapshot.structure()
+        numbers: dict[str, int | None] = {**tables, **structure.sequences}
+        self._structure = structure if fits_manifest(numbers) else None
         if not fits_manifest(tables):
             return f"row counts of {len(tables)} tables do not fit into the manifest and are left out"
         self._tables = tables
@@ -147,10 +155,9 @@ class DumpPart:
             ) from error
 
     def _record(self, size: int, digest: str) -> DumpRecord:
-        source = self._source
-        return DumpRecord(
-            size, digest, source.compression, source.tools, source.properties, self._tables, self._without_data
-        )
+        source, tables = self._source, self._tables
+        how = (source.compression, source.tools, source.properties)
+        return DumpRecord(size, digest, *how, tables, self._without_data, self._structure)
 
 
 class DumpBeside:

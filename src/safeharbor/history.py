@@ -169,6 +169,7 @@ def _decode(line: bytes) -> Outcome | None:
         archive, warnings, details = document["archive"], document["warnings"], document["details"]
         is_known = (
             isinstance(status, int)
+            and 0 <= status <= 255
             and isinstance(seconds, int | float)
             and math.isfinite(seconds)
             and isinstance(archive, str | None)

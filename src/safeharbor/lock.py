@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safeharbor.errors import LockHeld, translate_os_error
+from safeharbor.state_directory import make_state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 LOCK_NAME = ".safeharbor.lock"
+DRILL_LOCK_NAME = "drill.lock"
 
 _NOT_SUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
@@ -34,6 +36,25 @@ def directory_lock(directory: Path) -> Iterator[bool]:
     try:
         give_to_owner_of(directory, descriptor)
         yield _flock(descriptor, fcntl.LOCK_EX, f"Another Safe Harbor run is at work in {directory}.")
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def drill_lock(directory: Path) -> Iterator[None]:
+    """Hold the lock of drills in a backup directory, beside whatever else is at work there.
+
+    Raises LockHeld, StorageUnavailable.
+    """
+    try:
+        path = make_state_directory(directory) / DRILL_LOCK_NAME
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise translate_os_error(error, "opening the lock file of drills") from error
+    try:
+        give_to_owner_of(directory, descriptor)
+        _flock(descriptor, fcntl.LOCK_EX, f"Another drill is at work in {directory}.")
+        yield
     finally:
         os.close(descriptor)
 
@@ -68,6 +89,22 @@ def is_being_read(descriptor: int) -> bool:
     except LockHeld:
         return True
     return False
+
+
+def take_hold(descriptor: int) -> bool | None:
+    """Whether the open file is held by nobody else, and now by us, until it is closed; None where there are no locks.
+
+    Raises StorageUnavailable.
+    """
+    try:
+        return True if _flock(descriptor, fcntl.LOCK_EX, "") else None
+    except LockHeld:
+        return False
+
+
+def has_locks(descriptor: int) -> bool:
+    """Whether the filesystem of this open file, which nobody else has, knows locks; it is locked then."""
+    return _flock(descriptor, fcntl.LOCK_EX, "")
 
 
 def give_to_owner_of(directory: Path, descriptor: int) -> None:

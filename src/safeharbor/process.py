@@ -13,11 +13,12 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from safeharbor.errors import ToolFailed
+from safeharbor.signals import signals_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,6 @@ DEVNULL = subprocess.DEVNULL
 _PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1024 * 1024
-_ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _KEPT_LINES = 200
 _GRACE_SECONDS = 5.0
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: the child must not
@@ -107,6 +107,13 @@ class RunningTool:
         """End it, and what it has started, at once and without a word."""
         self._send(signal.SIGKILL)
 
+    def end_session(self) -> None:
+        """End it and all that it has started, at once."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
+        except ProcessLookupError:
+            pass
+
     def stop(self) -> None:
         """End it if it runs: TERM, then KILL after a few seconds; close its pipes."""
         for stream in (self._process.stdin, self._process.stdout):
@@ -161,7 +168,8 @@ def started_tool(
     parent = os.getpid()
 
     # A signal that came between the fork and the `try` below would leave a child that nobody ends.
-    undisturbed = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+    until_started = ExitStack()
+    undisturbed = until_started.enter_context(signals_held())
 
     def prepare_child() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)
@@ -185,13 +193,13 @@ def started_tool(
         )
         tool = RunningTool(process, name)
     except OSError as error:
-        signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)
+        until_started.close()
         raise ToolFailed(f"{name} cannot be started: {error.strerror} ({argv[0]}).") from error
     except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)
+        until_started.close()
         raise
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)  # what has come meanwhile is raised here
+        until_started.close()  # what has come meanwhile is raised here
         yield tool
     finally:
         tool.stop()
@@ -236,6 +244,21 @@ def tool_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """An environment for a PostgreSQL tool: what libpq reads, messages in English, none of the app's secrets."""
     kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(("PG", "SSL_"))}
     return {**kept, "LC_ALL": "C", **extra}
+
+
+# what leads an app, or libpq, to the live database and uploads
+_LEADS_TO_LIVE = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSERVICE", "PGOPTIONS",
+                  "SQLALCHEMY_DATABASE_URI", "UPLOAD_FOLDER")  # fmt: skip
+
+
+def app_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a command of the app: our own, without what leads to the live state, and with `extra`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _LEADS_TO_LIVE and not name.startswith(("BACKUP_", "RESTORE_"))
+    }
+    return {**kept, **extra}
 
 
 def widen(descriptor: int) -> None:

@@ -11,6 +11,8 @@ from safeharbor.errors import SafeHarborError
 from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from safeharbor.archive.index import IndexFront
     from safeharbor.archive.manifest import Manifest
     from safeharbor.archive.runs import RunList
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from safeharbor.settings import Settings
 
 
+_LOOK_UP_BYTES = 8 * 1024 * 1024
 _READ_AHEAD = 32 * 1024  # of a run only two headers are read, and what stands between runs may be short
 
 
@@ -57,16 +60,21 @@ def prove_draft(draft: Draft, written: Written, settings: Settings, progress: Pr
     return warnings
 
 
-def prove_uploads_apart(draft: Draft, start: int, writer: ArchiveWriter, progress: Progress) -> None:
-    """Read back the uploads that stand behind the gap and were forced to the disk.
+def prove_uploads_apart(draft: Draft, start: int, writer: ArchiveWriter, look_up: Callable[[], None]) -> None:
+    """Read back the uploads that stand behind the gap and were forced to the disk; `look_up` is called now and then.
 
     Raises SafeHarborError if they are not what was written.
     """
-
-    def advance(_size_bytes: int) -> None:
-        progress.advance(0)  # these bytes were told when they were written
-
     source = Source(draft.descriptor, draft.path)
+    unseen = 0
+
+    def advance(size: int) -> None:
+        nonlocal unseen
+        unseen += size
+        if unseen >= _LOOK_UP_BYTES:
+            unseen = 0
+            look_up()
+
     _require_none(prove_uploads(source, start, writer.position, writer.witness_sha256, advance))
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from safeharbor.retention import Candidate
     from safeharbor.settings import Settings
 
+    Look = Callable[[Path], CatalogEntry | None]
+
 
 @dataclass(frozen=True, slots=True)
 class PrunePlan:
@@ -89,19 +91,31 @@ def prune_under_lock(settings: Settings, *, just_written: str = "") -> PruneResu
     return PruneResult(tuple(verdicts.values()), tuple(deleted), freed, tuple(warnings))
 
 
-def plan_prune(settings: Settings, *, just_written: str = "", adopt: bool = False) -> PrunePlan:
-    """What retention says of every archive; touches nothing. Raises StorageUnavailable."""
+def plan_prune(
+    settings: Settings,
+    *,
+    just_written: str = "",
+    adopt: bool = False,
+    upcoming: Candidate | None = None,
+    look: Look = look_at,
+) -> PrunePlan:
+    """What retention says of every archive; touches nothing. Raises StorageUnavailable.
+
+    `upcoming` is an archive that is not there yet, but will be when this is done, and like the newest that is. `look`
+    tells what is in an archive, for a caller that knows it already.
+    """
     directory = settings.backup_dir
     candidates = find_candidates(directory)
+    judged = candidates if upcoming is None else [*candidates, upcoming]
     adopted = adopt_all(directory, candidates) if adopt else read_adopted(directory)
     protected = {just_written: "just written"} if just_written else {}
 
     def judge(hold: str = "") -> list[Verdict]:
         return judge_archives(
-            candidates, settings.retention_daily, settings.retention_weekly, protected=protected, hold=hold
+            judged, settings.retention_daily, settings.retention_weekly, protected=protected, hold=hold
         )
 
-    newest, earlier = _newest_two(directory, candidates, just_written)
+    newest, earlier = _newest_two(directory, candidates, just_written, look)
     manifest = newest.manifest if newest is not None else None
     if newest is None or manifest is None:
         return PrunePlan(tuple(judge()), _disorder(candidates))
@@ -112,7 +126,7 @@ def plan_prune(settings: Settings, *, just_written: str = "", adopt: bool = Fals
     short = (
         ""
         if newest.name in adopted.archives
-        else judge_shortfall(manifest, _usual(directory, candidates, newest, adopted))
+        else judge_shortfall(manifest, _usual(directory, candidates, newest, adopted, look))
     )
     if short:
         remedy = "find out why; if it is right, `safeharbor prune --adopt` accepts it"
@@ -120,7 +134,7 @@ def plan_prune(settings: Settings, *, just_written: str = "", adopt: bool = Fals
     strangers = {
         verdict.name: why
         for verdict in judge()
-        if not verdict.keep and (why := judge_identity(manifest, _manifest_of(directory / verdict.name), adopted))
+        if not verdict.keep and (why := judge_identity(manifest, _manifest_of(directory / verdict.name, look), adopted))
     }
     protected |= {name: f"it is {why}" for name, why in strangers.items()}
     warnings = _disorder(candidates)
@@ -146,16 +160,18 @@ _IN_USE = "it is being read"
 
 
 def _newest_two(
-    directory: Path, candidates: list[Candidate], just_written: str
+    directory: Path, candidates: list[Candidate], just_written: str, look: Look
 ) -> tuple[CatalogEntry | None, Manifest | None]:
     """The newest archive (`just_written`, if given), and the manifest of the one before it, if it has one."""
     names = sorted((candidate.name for candidate in candidates), reverse=True)
     newest = just_written or (names[0] if names else "")
     earlier = next((name for name in names if name != newest), "")
-    return look_at(directory / newest) if newest else None, _manifest_of(directory / earlier) if earlier else None
+    return look(directory / newest) if newest else None, _manifest_of(directory / earlier, look) if earlier else None
 
 
-def _usual(directory: Path, candidates: list[Candidate], newest: CatalogEntry, adopted: Adopted) -> Manifest | None:
+def _usual(
+    directory: Path, candidates: list[Candidate], newest: CatalogEntry, adopted: Adopted, look: Look
+) -> Manifest | None:
     """The last archive before `newest` that was not itself short, to measure it by; None if there is none.
 
     Measured by the archive before alone, a loss would be noticed for one night, and the next would prune what is
@@ -164,7 +180,7 @@ def _usual(directory: Path, candidates: list[Candidate], newest: CatalogEntry, a
     since = max(adopted.archives, default="")
     usual: Manifest | None = None
     for name in sorted(candidate.name for candidate in candidates):
-        manifest = _manifest_of(directory / name) if name >= since and name != newest.name else None
+        manifest = _manifest_of(directory / name, look) if name >= since and name != newest.name else None
         if manifest is None or newest.manifest is None or judge_identity(newest.manifest, manifest, adopted):
             continue
         if name == since or not judge_shortfall(manifest, usual):
@@ -172,8 +188,8 @@ def _usual(directory: Path, candidates: list[Candidate], newest: CatalogEntry, a
     return usual
 
 
-def _manifest_of(path: Path) -> Manifest | None:
-    entry = look_at(path)
+def _manifest_of(path: Path, look: Look = look_at) -> Manifest | None:
+    entry = look(path)
     return entry.manifest if entry is not None else None
 
 

@@ -12,9 +12,10 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from safeharbor.errors import translate_os_error
 from safeharbor.lock import give_to_owner_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 _WHEN_CLOSED = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0)
+_HELD_BYTES = 256 * 1024
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -138,6 +140,21 @@ def when_closed(action: Callable[[], None]) -> None:
                 raise
         time.sleep(pause_seconds)
     return action()
+
+
+def unnamed_file(directory: Path) -> IO[bytes]:
+    """An empty file without a name in `directory`; in the system's temporary directory where that cannot be.
+
+    Raises OSError.
+    """
+    try:
+        return tempfile.TemporaryFile(dir=directory, buffering=_HELD_BYTES)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        name = error.filename
+        when_closed(lambda: os.unlink(name))  # some shares take no name from an open file; Python has closed this one
+    return tempfile.TemporaryFile(buffering=_HELD_BYTES)
 
 
 def write_all(descriptor: int, data: bytes | memoryview | bytearray) -> None:

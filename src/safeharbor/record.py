@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from safeharbor.archive.sums import Tally
     from safeharbor.postgres.snapshot import DatabaseProperties
+    from safeharbor.postgres.structure import Structure
     from safeharbor.postgres.tools import ClientTools
     from safeharbor.settings import Settings
     from safeharbor.uploads.omissions import Omissions
+    from safeharbor.uploads.references import References
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class DumpRecord:
     properties: DatabaseProperties
     tables: Mapping[str, int]
     tables_without_data: list[str]
+    structure: Structure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,9 @@ class SharedRecord:
     size: int
 
 
-def fits_manifest(tables: Mapping[str, int]) -> bool:
-    """Whether so many row counts leave room in the manifest for everything else."""
-    return len(tables) <= 100_000 and sum(6 * len(name) + 24 for name in tables) < MANIFEST_LIMIT_BYTES // 2
+def fits_manifest(numbers: Mapping[str, int | None]) -> bool:
+    """Whether so many numbers with names leave room in the manifest for everything else."""
+    return len(numbers) <= 100_000 and sum(6 * len(name) + 24 for name in numbers) < MANIFEST_LIMIT_BYTES // 2
 
 
 def manifest_document(
@@ -58,10 +61,11 @@ def manifest_document(
     block_size: int,
     digests: tuple[str, str, int],
     shared: SharedRecord | None = None,
+    references: References | None = None,
 ) -> dict[str, object]:
     """The manifest; `digests` are SHA256SUMS' digest, the member list's digest, and where SHA256SUMS' data starts."""
     sums_sha256, list_sha256, sums_offset = digests
-    properties = dump.properties
+    properties, structure = dump.properties, dump.structure
     return {
         "format": FORMAT_VERSION,
         "taken_at": taken_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -87,8 +91,19 @@ def manifest_document(
             **properties.document,
             "tables": dict(dump.tables),
             "tables_without_data": dump.tables_without_data,
+            "sequences": dict(structure.sequences) if structure is not None else None,
+            "constraints": structure.constraints if structure is not None else None,
+            "indexes": structure.indexes if structure is not None else None,
         },
-        "uploads": {"excluded_by": list(settings.exclude), **omissions.document()},
+        "uploads": {
+            "excluded_by": list(settings.exclude),
+            **omissions.document(),
+            "folders": [
+                {"name": name.decode("utf-8", "surrogateescape"), "files": files, "bytes": size}
+                for name, files, size in tally.folders()
+            ],
+        },
+        "references": references.document() if references is not None else None,
         "shared": None
         if shared is None
         else {"archive": shared.archive, "members": shared.members, "bytes": shared.size},

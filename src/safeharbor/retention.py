@@ -19,6 +19,8 @@ _DAY_NS = 86400 * 10**9
 # what a calendar can hold; a file's time can lie outside
 _FIRST_SECOND = int(datetime(2, 1, 1, tzinfo=UTC).timestamp())
 _LAST_SECOND = int(datetime(9998, 1, 1, tzinfo=UTC).timestamp())
+_DAILY = "daily "
+_WEEK = "week "
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,16 @@ class Verdict:
     name: str
     keep: bool
     reasons: tuple[str, ...]
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether it stays because it is one of the newest."""
+        return any(reason.startswith(_DAILY) for reason in self.reasons)
+
+    @property
+    def is_weekly(self) -> bool:
+        """Whether it stays because it is the newest of a week."""
+        return any(reason.startswith(_WEEK) for reason in self.reasons)
 
 
 def judge_archives(
@@ -93,11 +105,11 @@ def judge_by_contract(
     for position, candidate in enumerate(_newest_first(candidates, time_of), start=1):
         kept_for = []
         if position <= daily:
-            kept_for.append(f"daily {position} of {daily}")
+            kept_for.append(f"{_DAILY}{position} of {daily}")
         year, week, _ = time_of(candidate).isocalendar()
         if (year, week) not in weeks and len(weeks) < weekly:
             weeks.add((year, week))
-            kept_for.append(f"week {year}-W{week:02} ({len(weeks)} of {weekly})")
+            kept_for.append(f"{_WEEK}{year}-W{week:02} ({len(weeks)} of {weekly})")
         if kept_for:
             reasons[candidate.name] = kept_for
     return reasons

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SCHEDULE = "0 0 3 * * *"
 DEFAULT_VERIFY_SCHEDULE = "0 0 5 * * 0"
+DEFAULT_DRILL_SCHEDULE = "0 0 6 * * 0"
 
 _SHORTHANDS = {
     "@yearly": "0 0 0 1 1 *",

@@ -1,4 +1,4 @@
-"""Runs backups and checks by their schedules, one at a time, until it is told to stop.
+"""Runs backups, checks and drills by their schedules, one at a time, until it is told to stop.
 
 It waits in short steps of a clock that nobody can set, and looks at the time of day after each. What is due is decided
 in `agenda.py`; how a job is run and told is the front end's.
@@ -103,9 +103,9 @@ def run_scheduler(settings: Settings, front: SchedulerFront, clock: Clock | None
 
 def require_schedulable(settings: Settings) -> None:
     """Raises SettingsInvalid with everything that would make each night fail."""
-    settings.require(
-        Concern.DATABASE, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP, Concern.RETENTION, Concern.SCHEDULE
-    )
+    drilling = () if settings.drill_schedule is None else (Concern.DRILL, Concern.RESTORE)
+    backing_up = (Concern.DATABASE, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP, Concern.RETENTION)
+    settings.require(*backing_up, Concern.SCHEDULE, *drilling)
 
 
 def _first_jobs(settings: Settings, front: SchedulerFront, now: datetime) -> list[Job]:
@@ -114,9 +114,8 @@ def _first_jobs(settings: Settings, front: SchedulerFront, now: datetime) -> lis
     backup = plan_job(JobName.BACKUP, settings.schedule, zone, last.settled)
     if backup.slot <= now:
         front.missed(backup, last.newest)
-    if settings.verify_schedule is None:
-        return [backup]
-    return [backup, plan_job(JobName.VERIFY, settings.verify_schedule, zone, now)]
+    others = {JobName.VERIFY: settings.verify_schedule, JobName.DRILL: settings.drill_schedule}
+    return [backup, *(plan_job(name, schedule, zone, now) for name, schedule in others.items() if schedule is not None)]
 
 
 def _read_last_backup(settings: Settings, now: datetime) -> _LastBackup:

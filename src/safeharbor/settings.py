@@ -8,14 +8,17 @@ reported together and a broken retention setting does not cost anybody the night
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from safeharbor.alert_settings import NotifyOn, judge_notify_urls, judge_ping_url, split_notify_urls, usable_ping_url
 from safeharbor.database_url import DatabaseUrl, UnusableDatabaseUrl, merge_connect_args, parse_database_url
 from safeharbor.errors import SettingsInvalid
 from safeharbor.schedule import (
+    DEFAULT_DRILL_SCHEDULE,
     DEFAULT_SCHEDULE,
     DEFAULT_VERIFY_SCHEDULE,
     UnusableSchedule,
@@ -38,6 +41,7 @@ class Concern(StrEnum):
     SHARING = "sharing"
     MONITORING = "monitoring"
     RESTORE = "restore"
+    DRILL = "drill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Settings:
     backup_dir: Path = Path("/backups")
     schedule: str = DEFAULT_SCHEDULE
     verify_schedule: str | None = DEFAULT_VERIFY_SCHEDULE
+    drill_schedule: str | None = DEFAULT_DRILL_SCHEDULE
     timezone: str = "UTC"
     retention_daily: int = 7
     retention_weekly: int = 4
@@ -70,17 +75,26 @@ class Settings:
     pg_bin: tuple[Path, ...] = ()
     exclude: tuple[str, ...] = ()
     exclude_table_data: tuple[str, ...] = ()
+    upload_references: tuple[str, ...] = ()
     sentinel: Path | None = None
     full_read_days: int = 7
     max_age_seconds: float = 26 * 3600.0
     status_file: Path | None = None
+    metrics_file: Path | None = None
+    log_format: str = "human"
+    notify_urls: tuple[str, ...] = field(default=(), repr=False)
+    notify_on: NotifyOn = NotifyOn.FAILURE
+    ping_url: str | None = field(default=None, repr=False)
     connect_timeout_seconds: float = 10.0
     lock_timeout_seconds: float = 60.0
     network_timeout_seconds: float = 30.0
     restore_database: DatabaseUrl | None = None
     tmp_dir: Path | None = None
+    drill_database: DatabaseUrl | None = None
+    drill_command: tuple[str, ...] = field(default=(), repr=False)  # it may hold a token
     secret_key: str | None = field(default=None, repr=False)
     problems: tuple[Problem, ...] = ()
+    unknown: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def require(self, *concerns: Concern) -> None:
@@ -103,7 +117,8 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         upload_dir=reader.upload_dir(),
         backup_dir=reader.directory("BACKUP_DIR", Path("/backups")),
         schedule=reader.schedule("BACKUP_SCHEDULE", DEFAULT_SCHEDULE),
-        verify_schedule=reader.verify_schedule(),
+        verify_schedule=reader.optional_schedule("BACKUP_VERIFY_SCHEDULE", DEFAULT_VERIFY_SCHEDULE),
+        drill_schedule=reader.optional_schedule("BACKUP_DRILL_SCHEDULE", DEFAULT_DRILL_SCHEDULE),
         timezone=reader.timezone(),
         retention_daily=reader.count("BACKUP_RETENTION_DAILY", 7, Concern.RETENTION),
         retention_weekly=reader.count("BACKUP_RETENTION_WEEKLY", 4, Concern.RETENTION),
@@ -111,17 +126,26 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         pg_bin=tuple(Path(part) for part in reader.text("BACKUP_PG_BIN").split(":") if part),
         exclude=reader.patterns("BACKUP_EXCLUDE"),
         exclude_table_data=reader.patterns("BACKUP_EXCLUDE_TABLE_DATA"),
+        upload_references=reader.patterns("BACKUP_UPLOAD_REFERENCES"),
         sentinel=reader.sentinel(),
         full_read_days=reader.count("BACKUP_FULL_READ_DAYS", 7, Concern.SHARING),
         max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),
-        status_file=reader.status_file(),
+        status_file=reader.published_file("BACKUP_STATUS_FILE", ".json"),
+        metrics_file=reader.published_file("BACKUP_METRICS_FILE", ".prom"),
+        log_format=reader.choice("BACKUP_LOG_FORMAT", ("human", "json")),
+        notify_urls=split_notify_urls(reader.secret("BACKUP_NOTIFY_URLS", judge_notify_urls)),
+        notify_on=NotifyOn(reader.choice("BACKUP_NOTIFY_ON", list(NotifyOn))),
+        ping_url=usable_ping_url(reader.secret("BACKUP_PING_URL", judge_ping_url)),
         connect_timeout_seconds=reader.duration("BACKUP_CONNECT_TIMEOUT", 10.0, Concern.DATABASE),
         lock_timeout_seconds=reader.duration("BACKUP_LOCK_TIMEOUT", 60.0, Concern.DATABASE),
         network_timeout_seconds=reader.duration("BACKUP_NETWORK_TIMEOUT", 30.0, Concern.DATABASE),
-        restore_database=reader.restore_database(),
+        restore_database=reader.other_database("RESTORE_DATABASE_URL", Concern.RESTORE),
         tmp_dir=reader.optional_path("BACKUP_TMP_DIR"),
+        drill_database=reader.other_database("BACKUP_DRILL_DATABASE_URL", Concern.DRILL),
+        drill_command=reader.command("BACKUP_DRILL_COMMAND", Concern.DRILL),
         secret_key=reader.text("SECRET_KEY") or None,
         problems=reader.all_problems(),
+        unknown=tuple(sorted(name for name in environ if name.startswith("BACKUP_") and name not in _NAMES)),
         origins=reader.origins,
     )
 
@@ -135,6 +159,7 @@ def parse_duration(text: str) -> float:
 
 
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)\s*")
+_NAMES = {variable.name for variable in VARIABLES}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _COMPRESSION = re.compile(r"auto|none|[0-9]|(?:gzip|lz4|zstd)(?::[A-Za-z0-9=,]+)?")
 
@@ -215,7 +240,8 @@ class _Reader:
     def upload_dir(self) -> Path | None:
         for name, value in self._upload_sources():
             if value:
-                self.origins["BACKUP_UPLOAD_DIR"] = name
+                if name != "BACKUP_UPLOAD_DIR":  # else it is known already whose
+                    self.origins["BACKUP_UPLOAD_DIR"] = name
                 return None if value.lower() == "none" else Path(value).expanduser().absolute()
         return Path("/data/uploads")
 
@@ -228,15 +254,22 @@ class _Reader:
             ("UPLOAD_DIR in the environment", self._environ.get("UPLOAD_DIR", "").strip()),
         ]
 
-    def restore_database(self) -> DatabaseUrl | None:
-        text = self.text("RESTORE_DATABASE_URL")
+    def other_database(self, name: str, concern: Concern) -> DatabaseUrl | None:
+        text = self.text(name)
         if not text:
             return None
         try:
             return parse_database_url(text)
         except UnusableDatabaseUrl as error:
-            self._add(Concern.RESTORE, "RESTORE_DATABASE_URL", "", str(error))
+            self._add(concern, name, "", str(error))
             return None
+
+    def command(self, name: str, concern: Concern) -> tuple[str, ...]:
+        try:
+            return tuple(shlex.split(self.text(name)))
+        except ValueError:
+            self._add(concern, name, "", "a command as a shell takes it apart; a quotation mark is not closed")
+            return ()
 
     def directory(self, name: str, default: Path) -> Path:
         return self.optional_path(name) or default
@@ -253,9 +286,8 @@ class _Reader:
             self._add(Concern.SCHEDULE, name, text, str(error))
             return default
 
-    def verify_schedule(self) -> str | None:
-        name = "BACKUP_VERIFY_SCHEDULE"
-        return None if self.text(name).lower() == "none" else self.schedule(name, DEFAULT_VERIFY_SCHEDULE)
+    def optional_schedule(self, name: str, default: str) -> str | None:
+        return None if self.text(name).lower() == "none" else self.schedule(name, default)
 
     def timezone(self) -> str:
         text = self.text("BACKUP_TIMEZONE") or "UTC"
@@ -296,14 +328,29 @@ class _Reader:
             return None
         return self.directory("BACKUP_DIR", Path("/backups")) / Path(text).expanduser()
 
-    def status_file(self) -> Path | None:
-        path = self.optional_path("BACKUP_STATUS_FILE")
-        if path is None or (path.suffix == ".json" and not path.name.startswith(".")):
+    def published_file(self, name: str, suffix: str) -> Path | None:
+        path = self.optional_path(name)
+        if path is None or (path.suffix == suffix and not path.name.startswith(".")):
             return path
         # it is replaced at each run: it must not be an archive, the lock or the journal by mistake
-        expected = "a file whose name ends with .json and begins with no dot"
-        self._add(Concern.MONITORING, "BACKUP_STATUS_FILE", str(path), expected)
+        expected = f"a file whose name ends with {suffix} and begins with no dot"
+        self._add(Concern.MONITORING, name, str(path), expected)
         return None
+
+    def secret(self, name: str, judge: Callable[[str], str]) -> str:
+        """A text that no problem shows; `judge` tells what was expected instead."""
+        text = self.text(name)
+        if text and (expected := judge(text)):
+            self._add(Concern.MONITORING, name, "", expected)
+        return text
+
+    def choice(self, name: str, choices: Sequence[str]) -> str:
+        """One of them; the first is the default."""
+        text = self.text(name).lower()
+        if not text or text in choices:
+            return text or choices[0]
+        self._add(Concern.MONITORING, name, text, f"one of {', '.join(choices)}")
+        return choices[0]
 
     def duration(self, name: str, default: float, concern: Concern) -> float:
         text = self.text(name)

@@ -112,7 +112,7 @@ def _look(held: ExitStack, directory: Path, settings: Settings, now_ns: int, *, 
     if not is_usable:
         return Sharing(why_not=why_not)
     block = block_size_of(os.fstatvfs(archive).f_bsize)
-    if why_not in ("", WHY_DUE) and not (block == front.block_size and _can_share(directory, archive, block)):
+    if why_not in ("", WHY_DUE) and not (block == front.block_size and can_share(directory, archive, block)):
         why_not = CANNOT_SHARE
     previous = Previous(front.archive, archive, index, block, may_share=not why_not, moved=front.moved)
     return Sharing(previous, front, why_not)
@@ -131,8 +131,8 @@ def _open(held: ExitStack, path: Path) -> int:
     return descriptor
 
 
-def _can_share(directory: Path, archive: int, block: int) -> bool:
-    """Whether a block of the archive can be shared with a new file beside it."""
+def can_share(directory: Path, archive: int, block: int) -> bool:
+    """Whether the first block of an open file in `directory` can be shared with a new file beside it."""
     try:
         # whoever can share blocks knows nameless files
         trial = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 _HANDLED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
+class _Hold:
+    """Whether signals are held now, how many times over, and the first that came meanwhile."""
+
+    depth = 0
+    waiting: int | None = None
+
+
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
     """Inside the block HUP, INT and TERM raise `Interrupted` once; more of them do not disturb the clean-up.
@@ -29,7 +36,9 @@ def signals_interrupt() -> Iterator[None]:
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         nonlocal first
-        if first:
+        if first and _Hold.depth:
+            _Hold.waiting = _Hold.waiting or number
+        elif first:
             first = False
             raise Interrupted(number)
 
@@ -45,13 +54,25 @@ def signals_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
-    """Inside the block HUP, INT and TERM wait: for work of seconds that must not be left half-done."""
+def signals_held() -> Iterator[set[int | signal.Signals]]:
+    """Inside the block HUP, INT and TERM wait: for work of seconds that must not be left half-done.
+
+    Yields what was blocked before, for a child that is started meanwhile. The mask alone would not do: it is of one
+    thread, the kernel gives a signal to any other, and Python then runs its handler in the main thread all the same.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    _Hold.depth += 1
     try:
-        yield
+        yield before
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _Hold.depth -= 1
+        number = None
+        if not _Hold.depth:
+            number, _Hold.waiting = _Hold.waiting, None
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # one that waits in the kernel is raised here
+        handler = signal.getsignal(number) if number is not None else None
+        if number is not None and callable(handler):
+            handler(number, None)
 
 
 @contextmanager

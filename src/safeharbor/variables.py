@@ -38,9 +38,14 @@ VARIABLES = (
         "When `scheduler` runs `verify --latest`, written in the same way. `none` turns it off.",
     ),
     Variable(
+        "BACKUP_DRILL_SCHEDULE",
+        "0 0 6 * * 0",
+        "When `scheduler` runs `drill`, written in the same way. `none` turns it off.",
+    ),
+    Variable(
         "BACKUP_TIMEZONE",
         "UTC",
-        "The time zone in which `scheduler` reads both schedules: an IANA name such as Europe/Berlin.",
+        "The time zone in which `scheduler` reads the schedules: an IANA name such as Europe/Berlin.",
     ),
     Variable("BACKUP_RETENTION_DAILY", "7", "How many of the newest archives to keep."),
     Variable(
@@ -70,6 +75,12 @@ VARIABLES = (
         "separated by commas or line breaks.",
     ),
     Variable(
+        "BACKUP_UPLOAD_REFERENCES",
+        "",
+        "Columns that hold paths of uploads, as in `photos.path, users.avatar`: each value must have its file in the "
+        "archive, or there is a warning.",
+    ),
+    Variable(
         "BACKUP_SENTINEL",
         "",
         "A file that exists only on the mounted share; without it no backup is written. Relative to BACKUP_DIR.",
@@ -84,6 +95,33 @@ VARIABLES = (
         "BACKUP_STATUS_FILE",
         "",
         "A file, named ….json, into which each run puts what `status --json` tells, for a page or a monitor elsewhere.",
+    ),
+    Variable(
+        "BACKUP_METRICS_FILE",
+        "",
+        "A file, named ….prom, into which each run puts metrics, for the textfile collector of node_exporter. Its name "
+        "tells several backups of a host apart.",
+    ),
+    Variable(
+        "BACKUP_NOTIFY_URLS",
+        "",
+        "Whom to tell when a run fails: addresses as Apprise takes them, such as mailto://… and slack://…, separated "
+        "by blanks or line breaks. They hold tokens, and are shown nowhere.",
+    ),
+    Variable(
+        "BACKUP_NOTIFY_ON",
+        "failure",
+        "Which runs to tell of: `failure`, `warning` (failures too) or `always`.",
+    ),
+    Variable(
+        "BACKUP_PING_URL",
+        "",
+        "A check that is to hear of each backup's start and end, as healthchecks.io and the like expect it.",
+    ),
+    Variable(
+        "BACKUP_LOG_FORMAT",
+        "human",
+        "`json`: commands that do the work, and the scheduler, write one JSON object per line. As `--log-format`.",
     ),
     Variable("BACKUP_CONNECT_TIMEOUT", "10s", "How long a connection to the database may take."),
     Variable("BACKUP_LOCK_TIMEOUT", "60s", "How long to wait for a table that somebody has locked."),
@@ -101,7 +139,18 @@ VARIABLES = (
     Variable(
         "BACKUP_TMP_DIR",
         "BACKUP_DIR",
-        "Where a restore puts a copy of the dump while several jobs load it. Not a tmpfs.",
+        "Where a restore puts a copy of the dump while several jobs load it, and a drill its uploads. Not a tmpfs.",
+    ),
+    Variable(
+        "BACKUP_DRILL_DATABASE_URL",
+        "the server that restores go to, else a private one",
+        "The server on which `drill` makes its scratch database, and a role there that may create databases.",
+    ),
+    Variable(
+        "BACKUP_DRILL_COMMAND",
+        "",
+        "A command that `drill` runs with DATABASE_URL and UPLOAD_DIR of its copy; another status than 0 fails the "
+        "drill. It is taken apart as a shell does, and run without one.",
     ),
     Variable(
         "SECRET_KEY",

@@ -52,6 +52,12 @@ def test_the_image_says_what_it_is(engine: Engine, images: Images) -> None:
     assert labels["org.opencontainers.image.version"] == version
 
 
+def test_the_image_can_send_alerts_and_write_metrics(engine: Engine, images: Images) -> None:
+    program = "import prometheus_client, safeharbor.notify as n; print(n.find_notify_problems(['json://127.0.0.1/']))"
+
+    assert engine.docker("run", *CONFINED, images.safeharbor, "python3", "-c", program).stdout == "()\n"
+
+
 def test_the_clients_of_each_major_are_where_the_commands_look_first(engine: Engine, images: Images) -> None:
     program = f"/usr/lib/postgresql/{PG_MAJOR}/bin/pg_dump"
 

@@ -9,6 +9,7 @@ import shlex
 import tarfile
 import threading
 import time
+import urllib.error
 import urllib.parse
 from typing import Any
 
@@ -41,12 +42,13 @@ def test_a_backup_by_hand_lands_on_the_host(stack: Stack) -> None:
     assert f"/backups/{archive.name} (" in done.stdout
 
 
-def test_ofelia_finds_its_two_jobs_and_no_others(stack: Stack) -> None:
+def test_ofelia_finds_its_three_jobs_and_no_others(stack: Stack) -> None:
     told = stack.compose("logs", "ofelia").stdout
 
     assert set(re.findall(r"New job registered (.*)", told)) == {
         f"'{stack.project}-backup' - 'flask safeharbor backup' - '0 0 3 * * *'",
         f"'{stack.project}-verify' - 'flask safeharbor verify --latest' - '0 0 5 * * 0'",
+        f"'{stack.project}-drill' - 'flask safeharbor drill' - '0 0 6 * * 0'",
     }
 
 
@@ -68,8 +70,25 @@ def test_the_job_of_the_label_backs_up_as_ofelia_runs_it(stack: Stack) -> None:
     assert run_job(stack, "verify")[0] == 0
 
 
+def test_the_job_of_the_label_drills_on_the_stacks_own_server_and_leaves_nothing(stack: Stack) -> None:
+    backed_up(stack)
+
+    status, told = run_job(stack, "drill")
+
+    assert status == 0, told
+    assert "on postgres:5432, PostgreSQL" in told
+    newest = max(stack.backups.glob("safeharbor-drill-*.json"))
+    found = json.loads(newest.read_text())
+    about = newest.stat()
+    assert (found["result"], found["archive"]["name"]) == ("passed", stack.archives[-1].name)
+    assert found["compared"]["uploads"]["equal"] == 6
+    assert (about.st_uid, about.st_gid, about.st_mode & 0o7777) == (USER, USER, 0o600)
+    assert stack.sql(r"SELECT count(*) FROM pg_database WHERE datname LIKE '%\_drill\_%'") == "0"
+    assert list(stack.backups.glob(".safeharbor-drill-*")) == []
+
+
 def test_the_jobs_run_as_the_sidecars_user_and_never_twice_at_once(stack: Stack) -> None:
-    for name in ("backup", "verify"):
+    for name in ("backup", "verify", "drill"):
         job = job_of(stack, name)
         assert job["user"] == f"{USER}:{USER}"
         assert job["no-overlap"] == "true"
@@ -83,6 +102,24 @@ def test_the_app_can_read_how_the_backups_are(stack: Stack) -> None:
 
     assert document["healthy"] is True
     assert document["newest"]["name"] == stack.archives[-1].name
+
+
+def test_the_apps_admin_sees_how_the_backups_are_and_others_do_not(stack: Stack) -> None:
+    stack.set(ADMIN_PASSWORD="ahoy")
+    stack.compose("up", "--detach")
+    wait_for(stack.browser.is_served, "the app answers")
+    backed_up(stack)
+    assert b"<h1>Admin</h1>" in stack.browser.get("/admin/backups/")  # sent to the login
+
+    page = stack.browser.log_in("ahoy").decode()
+
+    assert f"--from /backups/{stack.archives[-1].name} --dry-run" in page
+    assert "Backups: good" in page
+    stack.set(ADMIN_PASSWORD="")
+    stack.compose("up", "--detach")
+    wait_for(stack.browser.is_served, "the app answers")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        stack.browser.get("/admin/backups/")
 
 
 def test_the_app_cannot_touch_the_backups(stack: Stack) -> None:
@@ -115,6 +152,14 @@ def test_ofelia_has_the_socket_and_nothing_else(stack: Stack) -> None:
 def test_no_container_but_ofelia_has_the_socket(stack: Stack) -> None:
     for service in ("web", "postgres", "backups"):
         assert "docker.sock" not in json.dumps(stack.container(service)["Mounts"])
+
+
+def test_doctor_finds_no_problem_in_the_sidecar(stack: Stack) -> None:
+    done = stack.run_in("backups", "flask", "safeharbor", "doctor", check=False)
+
+    assert done.returncode in (0, 3), done.stdout  # 3: the client of the base image may lack the fixes of 2026
+    assert "no container engine can be reached from here" in done.stdout
+    assert "not checked" not in done.stdout
 
 
 def test_a_wrong_owner_gives_the_exact_command_and_the_next_start_puts_it_right(stack: Stack) -> None:

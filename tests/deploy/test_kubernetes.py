@@ -25,7 +25,7 @@ PAGE = ROOT / "docs" / "kubernetes.md"
 # timeZone of a CronJob, the youngest field here, is stable since 1.27
 VERSIONS = ("1.27", "1.37")
 BY_HAND = ("secret.example.yaml", "claim.yaml")
-CRON_JOBS = ("backup", "verify", "restore")
+CRON_JOBS = ("backup", "verify", "drill", "restore")
 
 
 def documents() -> dict[tuple[str, str], Any]:
@@ -143,6 +143,7 @@ def test_only_a_restore_may_write_to_the_uploads(manifests: dict[tuple[str, str]
     assert claims["backup"] == {"backups": False, "uploads": True}
     assert claims["restore"] == {"backups": False, "uploads": False}
     assert set(claims["verify"]) == {"backups"}
+    assert claims["drill"] == {"backups": False}
 
 
 @pytest.mark.parametrize("name", CRON_JOBS)
@@ -166,7 +167,9 @@ def test_every_pod_runs_a_command_that_exists(manifests: dict[tuple[str, str], A
     command.make_context(name, list(container["args"][1:]))  # raises for an option that is not there
 
 
-def test_what_the_pods_run_backs_up_verifies_and_restores(manifests: dict[tuple[str, str], Any], site: Site) -> None:
+def test_what_the_pods_run_backs_up_verifies_drills_and_restores(
+    manifests: dict[tuple[str, str], Any], site: Site
+) -> None:
     (site.uploads / "away").symlink_to("/outside")  # a warning, which must not make the Job a failed one
     photo = site.uploads / "2026" / "1.jpg"
     before = photo.read_bytes()
@@ -186,6 +189,9 @@ def test_what_the_pods_run_backs_up_verifies_and_restores(manifests: dict[tuple[
     assert "Warning: 1 upload cannot be archived" in backup.stderr
     verify = run("verify")
     assert verify.status == 0, verify.output
+    drill = run("drill")
+    assert drill.status == 0, drill.output
+    assert "restores: 2 tables" in drill.stdout
     shutil.rmtree(site.uploads / "2026")
     restore = run("restore")
     assert restore.status == 0, restore.output

@@ -17,6 +17,7 @@ import click
 import pytest
 
 from safeharbor.cli.main import cli
+from safeharbor.history import read_history
 from safeharbor.settings import load_settings
 from safeharbor.variables import VARIABLES
 from support.needs import need_program, need_root
@@ -25,8 +26,8 @@ from support.runs import Site
 ROOT = Path(__file__).parents[2]
 SYSTEMD = ROOT / "deploy" / "systemd"
 PAGE = ROOT / "docs" / "systemd.md"
-SERVICES = ("safeharbor-backup.service", "safeharbor-verify.service")
-TIMERS = ("safeharbor-backup.timer", "safeharbor-verify.timer")
+SERVICES = ("safeharbor-backup.service", "safeharbor-verify.service", "safeharbor-drill.service")
+TIMERS = ("safeharbor-backup.timer", "safeharbor-verify.timer", "safeharbor-drill.timer")
 UNITS = (*SERVICES, *TIMERS, "safeharbor-alarm@safeharbor-backup.service")
 
 
@@ -148,10 +149,11 @@ def test_every_variable_is_a_setting_and_every_value_can_be_used() -> None:
     assert unit(SERVICES[0])["RequiresMountsFor"] == [f"{settings['BACKUP_DIR']} {settings['BACKUP_UPLOAD_DIR']}"]
 
 
-# a system that is read-only but for $0 (ProtectSystem=strict with ReadWritePaths), and no memory that is both writable
+# a system that is read-only but for $0 (ProtectSystem=strict with ReadWritePaths) and a place for temporary files
+# (PrivateTmp; not /tmp here, where the site is), and no memory that is both writable
 # and executable (MemoryDenyWriteExecute; 65 is PR_SET_MDWE, which Linux has from 6.3 on)
 _CONFINED = """
-mount --bind "$0" "$0" && mount -o remount,bind,ro / || exit 99
+mount --bind "$0" "$0" && mount -o remount,bind,ro / && mount -t tmpfs tmpfs /var/tmp || exit 99
 python=$1; shift
 exec "$python" -c 'import ctypes, os, sys
 ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)
@@ -168,16 +170,21 @@ def test_what_the_services_run_works_within_their_limits(site: Site) -> None:
 
     def run(name: str) -> subprocess.CompletedProcess[bytes]:
         arguments = unit(name)["ExecStart"][0].split()[1:]
-        argv = ["unshare", "--mount", "sh", "-c", _CONFINED, str(site.backups), sys.executable, *site.argv(*arguments)]
+        writable = unit(name)["ReadWritePaths"][0].removeprefix("-").replace("/srv/backups", str(site.backups))
+        argv = ["unshare", "--mount", "sh", "-c", _CONFINED, writable, sys.executable, *site.argv(*arguments)]
         return subprocess.run(argv, env=site.full_environment(), capture_output=True, check=False)
 
-    backup, verify = run(SERVICES[0]), run(SERVICES[1])
+    backup, verify, drill = (run(name) for name in SERVICES)
 
     assert backup.returncode == 3, backup.stderr.decode()  # done, with a warning, and no failure for systemd
     assert unit(SERVICES[0])["SuccessExitStatus"] == ["3"]
     assert backup.stdout == b""
     assert verify.returncode == 0, verify.stderr.decode()
+    assert verify.stderr == b""
+    assert [outcome.command for outcome in read_history(site.backups)] == ["backup", "verify", "drill"]
     assert "SuccessExitStatus" not in unit(SERVICES[1])
+    assert (drill.returncode, drill.stdout, drill.stderr.decode()) == (0, b"", "")
+    assert len(list(site.backups.glob("safeharbor-drill-*.json"))) == 1
 
 
 def test_the_alarm_mails_which_unit_failed_and_its_last_lines(tmp_path: Path) -> None:

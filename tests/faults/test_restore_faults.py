@@ -19,7 +19,7 @@ import pytest
 
 from safeharbor.errors import RestorePending
 from safeharbor.journal import JOURNAL_NAME
-from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
+from safeharbor.postgres.server import find_server_bins, private_server
 from safeharbor.progress import NoProgress, Progress
 from safeharbor.restore.findings import RestoreResult
 from safeharbor.restore.request import RestoreRequest
@@ -28,8 +28,9 @@ from safeharbor.settings import load_settings
 from safeharbor.uploads.staging import StagedUploads
 from support.faults import failed, fake_tools
 from support.filesystems import mounted_tmpfs
-from support.needs import need_program, need_root
-from support.postgres import PASSWORD, Database, execute, make_database
+from support.needs import need_root
+from support.pooler import pooled
+from support.postgres import Database, execute, make_database
 from support.runs import Outcome, Site, make_site
 from support.states import State, state_of, tree_of
 
@@ -261,40 +262,6 @@ def test_a_prepared_transaction_is_named_and_nothing_changes(tmp_path: Path) -> 
 
         failed(done, 8, "prepared transactions: left over", "ROLLBACK PREPARED")
         assert state(site, database) == before
-
-
-@contextmanager
-def pooled(server: PrivateServer, root: Path) -> Iterator[int]:
-    """A real PgBouncer in transaction mode before the server; its port."""
-    program = need_program("pgbouncer")
-    port = server.port + 1 if server.port < 65000 else server.port - 1
-    password = PASSWORD.replace('"', '""')
-    names = [str(row[0]) for row in server.execute("SELECT rolname FROM pg_roles WHERE rolcanlogin")]
-    (root / "users.txt").write_text("".join(f'"{name}" "{password}"\n' for name in names))
-    (root / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
-        f"listen_port = {port}\nauth_type = plain\nauth_file = {root}/users.txt\npool_mode = transaction\n"
-        "ignore_startup_parameters = extra_float_digits,options\nunix_socket_dir =\n"
-    )
-    argv: list[str | Path] = [program, "-q", root / "pgbouncer.ini"]
-    if os.geteuid() == 0:  # which it refuses to run as
-        for path in (root, *root.parents):
-            if not os.stat(path).st_mode & 0o001 and path != Path("/"):
-                os.chmod(path, 0o755)
-        argv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *argv]
-    bouncer = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            try:
-                psycopg.connect(host="127.0.0.1", port=port, dbname="x", user="x", connect_timeout=2).close()
-            except psycopg.OperationalError as error:
-                if "refused" not in str(error):
-                    break
-            time.sleep(0.05)
-        yield port
-    finally:
-        bouncer.terminate()
-        bouncer.wait()
 
 
 def test_through_a_transaction_pooler_it_says_so_and_offers_in_place(site: Site, database: Database) -> None:

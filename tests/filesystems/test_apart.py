@@ -261,14 +261,14 @@ def test_where_no_thread_can_be_started_the_run_fails(site: Site, place: Path, m
 def test_uploads_that_are_not_what_was_written_are_noticed(
     site: Site, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoiled(draft: object, start: int, writer: ArchiveWriter, progress: object) -> None:
+    def spoiled(draft: object, start: int, writer: ArchiveWriter, look_up: object) -> None:
         path = next(place.glob("*.tmp"))
         with open(path, "r+b") as file:
             file.seek(writer.position - 3000)
             byte = file.read(1)
             file.seek(writer.position - 3000)
             file.write(bytes([byte[0] ^ 1]))
-        prove_uploads_apart(draft, start, writer, progress)  # type: ignore[arg-type]
+        prove_uploads_apart(draft, start, writer, look_up)  # type: ignore[arg-type]
 
     monkeypatch.setattr(backup_module, "prove_uploads_apart", spoiled)
 

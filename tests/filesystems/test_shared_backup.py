@@ -22,6 +22,7 @@ from support.needs import need_program
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.postgres import Database
     from support.runs import Outcome, Site
 
 
@@ -85,6 +86,22 @@ def test_the_second_backup_tells_what_it_shares_and_with_which(xfs: Site) -> Non
     assert manifest_of(xfs.archives[2])["shared"] == shared
     assert manifest_of(xfs.archives[0])["shared"] is None
     succeeded(xfs.run("verify", "--all"))
+
+
+def test_status_reckons_with_what_the_next_archive_will_write(xfs: Site) -> None:
+    whole = xfs.run("backup", "--json").document
+    shared = xfs.run("backup", "--json").document
+
+    told = xfs.run("status", "--json").document
+
+    written = shared["size_bytes"] - shared["shared_bytes"]
+    assert [each["new_bytes"] for each in told["contents"]] == [written, whole["size_bytes"]]
+    assert told["storage"]["next_archive_bytes"] == written
+    assert told["storage"]["fits"] > told["storage"]["free_bytes"] // whole["size_bytes"]
+    assert [each["folders"] for each in told["contents"]] == [[[".", 40, 400_000]]] * 2
+    proven = xfs.run("verify", "--all")
+    assert proven.status == 0
+    assert all(each["verified_at"] for each in xfs.run("status", "--json").document["contents"])
 
 
 def test_full_and_zero_days_share_nothing_and_say_nothing(xfs: Site) -> None:
@@ -255,3 +272,16 @@ def test_where_blocks_cannot_be_shared_it_is_told_which_filesystems_can(site: Si
 
         assert "XFS or Btrfs" not in succeeded(first) + first.stderr
         assert (succeeded(second) + second.stderr).count("XFS or Btrfs") == 1
+
+
+def test_files_in_shared_blocks_are_files_of_the_archive(xfs: Site, database: Database) -> None:
+    database.execute("CREATE TABLE picture AS SELECT g || '.jpg' AS path FROM generate_series(0, 40) g")
+    xfs.environment["BACKUP_UPLOAD_REFERENCES"] = "picture.path"
+    assert xfs.run("backup").status == 3
+
+    done = xfs.run("backup", "--json")
+
+    assert done.status == 3, done.output
+    assert done.document["shared_members"] > 30
+    (warning,) = done.document["warnings"]
+    assert warning == "1 reference to uploads has no file in this archive: 40.jpg: picture.path"

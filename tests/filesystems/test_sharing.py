@@ -169,6 +169,7 @@ def same_as_read(taken: Taken, chain: Chain, place: Path) -> None:
     assert proof.manifest is not None
     assert taken.manifest.sums_sha256 == proof.manifest.sums_sha256
     assert taken.manifest.list_sha256 == proof.manifest.list_sha256
+    assert taken.manifest.folders == proof.manifest.folders
 
 
 def same_tree(taken: Taken, chain: Chain, place: Path, seed: int) -> None:

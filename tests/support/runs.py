@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from safeharbor.postgres.server import find_server_bins
+from support.needs import need_program
 from support.postgres import PASSWORD, Database
 
 # what `python -m safeharbor` would be; the console script is the same two lines
@@ -87,6 +88,16 @@ class Site:
         assert PASSWORD not in outcome.output
         assert "Traceback" not in outcome.stderr, outcome.stderr
         return outcome
+
+    def run_as(self, user: int, *arguments: str, **extra: str) -> Outcome:
+        """The same as another user, who may read everything, since our Python may lie below /root, but not write it."""
+        may_read = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        become = [str(need_program("setpriv")), f"--reuid={user}", f"--regid={user}", "--clear-groups", *may_read]
+        environment = self.full_environment({**extra, "HOME": "/nonexistent"})
+        done = subprocess.run(
+            [*become, *self.argv(*arguments)], env=environment, capture_output=True, cwd="/", check=False
+        )
+        return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
         """The command at work, for a test that disturbs it."""

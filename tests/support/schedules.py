@@ -46,7 +46,12 @@ class Running:
 
 @contextmanager
 def scheduling(site: Site, schedule: str, **extra: str) -> Iterator[Running]:
-    environment = {"BACKUP_SCHEDULE": schedule, "BACKUP_VERIFY_SCHEDULE": "none", **extra}
+    environment = {
+        "BACKUP_SCHEDULE": schedule,
+        "BACKUP_VERIFY_SCHEDULE": "none",
+        "BACKUP_DRILL_SCHEDULE": "none",
+        **extra,
+    }
     with site.start("scheduler", **environment) as process:  # its end closes the pipes
         try:
             yield Running(process)

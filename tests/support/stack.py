@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +152,14 @@ class Browser:
             return b'"ok"' in self.get("/health")
         except OSError:
             return False
+
+    def log_in(self, password: str) -> bytes:
+        """The page that the admin comes to."""
+        token = re.search(rb'name="form_token" value="([^"]+)"', self.get("/admin/login"))
+        assert token is not None
+        fields = urllib.parse.urlencode({"form_token": token[1].decode(), "password": password}).encode()
+        with self._opener.open(f"{self._address}/admin/login", fields, timeout=10) as answer:
+            return bytes(answer.read())
 
     def write_entry(self, vessel: str, photos: list[bytes]) -> None:
         """Fill in the form and send it."""

@@ -22,16 +22,18 @@ FLOORS = {
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
             "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda", "dump_part",
+            "references", "status_document", "last_runs", "usual", "room", "alerts", "metrics",
         ),
         VERBS,
     ),
     **dict.fromkeys(
-        ("archive", "postgres", "uploads", "retention", "notify", "metrics", "neighbours", "history"), NOUNS
+        ("archive", "postgres", "uploads", "retention", "notify", "ping", "neighbours", "history"), NOUNS
     ),
     **dict.fromkeys(
         (
             "__init__", "settings", "variables", "database_url", "schedule", "errors", "process", "publish", "lock",
             "progress", "signals", "journal", "clone", "filesystem", "holes", "state_directory",
+            "alert_settings", "deadline", "quantities",
         ),
         GROUND,
     ),
@@ -105,6 +107,13 @@ def test_only_front_ends_know_click_rich_and_flask(name: str) -> None:
         assert not outside_imports(name) & {"click", "rich", "flask", "werkzeug", "jinja2"}
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("web")])
+def test_of_the_page_only_the_blueprint_knows_flask(name: str) -> None:
+    knows = {"flask", "werkzeug"} if name == "web.blueprint" else set()
+    if name != "web":  # its types only: a report must do without Flask
+        assert outside_imports(name) & {"click", "rich", "flask", "werkzeug", "jinja2"} == knows
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_children_are_started_in_one_module_only(name: str) -> None:
     if name == "process":
@@ -117,7 +126,7 @@ def test_children_are_started_in_one_module_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_environment_is_read_at_the_edge_only(name: str) -> None:
-    if name in ("cli.source", "process"):
+    if name in ("cli.source", "web.source", "process"):
         return
     reading = {"environ", "environb", "getenv", "getenvb", "putenv"}
     used = {node.attr for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute) and is_os(node.value)}
@@ -182,7 +191,7 @@ def test_the_flask_plugin_loads_click_and_nothing_else_of_weight() -> None:
 
     ours = {name for name in loaded if name.split(".")[0] == "safeharbor"}
     assert ours == {"safeharbor", "safeharbor.flask_plugin", "safeharbor.cli", "safeharbor.cli.lazy"}
-    heavy = {"psycopg", "rich", "cronsim", "pathspec", "flask", "subprocess", "hashlib", "json"}
+    heavy = {"psycopg", "rich", "cronsim", "pathspec", "flask", "subprocess", "hashlib", "json", "apprise"}
     assert not loaded & (heavy - loaded_by("import click"))
 
 
@@ -192,7 +201,17 @@ def test_help_and_version_need_no_database_driver() -> None:
     loaded = loaded_by(program)
 
     assert "safeharbor.cli.lazy" in loaded
-    assert not loaded & {"psycopg", "rich", "cronsim", "pathspec", "flask"}
+    assert not loaded & {"psycopg", "rich", "cronsim", "pathspec", "flask", "apprise", "prometheus_client"}
+
+
+def test_what_tells_of_a_run_is_loaded_only_when_it_is_used() -> None:
+    loaded = loaded_by("import safeharbor.cli.backup, safeharbor.cli.status")
+
+    assert not loaded & {"apprise", "prometheus_client", "http.client", "rich"}
+
+
+def test_status_needs_no_database_driver_and_draws_no_table() -> None:
+    assert not loaded_by("import safeharbor.cli.status") & {"psycopg", "rich", "pathspec", "flask", "subprocess"}
 
 
 def test_the_package_itself_runs_nothing() -> None:

@@ -320,20 +320,6 @@ class TestStatus:
 
         assert run("status", "--healthcheck").exit_code == 1
 
-    def test_as_json_it_tells_everything(self, directory: Path) -> None:
-        path = put_archive(directory, hours_ago(3))
-
-        document = json.loads(run("status", "--json").stdout)
-
-        assert set(document) == {
-            "schema", "health", "healthy", "reasons", "max_age_seconds", "age_seconds", "archives", "damaged", "kept",
-            "newest",
-        }  # fmt: skip
-        assert set(document["newest"]) == {
-            "name", "path", "taken_at", "size_bytes", "tables", "rows", "upload_files", "upload_bytes",
-        }  # fmt: skip
-        assert (document["schema"], document["health"], document["newest"]["name"]) == (1, "good", path.name)
-
 
 @pytest.mark.usefixtures("directory")
 def test_backup_without_a_database_ends_with_2_and_tells_what_is_missing() -> None:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import safeharbor.history as history_module
-from safeharbor.cli.attempt import Attempt
+from safeharbor.cli.attempt import Attempt, Ending
 from safeharbor.cli.main import cli
 from safeharbor.history import HISTORY_NAME, LIMIT_BYTES, Outcome, append_outcome, read_history
 from safeharbor.state_directory import STATE_DIRECTORY
@@ -37,8 +37,12 @@ GARBAGE = [
     b'"warnings":[],"details":{}}\n',
     *[
         b'{"command":"x","started_at":"2026-11-25T03:00:00Z","seconds":%b,"exit_status":0,"reason":"","archive":null,'
-        b'"warnings":[],"details":{}}\n' % seconds for seconds in (b"1" * 400, b"1e999", b"NaN")
+        b'"warnings":[],"details":{}}\n' % seconds for seconds in (b"1e999", b"NaN")
     ],
+    b'{"command":"x","started_at":"2026-11-25T03:00:00Z","seconds":1,"exit_status":1000,"reason":"","archive":null,'
+    b'"warnings":[],"details":{}}\n',
+    b'{"command":"x","started_at":"2026-11-25T03:00:00Z","seconds":1' + b"0" * 400 + b',"exit_status":0,"reason":"",'
+    b'"archive":null,"warnings":[],"details":{}}\n',
 ]  # fmt: skip
 
 
@@ -262,7 +266,7 @@ def test_warnings_that_are_accepted_are_remembered_as_warnings(settings: Setting
     attempt = Attempt("backup", settings)
     attempt.describe(archive="a.tar", warnings=["a file changed"], details={})
 
-    attempt.end(0)
+    attempt.end(Ending(0))
 
     (outcome,) = read_history(settings.backup_dir)
     assert (outcome.exit_status, outcome.warnings) == (3, ("a file changed",))

@@ -150,7 +150,8 @@ def test_utc_is_always_known_and_other_names_only_if_they_are_right() -> None:
 
 def test_without_a_database_of_time_zones_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     before = zoneinfo.TZPATH
-    monkeypatch.setitem(sys.modules, "tzdata", None)
+    for name in {"tzdata", *(name for name in sys.modules if name.startswith("tzdata."))}:
+        monkeypatch.setitem(sys.modules, name, None)
     zoneinfo.reset_tzpath(["/nonexistent"])
     zoneinfo.ZoneInfo.clear_cache()
     try:

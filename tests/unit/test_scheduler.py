@@ -83,7 +83,7 @@ def complete(settings: Settings, tmp_path: Path) -> Settings:
     """Settings with nothing missing; there is no such server."""
     (tmp_path / "uploads").mkdir()
     url = parse_database_url("postgresql://app:s3cr3t@127.0.0.1:1/reef")
-    return replace(settings, database=url, upload_dir=tmp_path / "uploads", verify_schedule=None)
+    return replace(settings, database=url, upload_dir=tmp_path / "uploads", verify_schedule=None, drill_schedule=None)
 
 
 def lived(settings: Settings, clock: FakeClock | None = None, *, lasts: float = 1.0) -> Recorder:
@@ -152,6 +152,16 @@ def test_a_check_is_not_caught_up_with(complete: Settings) -> None:
     assert recorder.runs == [("verify", datetime(2026, 5, 7, 13, tzinfo=UTC))]
 
 
+def test_a_drill_is_the_third_job_and_waits_for_its_turn(complete: Settings) -> None:
+    put_archive(complete.backup_dir, datetime(2026, 5, 7, 3, tzinfo=UTC))
+    hourly = "0 0 * * * *"
+    settings = replace(complete, schedule="0 0 3 1 1 *", verify_schedule=hourly, drill_schedule="0 0 13 * * *")
+
+    recorder = lived(settings, FakeClock(hours=1.5), lasts=2)
+
+    assert [name for name, _ in recorder.runs] == ["verify", "drill"]
+
+
 def test_slots_are_read_in_the_time_zone_of_the_settings(complete: Settings) -> None:
     zone_named("America/New_York")
 
@@ -208,6 +218,8 @@ def test_what_passed_during_a_run_is_told(complete: Settings) -> None:
     [
         {"BACKUP_SCHEDULE": "0 3 * * *"},
         {"BACKUP_VERIFY_SCHEDULE": "weekly"},
+        {"BACKUP_DRILL_SCHEDULE": "weekly"},
+        {"BACKUP_DRILL_DATABASE_URL": "sqlite:///app.db"},
         {"BACKUP_TIMEZONE": "Mars/Phobos"},
         {"BACKUP_RETENTION_DAILY": "0", "BACKUP_RETENTION_WEEKLY": "0"},
         {"BACKUP_DUMP_COMPRESSION": "brotli"},

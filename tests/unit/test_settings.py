@@ -28,6 +28,7 @@ def test_with_nothing_set_everything_has_its_documented_default() -> None:
     assert settings.upload_dir == Path("/data/uploads")
     assert settings.schedule == "0 0 3 * * *"
     assert settings.verify_schedule == "0 0 5 * * 0"
+    assert settings.drill_schedule == "0 0 6 * * 0"
     assert settings.timezone == "UTC"
     assert settings.status_file is None
     assert (settings.retention_daily, settings.retention_weekly) == (7, 4)
@@ -116,6 +117,7 @@ def test_the_uploads_come_from_the_first_place_that_names_them(
         ("BACKUP_SCHEDULE", "nightly", Concern.SCHEDULE),
         ("BACKUP_VERIFY_SCHEDULE", "0 5 * * 0", Concern.SCHEDULE),
         ("BACKUP_VERIFY_SCHEDULE", "never", Concern.SCHEDULE),
+        ("BACKUP_DRILL_SCHEDULE", "0 6 * * 0", Concern.SCHEDULE),
         ("BACKUP_TIMEZONE", "Mars/Phobos", Concern.SCHEDULE),
         ("BACKUP_TIMEZONE", "../UTC", Concern.SCHEDULE),
         ("BACKUP_STATUS_FILE", "/state/status", Concern.MONITORING),
@@ -139,6 +141,25 @@ def test_a_value_that_cannot_be_used_is_named_with_what_was_expected(name: str, 
     assert name in caught.value.message
     assert repr(value) in caught.value.message
     assert "expected" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("BACKUP_DRILL_DATABASE_URL", "mysql://app@db/reef"), ("BACKUP_DRILL_COMMAND", "check 'never")]
+)
+def test_what_may_hold_a_secret_is_named_without_its_value(name: str, value: str) -> None:
+    settings = load_settings({"BACKUP_DATABASE_URL": URL, name: value})
+
+    with pytest.raises(SettingsInvalid) as caught:
+        settings.require(Concern.DRILL)
+
+    assert name in caught.value.message
+    assert value not in caught.value.message
+    settings.require(Concern.DATABASE, Concern.SCHEDULE, Concern.RETENTION)  # a backup goes on
+
+
+def test_a_command_is_taken_apart_as_a_shell_does() -> None:
+    assert load_settings({"BACKUP_DRILL_COMMAND": "sh -c 'a | b'"}).drill_command == ("sh", "-c", "a | b")
+    assert load_settings({}).drill_command == ()
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -206,6 +227,7 @@ def test_lists_are_separated_by_commas_or_lines_and_an_app_may_give_a_real_list(
 
 def test_checks_can_be_turned_off_and_both_schedules_are_written_alike() -> None:
     assert load_settings({"BACKUP_VERIFY_SCHEDULE": "None"}).verify_schedule is None
+    assert load_settings({"BACKUP_DRILL_SCHEDULE": "none"}).drill_schedule is None
     assert load_settings({"BACKUP_VERIFY_SCHEDULE": "@daily"}).verify_schedule == "0 0 0 * * *"
     assert load_settings({"BACKUP_TIMEZONE": " utc "}).timezone == "utc"
 
@@ -232,6 +254,27 @@ def test_where_a_setting_came_from_is_known() -> None:
     assert settings.origins["BACKUP_DIR"] == "the environment"
     assert settings.origins["BACKUP_SCHEDULE"] == "the app's configuration"
     assert settings.origins["BACKUP_DATABASE_URL"] == "the app's SQLALCHEMY_DATABASE_URI"
+
+
+@pytest.mark.parametrize(
+    ("environ", "config", "origin"),
+    [
+        ({"BACKUP_UPLOAD_DIR": "/u"}, {"UPLOAD_DIR": "/v"}, "the environment"),
+        ({"UPLOAD_DIR": "/w"}, {"BACKUP_UPLOAD_DIR": "/u"}, "the app's configuration"),
+        ({"UPLOAD_DIR": "/w"}, {"UPLOAD_DIR": "/v"}, "the app's UPLOAD_DIR"),
+        ({"UPLOAD_DIR": "/w"}, {}, "UPLOAD_DIR in the environment"),
+    ],
+)
+def test_where_the_uploads_directory_came_from_is_known(
+    environ: dict[str, str], config: dict[str, object], origin: str
+) -> None:
+    assert load_settings(environ, config).origins["BACKUP_UPLOAD_DIR"] == origin
+
+
+def test_what_looks_like_a_setting_of_ours_and_is_none_is_kept_by_name() -> None:
+    settings = load_settings({"BACKUP_DIR": "/b", "BACKUP_DIRR": "/c", "OTHER": "1", "BACKUP_": ""})
+
+    assert settings.unknown == ("BACKUP_", "BACKUP_DIRR")
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
+import time
 
 import pytest
 
 from safeharbor.errors import Interrupted
-from safeharbor.signals import signals_interrupt
+from safeharbor.process import started_tool
+from safeharbor.signals import signals_held, signals_interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -58,3 +61,57 @@ def test_outside_the_main_thread_nothing_changes() -> None:
     thread.join()
 
     assert seen == [before]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_held_signal_waits_also_if_another_thread_gets_it(times: int) -> None:
+    done: list[str] = []
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)  # masks nothing, so that the kernel gives the signal to it
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    other.start()
+    try:
+        with pytest.raises(Interrupted), signals_interrupt():  # noqa: PT012 - what was done before it is the point
+            with signals_held():
+                with signals_held():
+                    for _ in range(times):
+                        os.kill(os.getpid(), signal.SIGTERM)
+                        time.sleep(0.01)
+                    done.append("inner")
+                done.append("outer")
+            done.append("after")
+    finally:
+        ended.set()
+        other.join()
+        signal.signal(signal.SIGTERM, before)
+
+    assert done == ["inner", "outer"]
+    with signals_interrupt(), signals_held():
+        pass  # nothing of it is left for whoever comes next
+
+
+def test_a_program_that_starts_while_a_signal_comes_is_ended() -> None:
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    other.start()
+    real = subprocess.Popen.__init__
+
+    def signalled(self: subprocess.Popen[bytes], *arguments: object, **named: object) -> None:
+        real(self, *arguments, **named)  # type: ignore[call-overload]
+        started.append(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(subprocess.Popen, "__init__", signalled)
+            with pytest.raises(Interrupted), signals_interrupt(), started_tool(["sleep", "60"]):
+                pytest.fail("it was told to stop")
+    finally:
+        ended.set()
+        other.join()
+        signal.signal(signal.SIGTERM, before)
+
+    assert [each.poll() for each in started] == [-signal.SIGTERM]

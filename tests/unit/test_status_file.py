@@ -53,25 +53,26 @@ def test_it_holds_what_status_tells_as_json_and_when_it_was_written(published: P
     written = datetime.strptime(document.pop("published_at"), "%Y-%m-%dT%H:%M:%S%z")
     assert abs((datetime.now(UTC) - written).total_seconds()) < 60
     assert document.pop("age_seconds") <= told.pop("age_seconds")
+    assert document.pop("storage").keys() == told.pop("storage").keys()  # others write to this disk too
     assert document == told
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"),
+    ("arguments", "status", "health"),
     [
-        (["prune"], 0),
-        (["verify", "--latest"], 0),
-        (["verify", "--all", "--quick", "--quiet"], 0),
-        (["backup"], 2),  # the uploads are missing
-        (["restore", "--from", "missing.tar", "--yes"], 5),
+        (["prune"], 0, "good"),
+        (["verify", "--latest"], 0, "good"),
+        (["verify", "--all", "--quick", "--quiet"], 0, "good"),
+        (["backup"], 2, "failed"),  # the uploads are missing
+        (["restore", "--from", "missing.tar", "--yes"], 5, "good"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
-def test_a_run_renews_it_however_it_ends(published: Path, arguments: list[str], status: int) -> None:
+def test_a_run_renews_it_however_it_ends(published: Path, arguments: list[str], status: int, health: str) -> None:
     result = run(*arguments)
 
     assert result.exit_code == status, result.output
-    assert json.loads(published.read_text())["health"] == "good"
+    assert json.loads(published.read_text())["health"] == health
 
 
 def test_a_run_that_finds_the_lock_held_renews_it(published: Path, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ from flask import Flask
 from flask_migrate import Migrate  # type: ignore[import-untyped]
 
 from logbook import guard, seed, views
+from logbook.admin import admin, admin_or_login
 from logbook.models import db
 from logbook.settings import read_settings
+from safeharbor.web import backups_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,5 +38,9 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     migrate.init_app(app)
     guard.protect(app)
     app.register_blueprint(views.pages)
+    app.register_blueprint(admin)
+    # the sidecar's healthcheck renews the state each minute
+    backups = backups_page(access=admin_or_login, unknown_after=timedelta(minutes=10))
+    app.register_blueprint(backups, url_prefix="/admin/backups")
     app.cli.add_command(seed.seed_command)
     return app

@@ -52,9 +52,10 @@ def check_form_token() -> None:
 
 def set_headers(response: Response) -> Response:
     """The response, with the headers that keep a browser from doing what no page here needs."""
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    # the page of the backups has a policy of its own, stricter than this one
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers.setdefault("Referrer-Policy", "same-origin")
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return response
 

@@ -61,6 +61,7 @@ def read_settings(environment: Mapping[str, str], overrides: Mapping[str, Any], 
         # A restore ends every session of the old database; the ping replaces such connections.
         "SQLALCHEMY_ENGINE_OPTIONS": {"pool_pre_ping": True, "connect_args": {"connect_timeout": 5}},
         "SECRET_KEY": secret,
+        "ADMIN_PASSWORD": given.get("ADMIN_PASSWORD"),
         "UPLOAD_DIR": str(uploads.absolute()),
         "MAX_CONTENT_LENGTH": int(limit) * 1024 * 1024,
         "SESSION_COOKIE_NAME": "logbook",

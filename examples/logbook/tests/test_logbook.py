@@ -233,6 +233,51 @@ def test_every_answer_carries_the_strict_policy(client: FlaskClient) -> None:
         assert "style=" not in answer.text
 
 
+def log_in(client: FlaskClient, password: str) -> TestResponse:
+    token = re.search(r'name="form_token" value="([^"]+)"', client.get("/admin/login").text)
+    assert token is not None
+    return client.post("/admin/login", data={"form_token": token[1], "password": password})
+
+
+def test_the_admin_sees_how_the_backups_are(app: Flask, client: FlaskClient, tmp_path: Path) -> None:
+    app.config["ADMIN_PASSWORD"] = "ahoy"
+    app.config["BACKUP_STATUS_FILE"] = str(tmp_path / "status.json")
+    assert client.get("/admin/backups/").location == "/admin/login"
+
+    answer = log_in(client, "ahoy")
+
+    assert (answer.status_code, answer.location) == (303, "/admin/backups/")
+    page = client.get("/admin/backups/")
+    assert page.status_code == 200
+    assert "Nothing has run yet." in page.text
+    assert "style-src 'sha256-" in page.headers["Content-Security-Policy"]
+    assert page.headers["Cache-Control"] == "no-store"
+    assert 'href="/admin/backups/"' in client.get("/").text
+
+
+def test_nobody_else_sees_it(app: Flask, client: FlaskClient) -> None:
+    app.config["ADMIN_PASSWORD"] = "ahoy"
+    for password in ("", "AHOY", "ahoy!", "\N{ANCHOR}"):
+        assert log_in(client, password).status_code == 403
+        assert client.get("/admin/backups/").status_code == 303
+
+
+def test_another_password_ends_the_sessions_of_the_old_one(app: Flask, client: FlaskClient) -> None:
+    app.config["ADMIN_PASSWORD"] = "ahoy"
+    log_in(client, "ahoy")
+    assert client.get("/admin/backups/").status_code == 200
+
+    app.config["ADMIN_PASSWORD"] = "land in sight"
+
+    assert client.get("/admin/backups/").status_code == 303
+
+
+def test_without_a_password_there_is_no_admin(client: FlaskClient) -> None:
+    assert client.get("/admin/backups/").status_code == 403
+    assert client.get("/admin/login").status_code == 404
+    assert "/admin/backups/" not in client.get("/").text
+
+
 def test_health_asks_the_database(client: FlaskClient, tmp_path: Path) -> None:
     assert client.get("/health").get_json() == {"status": "ok", "database": "answers"}
 

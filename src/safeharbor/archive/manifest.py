@@ -9,6 +9,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
 from safeharbor.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
@@ -17,6 +18,7 @@ from safeharbor.uploads.omissions import ascii_safe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    Folder = tuple[str, int, int]  # a name as it is, files, bytes
 
 # 16 MiB of empty objects would be 400 MB of Python
 _MOST_VALUES = 500_000
@@ -32,7 +34,9 @@ class ManifestInvalid(ValueError):
 class Manifest:
     """A manifest that was checked; `document` is all of it, the fields are what the program itself relies on.
 
-    Sizes in bytes. `tables` maps `schema.table` to its exact row count in the snapshot.
+    Sizes in bytes. `tables` maps `schema.table` to its exact row count in the snapshot. `folders` are the top-level
+    directories of the uploads. The fields with defaults are for people to look at; where a manifest does not have them,
+    or has something else, they have those.
     """
 
     document: Mapping[str, object]
@@ -53,6 +57,10 @@ class Manifest:
     unreadable: int
     unreadable_directories: int
     warnings: tuple[str, ...]
+    server_version: str = ""
+    compression: str = ""
+    shared_size: int = 0
+    folders: tuple[Folder, ...] | None = None
 
     @property
     def rows(self) -> int:
@@ -114,7 +122,37 @@ def parse_manifest(data: bytes) -> Manifest:
         unreadable=omissions.section("unreadable").number("count"),
         unreadable_directories=omissions.number("unreadable_directories"),
         warnings=tuple(map(ascii_safe, top.texts("warnings"))),  # they go to a terminal
+        server_version=_text_or_none(document, "database", "server_version"),
+        compression=_text_or_none(document, "database", "compression"),
+        shared_size=_number_or_zero(document, "shared", "bytes"),
+        folders=_folders(document["uploads"].get("folders")),
     )
+
+
+def _text_or_none(document: Mapping[str, object], section: str, key: str) -> str:
+    inside = document.get(section)
+    value = inside.get(key) if isinstance(inside, dict) else None
+    return ascii_safe(value) if isinstance(value, str) else ""
+
+
+def _number_or_zero(document: Mapping[str, object], section: str, key: str) -> int:
+    inside = document.get(section)
+    value = inside.get(key) if isinstance(inside, dict) else None
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _folders(value: object) -> tuple[Folder, ...] | None:
+    """All of them, or None. There may be a thousand in each of hundreds of archives, so no step is taken in Python."""
+    if not isinstance(value, list) or not value:
+        return None if value != [] else ()
+    try:
+        found = tuple(map(itemgetter("name", "files", "bytes"), value))
+        names, files, sizes = zip(*found, strict=True)
+    except (TypeError, KeyError):
+        return None
+    if set(map(type, names)) == {str} and set(map(type, files + sizes)) == {int} and min(files + sizes) >= 0:
+        return found
+    return None
 
 
 def _major(version: str) -> int:
@@ -156,7 +194,10 @@ class _Section:
     def section(self, key: str) -> _Section:
         return _Section(self._value.get(key), f"{self._path}{key}.")
 
-    def numbers(self) -> dict[str, int]:
+    def numbers(self) -> Mapping[str, int]:
+        numbers = cast("dict[str, int]", self._value)
+        if set(map(type, numbers.values())) <= {int} and min(numbers.values(), default=0) >= 0:  # there can be many
+            return numbers
         return {key: self.number(key) for key in self._value}
 
 

@@ -1,22 +1,23 @@
-"""The lines of SHA256SUMS and the digest of the member list, gathered while members pass, in constant memory."""
+"""The lines of SHA256SUMS and the digest of the member list, gathered while members pass, and read again."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import tempfile
+import re
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from safeharbor.archive.layout import FILE, Member, canonical_line, sums_line
-from safeharbor.publish import when_closed
+from safeharbor.archive.layout import FILE, UPLOADS_NAME, Member, canonical_line, sums_line
+from safeharbor.publish import unnamed_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _CHUNK = 1024 * 1024
-_HELD_LINES_BYTES = 256 * 1024
+_ESCAPED = re.compile(rb"\\([\\nr])")
+_MEANT = {b"\\": b"\\", b"n": b"\n", b"r": b"\r"}
+_MOST_FOLDERS = 999  # and one more for files in none
+NO_FOLDER = b"."
 
 
 class TallyMark(NamedTuple):
@@ -25,6 +26,13 @@ class TallyMark(NamedTuple):
     digest: hashlib._Hash
     lines_size: int
     counts: tuple[int, int, int, int]
+    folders: dict[bytes, tuple[int, int]]
+
+
+def folder_of(path: bytes) -> bytes:
+    """The top-level directory that a path below the uploads lies in, or NO_FOLDER. A directory's path ends with `/`."""
+    folder, slash, _ = path.partition(b"/")
+    return folder if folder and slash else NO_FOLDER
 
 
 class Tally:
@@ -35,7 +43,7 @@ class Tally:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._lines = _unnamed_file(directory)
+        self._lines = unnamed_file(directory)
         self._first_sums = b""
         self._list = hashlib.sha256()
         self._later: IO[bytes] | None = None
@@ -43,13 +51,14 @@ class Tally:
         self.directories = 0
         self.links = 0
         self.upload_bytes = 0
+        self._folders: dict[bytes, tuple[int, int]] = {}
 
     def leave_out_first(self) -> None:
         """The first member will be known last, by `add_first`; there is no way back by a mark until then.
 
         Raises OSError.
         """
-        self._later = _unnamed_file(self._directory)
+        self._later = unnamed_file(self._directory)
 
     def add_first(self, member: Member, digest: str) -> bytes:
         """Count the member that was left out; its line in the list. Raises OSError."""
@@ -85,25 +94,40 @@ class Tally:
 
     def count(self, member: Member) -> None:
         """Count a member of uploads."""
+        folder = folder_of(member.name[len(UPLOADS_NAME) :])
         if member.kind == FILE:
-            self.files += 1
-            self.upload_bytes += member.size
+            self.count_many(1, 0, 0, member.size, folder)
         elif member.link:
-            self.links += 1
+            self.count_many(0, 0, 1, 0, folder)
         else:
-            self.directories += 1
+            self.count_many(0, 1, 0, 0, folder)
 
-    def count_many(self, files: int, directories: int, links: int, upload_bytes: int) -> None:
-        """Count members of uploads."""
+    def count_many(self, files: int, directories: int, links: int, upload_bytes: int, folder: bytes) -> None:
+        """Count members of uploads that are in one folder."""
         self.files += files
         self.directories += directories
         self.links += links
         self.upload_bytes += upload_bytes
+        known = self._folders.get(folder)
+        if known is not None:
+            self._folders[folder] = known[0] + files, known[1] + upload_bytes
+        elif folder == NO_FOLDER:
+            if files:  # the tree's root and links in it are in no folder either
+                self._folders[folder] = files, upload_bytes
+        elif len(self._folders) - (NO_FOLDER in self._folders) < _MOST_FOLDERS:
+            self._folders[folder] = files, upload_bytes
+
+    def folders(self) -> list[tuple[bytes, int, int]]:
+        """Of each top-level directory how many files and bytes of files are in it, in order; the first thousand."""
+        return [(name, *counts) for name, counts in sorted(self._folders.items())]
 
     def mark(self) -> TallyMark:
         """Where it stands now."""
         return TallyMark(
-            self._list.copy(), self.lines_size(), (self.files, self.directories, self.links, self.upload_bytes)
+            self._list.copy(),
+            self.lines_size(),
+            (self.files, self.directories, self.links, self.upload_bytes),
+            dict(self._folders),
         )
 
     def go_back(self, mark: TallyMark) -> None:
@@ -112,6 +136,7 @@ class Tally:
         self._lines.seek(mark.lines_size)
         self._lines.truncate()
         self.files, self.directories, self.links, self.upload_bytes = mark.counts
+        self._folders = dict(mark.folders)
 
     @property
     def list_sha256(self) -> str:
@@ -136,16 +161,13 @@ class Tally:
             self._later.close()
 
 
-def _unnamed_file(directory: Path) -> IO[bytes]:
-    """An empty file without a name in `directory`; in the system's temporary directory where that cannot be.
-
-    Raises OSError.
-    """
-    try:
-        return tempfile.TemporaryFile(dir=directory, buffering=_HELD_LINES_BYTES)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        name = error.filename
-        when_closed(lambda: os.unlink(name))  # some shares take no name from an open file; Python has closed this one
-    return tempfile.TemporaryFile(buffering=_HELD_LINES_BYTES)
+def parse_sums(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
+    """Name and SHA-256 in hex of each line of SHA256SUMS; the padding after the last one is none."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            digest, _, name = line.partition(b"  ")
+            if digest.startswith(b"\\"):
+                name = _ESCAPED.sub(lambda found: _MEANT[found[1]], name)
+            yield name, digest.lstrip(b"\\").decode("ascii", "replace")

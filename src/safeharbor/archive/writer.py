@@ -161,8 +161,10 @@ class ArchiveWriter:
             self._put(encode_pad(blocks))
         return self.position - start
 
-    def count_shared(self, lines: bytes, sums: bytes, counts: tuple[int, int, int, int]) -> None:
-        """Count members of a run: their lines, and how many files, directories, links and bytes of files they are."""
+    def count_shared(self, lines: bytes, sums: bytes, counts: tuple[int, int, int, int, bytes]) -> None:
+        """Count members of a run: their lines, and how many files, directories, links and bytes of files they are, and
+        in which folder.
+        """
         self.tally.add_lines(lines, sums)
         self.tally.count_many(*counts)
 

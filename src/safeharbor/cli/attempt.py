@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import time
+import uuid
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from safeharbor.alerts import Advice, tell_end, tell_start
 from safeharbor.cli.lazy import ATTEMPT_KEY
 from safeharbor.cli.stderr import tell
 from safeharbor.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
-from safeharbor.history import Outcome, append_outcome
+from safeharbor.history import Outcome, append_outcome, read_history
+from safeharbor.metrics import publish_metrics
 from safeharbor.settings import Concern
 from safeharbor.status_file import publish_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from safeharbor.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: its exit status and, if it failed, why, what is still intact and what to do next."""
+
+    status: int
+    reason: str = ""
+    advice: Advice = field(default_factory=Advice)
+    problems: tuple[str, ...] = ()
+
+
+def ending_of(error: SafeHarborError) -> Ending:
+    """How a run ends that this error has stopped."""
+    problems = getattr(error, "problems", ())
+    return Ending(error.exit_status, error.message, Advice(error.intact, error.hint), problems)
 
 
 class Attempt:
@@ -36,6 +57,12 @@ class Attempt:
         self._warnings: tuple[str, ...] = ()
         self._details: Mapping[str, object] = {}
         self._problem = ""
+        self._id = str(uuid.uuid4())
+
+    def begin(self) -> None:
+        """It begins now; whoever waits for that is told."""
+        for warning in tell_start(self._settings, self._command, self._id):
+            tell(f"Warning: {warning}")
 
     def describe(
         self,
@@ -51,22 +78,33 @@ class Attempt:
         self._warnings = tuple(warnings)
         self._problem = problem
 
-    def end(self, status: int, reason: str = "") -> None:
-        """It ended with this exit status; `reason` says why, if it failed."""
+    def outcome(self, ending: Ending) -> Outcome:
+        """What is remembered of it, if it ends now and in this way."""
+        status = ending.status
         if status == ExitStatus.DONE and self._warnings:  # --warnings-ok
             status = ExitStatus.WARNINGS
-        outcome = Outcome(
+        return Outcome(
             command=self._command,
             started_at=self._started_at,
             seconds=time.monotonic() - self._started,
             exit_status=int(status),
-            reason=one_line(reason or self._problem),
+            reason=one_line(ending.reason or self._problem),
             archive=self._archive,
             warnings=self._warnings,
             details=self._details,
         )
+
+    def end(self, ending: Ending) -> None:
+        """It ended in this way."""
+        outcome = self.outcome(ending)
+        history = read_history(self._settings.backup_dir) if self._settings.notify_urls else ()
         self._remember(outcome)
-        renew_status_file(self._settings)
+        renew_files(self._settings)
+        warnings = tell_end(self._settings, outcome, ending.advice, run_id=self._id, history=history)
+        for warning in warnings:
+            tell(f"Warning: {warning}")
+        if warnings:
+            renew_files(self._settings)  # they tell that it was not told
 
     def _remember(self, outcome: Outcome) -> None:
         try:
@@ -84,15 +122,20 @@ def current_attempt() -> Attempt | None:
     return found if isinstance(found, Attempt) else None
 
 
-def renew_status_file(settings: Settings) -> None:
-    """Publish the state where `BACKUP_STATUS_FILE` says; what hinders that is a warning and costs no run its status."""
+def renew_files(settings: Settings) -> None:
+    """Publish the state where others read it; what hinders that is a warning and costs no run its status."""
+    _renew(settings, "BACKUP_STATUS_FILE", settings.status_file, publish_status)
+    _renew(settings, "BACKUP_METRICS_FILE", settings.metrics_file, publish_metrics)
+
+
+def _renew(settings: Settings, variable: str, path: Path | None, publish: Callable[[Settings, Path], None]) -> None:
     for problem in settings.problems_in(Concern.MONITORING):
-        if problem.variable == "BACKUP_STATUS_FILE":
+        if problem.variable == variable:
             tell(f"Warning: the state is published nowhere: {problem}")
-    if settings.status_file is None:
+    if path is None:
         return
     try:
-        publish_status(settings, settings.status_file)
+        publish(settings, path)
     except (SafeHarborError, OSError) as error:
         failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-        tell(f"Warning: {settings.status_file} was not renewed: {one_line(failure.message)}")
+        tell(f"Warning: {path} was not renewed: {one_line(failure.message)}")

@@ -11,6 +11,7 @@ import click
 from safeharbor.backup import plan_output, take_backup
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import always, exit_with, safeharbor_command
+from safeharbor.cli.log_lines import log_format_option
 from safeharbor.cli.render import iso_time, plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@log_format_option
 def command(output: Path | None, *, full: bool, no_prune: bool, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
     """Parse, take the backup, render."""
     settings = current_settings(quiet=quiet or as_json, notice_restore=False)

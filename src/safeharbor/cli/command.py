@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor.cli.attempt import Attempt, renew_status_file
-from safeharbor.cli.lazy import ATTEMPT_KEY, SETTINGS_KEY
+from safeharbor.alerts import Advice
+from safeharbor.cli.attempt import Attempt, Ending, ending_of, renew_files
+from safeharbor.cli.lazy import ATTEMPT_KEY, LOG_FORMAT_KEY, SETTINGS_KEY
+from safeharbor.cli.log_lines import begin_log, current_log, log_ending, logging_run
 from safeharbor.cli.stderr import tell
 from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
+from safeharbor.settings import Concern
 from safeharbor.signals import signals_interrupt
 
 if TYPE_CHECKING:
@@ -47,53 +50,63 @@ class SafeHarborCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run it; leave with the exit status that the docs promise."""
-        status, reason = self._run(ctx)
-        self._tell(ctx, status, reason)
-        if reason == _NOBODY_READS:
+        with logging_run(ctx):
+            ending = show_ending(ctx, self._run(ctx))
+            self._tell(ctx, ending)
+        if ending.reason == _NOBODY_READS:
             sys.stderr.close()  # or Python complains there that it could not write the rest
-        exit_with(status)
+        exit_with(ending.status)
         return None
 
     def begin(self, ctx: click.Context, settings: Settings) -> None:
         """The command has its settings: if it is one whose runs are remembered, this one begins now."""
         ctx.meta[SETTINGS_KEY] = settings
+        begin_log(ctx, settings.log_format)
+        for problem in settings.problems_in(Concern.MONITORING) if LOG_FORMAT_KEY in ctx.meta else ():
+            if problem.variable == "BACKUP_LOG_FORMAT":
+                click.echo(f"Warning: {problem}", err=True)
         if self.is_attempt is not None and self.is_attempt(ctx.params):
-            ctx.meta[ATTEMPT_KEY] = Attempt(str(ctx.info_name), settings)
+            attempt = ctx.meta[ATTEMPT_KEY] = Attempt(str(ctx.info_name), settings)
+            attempt.begin()
 
-    def _run(self, ctx: click.Context) -> tuple[int, str]:
-        """The exit status, and why it is not 0; what failed has been shown."""
+    def _run(self, ctx: click.Context) -> Ending:
+        """How it ended; to people it has been shown what failed."""
         try:
             with signals_interrupt():
                 super().invoke(ctx)
-        except click.exceptions.Exit as ending:
-            return ending.exit_code, ""
+        except click.exceptions.Exit as leaving:
+            return Ending(leaving.exit_code)
         except SafeHarborError as error:
             show_error(error)
-            return error.exit_status, error.message
+            return ending_of(error)
         except Interrupted as interruption:
-            tell(f"Stopped: {interruption}. {interruption.left}")
-            return interruption.exit_status, str(interruption)
+            if current_log() is None:
+                tell(f"Stopped: {interruption}. {interruption.left}")
+            return Ending(interruption.exit_status, str(interruption), Advice(intact=interruption.left))
         except BrokenPipeError:
-            return ExitStatus.FAILED, _NOBODY_READS
+            return Ending(ExitStatus.FAILED, _NOBODY_READS)
         except OSError as error:
             failure = translate_os_error(error, ctx.info_name or "the command")
             show_error(failure)
-            return failure.exit_status, failure.message
+            return ending_of(failure)
         except click.ClickException:
             raise
         except Exception as bug:
-            self._tell(ctx, ExitStatus.FAILED, f"it ended in a way that nobody foresaw: {type(bug).__name__}")
+            reason = f"it ended in a way that nobody foresaw: {type(bug).__name__}"
+            ending = Ending(ExitStatus.FAILED, reason)
+            show_ending(ctx, ending)
+            self._tell(ctx, ending)
             raise
-        return ExitStatus.DONE, ""
+        return Ending(ExitStatus.DONE)
 
-    def _tell(self, ctx: click.Context, status: int, reason: str) -> None:
+    def _tell(self, ctx: click.Context, ending: Ending) -> None:
         settings, attempt = ctx.meta.get(SETTINGS_KEY), ctx.meta.get(ATTEMPT_KEY)
         try:
             with signals_interrupt():
                 if attempt is not None:
-                    attempt.end(status, reason)
+                    attempt.end(ending)
                 elif settings is not None and self.publishes_status is not None and self.publishes_status(ctx.params):
-                    renew_status_file(settings)
+                    renew_files(settings)
         except Interrupted:
             pass  # the run itself is over, and keeps its status
 
@@ -103,8 +116,21 @@ def always(_options: Options) -> bool:
     return True
 
 
+def show_ending(ctx: click.Context, ending: Ending) -> Ending:
+    """The end of a run as an event, if it speaks JSON; another one if nobody reads that."""
+    log, attempt = current_log(), ctx.meta.get(ATTEMPT_KEY)
+    try:
+        if log is not None:
+            log_ending(log, ending, attempt.outcome(ending) if attempt is not None else None)
+    except BrokenPipeError:
+        return Ending(ExitStatus.FAILED, _NOBODY_READS)
+    return ending
+
+
 def show_error(error: SafeHarborError) -> None:
-    """An error for a person: what failed, what is still intact, what to do next."""
+    """An error for a person: what failed, what is still intact, what to do next. An ending tells it as an event."""
+    if current_log() is not None:
+        return
     tell(f"Error: {error.message}")
     for problem in getattr(error, "problems", ())[1:] if error.exit_status is ExitStatus.REJECTED else ():
         tell(f"       {problem}")

@@ -9,12 +9,16 @@ import click
 # command: the first line of its help, so that listing them imports none
 COMMANDS = {
     "backup": "Take a backup, prove it, publish it and prune.",
+    "doctor": "Check everything that makes a run fail, before it does.",
+    "drill": "Restore the newest archive into a scratch copy, compare it, and remove it.",
     "idle": "Wait in a container; told to stop, let what runs there end first.",
     "list": "List the archives, what is in them, and which will stay.",
+    "notify": "Send a test by every way that alerts go.",
     "prune": "Delete the archives that retention gives up.",
+    "report": "Write a page that shows how the backups are.",
     "restore": "Put an archive's state in the place of the live one, or go back.",
-    "scheduler": "Run backups and checks by their schedules, until told to stop.",
-    "status": "Tell whether the newest backup is good and young enough.",
+    "scheduler": "Run backups, checks and drills by their schedules, until told to stop.",
+    "status": "Tell whether the newest backup is good, how the last runs ended, and what comes next.",
     "verify": "Prove that archives are whole and would restore.",
 }
 
@@ -22,6 +26,8 @@ IN_FLASK = "flask"
 STANDALONE = "standalone"
 SOURCE_KEY = "safeharbor.settings_source"
 SETTINGS_KEY = "safeharbor.settings"  # those that the running command has loaded
+LOG_FORMAT_KEY = "safeharbor.log_format"  # what `--log-format` says, for the commands that have it
+LOG_KEY = "safeharbor.log"  # the `JsonLog` of a command that speaks JSON
 ATTEMPT_KEY = "safeharbor.attempt"  # its `Attempt`, from then on, if its runs are remembered
 
 

@@ -9,6 +9,7 @@ import click
 
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
+from safeharbor.cli.log_lines import log_format_option
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.errors import ExitStatus
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     help="Accept the newest archive as it is, though it is of another database or much smaller.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@log_format_option
 def command(*, dry_run: bool, adopt: bool, as_json: bool) -> None:
     """Parse, prune, render."""
     result = prune_archives(current_settings(quiet=True), dry_run=dry_run, adopt=adopt)

@@ -12,6 +12,7 @@ import click
 
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
+from safeharbor.cli.log_lines import log_format_option
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
@@ -68,6 +69,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option("--discard-previous", is_flag=True, help="Delete the states that restores have kept.")
 @click.option("--id", "restore_id", default="", help="With --undo or --discard-previous: this restore's.")
 @click.option("--quiet", is_flag=True, help="Print only the result, warnings and errors.")
+@log_format_option
 def command(
     archive: str | None,
     *,

@@ -1,44 +1,52 @@
-"""`scheduler`: backups and checks by their schedules, without any other scheduler."""
+"""`scheduler`: backups, checks and drills by their schedules, without any other scheduler."""
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from safeharbor.agenda import JobName
+from safeharbor.alerts import Advice
 from safeharbor.backup import plan_output, take_backup
-from safeharbor.cli.attempt import Attempt
+from safeharbor.cli.attempt import Attempt, Ending, ending_of
 from safeharbor.cli.backup import describe_backup
 from safeharbor.cli.command import safeharbor_command
+from safeharbor.cli.drill import describe_drill, tell_drill
+from safeharbor.cli.log_lines import ERROR, INFO, JsonWatcher, current_log, log_ending, log_format_option
 from safeharbor.cli.render import iso_time, plural, show_bytes, show_slot, show_time
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.verify import describe_verifications, paths_in_directory
-from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
+from safeharbor.drill.run import drill_archive
+from safeharbor.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor.idle import end_neighbours, why_not_ours
 from safeharbor.progress import NoProgress
 from safeharbor.scheduler import require_schedulable, run_scheduler
 from safeharbor.verify import verify_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from safeharbor.agenda import Job
+    from safeharbor.progress import Progress
     from safeharbor.settings import Settings
 
 
 @safeharbor_command(
-    "Run `backup` by BACKUP_SCHEDULE and `verify --latest` by BACKUP_VERIFY_SCHEDULE, one at a time, until told to "
-    "stop. A backup that was missed while this did not run is taken at the start. A run that fails is told in the log, "
-    "and the next one comes as planned.",
+    "Run `backup` by BACKUP_SCHEDULE, `verify --latest` by BACKUP_VERIFY_SCHEDULE and `drill` by "
+    "BACKUP_DRILL_SCHEDULE, one at a time, until told to stop. A backup that was missed while this did not run is "
+    "taken at the start. A run that fails is told in the log, and the next one comes as planned.",
     ExitStatus.DONE,
     ExitStatus.USAGE,
     meanings={ExitStatus.DONE: "done: told to stop by HUP, INT or TERM"},
     is_service=True,
 )
+@log_format_option
 def command() -> None:
     """Say what is planned, and go on until told to stop."""
     settings = current_settings()
@@ -62,11 +70,18 @@ class Front:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        log = current_log()
+        self._log = log.on_output() if log is not None else None
 
-    def say(self, text: str) -> None:
-        """Some lines of the log."""
+    def say(
+        self, text: str, event: str = "line", *, level: str = INFO, command: str | None = None, slot: str | None = None
+    ) -> None:
+        """Some lines of the log, or one event."""
         now = iso_time(datetime.now(UTC))
         try:
+            if self._log is not None:
+                self._log.emit(event, level, command=command or self._log.command, slot=slot, message=text)
+                return
             for line in text.splitlines():
                 click.echo(f"{now} {line}")
         except OSError:
@@ -77,31 +92,34 @@ class Front:
         name = job.name.value
         started = time.monotonic()
         attempt = Attempt(name, self._settings)
-        status, reason = ExitStatus.FAILED.value, ""
-        self.say(f"{name}: starts")
+        ending = Ending(ExitStatus.FAILED)
+        self.say(f"{name}: starts", "start", command=name)
         try:
-            do = self._backup if job.name is JobName.BACKUP else self._verify
+            attempt.begin()
+            do = {JobName.BACKUP: self._backup, JobName.VERIFY: self._verify, JobName.DRILL: self._drill}[job.name]
             told = do(name, attempt)
-            self.say(f"{name}: {told}, in {time.monotonic() - started:.1f} s")
-            status = ExitStatus.DONE.value
+            self._say_end(f"{name}: {told}, in {time.monotonic() - started:.1f} s")
+            ending = Ending(ExitStatus.DONE)
         except Interrupted as interruption:
-            self.say(f"{name}: stopped, and nothing unfinished is left behind")
-            status, reason = interruption.exit_status, str(interruption)
+            self._say_end(f"{name}: stopped, and nothing unfinished is left behind")
+            ending = Ending(interruption.exit_status, str(interruption), Advice(intact=interruption.left))
             raise
         except SafeHarborError as error:
-            status, reason = self._failed(name, error)
+            ending = self._failed(name, error)
         except OSError as error:
-            status, reason = self._failed(name, translate_os_error(error, name))
+            ending = self._failed(name, translate_os_error(error, name))
         except Exception as bug:  # tomorrow's backup may still be good
-            self.say(f"{name}: FAILED in a way that nobody foresaw\n{traceback.format_exc()}")
-            reason = f"it ended in a way that nobody foresaw: {type(bug).__name__}"
+            self.say(f"{name}: FAILED in a way that nobody foresaw\n{traceback.format_exc()}", level=ERROR)
+            ending = Ending(ExitStatus.FAILED, f"it ended in a way that nobody foresaw: {type(bug).__name__}")
         finally:
-            attempt.end(status, reason)
+            self._log_end(name, ending, attempt)
+            attempt.end(ending)
 
     def planned(self, jobs: Sequence[Job]) -> None:
         """Tell when they come."""
         for job in jobs:
-            self.say(f"next {job.name.value}: {show_slot(job.slot, job.zone)}")
+            name, slot = job.name.value, iso_time(job.slot)
+            self.say(f"next {name}: {show_slot(job.slot, job.zone)}", "next", command=name, slot=slot)
 
     def missed(self, job: Job, newest: datetime | None) -> None:
         """Tell why a run comes at once."""
@@ -119,8 +137,30 @@ class Front:
         """Tell that the clock was wrong."""
         self.say(f"the clock was set back to {show_time(now)}; next {job.name.value}: {show_slot(job.slot, job.zone)}")
 
+    def _say_end(self, text: str) -> None:
+        """How a run ended, to people; as an event it is told with all that is known of it."""
+        if self._log is None:
+            self.say(text)
+
+    def _log_end(self, name: str, ending: Ending, attempt: Attempt) -> None:
+        try:
+            if self._log is not None:
+                log_ending(self._log, ending, attempt.outcome(ending), name)
+        except OSError:
+            pass
+
+    @contextmanager
+    def _watching(self, name: str) -> Iterator[Progress]:
+        if self._log is None:
+            yield _Lines(self, name)
+            return
+        watcher = JsonWatcher(self._log, name)
+        yield watcher
+        watcher.finish()
+
     def _backup(self, name: str, attempt: Attempt) -> str:
-        result = take_backup(self._settings, progress=_Lines(self, name))
+        with self._watching(name) as progress:
+            result = take_backup(self._settings, progress=progress)
         attempt.describe(archive=result.path.name, warnings=result.warnings, details=describe_backup(result))
         contents = [
             plural(result.tables, "table"),
@@ -135,23 +175,36 @@ class Front:
 
     def _verify(self, name: str, attempt: Attempt) -> str:
         (path,) = paths_in_directory(self._settings, every=False)
-        result = verify_archive(path, self._settings, progress=_Lines(self, name))
+        with self._watching(name) as progress:
+            result = verify_archive(path, self._settings, progress=progress)
         describe_verifications(attempt, [result])
         result.require_sound()
         for warning in result.warnings:
-            self.say(f"{name}: warning: {warning}")
+            self._say_end(f"{name}: warning: {warning}")
         done = "done, with warnings (status 3)" if result.warnings else "done"
         return f"{done}: {path} is sound ({plural(result.members, 'member')}, {show_bytes(result.size)})"
 
-    def _failed(self, name: str, error: SafeHarborError) -> tuple[int, str]:
-        """Tell it; the status and the reason."""
-        self.say(f"{name}: FAILED (status {error.exit_status.value}): {error.message}")
+    def _drill(self, name: str, attempt: Attempt) -> str:
+        (path,) = paths_in_directory(self._settings, every=False)
+        with self._watching(name) as progress:
+            result = drill_archive(path, self._settings, jobs=os.cpu_count() or 1, progress=progress)
+        describe_drill(attempt, result)
+        if result.problems:
+            raise ArchiveRejected(f"{path} failed the drill: {result.problems[0]}", problems=result.problems, hint="")
+        for warning in result.warnings:
+            self._say_end(f"{name}: warning: {warning}")
+        done = "done, with warnings (status 3)" if result.warnings else "done"
+        return f"{done}: {tell_drill(result)}"
+
+    def _failed(self, name: str, error: SafeHarborError) -> Ending:
+        """Tell it; how the run ended."""
+        self._say_end(f"{name}: FAILED (status {error.exit_status.value}): {error.message}")
         for problem in getattr(error, "problems", ())[1:] if error.exit_status is ExitStatus.REJECTED else ():
-            self.say(f"{name}: {problem}")
+            self._say_end(f"{name}: {problem}")
         for line in (error.intact, f"hint: {error.hint}" if error.hint else ""):
             if line:
-                self.say(f"{name}: {line}")
-        return error.exit_status, error.message
+                self._say_end(f"{name}: {line}")
+        return ending_of(error)
 
 
 class _Lines(NoProgress):

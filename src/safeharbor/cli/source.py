@@ -10,6 +10,7 @@ import click
 
 from safeharbor.cli.command import SafeHarborCommand
 from safeharbor.cli.lazy import IN_FLASK, SOURCE_KEY
+from safeharbor.cli.log_lines import begin_log
 from safeharbor.errors import RestorePending, SafeHarborError, SettingsInvalid
 from safeharbor.journal import find_interrupted
 from safeharbor.lock import is_locked
@@ -24,8 +25,9 @@ def current_settings(*, quiet: bool = False, notice_restore: bool = True) -> Set
 
     Raises SettingsInvalid if an app is named that cannot be loaded.
     """
-    settings = _load(quiet=quiet)
     context = click.get_current_context()
+    begin_log(context, load_settings(os.environ).log_format)  # before an app is loaded, whose code may print or fail
+    settings = _load(quiet=quiet)
     if isinstance(context.command, SafeHarborCommand):
         context.command.begin(context, settings)
     if notice_restore:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
 
 import click
 
 from safeharbor.cli.command import exit_with, safeharbor_command, show_error
-from safeharbor.cli.render import plural, show_bytes, show_duration, show_time
 from safeharbor.cli.source import current_settings
+from safeharbor.cli.status_lines import tell_status
 from safeharbor.errors import ExitStatus, SafeHarborError
 from safeharbor.settings import parse_duration
 from safeharbor.status import Health, read_status
-from safeharbor.status_file import describe_status
-
-if TYPE_CHECKING:
-    from safeharbor.journal import RestoreRecord
-    from safeharbor.status import Status
+from safeharbor.status_document import describe_status
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -33,14 +29,15 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 
 
 @safeharbor_command(
-    "Tell whether the newest archive is complete and young enough. With --healthcheck the exit status is 0 or 1 only, "
-    "and 0 while a first backup is not due yet.",
+    "Tell whether the newest archive is complete and young enough, how the last runs ended, what comes next and how "
+    "much room there is. With --healthcheck the exit status is 0 or 1 only: by the newest archive's age, and 0 while a "
+    "first backup is not due yet.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,
     ExitStatus.WARNINGS,
     ExitStatus.STORAGE,
-    meanings={ExitStatus.FAILED: "no complete archive that is young enough"},
+    meanings={ExitStatus.FAILED: "no complete archive that is young enough, or the last run failed"},
     publishes_status=lambda options: bool(options["healthcheck"]),
 )
 @click.option(
@@ -51,7 +48,8 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
     """Parse, look, render."""
     try:
-        status = read_status(current_settings(quiet=True, notice_restore=False), max_age_seconds=max_age)
+        settings = current_settings(quiet=True, notice_restore=False)
+        status = read_status(settings, max_age_seconds=max_age)
     except SafeHarborError as error:
         if not healthcheck:
             raise
@@ -59,37 +57,13 @@ def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
         exit_with(ExitStatus.FAILED)
         return
     if as_json:
-        click.echo(json.dumps(describe_status(status), indent=2))
+        click.echo(json.dumps(describe_status(status, settings), indent=2))
     else:
-        click.echo(_sentence(status))
-        shown = 1 if status.newest is None else 0  # the sentence has the first one already
-        for reason in () if healthcheck else status.reasons[shown:]:
-            click.echo(f"  {reason}")
-        for record in () if healthcheck else status.kept:
-            click.echo(f"  {_kept(record)}")
-    if not status.is_healthy:
+        for line in tell_status(status, settings, datetime.now(UTC))[: 1 if healthcheck else None]:
+            click.echo(line)
+    if healthcheck:
+        exit_with(ExitStatus.DONE if status.is_healthy else ExitStatus.FAILED)
+    elif not status.is_healthy or status.health is Health.FAILED:
         exit_with(ExitStatus.FAILED)
-    if status.health is Health.WARNING and not healthcheck:
+    elif status.health is Health.WARNING:
         exit_with(ExitStatus.WARNINGS)
-
-
-def _sentence(status: Status) -> str:
-    newest = status.newest
-    if newest is None or status.age_seconds is None or newest.manifest is None:
-        reason = status.reasons[0]
-        return reason if status.health is Health.WAITING else f"{status.health.value.upper()}: {reason}"
-    manifest = newest.manifest
-    taken = f"{show_duration(status.age_seconds)} old ({show_time(newest.taken_at)})"
-    inside = f"{show_bytes(newest.size)}, {plural(manifest.rows, 'row')}, {plural(manifest.upload_files, 'upload')}"
-    return (
-        f"{status.health.value.upper()}: {newest.name}, {taken}, {inside}; {plural(status.archives, 'archive')} in all"
-    )
-
-
-def _kept(record: RestoreRecord) -> str:
-    what = "restored state, taken back by --undo" if record.is_undone else "state before the restore"
-    slots = f", with {plural(record.slots, 'logical slot')} holding WAL" if record.slots else ""
-    return (
-        f"kept: the {what} of {record.started_at}, {show_bytes(record.kept_database_bytes + record.kept_uploads_bytes)}"
-        f"{slots}; to free it: safeharbor restore --discard-previous --id {record.id}"
-    )

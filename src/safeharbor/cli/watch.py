@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safeharbor.cli.log_lines import JsonWatcher, current_log
 from safeharbor.cli.render import show_bytes
 from safeharbor.progress import NoProgress
 
@@ -27,7 +28,12 @@ _WORTH_A_LINE_SECONDS = 1.0
 @contextmanager
 def watching(*, quiet: bool) -> Iterator[Progress]:
     """The watcher that fits standard error."""
-    if quiet:
+    log = current_log()
+    if log is not None:
+        watcher_as_json = JsonWatcher(log)
+        yield watcher_as_json
+        watcher_as_json.finish()
+    elif quiet:
         yield _Quiet()
     elif sys.stderr is not None and sys.stderr.isatty():  # it may be closed
         with _live() as watcher:

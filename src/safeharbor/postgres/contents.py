@@ -224,6 +224,11 @@ def split_entries(entries: Iterable[str]) -> tuple[list[str], list[str], list[st
     return first, late, last
 
 
+def without_subscriptions(entries: Iterable[str]) -> list[str]:
+    """The same without subscriptions, which keep a database from being dropped as long as they name a slot."""
+    return [entry for entry in entries if re.match(r"(?:COMMENT - )?SUBSCRIPTION ", _what(entry)) is None]
+
+
 def split_late(late: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     """Of what must wait for all rows: what comes before privileges, the privileges, and what comes after them.
 

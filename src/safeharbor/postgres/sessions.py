@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+_LEAVING_SECONDS = 10.0
 _CLIENTS = """
     SELECT count(*) FROM pg_catalog.pg_stat_activity
     WHERE datname = %s AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend'
@@ -45,6 +47,16 @@ def end_sessions(session: Connection, database: str) -> list[str]:
         except psycopg.errors.InsufficientPrivilege:
             pass  # a superuser's, or another role's: it stays in the list
     return sorted({str(role) for _, role in found if role is not None})
+
+
+def end_backend(session: Connection, pid: int) -> None:
+    """End a session of ours by its process id, and wait until whatever it was doing has ended. Raises psycopg.Error."""
+    session.execute("SELECT pg_catalog.pg_terminate_backend(%s)", (pid,))
+    deadline = time.monotonic() + _LEAVING_SECONDS
+    while session.execute("SELECT FROM pg_catalog.pg_stat_activity WHERE pid = %s", (pid,)).rowcount:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from psycopg import sql
 
 from safeharbor.postgres.connection import connected
 from safeharbor.postgres.patterns import matches_any
+from safeharbor.postgres.references import read_values
+from safeharbor.postgres.structure import Structure, read_structure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,6 +121,14 @@ class Snapshot:
             else:
                 tables.append(table)
         return count_table_rows(self._session, tables), left_out
+
+    def structure(self) -> Structure:
+        """Where its sequences stand, and how many constraints and indexes there are. Raises psycopg.Error."""
+        return read_structure(self._session)
+
+    def values(self, reference: str) -> Iterator[str]:
+        """The values of a column that holds paths of uploads. Raises UnknownReference, psycopg.Error."""
+        return read_values(self._session, reference)
 
     def _alembic_revision(self) -> str | None:
         """The revision that Alembic's table names (several heads: joined by a comma); None without such a table."""

@@ -120,3 +120,8 @@ def is_safe_for_foreign_dumps(tools: ClientTools) -> bool:
     """Whether this pg_restore has the known defences against a dump that somebody else has made up."""
     minor = tools.version.partition(".")[2]
     return tools.major not in _SAFE_MINORS or (minor.isdigit() and int(minor) >= _SAFE_MINORS[tools.major])
+
+
+def first_safe_version(major: int) -> str:
+    """The first version of this major that has them; "" if all have."""
+    return f"{major}.{_SAFE_MINORS[major]}" if major in _SAFE_MINORS else ""

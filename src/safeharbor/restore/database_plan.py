@@ -44,6 +44,21 @@ def look_at_database(
     """What stands in the way on the database's side; None if that cannot even be told."""
     live = target.find(target.name)
     _check_role(target, live, request, findings)
+    return look_at_dump(target, archive, settings, live, findings)
+
+
+def look_at_dump(
+    target: Target, archive: OpenArchive, settings: Settings, live: TargetDatabase | None, findings: Findings
+) -> DatabasePlan | None:
+    """What stands in the way of loading the dump into a new database like `live`; None if that cannot even be told."""
+    found = read_dump(target, archive, settings, findings)
+    return choose_entries(target, *found, live, findings) if found is not None else None
+
+
+def read_dump(
+    target: Target, archive: OpenArchive, settings: Settings, findings: Findings
+) -> tuple[DumpContents, Needs] | None:
+    """What is in the dump, and what it needs of a server; None if no pg_restore here can tell."""
     try:
         writer = archive.manifest.client_major if archive.manifest is not None else 0
         order = choose_restore_tools(find_client_tools(settings.pg_bin), target.major)
@@ -74,19 +89,11 @@ def look_at_database(
             f"pg_restore {contents.tools.version} is older than the fixes of 2026 against made-up dumps; "
             "restore only what you trust"
         )
-    return _select(target, contents, needs, live, findings)
+    return contents, needs
 
 
 def _check_role(target: Target, live: TargetDatabase | None, request: RestoreRequest, findings: Findings) -> None:
     where = target.url.describe()
-    in_place = "`--in-place` loads into the database that is there, without a way back."
-    if target.is_pooled and not request.in_place:
-        findings.problems.append(
-            DatabaseUnavailable(
-                f"{where} is reached through a connection pooler, which would hand sessions to the wrong database.",
-                hint=f"Set RESTORE_DATABASE_URL to the server itself. {in_place}",
-            )
-        )
     if request.in_place:
         if live is None:
             findings.problems.append(
@@ -96,31 +103,10 @@ def _check_role(target: Target, live: TargetDatabase | None, request: RestoreReq
             _check_strangers(target, findings)
         findings.facts.append(f"{where} is wiped and loaded in one transaction: there will be no way back")
         return
-    if not target.may_create:
-        findings.problems.append(
-            DatabaseUnavailable(
-                f'The role "{target.role}" may not create databases.',
-                hint=f'ALTER ROLE "{target.role}" CREATEDB; or RESTORE_DATABASE_URL with a role that may. {in_place}',
-            )
-        )
+    findings.problems += judge_target(target, live)
     if live is None:
         findings.facts.append(f"{where} does not exist yet and will be created")
         return
-    if not live.is_ours and not target.is_superuser:
-        findings.problems.append(
-            DatabaseUnavailable(
-                f'{where} belongs to "{live.owner}", and "{target.role}" is no member that inherits from it.',
-                hint="Set RESTORE_DATABASE_URL to the owner, or to a superuser.",
-            )
-        )
-    prepared = target.prepared_transactions(live.name)
-    if prepared:
-        findings.problems.append(
-            CannotRestore(
-                f"{where} has prepared transactions: {', '.join(prepared)}.",
-                hint="Settle each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
-            )
-        )
     sessions = count_clients(target.session, live.name)
     if sessions:
         findings.facts.append(f"{sessions} open sessions in {where} will be ended")
@@ -130,6 +116,45 @@ def _check_role(target: Target, live: TargetDatabase | None, request: RestoreReq
             f"logical replication slots {', '.join(slots)} stay with the previous database and hold WAL until it is "
             "discarded"
         )
+
+
+def judge_target(target: Target, live: TargetDatabase | None) -> list[SafeHarborError]:
+    """What keeps a new database from being built there and swapped with `live`, if there is one."""
+    where = target.url.describe()
+    in_place = "`--in-place` loads into the database that is there, without a way back."
+    problems: list[SafeHarborError] = []
+    if target.is_pooled:
+        problems.append(
+            DatabaseUnavailable(
+                f"{where} is reached through a connection pooler, which would hand sessions to the wrong database.",
+                hint=f"Set RESTORE_DATABASE_URL to the server itself. {in_place}",
+            )
+        )
+    if not target.may_create:
+        problems.append(
+            DatabaseUnavailable(
+                f'The role "{target.role}" may not create databases.',
+                hint=f'ALTER ROLE "{target.role}" CREATEDB; or RESTORE_DATABASE_URL with a role that may. {in_place}',
+            )
+        )
+    if live is None:
+        return problems
+    if not live.is_ours and not target.is_superuser:
+        problems.append(
+            DatabaseUnavailable(
+                f'{where} belongs to "{live.owner}", and "{target.role}" is no member that inherits from it.',
+                hint="Set RESTORE_DATABASE_URL to the owner, or to a superuser.",
+            )
+        )
+    prepared = target.prepared_transactions(live.name)
+    if prepared:
+        problems.append(
+            CannotRestore(
+                f"{where} has prepared transactions: {', '.join(prepared)}.",
+                hint="Settle each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
+            )
+        )
+    return problems
 
 
 def _check_strangers(target: Target, findings: Findings) -> None:
@@ -145,7 +170,7 @@ def _check_strangers(target: Target, findings: Findings) -> None:
         )
 
 
-def _select(
+def choose_entries(
     target: Target, contents: DumpContents, needs: Needs, live: TargetDatabase | None, findings: Findings
 ) -> DatabasePlan:
     """Which entries will be loaded, and what the server lacks for them."""

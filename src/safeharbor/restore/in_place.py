@@ -62,8 +62,7 @@ def load_in_place(
             with table_of_contents(_entries(target, plan)) as listed:
                 load.load(archive.dump, listed, keep_owners=target.is_superuser, keep_privileges=plan.keep_privileges)
             progress.step("loaded")
-            counts = load.count_rows() if archive.manifest is not None else {}
-            rows = compare_rows(counts, archive.manifest)
+            rows = compare_rows(load.count_rows(), archive.manifest) if archive.manifest is not None else None
             with signals_held():
                 if uploads is not None:
                     uploads.bring_in(Side.NEW)

@@ -13,6 +13,7 @@ from safeharbor.journal import find_interrupted
 from safeharbor.lock import is_locked
 from safeharbor.postgres.target import target_connected
 from safeharbor.preflight import check_apart, check_directory
+from safeharbor.references import describe_recorded
 from safeharbor.restore.database_plan import compare_database, look_at_database
 from safeharbor.restore.findings import Findings, RestorePlan
 from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
@@ -109,6 +110,9 @@ def look_at_archive(archive: OpenArchive, settings: Settings, findings: Findings
         return
     if manifest.warnings:
         findings.facts.append(f"when it was taken there were warnings: {'; '.join(manifest.warnings[:3])}")
+    references = describe_recorded(manifest)
+    if references:
+        findings.facts.append(references)
     fingerprint = manifest.document.get("secret_key")
     if settings.secret_key is not None and isinstance(fingerprint, dict):
         try:
@@ -146,28 +150,35 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
             raise StorageUnavailable(
                 f"The uploads directory {uploads} does not exist.", hint=f"Create it, or mount it: mkdir -p {uploads}"
             )
-        for name, why in find_immovable(uploads)[:1]:
-            what = str(uploads) if name == "." else str(uploads / name)
-            raise StorageUnavailable(
-                f"{what} cannot be moved aside: {why}.",
-                hint=f"Run this as the owner of {uploads} and all in it, or as root. Unmount what is mounted in it.",
-            )
-        _check_space(archive, settings, findings)
+        check_movable(uploads)
+        findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files))
     except SafeHarborError as error:
         findings.problems.append(error)
     except OSError as error:
         findings.problems.append(translate_os_error(error, "looking at the uploads"))
 
 
-def _check_space(archive: OpenArchive, settings: Settings, findings: Findings) -> None:
-    assert settings.upload_dir is not None  # noqa: S101 - looked at before
-    system = os.statvfs(settings.upload_dir)
+def check_movable(uploads: Path) -> None:
+    """Everything in `uploads` can be moved aside. Raises StorageUnavailable, OSError."""
+    for name, why in find_immovable(uploads)[:1]:
+        what = str(uploads) if name == "." else str(uploads / name)
+        raise StorageUnavailable(
+            f"{what} cannot be moved aside: {why}.",
+            hint=f"Run this as the owner of {uploads} and all in it, or as root. Unmount what is mounted in it.",
+        )
+
+
+def check_upload_room(uploads: Path, size: int, files: int) -> str:
+    """How much room uploads of this size in bytes take beside those in `uploads`, and how much there is.
+
+    Raises StorageUnavailable if that is too little, OSError.
+    """
+    system = os.statvfs(uploads)
     free, block = system.f_bavail * system.f_frsize, max(system.f_bsize, 512)
-    needed = archive.upload_bytes + archive.upload_files * block
-    findings.facts.append(f"{settings.upload_dir} has {free:,} bytes free; the restored uploads take {needed:,}")
+    needed = size + files * block
     if needed > free and system.f_blocks:
         raise StorageUnavailable(
-            f"{settings.upload_dir} has {free:,} bytes free; the restored uploads take about {needed:,} beside the "
-            "present ones.",
+            f"{uploads} has {free:,} bytes free; the restored uploads take about {needed:,} beside the present ones.",
             hint="Free some space there; `safeharbor restore --discard-previous` deletes what earlier restores kept.",
         )
+    return f"{uploads} has {free:,} bytes free; the restored uploads take {needed:,}"

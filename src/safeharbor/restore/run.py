@@ -38,11 +38,12 @@ from safeharbor.restore.plan import (
     require_nothing_pending,
 )
 from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
-from safeharbor.restore.stage import Staged, Staging
+from safeharbor.restore.stage import Places, Staged, Staging
 from safeharbor.restore.swap import discard_kept, remove_stage, staged_uploads, swap_states
 from safeharbor.settings import Concern
 from safeharbor.signals import signals_held
 from safeharbor.uploads.collect import estimate_size
+from safeharbor.uploads.staging import Side
 from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
@@ -195,8 +196,14 @@ class _Run:
         journal.write(record)
         self.progress.step("journal")
         try:
-            staging = Staging(self.settings, self.archive, record, self.progress)
             uploads = staged_uploads(record)
+            places = Places(
+                database=record.staged_database,
+                uploads=uploads.path / Side.NEW if uploads is not None else None,
+                jobs=record.jobs,
+                instead_of=uploads.uploads if uploads is not None else None,
+            )
+            staging = Staging(self.settings, self.archive, places, self.progress)
             if uploads is not None:
                 uploads.create()
                 self.progress.step("staging directory")

@@ -1,7 +1,7 @@
-"""Builds the new state beside the live one: a database of its own, and the uploads in our staging directory.
+"""Builds the state that an archive holds beside the live one: a database of its own, and uploads in a directory.
 
-Nothing live changes here. The hashes taken while extracting, the load itself and the row counts afterwards are the
-proof that the archive is what its manifest says.
+A restore swaps it in afterwards, a drill looks at it and removes it. Nothing live changes here. The hashes taken while
+extracting, the load itself and the row counts afterwards are the proof that the archive is what its manifest says.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from safeharbor.postgres.snapshot import count_table_rows, list_tables
 from safeharbor.postgres.target import TargetDatabase, create_beside
 from safeharbor.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
 from safeharbor.uploads.extract import Extraction
-from safeharbor.uploads.staging import Side, StagedUploads, is_left_alone
+from safeharbor.uploads.staging import is_left_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from safeharbor.archive.layout import Member
     from safeharbor.archive.manifest import Manifest
     from safeharbor.database_url import DatabaseUrl
-    from safeharbor.journal import RestoreRecord
+    from safeharbor.postgres.properties import Properties
     from safeharbor.postgres.target import Target
     from safeharbor.process import RunningTool
     from safeharbor.progress import Progress
@@ -46,6 +46,20 @@ if TYPE_CHECKING:
 
 _LOST_AND_FOUND = b"uploads/lost+found/"
 _REPORT_BYTES = 8 * 1024 * 1024
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the state is built: a database by its name ("": none), an empty directory for uploads (None: none).
+
+    `instead_of` is the directory whose place these uploads are to take, where the filesystem's lost+found stays.
+    """
+
+    database: str
+    uploads: Path | None
+    jobs: int
+    instead_of: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +72,48 @@ class Staged:
     warnings: tuple[str, ...]
 
 
-class Staging:
-    """One pass over the archive: its dump goes into the staged database, its uploads into our directory."""
+def compare_rows(counts: Mapping[str, int], manifest: Manifest) -> int:
+    """How many rows there are, each table's count being the manifest's. Raises CannotRestore."""
+    wrong = [
+        f"{name} has {counts.get(name, 0):,} rows instead of {rows:,}"
+        for name, rows in manifest.tables.items()
+        if counts.get(name) != rows
+    ]
+    if wrong:
+        raise CannotRestore(
+            f"The dump was loaded, but {len(wrong)} tables are not as they were backed up: {'; '.join(wrong[:3])}.",
+            hint="A trigger or rule may have acted during the load. The live database is as it was.",
+        )
+    return manifest.rows
 
-    def __init__(self, settings: Settings, archive: OpenArchive, record: RestoreRecord, progress: Progress) -> None:
+
+def _as_they_are(properties: Properties) -> Properties:
+    return properties
+
+
+class Staging:
+    """One pass over the archive: its dump goes into the staged database, its uploads into our directory.
+
+    `judge_rows` gets the rows of each table that was loaded, and says how many there are; it raises what is to end the
+    staging. `adapt` says which of the database's properties the staged one gets.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        archive: OpenArchive,
+        places: Places,
+        progress: Progress,
+        *,
+        judge_rows: Callable[[Mapping[str, int], Manifest], int] = compare_rows,
+        adapt: Callable[[Properties], Properties] = _as_they_are,
+    ) -> None:
         self._settings = settings
         self._archive = archive
-        self._record = record
+        self._places = places
         self._progress = progress
+        self._judge_rows = judge_rows
+        self._adapt = adapt
         self._until_loaded = ExitStack()
         self._plan: DatabasePlan | None = None
         self._url: DatabaseUrl | None = None
@@ -79,12 +127,15 @@ class Staging:
         self._late: list[str] = []
         self._last: list[str] = []
 
-    def prepare_database(self, target: Target, plan: DatabasePlan) -> None:
-        """Create the empty database. If this fails: it is dropped by the caller, and nothing live has changed."""
-        live = plan.live or _database_in_manifest(target, self._archive.manifest)
-        create_beside(target, self._record.staged_database, live)
+    def prepare_database(self, target: Target, plan: DatabasePlan, like: TargetDatabase | None = None) -> None:
+        """Create the empty database, as the live one is, or the archive says, or as `like`.
+
+        If this fails: it is dropped by the caller, and nothing live has changed.
+        """
+        like = like or plan.live or _database_in_manifest(target, self._archive.manifest)
+        create_beside(target, self._places.database, like)
         self._plan = plan
-        self._url = target.url.with_database(self._record.staged_database)
+        self._url = target.url.with_database(self._places.database)
         self._is_superuser = target.is_superuser
         if not target.is_superuser and plan.live is not None and plan.live.owner != target.role:
             self._role = plan.live.owner
@@ -98,9 +149,9 @@ class Staging:
         try:
             with ExitStack() as stack:
                 stack.enter_context(self._until_loaded)
-                if self._record.uploads:
-                    staged = StagedUploads(Path(self._record.uploads), self._record.id)
-                    descriptor = stack.enter_context(staged.opened(Side.NEW))
+                if self._places.uploads is not None:
+                    descriptor = os.open(self._places.uploads, _OPEN_DIRECTORY)
+                    stack.callback(os.close, descriptor)
                     self._extraction = Extraction(descriptor, in_order=self._archive.front is not None)
                     stack.callback(self._extraction.close)
                 self._pass()
@@ -133,7 +184,7 @@ class Staging:
     def take_dump(self, member: Member, read: Callable[[], Iterator[bytes]]) -> None:
         """Put it where jobs can load it; only when its checksum was compared is it loaded."""
         directory = self._settings.tmp_dir or self._settings.backup_dir
-        if self._plan is not None and self._record.jobs > 1:
+        if self._plan is not None and self._places.jobs > 1:
             self._copy = self._open_copy(directory, member.size)
         if self._copy is None or self._copy.clone(self._archive.dump, member.size):
             for chunk in read():
@@ -151,9 +202,10 @@ class Staging:
             for chunk in data:
                 self._report(len(chunk))
             return
-        if member.name == _LOST_AND_FOUND and is_left_alone(Path(self._record.uploads), "lost+found"):
+        instead_of = self._places.instead_of
+        if member.name == _LOST_AND_FOUND and instead_of is not None and is_left_alone(instead_of, "lost+found"):
             raise CannotRestore(
-                f"The archive holds a directory lost+found, and the one in {self._record.uploads} is the filesystem's.",
+                f"The archive holds a directory lost+found, and the one in {instead_of} is the filesystem's.",
                 hint="Restore into another directory with --upload-dir, or extract it by hand.",
             )
         self._extraction.add(member, data)
@@ -180,7 +232,7 @@ class Staging:
             return
         first, self._late, self._last = split_entries(self._plan.entries)
         listed = self._until_loaded.enter_context(table_of_contents(tuple(first)))
-        self._tool = self._until_loaded.enter_context(self._loading(listed, self._record.jobs))
+        self._tool = self._until_loaded.enter_context(self._loading(listed, self._places.jobs))
 
     @contextmanager
     def _loading(self, listed: Path, jobs: int) -> Iterator[RunningTool]:
@@ -214,15 +266,15 @@ class Staging:
         self._progress.phase("load")
         finish_loading(self._tool, self._url)
         before, privileges, after = split_late(self._late)
-        self._load_more(before, self._record.jobs)
+        self._load_more(before, self._places.jobs)
         self._load_more(privileges, 1)
-        self._load_more(after, self._record.jobs)
+        self._load_more(after, self._places.jobs)
         self._progress.phase("check")
         rows = self._check_rows()
         self._progress.phase("analyze")
-        with self._session() as session:
+        with self.session() as session:
             session.execute("ANALYZE")
-        self._load_more(self._last, self._record.jobs)
+        self._load_more(self._last, self._places.jobs)
         properties = None
         if self._plan.live is not None:
             properties = read_properties(target, self._plan.live.name)
@@ -230,7 +282,7 @@ class Staging:
             section = self._archive.manifest.document.get("database")
             properties = properties_in_manifest(section if isinstance(section, dict) else {})
         if properties is not None:
-            refused = replay_properties(target, self._record.staged_database, properties)
+            refused = replay_properties(target, self._places.database, self._adapt(properties))
             self._warnings += [f"not carried over to the new database: {what}" for what in refused]
         return rows
 
@@ -246,7 +298,7 @@ class Staging:
         """How many rows were loaded, compared with the manifest. Raises CannotRestore."""
         if self._archive.manifest is None:
             return None
-        with self._session() as session:
+        with self.session() as session:
             # fail, as pg_dump does, rather than count only the visible rows
             session.execute("SET row_security = off")
             try:
@@ -255,10 +307,10 @@ class Staging:
             except psycopg.errors.InsufficientPrivilege as error:
                 self._warnings.append(f"the rows could not be counted: {one_line(error)}")
                 return None
-        return compare_rows(counts, self._archive.manifest)
+        return self._judge_rows(counts, self._archive.manifest)
 
     @contextmanager
-    def _session(self) -> Iterator[psycopg.Connection]:
+    def session(self) -> Iterator[psycopg.Connection]:
         """A session in the staged database as the role that owns what is in it."""
         assert self._url is not None  # noqa: S101 - asked only for a database
         with connected(self._url) as session:
@@ -280,26 +332,6 @@ class Staging:
             f"{self._archive.path}: {problem.rstrip('.')}.",
             hint="The live database and uploads are as they were. `safeharbor list` shows the other archives.",
         )
-
-
-def compare_rows(counts: dict[str, int], manifest: Manifest | None) -> int | None:
-    """How many rows there are, each table's count being the manifest's; None where there is no manifest.
-
-    Raises CannotRestore.
-    """
-    if manifest is None:
-        return None
-    wrong = [
-        f"{name} has {counts.get(name, 0):,} rows instead of {rows:,}"
-        for name, rows in manifest.tables.items()
-        if counts.get(name) != rows
-    ]
-    if wrong:
-        raise CannotRestore(
-            f"The dump was loaded, but {len(wrong)} tables are not as they were backed up: {'; '.join(wrong[:3])}.",
-            hint="A trigger or rule may have acted during the load. The live database is as it was.",
-        )
-    return sum(manifest.tables.values())
 
 
 def _database_in_manifest(target: Target, manifest: Manifest | None) -> TargetDatabase:

@@ -12,7 +12,9 @@ from safeharbor.archive import layout
 from safeharbor.archive.index import FACTS_SIZE, Remembered
 from safeharbor.archive.layout import Member, canonical_line
 from safeharbor.archive.splice import SharingRefused
+from safeharbor.archive.sums import folder_of
 from safeharbor.errors import translate_os_error
+from safeharbor.uploads.ahead import NOT_OPEN, opened_ahead
 from safeharbor.uploads.facts import pack_facts, tells_changes
 from safeharbor.uploads.memory import Recollection
 from safeharbor.uploads.omissions import Omissions
@@ -31,9 +33,7 @@ if TYPE_CHECKING:
     from safeharbor.uploads.walk import Entry
     from safeharbor.uploads.weave import Piece
 
-_UNRELIABLE = (
-    "the uploads are on a filesystem that does not show every change (NFS, CIFS, FUSE, an overlay or the like)"
-)
+UNRELIABLE = "the uploads are on a filesystem that does not show every change (NFS, CIFS, FUSE, an overlay or the like)"
 _REPORT_ITEMS = 512
 _REPORT_BYTES = 8 * 1024 * 1024
 
@@ -153,7 +153,7 @@ class _Collector:
             if self._recorder is not None:
                 self._recorder.is_wanted = False
             self._recorder = None
-            self._refused = _UNRELIABLE if self._previous is not None else ""
+            self._refused = UNRELIABLE if self._previous is not None else ""
         elif self._previous is not None:
             self._recollection = Recollection(self._previous)
             if self._previous.may_share:
@@ -181,25 +181,37 @@ class _Collector:
         recollection, weaver = self._recollection, self._weaver
         if recollection is None or not batch.is_home:
             self._settle()
-            for number in range(len(batch.names)):
-                self._read(batch, batch.entry(number), None)
+            self._read_batch(batch, None)
             return
         facts = pack_facts(batch.statuses)
-        found = recollection.chunk(batch, facts) if weaver is not None else None
-        if weaver is not None and found is not None:
+        if weaver is None:
+            self._read_batch(batch, facts)
+            return
+        found = recollection.chunk(batch, facts)
+        if found is not None:
             weaver.offer(self._chunk_piece(batch, *found))
             self._items += len(batch.names)
         else:
             for number in range(len(batch.names)):
-                self._add_entry(batch, batch.entry(number), facts[number * FACTS_SIZE : (number + 1) * FACTS_SIZE])
-        if weaver is not None:
-            weaver.leave(batch)
+                self._add_entry(batch, batch.entry(number), _facts_of(number, facts))
+        weaver.leave(batch)
 
-    def _add_entry(self, batch: Batch, entry: Entry, facts: bytes) -> None:
+    def _read_batch(self, batch: Batch, facts: bytes | None) -> None:
+        """Read all of it from the source, and compare it with what is remembered if there are facts."""
+        with opened_ahead(batch) as opened:
+            for number, descriptor in enumerate(opened):
+                entry = batch.entry(number)
+                known = self._known(entry, _facts_of(number, facts)) if facts is not None else None
+                self._read(batch, entry, known, descriptor)
+
+    def _known(self, entry: Entry, facts: bytes) -> Remembered | None:
+        """What is remembered of it, if it is unchanged by its facts."""
         assert self._recollection is not None  # noqa: S101 - the caller has seen it
         known = self._recollection.entry(entry)
-        if known is not None and known.facts != facts:
-            known = None
+        return known if known is not None and known.facts == facts else None
+
+    def _add_entry(self, batch: Batch, entry: Entry, facts: bytes) -> None:
+        known = self._known(entry, facts)
         if known is not None and self._weaver is not None:
             self._weaver.offer(self._entry_piece(batch, entry, known))
             self._items += 1
@@ -207,9 +219,9 @@ class _Collector:
         self._settle()
         self._read(batch, entry, known)
 
-    def _read(self, batch: Batch, entry: Entry, known: Remembered | None) -> None:
+    def _read(self, batch: Batch, entry: Entry, known: Remembered | None, opened: int = NOT_OPEN) -> None:
         """Put an entry in from the source; `known` is what is remembered of one with the same facts."""
-        kept = self._reader.read(entry)
+        kept = self._reader.read(entry, opened)
         self._items += 1
         self._report_bytes()
         if kept is None:
@@ -226,7 +238,8 @@ class _Collector:
             if self._recorder is not None:
                 self._recorder.add_directory(path, known.line, known.start + shift, known.end + shift)
 
-        return entry_piece(known, Counts(0, 1, 0, 0), None, record, partial(self._read_directory, path, member))
+        counts = Counts(0, 1, 0, 0, folder_of(path + b"/"))
+        return entry_piece(known, counts, None, record, partial(self._read_directory, path, member))
 
     def _entry_piece(self, batch: Batch, entry: Entry, known: Remembered) -> Piece:
         def record(shift: int) -> None:
@@ -237,7 +250,8 @@ class _Collector:
         def read() -> None:
             self._read(batch, entry._replace(directory=batch.directory), known)
 
-        counts = Counts(1, 0, 0, entry.status.st_size) if known.sums else Counts(0, 0, 1, 0)
+        folder = folder_of(entry.path)
+        counts = Counts(1, 0, 0, entry.status.st_size, folder) if known.sums else Counts(0, 0, 1, 0, folder)
         return entry_piece(known, counts, batch, record, read)
 
     def _chunk_piece(self, batch: Batch, ordinal: int, chunk: Chunk) -> Piece:
@@ -265,6 +279,10 @@ class _Collector:
         self._progress.advance(max(done, 0), self._items)
         self._items = 0
         self._reported += done
+
+
+def _facts_of(number: int, facts: bytes) -> bytes:
+    return facts[number * FACTS_SIZE : (number + 1) * FACTS_SIZE]
 
 
 def _digest_in(sums: bytes) -> str:

@@ -24,6 +24,12 @@ class Listed:
             self.names.append(f"{name}: {why}" if why else name)
             self._bytes += len(path) + len(why)
 
+    def first(self) -> str:
+        """The first of them, for a line of text, and how many more there are."""
+        shown = [ascii_safe(name) for name in self.names[:3]]
+        more = self.count - len(shown)
+        return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
     def document(self) -> dict[str, object]:
         """As the manifest holds it."""
         return {"count": self.count, "names": self.names}
@@ -82,18 +88,14 @@ class Omissions:
                     it_is="it is" if one else "they are",
                     has="has" if one else "have",
                 )
-                lines.append(f"{listed.count} upload{'' if one else 's'} {said}: {_some(listed)}")
+                lines.append(f"{listed.count} upload{'' if one else 's'} {said}: {listed.first()}")
         return lines
-
-
-def _some(listed: Listed) -> str:
-    shown = [ascii_safe(name) for name in listed.names[:3]]
-    more = listed.count - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def ascii_safe(name: str) -> str:
     """A name for a line of text: what does not print is escaped, bytes that are no UTF-8 too."""
+    if name.isprintable():  # nearly all of them
+        return name
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in name
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor.archive import layout
 from safeharbor.archive.layout import Member
+from safeharbor.uploads.ahead import NOT_OPEN, READ_FLAGS
 from safeharbor.uploads.walk import Entry, note_failure
 
 if TYPE_CHECKING:
@@ -49,11 +50,14 @@ class UploadReader:
         self._omissions = omissions
         self._report = report
 
-    def read(self, entry: Entry) -> Kept | None:
-        """Put in what is no directory; None, and noted, if it is not in the archive. Raises OSError of the archive."""
+    def read(self, entry: Entry, opened: int = NOT_OPEN) -> Kept | None:
+        """Put in what is no directory; None, and noted, if it is not in the archive. Raises OSError of the archive.
+
+        `opened` is the descriptor of a file that has been opened ahead; it is closed here.
+        """
         mode = entry.status.st_mode
         if stat.S_ISREG(mode):
-            return self._read_file(entry)
+            return self._read_file(entry, opened)
         if stat.S_ISLNK(mode):
             return self._read_symlink(entry)
         self._omissions.skipped.add(entry.path, _kind(mode))
@@ -73,10 +77,10 @@ class UploadReader:
         is_whole = _is_same(entry.status, _status_now(entry))
         return Kept(self._writer.write_member(member), entry.status, is_whole)
 
-    def _read_file(self, entry: Entry) -> Kept | None:
+    def _read_file(self, entry: Entry, opened: int) -> Kept | None:
         for attempt in range(1, _TRIES + 1):
             try:
-                kept = self._try_file(entry, insist=attempt == _TRIES)
+                kept = self._try_file(entry, opened if attempt == 1 else NOT_OPEN, insist=attempt == _TRIES)
                 if kept is not None:
                     return kept
                 time.sleep(0.02 * attempt)
@@ -94,13 +98,10 @@ class UploadReader:
                 return None
         return None
 
-    def _try_file(self, entry: Entry, *, insist: bool) -> Kept | None:
+    def _try_file(self, entry: Entry, opened: int, *, insist: bool) -> Kept | None:
         """The file as it is in the archive now; None if it changed meanwhile. Raises _Unreadable, OSError."""
         before = entry.status
-        # O_NONBLOCK: it may have become a FIFO since it was stat'ed
-        descriptor = os.open(
-            entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=entry.directory
-        )
+        descriptor = os.open(entry.name, READ_FLAGS, dir_fd=entry.directory) if opened == NOT_OPEN else opened
         try:
             member = member_of(
                 entry.path,

@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import stat
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -21,7 +20,6 @@ from safeharbor.errors import StorageUnavailable
 from safeharbor.publish import fsync_directory, published_whole, rename_to_free_name, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 _PREFIX = ".safeharbor-restore-"
@@ -88,15 +86,6 @@ class StagedUploads:
     def exists(self) -> bool:
         """Whether there is such a directory with our marker in it."""
         return os.path.lexists(self.path / os.fsdecode(STAGING_MARKER))
-
-    @contextmanager
-    def opened(self, side: Side) -> Iterator[int]:
-        """A descriptor of one side, for writing into it. Raises OSError."""
-        descriptor = os.open(self.path / side, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
     def read_mark(self) -> Mark:
         """What the marker says; a marker that says nothing is one from before any swap."""

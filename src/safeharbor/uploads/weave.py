@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor.archive.runs import RunEdges, smallest_run
+from safeharbor.archive.sums import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 
 class Counts(NamedTuple):
-    """What members count as."""
+    """What members count as, all in one top-level directory of the tree."""
 
     files: int
     directories: int
     links: int
     upload_bytes: int
+    folder: bytes
 
 
 class Piece(NamedTuple):
@@ -69,7 +71,7 @@ def chunk_piece(
     ordinal: int, chunk: Chunk, batch: Batch, record: Callable[[int], None], read: Callable[[], None]
 ) -> Piece:
     """The piece of a whole chunk."""
-    counts = Counts(chunk.files, 0, chunk.members - chunk.files, chunk.upload_bytes)
+    counts = Counts(chunk.files, 0, chunk.members - chunk.files, chunk.upload_bytes, folder_of(chunk.prefix))
     return Piece(
         ordinal, chunk.members, chunk.base, chunk.last_start, chunk.end, lambda: chunk.first_line,
         lambda: chunk.last_line, chunk.lines, chunk.sums, counts, batch, record, read,

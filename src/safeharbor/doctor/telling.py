@@ -1,0 +1,49 @@
+"""Whether those who want to know how runs end can be told. No message is sent: `notify --test` does that."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from safeharbor.alerts import find_telling_problems, judge_alert_settings
+from safeharbor.doctor.findings import Finding, fine, warning
+from safeharbor.doctor.storage import check_published
+from safeharbor.history import read_history
+from safeharbor.metrics import MISSING as NO_METRICS
+from safeharbor.notify import MISSING as NO_MESSAGES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from safeharbor.settings import Settings
+
+
+def check_alerts(settings: Settings) -> list[Finding]:
+    """Somebody is told when a run fails, and the last time it worked."""
+    problems = judge_alert_settings(settings)
+    found = [
+        warning("alerts", problem, _install("notify") if problem == NO_MESSAGES else "Put BACKUP_NOTIFY_URLS right.")
+        for problem in problems
+    ]
+    undelivered = find_telling_problems(settings, read_history(settings.backup_dir))
+    found += [warning("alerts", problem, "safeharbor notify --test") for problem in undelivered]
+    if found:
+        return found
+    ways = [f"{len(settings.notify_urls)} by BACKUP_NOTIFY_URLS"] if settings.notify_urls else []
+    ways += ["a check by BACKUP_PING_URL"] if settings.ping_url is not None else []
+    if not ways:
+        return [
+            fine("alerts", "nobody is told when a run fails: neither BACKUP_NOTIFY_URLS nor BACKUP_PING_URL is set")
+        ]
+    return [fine("alerts", f"told are {' and '.join(ways)}; `safeharbor notify --test` tries it")]
+
+
+def check_metrics_file(path: Path) -> list[Finding]:
+    """The metrics can be written, and by something."""
+    if find_spec("prometheus_client") is None:
+        return [warning("metrics file", NO_METRICS, _install("metrics"))]
+    return check_published("metrics file", path)
+
+
+def _install(extra: str) -> str:
+    return f"pip install 'safeharbor[{extra}]'"

@@ -1,0 +1,295 @@
+"""One drill from beginning to end: find a server, restore into a scratch copy, compare, check, remove, write it down.
+
+The copy is staged by the code that stages a restore. Nothing live is touched, and neither the lock of the directory nor
+that of the database is taken: a backup can run meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor.archive.sums import parse_sums
+from safeharbor.drill.app_check import TIMEOUT_SECONDS, check_app
+from safeharbor.drill.compare import Comparison
+from safeharbor.drill.evidence import free_evidence, publish_evidence
+from safeharbor.drill.leftovers import remove_left_databases, remove_left_directories, scratch_parent
+from safeharbor.drill.report import Report
+from safeharbor.drill.scratch import scratch_directory
+from safeharbor.drill.server import Kind, drill_server, furnish
+from safeharbor.drill.uploads_compared import read_back
+from safeharbor.errors import (
+    ArchiveRejected,
+    CannotRestore,
+    DatabaseUnavailable,
+    SafeHarborError,
+    StorageUnavailable,
+    one_line,
+    translate_os_error,
+)
+from safeharbor.journal import new_id
+from safeharbor.lock import drill_lock
+from safeharbor.postgres.contents import without_subscriptions
+from safeharbor.postgres.scratch import hold_scratch, mark_scratch, scratch_name
+from safeharbor.postgres.sessions import end_backend
+from safeharbor.postgres.structure import read_structure
+from safeharbor.postgres.target import drop_database, target_connected
+from safeharbor.preflight import check_directory
+from safeharbor.references import check_copy, recorded_columns
+from safeharbor.restore.database_plan import choose_entries, read_dump
+from safeharbor.restore.findings import Findings
+from safeharbor.restore.request import opened_for_restore
+from safeharbor.restore.stage import Places, Staging
+from safeharbor.settings import Concern
+from safeharbor.signals import signals_held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from safeharbor.drill.report import DrillResult
+    from safeharbor.drill.server import DrillServer
+    from safeharbor.postgres.properties import Properties
+    from safeharbor.postgres.target import Target
+    from safeharbor.progress import Progress
+    from safeharbor.restore.database_plan import DatabasePlan
+    from safeharbor.restore.request import OpenArchive
+    from safeharbor.settings import Settings
+
+_INTACT = "The live database and uploads were not touched, and nothing of the copy is left."
+
+
+def drill_archive(path: Path, settings: Settings, *, jobs: int, progress: Progress) -> DrillResult:
+    """How the restore of an archive into a scratch copy went; its evidence is beside the archives.
+
+    An archive that does not restore, or differs, is a result with problems. Raises SafeHarborError if the drill itself
+    cannot be done here, after that was written down too.
+    """
+    settings.require(Concern.DIRECTORY, Concern.DRILL)
+    check_directory(settings.backup_dir)
+    with drill_lock(settings.backup_dir):
+        evidence, begun_at = free_evidence(settings.backup_dir)
+        report = Report(path, begun_at)
+        run = _Run(settings, report, jobs, progress)
+        try:
+            run.drill()
+        except ArchiveRejected as error:
+            report.problems += error.problems
+        except (SafeHarborError, psycopg.Error, OSError) as error:
+            failure = _translated(error)
+            failure.intact = failure.intact or _INTACT
+            report.give_up(failure)
+            _write_down(evidence, report, progress)
+            raise failure from error
+        _write_down(evidence, report, progress)
+        return report.result()
+
+
+def _write_down(path: Path, report: Report, progress: Progress) -> None:
+    """Evidence that cannot be written is missing from a drill that was done: a warning, and no failure."""
+    try:
+        publish_evidence(path, report.document())
+        report.evidence = path
+    except (SafeHarborError, OSError) as error:
+        failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
+        report.warnings.append(f"the evidence {path} could not be written: {failure.message}")
+        progress.warn(report.warnings[-1])
+
+
+def _translated(error: SafeHarborError | psycopg.Error | OSError) -> SafeHarborError:
+    if isinstance(error, SafeHarborError):
+        return error
+    if isinstance(error, OSError):
+        return translate_os_error(error, "drilling")
+    return DatabaseUnavailable(f"The database server answered: {one_line(error)}.")
+
+
+class _Run:
+    """One drill under its lock."""
+
+    def __init__(self, settings: Settings, report: Report, jobs: int, progress: Progress) -> None:
+        self._settings = settings
+        self._report = report
+        self._jobs = jobs
+        self._progress = progress
+        self._comparison = Comparison()
+        self._id = new_id()
+
+    def drill(self) -> None:
+        """Raises ArchiveRejected if the archive does not restore, and other errors if that cannot be told here."""
+        with opened_for_restore(self._report.archive) as archive, ExitStack() as stack:
+            self._report.describe_archive(archive)
+            remove_left_directories(self._settings, self._progress.note)
+            self._check_space(archive)
+            with self._phase("prepare"):
+                server = stack.enter_context(drill_server(self._settings, archive.manifest, self._progress))
+                self._report.describe_server(server)
+                remove_left_databases(server.target, self._progress.note)
+                plan = self._plan(server, archive)
+            uploads = stack.enter_context(
+                scratch_directory(scratch_parent(self._settings), self._id, self._report.warnings.append)
+            )
+            self._progress.step("scratch directory")
+            name = scratch_name(server.target.name, self._id)
+            with self._scratch_database(server, name):
+                self._restore(server, archive, plan, Places(name, uploads, self._jobs))
+            self._progress.step("dropped")
+        self._progress.step("removed")
+
+    def _plan(self, server: DrillServer, archive: OpenArchive) -> DatabasePlan:
+        """Raises what a restore there would meet."""
+        findings = Findings()
+        found = read_dump(server.target, archive, server.settings, findings)
+        plan = None
+        if found is not None:
+            if server.kind is Kind.PRIVATE:
+                furnish(server.target, found[1])
+            plan = choose_entries(server.target, *found, server.live, findings)
+        findings.require_none()
+        assert plan is not None  # noqa: S101 - else there is a problem
+        entries = without_subscriptions(plan.entries)
+        if len(entries) < len(plan.entries):
+            findings.warnings.append("left out: subscriptions, which lead to another server")
+        self._report.warnings += findings.warnings
+        self._report.describe_plan(plan)
+        if archive.front is None:
+            self._report.warnings.append("it was written by another implementation and carries no checksums to compare")
+        return replace(plan, entries=tuple(entries))
+
+    def _restore(self, server: DrillServer, archive: OpenArchive, plan: DatabasePlan, places: Places) -> None:
+        settings = server.settings
+        staging = Staging(
+            settings, archive, places, self._progress, judge_rows=self._comparison.judge_rows, adapt=_settings_only
+        )
+        with self._phase("restore"):
+            self._prepare(staging, server, plan)
+            self._progress.step("scratch database")
+            mark_scratch(server.target, places.database, self._report.archive.name)
+            self._progress.step("marked")
+            try:
+                staged = staging.run(server.target)
+            except CannotRestore as error:
+                raise _refused(error, archive) from error
+        self._progress.step("restored")
+        self._report.warnings += staged.warnings
+        self._report.describe_staged(staged)
+        with self._phase("compare"):
+            self._compare(staging, server, archive, plan)
+            self._check_references(staging, archive, places)
+            self._read_back(archive, places)
+        self._progress.step("compared")
+        self._report.describe_comparison(self._comparison)
+        if self._settings.drill_command:
+            with self._phase("check"):
+                self._check(server.target, places)
+            self._progress.step("checked")
+
+    def _prepare(self, staging: Staging, server: DrillServer, plan: DatabasePlan) -> None:
+        try:
+            staging.prepare_database(server.target, plan)
+        except CannotRestore as error:
+            if server.kind is not Kind.PRIVATE:
+                raise
+            # this machine may lack the locale of the database's own
+            like = server.target.find("template1")
+            assert like is not None  # noqa: S101 - every cluster has it
+            staging.prepare_database(server.target, plan, replace(like, owner="", tablespace="pg_default"))
+            self._report.warnings.append(f"it was restored with another locale: {error.message}")
+
+    def _compare(self, staging: Staging, server: DrillServer, archive: OpenArchive, plan: DatabasePlan) -> None:
+        manifest = archive.manifest
+        if manifest is None:
+            return
+        same_major = plan.contents.server_version.partition(".")[0] == str(server.target.major)
+        with staging.session() as session, session.transaction():
+            self._comparison.judge_structure(read_structure(session), manifest, same_major=same_major)
+            self._comparison.judge_revision(session, manifest)
+
+    def _check_references(self, staging: Staging, archive: OpenArchive, places: Places) -> None:
+        assert places.uploads is not None  # noqa: S101 - a drill has them always
+        if not (self._settings.upload_references or recorded_columns(archive.manifest)):
+            return
+        with staging.session() as session, session.transaction():
+            found = check_copy(session, self._settings, archive.manifest, places.uploads)
+        self._report.describe_references(found, archive.manifest)
+
+    def _read_back(self, archive: OpenArchive, places: Places) -> None:
+        front = archive.front
+        if front is None:
+            return
+        assert places.uploads is not None  # noqa: S101 - a drill has them always
+        start, end = front.manifest.sums_offset, front.manifest_offset
+        chunks = (archive.source.read_at(at, min(1 << 20, end - at)) for at in range(start, end, 1 << 20))
+        found = read_back(places.uploads, parse_sums(chunks), self._progress)
+        self._report.describe_uploads(found, front.manifest.upload_files)
+
+    def _check(self, target: Target, places: Places) -> None:
+        assert places.uploads is not None  # noqa: S101 - a drill has them always
+        done = check_app(self._settings, target, places.database, places.uploads)
+        self._report.app_check = done
+        if done.has_timed_out:
+            self._report.problems.append(f"the app check {done.program} took longer than {TIMEOUT_SECONDS:g} s")
+        elif done.exit_status:
+            last = f": {done.output[-1]}" if done.output else ""
+            self._report.problems.append(f"the app check {done.program} ended with {done.exit_status}{last}")
+
+    @contextmanager
+    def _scratch_database(self, server: DrillServer, name: str) -> Iterator[None]:
+        """Whatever is created under this name in the block is gone after it, or told."""
+        hold_scratch(server.target, name)
+        try:
+            yield
+        finally:
+            with signals_held():
+                self._drop(server, name)
+
+    def _drop(self, server: DrillServer, name: str) -> None:
+        try:
+            drop_database(server.target, name)
+        except (SafeHarborError, psycopg.Error):
+            try:  # the session may have been left in the middle of something, creating the database itself even
+                with target_connected(server.target.url, server.target.name) as again:
+                    end_backend(again.session, server.target.session.info.backend_pid)
+                    drop_database(again, name)
+            except (SafeHarborError, psycopg.Error) as error:
+                self._report.warnings.append(
+                    f'the scratch database "{name}" was not dropped: {one_line(error)}; the next drill tries again'
+                )
+
+    def _check_space(self, archive: OpenArchive) -> None:
+        """Raises StorageUnavailable if the uploads do not fit where they are to go."""
+        parent = scratch_parent(self._settings)
+        check_directory(parent)
+        system = os.statvfs(parent)
+        free, block = system.f_bavail * system.f_frsize, max(system.f_bsize, 512)
+        needed = archive.upload_bytes + archive.upload_files * block
+        if needed > free and system.f_blocks:
+            raise StorageUnavailable(
+                f"{parent} has {free:,} bytes free; the drill's copy of the uploads takes about {needed:,}.",
+                hint="Free some space there, or point BACKUP_TMP_DIR at a place that has it.",
+            )
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._report.seconds[name] = round(time.monotonic() - started, 3)
+
+
+def _settings_only(properties: Properties) -> Properties:
+    """The copy is nobody else's, bears our comment, and lives for minutes."""
+    return replace(properties, grants=None, comment=None, connection_limit=-1)
+
+
+def _refused(error: CannotRestore, archive: OpenArchive) -> SafeHarborError:
+    """What a load that failed says of the archive; a full disk says nothing of it."""
+    if "No space left" in error.message or "could not extend file" in error.message:
+        return StorageUnavailable(error.message, hint=error.hint)
+    return ArchiveRejected(f"{archive.path} does not restore. {error.message}", hint=error.hint)

@@ -1,0 +1,40 @@
+"""Sizes, durations, moments and counts as people read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def show_bytes(size: float) -> str:
+    """A size such as `1.4 GiB`."""
+    for unit in _UNITS:
+        if size < 1024 or unit == _UNITS[-1]:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return ""
+
+
+def show_duration(seconds: float) -> str:
+    """A duration such as `42 s`, `7 min`, `3 h` or `12 d`, rounded down."""
+    if seconds < 120:
+        return f"{int(seconds)} s"
+    if seconds < 2 * 3600:
+        return f"{int(seconds // 60)} min"
+    if seconds < 48 * 3600:
+        return f"{int(seconds // 3600)} h"
+    return f"{int(seconds // 86400)} d"
+
+
+def show_time(moment: datetime) -> str:
+    """A moment in UTC, to the second."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 archive`, `2 archives`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,46 @@
+"""The commands that a reader copies: on the host itself, and beside containers."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+from typing import TYPE_CHECKING
+
+from safeharbor.web.markup import Html, element
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from safeharbor.web.document import Newest
+
+_IN_COMPOSE = "docker compose --profile backup exec backups flask"
+
+
+def show_commands(*commands: str) -> Html:
+    """Commands, one a line, to be copied for the host and for Compose."""
+    return element(
+        "div",
+        *(
+            element(
+                "div", element("p", title, class_="where"), _block(f"{before}safeharbor {each}" for each in commands)
+            )
+            for title, before in (("On the host", ""), ("With Docker Compose", f"{_IN_COMPOSE} "))
+        ),
+        class_="commands",
+    )
+
+
+def show_command(command: str) -> Html:
+    """One command, in a line of text."""
+    return element("code", f"safeharbor {command}")
+
+
+def restore_commands(name: str, newest: Newest | None) -> tuple[str, str]:
+    """The look that changes nothing, and the restore, of one archive by its path as the backup sees it."""
+    directory = posixpath.dirname(newest.path) if newest is not None else ""
+    restore = f"restore --from {shlex.quote(posixpath.join(directory, name))}"
+    return f"{restore} --dry-run", restore
+
+
+def _block(lines: Iterable[str]) -> Html:
+    return element("pre", *(element("code", line) for line in lines))

@@ -1,0 +1,26 @@
+"""`doctor` tells by trying whether archives can share blocks, before there is any."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from safeharbor.doctor.probe import probe_directory
+from safeharbor.doctor.storage import check_sharing
+from safeharbor.settings import Settings
+from support.filesystems import mounted_in_memory
+
+SIZES = {"ext4": 16 << 20, "xfs": 320 << 20, "btrfs": 128 << 20}
+
+
+@pytest.mark.parametrize(("kind", "can_share"), [("ext4", False), ("xfs", True), ("btrfs", True)])
+def test_a_filesystem_is_known_by_what_it_does(kind: str, can_share: bool) -> None:
+    with mounted_in_memory(kind, SIZES[kind]) as (place, _):
+        probed = probe_directory(place)
+        [finding] = check_sharing(replace(Settings(), backup_dir=place, upload_dir=place), probed)
+
+        assert probed.can_share is can_share
+        assert finding.text.startswith("archives share" if can_share else "this filesystem cannot")
+        assert set(os.listdir(place)) <= {"lost+found"}
