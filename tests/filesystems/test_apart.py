@@ -9,13 +9,13 @@ import signal
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
 import safeharbor.backup as backup_module
 from safeharbor import holes
-from safeharbor.archive import apart
+from safeharbor.archive import apart, sums
 from safeharbor.archive.apart import Abandoned, Gap, plan_gap, pwrite_all, write_apart
 from safeharbor.archive.headers import padding
 from safeharbor.archive.layout import DUMP_OFFSET
@@ -27,6 +27,7 @@ from safeharbor.errors import Interrupted, SafeHarborError, ToolFailed
 from safeharbor.holes import can_move, put_in
 from safeharbor.progress import NoProgress
 from safeharbor.proof import prove_uploads_apart
+from safeharbor.publish import unnamed_file
 from safeharbor.settings import load_settings
 from safeharbor.signals import signals_interrupt
 from safeharbor.uploads.collect import write_uploads
@@ -239,6 +240,25 @@ def test_a_signal_that_comes_as_the_dump_begins_leaves_no_thread(
 
     assert time.monotonic() - began < 20
     assert not [thread for thread in threading.enumerate() if thread.name == "dump"]
+
+
+@pytest.mark.parametrize("place", ["ext4"], indirect=True)
+def test_a_signal_that_comes_as_the_uploads_begin_leaves_no_file_open(
+    site: Site, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[IO[bytes]] = []
+
+    def disturbed(directory: Path) -> IO[bytes]:
+        made.append(unnamed_file(directory))
+        if len(made) == 2:  # the writer's own is the first
+            os.kill(os.getpid(), signal.SIGTERM)
+        return made[-1]
+
+    monkeypatch.setattr(sums, "unnamed_file", disturbed)
+    with signals_interrupt(), pytest.raises(Interrupted):
+        take(site)
+
+    assert [file.closed for file in made] == [True, True]
 
 
 @pytest.mark.parametrize("place", ["ext4"], indirect=True)
