@@ -292,7 +292,8 @@ class _Run:
         expected = None if dump_bytes is None or upload_bytes is None else dump_bytes + upload_bytes
         self._progress.phase("dump and uploads", expected)
         with part.beside(draft.descriptor, gap, until_dumped.close) as beside:
-            writer.begin_apart(gap.start)
+            with signals_held():  # it opens a file, as the writer itself
+                writer.begin_apart(gap.start)
             with self._timed("uploads"):
                 collected, shared = self._uploads(writer, beside, index)
                 writer.flush()

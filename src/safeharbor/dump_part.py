@@ -14,6 +14,7 @@ from safeharbor.postgres.connection import is_alive
 from safeharbor.postgres.decode import decoding, feed, finish_decoding
 from safeharbor.postgres.dump import dump_argv, dumping, finish_dump, read_dump
 from safeharbor.record import DumpRecord, fits_manifest
+from safeharbor.signals import signals_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -95,15 +96,17 @@ class DumpPart:
                 when_dumped()
                 return self._record(size, digest)
 
-            dump.start(write, conclude)
             try:
+                with signals_held():  # one that came in between would leave a thread that nobody ends
+                    dump.start(write, conclude)
                 yield dump
             except BaseException:
-                gap.abandon()
-                tool.terminate()  # pg_dump tells the server
-                decoder.kill()
-                if not dump.has_ended(_GRACE_SECONDS):
-                    tool.kill()
+                with signals_held():
+                    gap.abandon()
+                    tool.terminate()  # pg_dump tells the server
+                    decoder.kill()
+                    if not dump.has_ended(_GRACE_SECONDS):
+                        tool.kill()
                 raise
             finally:
                 dump.has_ended()  # the pipes must not be closed while they are read
@@ -171,6 +174,7 @@ class DumpBeside:
         self._record: DumpRecord | None = None
         # not Thread.join: in Python 3.11 one that a signal's exception leaves takes the thread for ended
         self._ended = threading.Event()
+        self._ended.set()  # until it is started there is nothing to wait for
         self.seconds = 0.0
 
     def start(self, write: Callable[[], tuple[int, str]], conclude: Callable[[int, str], DumpRecord]) -> None:
@@ -188,7 +192,12 @@ class DumpBeside:
             self.seconds = time.monotonic() - started
             self._ended.set()
 
-        threading.Thread(target=run, name="dump", daemon=True).start()
+        self._ended.clear()
+        try:
+            threading.Thread(target=run, name="dump", daemon=True).start()
+        except BaseException:  # a container may be allowed no more of them
+            self._ended.set()
+            raise
 
     def take(self, size_bytes: int) -> None:
         """So much more of the dump came; called by its thread."""

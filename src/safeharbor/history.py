@@ -5,11 +5,14 @@ Derived and safe to delete: nothing is decided by it, and what cannot be read in
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
 import os
 import re
+import stat
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -29,6 +32,7 @@ _WARNINGS = 20
 _TEXT = 2000
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _DRAFT_LASTS_SECONDS = 3600.0
+_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,34 +83,60 @@ def read_history(directory: Path) -> tuple[Outcome, ...]:
 
     Nothing if there is none or it cannot be read.
     """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not make us wait
     try:
-        descriptor = os.open(directory / STATE_DIRECTORY / HISTORY_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(directory / STATE_DIRECTORY / HISTORY_NAME, flags)
     except OSError:
         return ()
-    with open(descriptor, "rb") as file:
-        try:
-            size = os.fstat(file.fileno()).st_size
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ()
+        with open(descriptor, "rb", closefd=False) as file:
+            size = os.fstat(descriptor).st_size
             file.seek(max(size - 2 * LIMIT_BYTES, 0))  # whoever made it larger, it was not us
             lines = file.read(2 * LIMIT_BYTES).split(b"\n")
-        except OSError:
-            return ()
+    except OSError:
+        return ()
+    finally:
+        os.close(descriptor)
     return tuple(outcome for outcome in map(_decode, lines) if outcome is not None)
 
 
 def _open_locked(path: Path) -> int:
-    """The history, to append to; it is nobody else's until it is closed, where there are locks."""
+    """The history, to append to; it is nobody else's until it is closed, where there are locks.
+
+    Raises OSError, also if somebody does not let go of it: a run that is over must not wait for ever.
+    """
+    give_up = time.monotonic() + _PATIENCE_SECONDS
     while True:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            if _is_ours(descriptor, path):
                 return descriptor
-        except FileNotFoundError:
-            pass  # deleted at this moment
-        except OSError:
-            return descriptor  # a filesystem without locks
-        os.close(descriptor)  # it was shortened while we waited, and another file has its name
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if time.monotonic() > give_up:
+            raise OSError(errno.EAGAIN, "another process holds it", os.fspath(path))
+        time.sleep(0.01)
+
+
+def _is_ours(descriptor: int, path: Path) -> bool:
+    """Whether the open file is locked now, and still the one of that name. Raises OSError if it is none to write to."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a filesystem without locks
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False  # deleted, or shortened, while we waited
 
 
 def _shorten(path: Path, descriptor: int) -> None:

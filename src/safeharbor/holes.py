@@ -1,7 +1,7 @@
 """Ranges taken out of a file, and put into it, without moving what is in it (fallocate(2)).
 
-ext4 and XFS can, for whole blocks; others answer EOPNOTSUPP or EINVAL. What stands after the range is forced to the
-disk by the kernel first, and read from there afterwards.
+ext4 and XFS can, for whole blocks. What stands after the range is forced to the disk by the kernel first, and read from
+there afterwards. Others are not asked: most cannot, and an SMB share copies all that stands after the range.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+
+from safeharbor.filesystem import EXT4, XFS, filesystem_of
 
 _COLLAPSE_RANGE, _INSERT_RANGE = 0x08, 0x20
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,7 +27,9 @@ def put_in(descriptor: int, offset: int, size: int) -> None:
 
 
 def can_move(descriptor: int, block: int) -> bool:
-    """Whether the filesystem of an open, empty file can do both by such blocks; it is empty again afterwards."""
+    """Whether the filesystem of an open, empty file does both by such blocks and copies nothing; it stays empty."""
+    if filesystem_of(descriptor) not in (EXT4, XFS):
+        return False
     try:
         os.ftruncate(descriptor, 3 * block)
         put_in(descriptor, block, block)

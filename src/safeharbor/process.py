@@ -100,12 +100,12 @@ class RunningTool:
         self._process.send_signal(signal.SIGINT)
 
     def terminate(self) -> None:
-        """Send it TERM."""
-        self._process.terminate()
+        """Send TERM to it and to what it has started."""
+        self._send(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once, without a word."""
-        self._process.kill()
+        """End it, and what it has started, at once and without a word."""
+        self._send(signal.SIGKILL)
 
     def end_session(self) -> None:
         """End it and all that it has started, at once."""
@@ -123,16 +123,24 @@ class RunningTool:
                 except OSError:
                     pass  # a flush into a pipe that nobody reads any more
         if self._process.poll() is None:
-            self._process.terminate()
+            self.terminate()
             try:
                 self._process.wait(_GRACE_SECONDS)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                self.kill()
                 self._process.wait()
         if self._listener is not None:
             self._listener.join(timeout=_GRACE_SECONDS)
             if self._process.stderr is not None and not self._listener.is_alive():
                 self._process.stderr.close()
+
+    def _send(self, number: signal.Signals) -> None:
+        """Signal its process group, which is its own: a wrapper's child would hold the pipes open."""
+        if self._process.returncode is None:  # not waited for yet, so that its id is nobody else's
+            try:
+                os.killpg(self.pid, number)
+            except (ProcessLookupError, PermissionError):
+                pass  # it has ended, or is another user's by now (sudo)
 
     def _listen(self, stream: IO[bytes]) -> None:
         for line in stream:
@@ -218,8 +226,8 @@ def run_tool(
             tool.kill()
 
         watchdog = threading.Timer(timeout_seconds, end_it)
-        watchdog.start()
         try:
+            watchdog.start()  # a signal may be raised here, when it runs already: our end would wait for it
             output = tool.stdout.read()
             status = tool.wait()
         finally:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
 import safeharbor.backup as backup_module
-from safeharbor.archive import apart
+from safeharbor import holes
+from safeharbor.archive import apart, sums
 from safeharbor.archive.apart import Abandoned, Gap, plan_gap, pwrite_all, write_apart
 from safeharbor.archive.headers import padding
 from safeharbor.archive.layout import DUMP_OFFSET
@@ -21,18 +23,20 @@ from safeharbor.archive.source import Source
 from safeharbor.archive.writer import ArchiveWriter
 from safeharbor.archive.written import prove_uploads
 from safeharbor.backup import take_backup
-from safeharbor.errors import SafeHarborError, ToolFailed
+from safeharbor.errors import Interrupted, SafeHarborError, ToolFailed
 from safeharbor.holes import can_move, put_in
 from safeharbor.progress import NoProgress
 from safeharbor.proof import prove_uploads_apart
+from safeharbor.publish import unnamed_file
 from safeharbor.settings import load_settings
+from safeharbor.signals import signals_interrupt
 from safeharbor.uploads.collect import write_uploads
 from safeharbor.verify import verify_archive
 from support.faults import fake_tools
 from support.filesystems import mounted_image, mounted_tmpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from safeharbor.backup import BackupResult
@@ -59,6 +63,13 @@ def take(site: Site, **settings: str) -> BackupResult:
     return take_backup(load_settings({**site.full_environment(), **settings}))
 
 
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def extracted(archive: Path, into: Path) -> str:
     """A digest of everything that GNU tar makes of an archive, but for the manifest; SHA256SUMS is checked."""
     into.mkdir()
@@ -81,6 +92,14 @@ def test_holes_can_be_taken_out_on_ext4_and_xfs_only(tmp_path: Path, kind: str) 
         assert os.fstat(file.fileno()).st_size == 0
 
 
+def test_a_filesystem_that_would_copy_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smb = 0xFE534D42
+    monkeypatch.setattr(holes, "filesystem_of", lambda _: smb)
+    where = tmp_path / "ext4"
+    with mounted_image("ext4", where, SIZES["ext4"]) as place, open(place / "trial", "w+b") as file:
+        assert not can_move(file.fileno(), 4096)
+
+
 def test_both_ways_of_writing_make_the_same_archive(site: Site, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gaps: list[Gap | None] = []
 
@@ -101,6 +120,21 @@ def test_both_ways_of_writing_make_the_same_archive(site: Site, place: Path, mon
     assert (site.root / "a" / "db.dump").stat().st_size == (site.root / "b" / "db.dump").stat().st_size
     assert abs(at_once.size - in_turn.size) <= 4096 + 512
     assert at_once.path.stat().st_blocks * 512 < at_once.size + 65_536  # no part of the gap is left
+
+
+def test_what_is_told_is_what_is_written(site: Site, place: Path) -> None:
+    told: dict[str, int] = {}
+
+    class Watcher(NoProgress):
+        def phase(self, name: str, total_bytes: int | None = None) -> None:
+            self.name = name
+
+        def advance(self, size_bytes: int, items: int = 0) -> None:
+            told[self.name] = told.get(self.name, 0) + size_bytes
+
+    result = take_backup(load_settings(site.full_environment()), progress=Watcher())
+
+    assert 0.9 * result.size < told["dump and uploads"] <= result.size
 
 
 def test_the_next_backup_finds_the_members_where_they_are_now(site: Site, place: Path) -> None:
@@ -157,6 +191,90 @@ def test_a_dump_that_fails_ends_the_work_beside_it(site: Site, place: Path, monk
         take(site, BACKUP_PG_BIN=str(tools))
 
     assert not proven
+    assert not list(place.glob("safeharbor-backup-*"))
+
+
+@pytest.mark.parametrize("place", ["ext4"], indirect=True)
+@pytest.mark.parametrize(
+    ("pg_dump", "pg_restore"),
+    [
+        ("trap '' TERM; touch busy; sleep 300", "cat >/dev/null"),
+        ("touch busy; sleep 300", "cat >/dev/null"),
+        ("head -c 30000000 /dev/zero", "touch busy; sleep 300"),
+    ],
+    ids=["ignores TERM", "child holds the pipe", "decoder's child holds the pipe"],
+)
+def test_a_run_that_is_told_to_stop_waits_for_no_stubborn_tool(
+    site: Site, place: Path, pg_dump: str, pg_restore: str
+) -> None:
+    tools = fake_tools(site.root / "fake", pg_dump, pg_restore)
+    run = site.start("backup", BACKUP_PG_BIN=str(tools))
+    try:
+        until(lambda: (site.root / "busy").exists())
+        run.terminate()
+        _, said = run.communicate(timeout=20)
+    finally:
+        run.kill()
+
+    assert run.returncode == 143, said
+    assert not list(place.glob("safeharbor-backup-*"))
+
+
+@pytest.mark.parametrize("place", ["ext4"], indirect=True)
+def test_a_signal_that_comes_as_the_dump_begins_leaves_no_thread(
+    site: Site, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def disturbed(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "dump":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(threading.Thread, "start", disturbed)
+    tools = fake_tools(site.root / "fake", "sleep 300")
+
+    began = time.monotonic()
+    with signals_interrupt(), pytest.raises(Interrupted):
+        take(site, BACKUP_PG_BIN=str(tools))
+
+    assert time.monotonic() - began < 20
+    assert not [thread for thread in threading.enumerate() if thread.name == "dump"]
+
+
+@pytest.mark.parametrize("place", ["ext4"], indirect=True)
+def test_a_signal_that_comes_as_the_uploads_begin_leaves_no_file_open(
+    site: Site, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[IO[bytes]] = []
+
+    def disturbed(directory: Path) -> IO[bytes]:
+        made.append(unnamed_file(directory))
+        if len(made) == 2:  # the writer's own is the first
+            os.kill(os.getpid(), signal.SIGTERM)
+        return made[-1]
+
+    monkeypatch.setattr(sums, "unnamed_file", disturbed)
+    with signals_interrupt(), pytest.raises(Interrupted):
+        take(site)
+
+    assert [file.closed for file in made] == [True, True]
+
+
+@pytest.mark.parametrize("place", ["ext4"], indirect=True)
+def test_where_no_thread_can_be_started_the_run_fails(site: Site, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == "dump":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+
+    with pytest.raises(RuntimeError):
+        take(site)
+
     assert not list(place.glob("safeharbor-backup-*"))
 
 

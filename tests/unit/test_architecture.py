@@ -32,7 +32,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "__init__", "settings", "variables", "database_url", "schedule", "errors", "process", "publish", "lock",
-            "progress", "signals", "journal", "clone", "holes", "state_directory",
+            "progress", "signals", "journal", "clone", "filesystem", "holes", "state_directory",
             "alert_settings", "deadline", "quantities",
         ),
         GROUND,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import stat
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+import safeharbor.history as history_module
 from safeharbor.cli.attempt import Attempt, Ending
 from safeharbor.cli.main import cli
 from safeharbor.history import HISTORY_NAME, LIMIT_BYTES, Outcome, append_outcome, read_history
@@ -33,6 +35,10 @@ GARBAGE = [
     b'{"command":"x","started_at":5,"seconds":1,"exit_status":0,"reason":"","archive":null,"warnings":[],"details":{}}\n',
     b'{"command":"x","started_at":"2026-11-25T03:00:00Z","seconds":"1","exit_status":0,"reason":"","archive":null,'
     b'"warnings":[],"details":{}}\n',
+    *[
+        b'{"command":"x","started_at":"2026-11-25T03:00:00Z","seconds":%b,"exit_status":0,"reason":"","archive":null,'
+        b'"warnings":[],"details":{}}\n' % seconds for seconds in (b"1e999", b"NaN")
+    ],
     b'{"command":"x","started_at":"2026-11-25T03:00:00Z","seconds":1,"exit_status":1000,"reason":"","archive":null,'
     b'"warnings":[],"details":{}}\n',
     b'{"command":"x","started_at":"2026-11-25T03:00:00Z","seconds":1' + b"0" * 400 + b',"exit_status":0,"reason":"",'
@@ -123,6 +129,27 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_fifo_in_its_place_makes_nobody_wait(tmp_path: Path) -> None:
+    (tmp_path / STATE_DIRECTORY).mkdir()
+    os.mkfifo(history(tmp_path))
+
+    assert read_history(tmp_path) == ()
+    with pytest.raises(OSError, match="not a regular file"):
+        append_outcome(tmp_path, GOOD)
+
+
+def test_nobody_waits_for_ever_for_whoever_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_outcome(tmp_path, GOOD)
+    monkeypatch.setattr(history_module, "_PATIENCE_SECONDS", 0.1)
+    with open(history(tmp_path), "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        with pytest.raises(OSError, match="another process holds it"):
+            append_outcome(tmp_path, GOOD)
+
+    append_outcome(tmp_path, GOOD)
+    assert read_history(tmp_path) == (GOOD, GOOD)
+
+
 @pytest.fixture
 def backups(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A backup directory with one archive, in the environment."""
@@ -198,6 +225,19 @@ def test_a_backup_directory_that_is_missing_is_not_made(backups: Path, monkeypat
     assert not (backups / "typo").exists()
 
 
+def test_a_backup_directory_that_cannot_be_looked_at_costs_no_run_its_status(
+    backups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKUP_UPLOAD_DIR", "none")
+    monkeypatch.setenv("BACKUP_DIR", str(backups / ("x" * 300)))  # root may look into every other one
+
+    result = run("backup")
+
+    assert result.exit_code == 1
+    assert "Error: " in result.stderr
+    assert "Warning: the history of runs was not continued" in result.stderr
+
+
 def test_a_run_that_is_told_to_stop_is_remembered(backups: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "slow")
     slow = tmp_path / "bin" / "pg_restore"
@@ -230,3 +270,21 @@ def test_warnings_that_are_accepted_are_remembered_as_warnings(settings: Setting
 
     (outcome,) = read_history(settings.backup_dir)
     assert (outcome.exit_status, outcome.warnings) == (3, ("a file changed",))
+
+
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2>&1 >&3 | true"])
+def test_an_error_that_nobody_reads_is_remembered_and_keeps_its_status(
+    backups: Path, tmp_path: Path, stderr: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKUP_UPLOAD_DIR", "none")
+    monkeypatch.setenv("BACKUP_DATABASE_URL", "postgresql://app@127.0.0.1:1/reef")
+    command = f"'{sys.executable}' -c 'from safeharbor.cli.main import main; main()' backup"
+    script = f"{{ sleep 0.2; {command}; echo $? >{tmp_path}/status; }} {stderr}"
+
+    subprocess.run(
+        ["bash", "-c", f"exec 3>/dev/null; {script}"], env=os.environ, stdout=subprocess.DEVNULL, check=False
+    )
+
+    (outcome,) = read_history(backups)
+    assert outcome.exit_status == int((tmp_path / "status").read_text()) == 6
+    assert "cannot be used" in outcome.reason

@@ -4,14 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from safeharbor import process
-from safeharbor.errors import ToolFailed
+from safeharbor.errors import Interrupted, ToolFailed
 from safeharbor.process import PIPE, run_tool, started_tool, tool_environment
+from safeharbor.signals import signals_interrupt
 from support.archives import write_program
 
 
@@ -110,6 +112,15 @@ def test_a_tool_that_ignores_the_request_to_end_is_killed(tmp_path: Path, monkey
     assert not is_running(pid)
 
 
+@pytest.mark.parametrize("wrapper", ["", "trap '' TERM; "])
+def test_what_a_wrapper_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapper: str) -> None:
+    monkeypatch.setattr(process, "_GRACE_SECONDS", 0.2)
+    with started_tool([write_program(tmp_path / "tool", f"{wrapper}sleep 60 & echo $!; wait; wait")]) as running:
+        child = int(running.stdout.readline())
+
+    assert wait_until_gone(child)
+
+
 def test_waiting_has_an_end(tmp_path: Path) -> None:
     with started_tool([write_program(tmp_path / "tool", "exec sleep 60")]) as running:
         assert running.poll() is None
@@ -120,6 +131,26 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
 def test_a_tool_that_is_ended_by_a_signal_says_so(tmp_path: Path) -> None:
     with started_tool([write_program(tmp_path / "tool", "kill -9 $$")]) as running:
         assert running.wait() == -signal.SIGKILL
+
+
+def test_a_signal_that_comes_as_a_tool_starts_leaves_no_watchdog(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def disturbed(thread: threading.Thread) -> None:
+        start(thread)
+        if isinstance(thread, threading.Timer):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(threading.Thread, "start", disturbed)
+    with signals_interrupt(), pytest.raises(Interrupted):
+        run_tool([write_program(tmp_path / "tool", "exec sleep 60")], timeout_seconds=60)
+
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 PARENT = """

@@ -42,7 +42,7 @@ class Gap:
         self._uploads_ended.set()
 
     def abandon(self) -> None:
-        """Nothing will come of this archive; whoever waits for room goes on and gets `Abandoned`."""
+        """Nothing will come of this archive; whoever writes the dump gets `Abandoned`, even while waiting for room."""
         self._is_abandoned = True
         self._uploads_ended.set()
 
@@ -51,6 +51,8 @@ class Gap:
 
         Raises Abandoned, OSError.
         """
+        if self._is_abandoned:
+            raise Abandoned
         end += self._block  # what fills up its last block
         if end <= self.start:
             return

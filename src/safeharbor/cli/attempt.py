@@ -12,6 +12,7 @@ import click
 
 from safeharbor.alerts import Advice, tell_end, tell_start
 from safeharbor.cli.lazy import ATTEMPT_KEY
+from safeharbor.cli.stderr import tell
 from safeharbor.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
 from safeharbor.history import Outcome, append_outcome, read_history
 from safeharbor.metrics import publish_metrics
@@ -61,7 +62,7 @@ class Attempt:
     def begin(self) -> None:
         """It begins now; whoever waits for that is told."""
         for warning in tell_start(self._settings, self._command, self._id):
-            click.echo(f"Warning: {warning}", err=True)
+            tell(f"Warning: {warning}")
 
     def describe(
         self,
@@ -101,18 +102,18 @@ class Attempt:
         renew_files(self._settings)
         warnings = tell_end(self._settings, outcome, ending.advice, run_id=self._id, history=history)
         for warning in warnings:
-            click.echo(f"Warning: {warning}", err=True)
+            tell(f"Warning: {warning}")
         if warnings:
             renew_files(self._settings)  # they tell that it was not told
 
     def _remember(self, outcome: Outcome) -> None:
-        if not self._settings.backup_dir.is_dir():
-            return  # a mistyped BACKUP_DIR, or a copy that is verified elsewhere
         try:
-            append_outcome(self._settings.backup_dir, outcome)
+            # if not, BACKUP_DIR is mistyped, or a copy is verified elsewhere
+            if self._settings.backup_dir.is_dir():
+                append_outcome(self._settings.backup_dir, outcome)
         except (SafeHarborError, OSError) as error:
             failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-            click.echo(f"Warning: the history of runs was not continued: {one_line(failure.message)}", err=True)
+            tell(f"Warning: the history of runs was not continued: {one_line(failure.message)}")
 
 
 def current_attempt() -> Attempt | None:
@@ -130,11 +131,11 @@ def renew_files(settings: Settings) -> None:
 def _renew(settings: Settings, variable: str, path: Path | None, publish: Callable[[Settings, Path], None]) -> None:
     for problem in settings.problems_in(Concern.MONITORING):
         if problem.variable == variable:
-            click.echo(f"Warning: the state is published nowhere: {problem}", err=True)
+            tell(f"Warning: the state is published nowhere: {problem}")
     if path is None:
         return
     try:
         publish(settings, path)
     except (SafeHarborError, OSError) as error:
         failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-        click.echo(f"Warning: {path} was not renewed: {one_line(failure.message)}", err=True)
+        tell(f"Warning: {path} was not renewed: {one_line(failure.message)}")

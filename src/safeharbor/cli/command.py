@@ -11,6 +11,7 @@ from safeharbor.alerts import Advice
 from safeharbor.cli.attempt import Attempt, Ending, ending_of, renew_files
 from safeharbor.cli.lazy import ATTEMPT_KEY, LOG_FORMAT_KEY, SETTINGS_KEY
 from safeharbor.cli.log_lines import begin_log, current_log, log_ending, logging_run
+from safeharbor.cli.stderr import tell
 from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor.settings import Concern
 from safeharbor.signals import signals_interrupt
@@ -80,7 +81,7 @@ class SafeHarborCommand(click.Command):
             return ending_of(error)
         except Interrupted as interruption:
             if current_log() is None:
-                click.echo(f"Stopped: {interruption}. {interruption.left}", err=True)
+                tell(f"Stopped: {interruption}. {interruption.left}")
             return Ending(interruption.exit_status, str(interruption), Advice(intact=interruption.left))
         except BrokenPipeError:
             return Ending(ExitStatus.FAILED, _NOBODY_READS)
@@ -130,13 +131,13 @@ def show_error(error: SafeHarborError) -> None:
     """An error for a person: what failed, what is still intact, what to do next. An ending tells it as an event."""
     if current_log() is not None:
         return
-    click.echo(f"Error: {error.message}", err=True)
+    tell(f"Error: {error.message}")
     for problem in getattr(error, "problems", ())[1:] if error.exit_status is ExitStatus.REJECTED else ():
-        click.echo(f"       {problem}", err=True)
+        tell(f"       {problem}")
     if error.intact:
-        click.echo(error.intact, err=True)
+        tell(error.intact)
     if error.hint:
-        click.echo(f"Hint: {error.hint}", err=True)
+        tell(f"Hint: {error.hint}")
 
 
 def exit_statuses(statuses: Sequence[ExitStatus], meanings: Mapping[ExitStatus, str], *, is_service: bool) -> str:

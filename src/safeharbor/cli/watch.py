@@ -35,7 +35,7 @@ def watching(*, quiet: bool) -> Iterator[Progress]:
         watcher_as_json.finish()
     elif quiet:
         yield _Quiet()
-    elif sys.stderr.isatty():
+    elif sys.stderr is not None and sys.stderr.isatty():  # it may be closed
         with _live() as watcher:
             yield watcher
     else:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from typing import TYPE_CHECKING
 
 from safeharbor.archive.index import NEVER
+from safeharbor.filesystem import BCACHEFS, BTRFS, EXT4, F2FS, TMPFS, XFS, ZFS, filesystem_of
 
 if TYPE_CHECKING:
     import os
@@ -17,18 +17,9 @@ _MASK = 2**64 - 1  # times before 1970 and far ahead; two that are 584 years apa
 # the kernel's clock moves in ticks, and some filesystems keep whole seconds, or every other one
 _CLOCK_MARGIN_NS = 2_000_000_000
 
-# statfs(2). Local filesystems whose change times come from this machine's clock and cannot be set. Everything else is
+# Local filesystems whose change times come from this machine's clock and cannot be set. Everything else is
 # read in full: NFS, CIFS and FUSE have other clocks or none, an overlay may show files that change below it.
-_RELIABLE = {
-    0xEF53: "ext4",
-    0x58465342: "XFS",
-    0x9123683E: "Btrfs",
-    0xF2F52010: "F2FS",
-    0xCA451A4E: "bcachefs",
-    0x2FC12FC1: "ZFS",
-    0x01021994: "tmpfs",
-}
-_libc = ctypes.CDLL(None, use_errno=True)
+_RELIABLE = frozenset({EXT4, XFS, BTRFS, F2FS, BCACHEFS, ZFS, TMPFS})
 
 
 def pack_facts(statuses: Iterable[os.stat_result]) -> bytes:
@@ -63,12 +54,4 @@ def settled_facts(status: os.stat_result, started_ns: int) -> bytes:
 
 def tells_changes(descriptor: int) -> bool:
     """Whether the filesystem of an open file shows every change in the file's times."""
-    return _magic_of(descriptor) in _RELIABLE
-
-
-def _magic_of(descriptor: int) -> int:
-    """The type of a filesystem; 0 if it cannot be told. It is the first word of `struct statfs`."""
-    answer = (ctypes.c_ulong * 64)()  # larger than any struct statfs
-    if _libc.fstatfs(descriptor, answer) != 0:
-        return 0
-    return int(answer[0]) & 0xFFFFFFFF
+    return filesystem_of(descriptor) in _RELIABLE
