@@ -1,29 +1,26 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 from safeharbor.alert_settings import NotifyOn
 from safeharbor.alerts import Advice, compose_message, find_telling_problems, is_worth_telling, newest_like
-from safeharbor.cli.main import cli
 from safeharbor.database_url import parse_database_url
 from safeharbor.history import Outcome, read_history
 from safeharbor.lock import directory_lock
 from safeharbor.notify import Kind
 from safeharbor.settings import Settings
 from support.archives import put_archive
+from support.commands import run_inside
 from support.receivers import Listener, Mailbox, free_port, http_server, mail_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from click.testing import Result
 
@@ -151,26 +148,15 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture
-def alerted(
-    settings: Settings, tmp_path: Path, mailbox: Mailbox, listener: Listener, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
+def alerted(configured: Settings, mailbox: Mailbox, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """An environment in which runs tell a mailbox and a check how they end; the uploads are missing."""
-    for name in list(os.environ):
-        if name.startswith("BACKUP_") or name in ("DATABASE_URL", "UPLOAD_DIR", "SECRET_KEY"):
-            monkeypatch.delenv(name)
-    put_archive(settings.backup_dir, datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1))
-    monkeypatch.setenv("BACKUP_DIR", str(settings.backup_dir))
-    monkeypatch.setenv("BACKUP_PG_BIN", str(settings.pg_bin[0]))
-    monkeypatch.setenv("BACKUP_DATABASE_URL", f"postgresql://app:{PASSWORD}@db.internal:1/reef")
-    monkeypatch.setenv("BACKUP_UPLOAD_DIR", str(tmp_path / "missing"))
     monkeypatch.setenv("BACKUP_NOTIFY_URLS", mailbox.url)
     monkeypatch.setenv("BACKUP_PING_URL", f"http://127.0.0.1:{listener.port}/{TOKEN}")
-    return settings
+    return configured
 
 
 def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="safeharbor")
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    result = run_inside(*arguments)
     assert TOKEN not in result.output
     assert PASSWORD not in result.output
     return result

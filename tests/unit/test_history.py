@@ -12,19 +12,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 import safeharbor.history as history_module
 from safeharbor.cli.attempt import Attempt, Ending
-from safeharbor.cli.main import cli
 from safeharbor.history import HISTORY_NAME, LIMIT_BYTES, Outcome, append_outcome, read_history
 from safeharbor.state_directory import STATE_DIRECTORY
-from support.archives import put_archive
+from support.commands import run_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from click.testing import Result
 
     from safeharbor.settings import Settings
 
@@ -151,27 +147,13 @@ def test_nobody_waits_for_ever_for_whoever_holds_it(tmp_path: Path, monkeypatch:
 
 
 @pytest.fixture
-def backups(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def backups(configured: Settings) -> Path:
     """A backup directory with one archive, in the environment."""
-    for name in list(os.environ):
-        if name.startswith("BACKUP_") or name in ("DATABASE_URL", "UPLOAD_DIR", "SECRET_KEY"):
-            monkeypatch.delenv(name)
-    put_archive(settings.backup_dir, datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1))
-    monkeypatch.setenv("BACKUP_DIR", str(settings.backup_dir))
-    monkeypatch.setenv("BACKUP_PG_BIN", str(settings.pg_bin[0]))
-    monkeypatch.setenv("BACKUP_DATABASE_URL", "postgresql://app:s3cr3t@db.internal:1/reef")
-    monkeypatch.setenv("BACKUP_UPLOAD_DIR", str(tmp_path / "missing"))
-    return settings.backup_dir
-
-
-def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="safeharbor")
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
+    return configured.backup_dir
 
 
 def test_a_verification_is_remembered_with_its_archive(backups: Path) -> None:
-    assert run("verify", "--latest").exit_code == 0
+    assert run_inside("verify", "--latest").exit_code == 0
 
     (outcome,) = read_history(backups)
     assert (outcome.command, outcome.exit_status, outcome.reason) == ("verify", 0, "")
@@ -183,7 +165,7 @@ def test_a_rejected_archive_is_remembered_with_its_problem(backups: Path) -> Non
     archive = next(backups.glob("*.tar"))
     os.truncate(archive, archive.stat().st_size - 512)
 
-    assert run("verify", "--latest").exit_code == 5
+    assert run_inside("verify", "--latest").exit_code == 5
 
     (outcome,) = read_history(backups)
     assert outcome.exit_status == 5
@@ -192,7 +174,7 @@ def test_a_rejected_archive_is_remembered_with_its_problem(backups: Path) -> Non
 
 
 def test_a_backup_that_fails_is_remembered_with_its_reason_and_no_secret(backups: Path) -> None:
-    result = run("backup")
+    result = run_inside("backup")
 
     (outcome,) = read_history(backups)
     assert outcome.command == "backup"
@@ -203,7 +185,7 @@ def test_a_backup_that_fails_is_remembered_with_its_reason_and_no_secret(backups
 
 @pytest.mark.parametrize("arguments", [("status",), ("list",), ("prune", "--dry-run"), ("verify", "--bogus")])
 def test_what_changes_and_proves_nothing_is_not_remembered(backups: Path, arguments: tuple[str, ...]) -> None:
-    run(*arguments)
+    run_inside(*arguments)
 
     assert read_history(backups) == ()
 
@@ -211,7 +193,7 @@ def test_what_changes_and_proves_nothing_is_not_remembered(backups: Path, argume
 def test_a_history_that_cannot_be_written_costs_no_run_its_status(backups: Path) -> None:
     (backups / STATE_DIRECTORY).write_text("in the way")
 
-    result = run("prune")
+    result = run_inside("prune")
 
     assert result.exit_code == 0
     assert "Warning: the history of runs was not continued" in result.stderr
@@ -220,7 +202,7 @@ def test_a_history_that_cannot_be_written_costs_no_run_its_status(backups: Path)
 def test_a_backup_directory_that_is_missing_is_not_made(backups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKUP_DIR", str(backups / "typo"))
 
-    assert run("backup").exit_code != 0
+    assert run_inside("backup").exit_code != 0
 
     assert not (backups / "typo").exists()
 
@@ -231,7 +213,7 @@ def test_a_backup_directory_that_cannot_be_looked_at_costs_no_run_its_status(
     monkeypatch.setenv("BACKUP_UPLOAD_DIR", "none")
     monkeypatch.setenv("BACKUP_DIR", str(backups / ("x" * 300)))  # root may look into every other one
 
-    result = run("backup")
+    result = run_inside("backup")
 
     assert result.exit_code == 1
     assert "Error: " in result.stderr

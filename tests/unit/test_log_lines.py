@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +16,7 @@ from safeharbor.cli.log_lines import JsonLog, JsonWatcher
 from safeharbor.cli.main import cli
 from safeharbor.lock import directory_lock
 from support.archives import Facts, put_archive
+from support.commands import run_inside
 from support.runs import MAIN
 
 if TYPE_CHECKING:
@@ -29,22 +30,13 @@ PASSWORD = "s3cr3t"
 
 
 @pytest.fixture
-def directory(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def directory(configured: Settings) -> Path:
     """A backup directory with one archive of an hour ago; the uploads are missing."""
-    for name in list(os.environ):
-        if name.startswith("BACKUP_") or name in ("DATABASE_URL", "UPLOAD_DIR", "SECRET_KEY"):
-            monkeypatch.delenv(name)
-    put_archive(settings.backup_dir, datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1))
-    monkeypatch.setenv("BACKUP_DIR", str(settings.backup_dir))
-    monkeypatch.setenv("BACKUP_PG_BIN", str(settings.pg_bin[0]))
-    monkeypatch.setenv("BACKUP_DATABASE_URL", f"postgresql://app:{PASSWORD}@db.internal:1/reef")
-    monkeypatch.setenv("BACKUP_UPLOAD_DIR", str(tmp_path / "missing"))
-    return settings.backup_dir
+    return configured.backup_dir
 
 
 def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="safeharbor")
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    result = run_inside(*arguments)
     assert PASSWORD not in result.output
     return result
 

@@ -8,19 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from safeharbor.cli.main import cli
 from safeharbor.history import Outcome, append_outcome
 from safeharbor.lock import directory_lock
 from safeharbor.metrics import MISSING, gather_metrics, publish_metrics, render_metrics
 from support.archives import Facts, put_archive
+from support.commands import run_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from click.testing import Result
 
     from safeharbor.settings import Settings
 
@@ -127,26 +124,12 @@ def test_without_anything_there_is_a_file_all_the_same(settings: Settings, tmp_p
 
 
 @pytest.fixture
-def published(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def published(configured: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the metrics are to be published; the directory has one archive of an hour ago."""
-    for name in list(os.environ):
-        if name.startswith("BACKUP_") or name in ("DATABASE_URL", "UPLOAD_DIR", "SECRET_KEY"):
-            monkeypatch.delenv(name)
     path = tmp_path / "textfile" / "reef.prom"
     path.parent.mkdir()
-    put_archive(settings.backup_dir, datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1))
-    monkeypatch.setenv("BACKUP_DIR", str(settings.backup_dir))
-    monkeypatch.setenv("BACKUP_PG_BIN", str(settings.pg_bin[0]))
-    monkeypatch.setenv("BACKUP_DATABASE_URL", "postgresql://app:s3cr3t@db.internal:1/reef")
-    monkeypatch.setenv("BACKUP_UPLOAD_DIR", str(tmp_path / "missing"))
     monkeypatch.setenv("BACKUP_METRICS_FILE", str(path))
     return path
-
-
-def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="safeharbor")
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
 
 
 @pytest.mark.parametrize(
@@ -160,20 +143,20 @@ def run(*arguments: str) -> Result:
     ids=lambda value: value[0] if isinstance(value, list) else str(value),
 )
 def test_a_run_renews_them_with_its_own_end(published: Path, arguments: list[str], status: int) -> None:
-    assert run(*arguments).exit_code == status
+    assert run_inside(*arguments).exit_code == status
 
     assert read(published)["last_run_exit_status", arguments[0]] == status
 
 
 def test_a_healthcheck_renews_them_and_other_looks_do_not(published: Path, settings: Settings) -> None:
     for arguments in (["status"], ["list"], ["prune", "--dry-run"]):
-        run(*arguments)
+        run_inside(*arguments)
     assert os.listdir(published.parent) == []
 
-    run("status", "--healthcheck")
+    run_inside("status", "--healthcheck")
     first = read(published)
     with directory_lock(settings.backup_dir):
-        run("status", "--healthcheck")
+        run_inside("status", "--healthcheck")
 
     assert first["healthy", ""] == 1
     assert read(published)["published_timestamp_seconds", ""] > first["published_timestamp_seconds", ""]
@@ -182,8 +165,8 @@ def test_a_healthcheck_renews_them_and_other_looks_do_not(published: Path, setti
 def test_every_user_may_read_it_and_nothing_else_stays(published: Path) -> None:
     before = os.umask(0o077)
     try:
-        run("prune")
-        run("prune")
+        run_inside("prune")
+        run_inside("prune")
     finally:
         os.umask(before)
 
@@ -198,7 +181,7 @@ def test_if_it_cannot_be_written_one_warning_says_so_and_the_status_stays(
 ) -> None:
     monkeypatch.setenv("BACKUP_METRICS_FILE", str(published.parent / "missing" / "reef.prom"))
 
-    result = run("prune")
+    result = run_inside("prune")
 
     assert result.exit_code == 0
     assert result.stderr.count("Warning: ") == result.stderr.count("\n") == 1
@@ -211,7 +194,7 @@ def test_a_name_that_could_be_something_else_is_refused(
 ) -> None:
     monkeypatch.setenv("BACKUP_METRICS_FILE", str(published.parent / name))
 
-    result = run("prune")
+    result = run_inside("prune")
 
     assert result.exit_code == 0
     assert "published nowhere: BACKUP_METRICS_FILE=" in result.stderr
@@ -221,7 +204,7 @@ def test_a_name_that_could_be_something_else_is_refused(
 def test_without_the_extra_a_warning_names_it(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
 
-    result = run("prune")
+    result = run_inside("prune")
 
     assert result.exit_code == 0
     assert f"was not renewed: {MISSING}" in result.stderr
@@ -234,7 +217,7 @@ def test_an_app_that_collects_from_many_processes_gets_no_files_from_us(
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     before = sorted(os.listdir(tmp_path))
 
-    run("prune")
+    run_inside("prune")
 
     assert sorted(os.listdir(tmp_path)) == before
 

@@ -7,49 +7,32 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
-from safeharbor.cli.main import cli
 from safeharbor.lock import directory_lock
-from support.archives import put_archive, set_mtime
+from support.archives import set_mtime
+from support.commands import run_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from click.testing import Result
 
     from safeharbor.settings import Settings
 
 
 @pytest.fixture
-def published(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def published(configured: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the state is to be published; the directory has one archive of an hour ago."""
-    for name in list(os.environ):
-        if name.startswith("BACKUP_") or name in ("DATABASE_URL", "UPLOAD_DIR", "SECRET_KEY"):
-            monkeypatch.delenv(name)
     path = tmp_path / "state" / "status.json"
     path.parent.mkdir()
-    put_archive(settings.backup_dir, datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1))
-    monkeypatch.setenv("BACKUP_DIR", str(settings.backup_dir))
-    monkeypatch.setenv("BACKUP_PG_BIN", str(settings.pg_bin[0]))
-    monkeypatch.setenv("BACKUP_DATABASE_URL", "postgresql://app:s3cr3t@db.internal:1/reef")
-    monkeypatch.setenv("BACKUP_UPLOAD_DIR", str(tmp_path / "missing"))
     monkeypatch.setenv("SECRET_KEY", "hush-hush")
     monkeypatch.setenv("BACKUP_STATUS_FILE", str(path))
     return path
 
 
-def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="safeharbor")
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
 def test_it_holds_what_status_tells_as_json_and_when_it_was_written(published: Path) -> None:
-    assert run("status", "--healthcheck").exit_code == 0
+    assert run_inside("status", "--healthcheck").exit_code == 0
 
     document = json.loads(published.read_text())
-    told = json.loads(run("status", "--json").stdout)
+    told = json.loads(run_inside("status", "--json").stdout)
     written = datetime.strptime(document.pop("published_at"), "%Y-%m-%dT%H:%M:%S%z")
     assert abs((datetime.now(UTC) - written).total_seconds()) < 60
     assert document.pop("age_seconds") <= told.pop("age_seconds")
@@ -69,7 +52,7 @@ def test_it_holds_what_status_tells_as_json_and_when_it_was_written(published: P
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
 def test_a_run_renews_it_however_it_ends(published: Path, arguments: list[str], status: int, health: str) -> None:
-    result = run(*arguments)
+    result = run_inside(*arguments)
 
     assert result.exit_code == status, result.output
     assert json.loads(published.read_text())["health"] == health
@@ -77,7 +60,7 @@ def test_a_run_renews_it_however_it_ends(published: Path, arguments: list[str], 
 
 def test_a_run_that_finds_the_lock_held_renews_it(published: Path, settings: Settings) -> None:
     with directory_lock(settings.backup_dir):
-        assert run("prune").exit_code == 4
+        assert run_inside("prune").exit_code == 4
 
     assert published.exists()
 
@@ -88,7 +71,7 @@ def test_a_run_that_finds_the_lock_held_renews_it(published: Path, settings: Set
     ids=" ".join,
 )
 def test_who_only_looks_does_not_write(published: Path, arguments: list[str]) -> None:
-    run(*arguments)
+    run_inside(*arguments)
 
     assert os.listdir(published.parent) == []
 
@@ -96,7 +79,7 @@ def test_who_only_looks_does_not_write(published: Path, arguments: list[str]) ->
 def test_a_check_of_named_archives_does_not_write(published: Path, settings: Settings) -> None:
     (archive,) = settings.backup_dir.glob("*.tar")
 
-    assert run("verify", str(archive)).exit_code == 0
+    assert run_inside("verify", str(archive)).exit_code == 0
 
     assert not published.exists()
 
@@ -104,8 +87,8 @@ def test_a_check_of_named_archives_does_not_write(published: Path, settings: Set
 def test_every_user_may_read_it_whatever_the_umask_and_nothing_else_stays(published: Path) -> None:
     before = os.umask(0o077)
     try:
-        run("prune")
-        run("prune")
+        run_inside("prune")
+        run_inside("prune")
     finally:
         os.umask(before)
 
@@ -114,7 +97,7 @@ def test_every_user_may_read_it_whatever_the_umask_and_nothing_else_stays(publis
 
 
 def test_it_holds_no_secret(published: Path) -> None:
-    run("backup")
+    run_inside("backup")
 
     text = published.read_text()
     assert [secret for secret in ("s3cr3t", "hush-hush", "db.internal", "postgresql://") if secret in text] == []
@@ -125,7 +108,7 @@ def test_if_it_cannot_be_written_one_warning_says_so_and_the_status_stays(
 ) -> None:
     monkeypatch.setenv("BACKUP_STATUS_FILE", str(published.parent / "missing" / "status.json"))
 
-    result = run("status", "--healthcheck")
+    result = run_inside("status", "--healthcheck")
 
     assert result.exit_code == 0
     assert result.stdout.startswith("GOOD: ")
@@ -136,7 +119,7 @@ def test_if_it_cannot_be_written_one_warning_says_so_and_the_status_stays(
 def test_if_a_directory_has_its_name_a_warning_says_so(published: Path) -> None:
     published.mkdir()
 
-    result = run("prune")
+    result = run_inside("prune")
 
     assert result.exit_code == 0
     assert "was not renewed: " in result.stderr
@@ -149,20 +132,20 @@ def test_a_name_that_could_be_something_else_is_refused(
 ) -> None:
     monkeypatch.setenv("BACKUP_STATUS_FILE", str(published.parent / name))
 
-    result = run("prune")
+    result = run_inside("prune")
 
     assert result.exit_code == 0
     assert "published nowhere: BACKUP_STATUS_FILE=" in result.stderr
     assert os.listdir(published.parent) == []
-    assert run("status").exit_code == 3
+    assert run_inside("status").exit_code == 3
 
 
 def test_while_the_archives_cannot_be_read_it_gets_old(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("prune")
+    run_inside("prune")
     before = published.read_text()
     monkeypatch.setenv("BACKUP_DIR", str(published.parent / "not-mounted"))
 
-    result = run("status", "--healthcheck")
+    result = run_inside("status", "--healthcheck")
 
     assert result.exit_code == 1
     assert "was not renewed: " in result.stderr
@@ -176,6 +159,6 @@ def test_what_a_killed_run_left_goes_but_not_what_another_writes_now(published: 
     young.touch()
     set_mtime(old, datetime.now(UTC) - timedelta(hours=2))
 
-    run("prune")
+    run_inside("prune")
 
     assert sorted(os.listdir(published.parent)) == ["status.json", young.name]
