@@ -163,7 +163,7 @@ def _free(directory: Path) -> int:
 
 def _size_of_disk(scale: float, counts: list[int]) -> int:
     """Room for the uploads, and copies of all by three tools, or for the most files of all, 4 KiB and less each."""
-    return max(int(12e9 * scale), max(counts) * 12_000) + 2**30
+    return max(int(16e9 * scale), max(counts) * 12_000) + 2**30
 
 
 def _empty(directory: Path) -> Path:

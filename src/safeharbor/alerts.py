@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from safeharbor.alert_settings import VARIABLES_OF_ALERTS, NotifyOn
 from safeharbor.catalog import read_catalog
 from safeharbor.errors import ExitStatus, SafeHarborError
-from safeharbor.history import Outcome, append_outcome, read_history
+from safeharbor.history import Outcome, read_history, remember_outcome
 from safeharbor.notify import Kind, Message, find_notify_problems, send_message
 from safeharbor.ping import LOG, START, SUCCESS, WAY, send_ping
 from safeharbor.quantities import plural, show_bytes, show_duration, show_time
@@ -219,9 +219,7 @@ def _remember(settings: Settings, command: str, deliveries: Sequence[Delivery]) 
 
 
 def _append(settings: Settings, outcome: Outcome) -> None:
-    if not settings.backup_dir.is_dir():
-        return
     try:
-        append_outcome(settings.backup_dir, outcome)
+        remember_outcome(settings, outcome)
     except (SafeHarborError, OSError):
         pass  # then the run's own outcome cannot be written either, and that is told

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from safeharbor.settings import Settings
+
 HISTORY_NAME = "history.jsonl"
 LIMIT_BYTES = 1 << 20  # some 1,500 runs
 _LINE_LIMIT_BYTES = 16 << 10
@@ -57,6 +59,17 @@ class Outcome:
     def is_success(self) -> bool:
         """Whether it did what it is for, with or without warnings."""
         return self.exit_status in (0, 3)
+
+
+def remember_outcome(settings: Settings, outcome: Outcome) -> None:
+    """Remember it where the archives of these settings are, if they are there.
+
+    Not if BACKUP_DIR does not exist (it is mistyped, or a copy is verified elsewhere), and not if the sentinel is
+    missing: what is written where a share is not mounted would lie hidden below it. Raises OSError, SafeHarborError.
+    """
+    is_mounted = settings.sentinel is None or os.path.lexists(settings.sentinel)
+    if is_mounted and settings.backup_dir.is_dir():
+        append_outcome(settings.backup_dir, outcome)
 
 
 def append_outcome(directory: Path, outcome: Outcome) -> None:

@@ -220,6 +220,18 @@ def test_a_backup_directory_that_cannot_be_looked_at_costs_no_run_its_status(
     assert "Warning: the history of runs was not continued" in result.stderr
 
 
+def test_nothing_is_written_where_the_share_is_not_mounted(backups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKUP_SENTINEL", ".mounted")
+    monkeypatch.setenv("BACKUP_UPLOAD_DIR", "none")
+
+    assert run_inside("backup").exit_code == 7
+    assert read_history(backups) == ()
+
+    (backups / ".mounted").touch()
+    assert run_inside("backup").exit_code == 6
+    assert len(read_history(backups)) == 1
+
+
 def test_a_run_that_is_told_to_stop_is_remembered(backups: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "slow")
     slow = tmp_path / "bin" / "pg_restore"

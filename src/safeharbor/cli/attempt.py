@@ -14,7 +14,7 @@ from safeharbor.alerts import Advice, tell_end, tell_start
 from safeharbor.cli.lazy import ATTEMPT_KEY
 from safeharbor.cli.stderr import tell
 from safeharbor.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
-from safeharbor.history import Outcome, append_outcome, read_history
+from safeharbor.history import Outcome, read_history, remember_outcome
 from safeharbor.metrics import publish_metrics
 from safeharbor.settings import Concern
 from safeharbor.status_file import publish_status
@@ -108,9 +108,7 @@ class Attempt:
 
     def _remember(self, outcome: Outcome) -> None:
         try:
-            # if not, BACKUP_DIR is mistyped, or a copy is verified elsewhere
-            if self._settings.backup_dir.is_dir():
-                append_outcome(self._settings.backup_dir, outcome)
+            remember_outcome(self._settings, outcome)
         except (SafeHarborError, OSError) as error:
             failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
             tell(f"Warning: the history of runs was not continued: {one_line(failure.message)}")

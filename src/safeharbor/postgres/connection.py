@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import sql
 
 from safeharbor.errors import DatabaseUnavailable, LockHeld, SafeHarborError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import LiteralString
 
     from safeharbor.database_url import DatabaseUrl
     from safeharbor.settings import Settings
@@ -82,6 +84,27 @@ def _refusal(error: psycopg.Error, url: DatabaseUrl) -> SafeHarborError:
     return SafeHarborError(f"The database {url.describe()} answered: {said}", hint=hint_for(said))
 
 
+def begin_unlimited(session: psycopg.Connection, mode: LiteralString, settings: Mapping[str, str]) -> None:
+    """Begin a transaction of this isolation level in which the limits that are meant for the app's queries do not hold.
+
+    All in one message: a limit could end the transaction before the statement that lifts it. Raises psycopg.Error.
+    """
+    lifted = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    if session.info.server_version >= 170000:
+        lifted["transaction_timeout"] = "0"
+    session.execute(
+        sql.SQL("; ").join(
+            [
+                sql.SQL("BEGIN ISOLATION LEVEL " + mode),
+                *(
+                    sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value))
+                    for name, value in {**lifted, **settings}.items()
+                ),
+            ]
+        )
+    )
+
+
 @contextmanager
 def backup_lock(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
     """Hold the one backup lock of a database, across all hosts; yields the session that holds it.
@@ -90,10 +113,7 @@ def backup_lock(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
     Raises LockHeld, DatabaseUnavailable.
     """
     with connected(url) as session:
-        session.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-        session.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        if session.info.server_version >= 170000:
-            session.execute("SET LOCAL transaction_timeout = 0")
+        begin_unlimited(session, "READ COMMITTED", {})
         # if the network is cut, the server must notice too, or the lock would outlive us by hours
         for name, key in _SERVER_KEEPALIVES.items():
             session.execute("SELECT set_config(%s, %s, true)", (name, url.get(key, "0")))

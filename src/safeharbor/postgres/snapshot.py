@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 from psycopg import sql
 
-from safeharbor.postgres.connection import connected
+from safeharbor.postgres.connection import begin_unlimited, connected
 from safeharbor.postgres.patterns import matches_any
 from safeharbor.postgres.references import read_values
 from safeharbor.postgres.structure import Structure, read_structure
@@ -195,21 +195,11 @@ def count_table_rows(session: psycopg.Connection, tables: Sequence[Table]) -> di
 def open_snapshot(url: DatabaseUrl, lock_timeout_seconds: float) -> Iterator[Snapshot]:
     """A snapshot that lives as long as the block. Raises DatabaseUnavailable, SafeHarborError."""
     with connected(url) as session:
-        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        for name, value in _session_settings(session.info.server_version, lock_timeout_seconds).items():
-            session.execute("SELECT set_config(%s, %s, true)", (name, value))
+        settings = {
+            "lock_timeout": str(int(lock_timeout_seconds * 1000)),
+            "row_security": "off",  # fail, as pg_dump does, rather than count only the visible rows
+        }
+        begin_unlimited(session, "REPEATABLE READ READ ONLY", settings)
         row = session.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
         assert row is not None  # noqa: S101 - the function returns or raises
         yield Snapshot(session, row[0])
-
-
-def _session_settings(server_version: int, lock_timeout_seconds: float) -> dict[str, str]:
-    settings = {
-        "idle_in_transaction_session_timeout": "0",  # it would end the snapshot while pg_dump starts
-        "statement_timeout": "0",  # a role's own limit is meant for its queries, not for its backup
-        "lock_timeout": str(int(lock_timeout_seconds * 1000)),
-        "row_security": "off",  # fail, as pg_dump does, rather than count only the visible rows
-    }
-    if server_version >= 170000:
-        settings["transaction_timeout"] = "0"
-    return settings
