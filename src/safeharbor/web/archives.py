@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.web.commands import restore_commands, show_commands
-from safeharbor.web.markup import Html, element, joined
+from safeharbor.web.markup import Html, element, joined, row
 from safeharbor.web.words import UNKNOWN, absolute, ago, day, number, size, time_of, weekday
 
 if TYPE_CHECKING:
@@ -124,10 +124,7 @@ def _folders(archive: Archive, limit: int) -> Html | None:
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], rest: str) -> Html:
     head = element("tr", *(element("th", name, scope="col") for name in heads))
-    body = (
-        element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in others))
-        for first, *others in rows
-    )
+    body = (row(first, others) for first, *others in rows)
     return element(
         "div",
         element("table", element("thead", head), element("tbody", *body)),

@@ -32,6 +32,12 @@ def element(name: str, /, *children: str | None, **attributes: str | float | boo
     return Html(f"{opening}{''.join(map(_escaped, children))}</{name}>")
 
 
+def row(heading: str, cells: Iterable[str]) -> Html:
+    """A row of a table, as `element` would make it, in a third of the time: a page has thousands."""
+    told = "".join([f"<td>{_escaped(cell)}</td>" for cell in cells])
+    return Html(f'<tr><th scope="row">{_escaped(heading)}</th>{told}</tr>')
+
+
 def joined(parts: Iterable[str | None], between: str = "") -> Html:
     """The parts one after the other, each escaped unless it is markup."""
     return Html(_escaped(between).join(_escaped(part) for part in parts if part))
