@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import ExitStack
 
 import psycopg
 import pytest
 
 from safeharbor.database_url import parse_database_url
 from safeharbor.errors import CannotRestore, LockHeld
+from safeharbor.postgres.connection import backup_lock
 from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
 from safeharbor.postgres.target import drop_database, target_connected
 from support.needs import missing
@@ -83,3 +86,17 @@ def test_whoever_restores_meets_at_one_lock_whatever_database_the_address_names(
 
         with pytest.raises(LockHeld):
             elsewhere.hold_restore_lock()
+
+
+def test_who_follows_a_run_that_has_just_ended_waits_for_its_lock(database: Database) -> None:
+    url = parse_database_url(database.url)
+    with ExitStack() as held:
+        held.enter_context(backup_lock(url))
+        with pytest.raises(LockHeld), backup_lock(url):
+            pass
+        ending = threading.Timer(0.3, held.pop_all().close)
+        ending.start()
+
+        with backup_lock(url, wait_seconds=10):
+            assert ending.finished.is_set()
+    ending.join()

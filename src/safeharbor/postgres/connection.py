@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from safeharbor.database_url import DatabaseUrl
     from safeharbor.settings import Settings
 
+_LOOK_AGAIN_SECONDS = 0.1
 # "safeharb" in ASCII; advisory locks are per database, so one key serves all
 _LOCK_KEY = 0x7361666568617262
 
@@ -106,10 +108,11 @@ def begin_unlimited(session: psycopg.Connection, mode: LiteralString, settings: 
 
 
 @contextmanager
-def backup_lock(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
+def backup_lock(url: DatabaseUrl, wait_seconds: float = 0) -> Iterator[psycopg.Connection]:
     """Hold the one backup lock of a database, across all hosts; yields the session that holds it.
 
     It sits in an idle READ COMMITTED transaction, which holds back no vacuum and works through a pooler.
+    `wait_seconds` is for who follows a run that has just ended: the server lets go of its lock a moment later.
     Raises LockHeld, DatabaseUnavailable.
     """
     with connected(url) as session:
@@ -117,9 +120,11 @@ def backup_lock(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
         # if the network is cut, the server must notice too, or the lock would outlive us by hours
         for name, key in _SERVER_KEEPALIVES.items():
             session.execute("SELECT set_config(%s, %s, true)", (name, url.get(key, "0")))
-        row = session.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_KEY,)).fetchone()
-        if row is None or not row[0]:
-            raise LockHeld(f"Another backup of {url.describe()} is running, from here or from another host.")
+        deadline = time.monotonic() + wait_seconds
+        while session.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_KEY,)).fetchone() != (True,):
+            if time.monotonic() >= deadline:
+                raise LockHeld(f"Another backup of {url.describe()} is running, from here or from another host.")
+            time.sleep(_LOOK_AGAIN_SECONDS)
         yield session
 
 

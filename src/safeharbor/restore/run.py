@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from safeharbor.settings import Settings
 
 
+_MOMENT_SECONDS = 5.0  # a run that was killed, or a step of ours before this one, may not have lost its locks yet
+
+
 class NotConfirmed(SafeHarborError):
     """The operator did not say yes."""
 
@@ -92,7 +95,7 @@ def _restore(
             url, name = target_address(settings)
             target = stack.enter_context(target_connected(url, name))
             if not target.is_pooled:  # a pooler would keep the lock when we are gone
-                target.hold_restore_lock()
+                target.hold_restore_lock(_MOMENT_SECONDS)
             plan = look_at_database(target, archive, settings, request, findings)
         if request.with_uploads:
             look_at_uploads(archive, settings, findings)
@@ -230,7 +233,7 @@ class _Run:
         with ExitStack() as stack:
             if live is not None:
                 try:
-                    stack.enter_context(backup_lock(target.url))
+                    stack.enter_context(backup_lock(target.url, _MOMENT_SECONDS))
                 except DatabaseUnavailable as error:
                     if not live.is_open:  # a restore whose journal is lost may have closed it
                         raise
