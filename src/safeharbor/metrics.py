@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from safeharbor.history import Outcome
     from safeharbor.settings import Settings
 
-MISSING = "prometheus-client is not installed; type: pip install 'safeharbor[metrics]'"
+MISSING = "prometheus-client is not installed; type: pip install prometheus-client"
 _MODE = 0o644  # the collector is another user
 _DRAFT_LASTS_SECONDS = 3600.0
 _COMMANDS = ("backup", "verify", "drill", "prune", "restore")

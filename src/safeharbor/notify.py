@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import apprise
 
 SECONDS = 20.0  # a server of mail may think for a while before it takes a message
-MISSING = "Apprise is not installed; type: pip install 'safeharbor[notify]'"
+MISSING = "Apprise is not installed; type: pip install apprise"
 _LATE = f"no answer within {SECONDS:.0f} s"
 _REDACTED = "***"
 _REASON = "Socket Exception: "  # how Apprise's plugins begin the line that has it

@@ -250,7 +250,7 @@ def test_without_the_extra_the_run_goes_on_and_a_warning_names_it(
     result = run("verify", "--latest")
 
     assert result.exit_code == 0
-    assert "pip install 'safeharbor[notify]'" in result.stderr
+    assert "pip install apprise" in result.stderr
 
 
 def test_an_address_that_means_nothing_is_named_by_its_number_and_the_others_are_told(

@@ -149,6 +149,15 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors_of(linked), f"{target}#{anchor}"
 
 
+def test_nothing_tells_people_to_install_a_program_of_our_name_that_is_not_ours() -> None:
+    told = re.compile(r"pip install[^\n`]*")
+    texts = [*PAGES, ROOT / "README.md", *(ROOT / "src").rglob("*.py"), *(ROOT / "deploy").rglob("*")]
+    lines = [(path, match[0]) for path in texts if path.is_file() for match in told.finditer(path.read_text())]
+    assert len(lines) > 6
+    bare = re.compile(r"[\s\"']safeharbor(\[[^\]]*\])?([\s\"'=<>~]|$)")
+    assert [(path.name, line) for path, line in lines if bare.search(line)] == []
+
+
 def test_every_page_can_be_reached_from_the_index() -> None:
     index = (DOCS / "index.md").read_text()
     for page in DOCS.rglob("*.md"):

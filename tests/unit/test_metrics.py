@@ -208,7 +208,7 @@ def test_without_the_extra_a_warning_names_it(published: Path, monkeypatch: pyte
 
     assert result.exit_code == 0
     assert f"was not renewed: {MISSING}" in result.stderr
-    assert "safeharbor[metrics]" in MISSING
+    assert "pip install prometheus-client" in MISSING
 
 
 def test_an_app_that_collects_from_many_processes_gets_no_files_from_us(

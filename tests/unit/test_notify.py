@@ -163,7 +163,7 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert find_notify_problems(["json://host/", "json://host/"]) == (MISSING,)
     assert [delivery.problem for delivery in send_message(MESSAGE, ["json://host/"])] == [MISSING]
-    assert "safeharbor[notify]" in MISSING
+    assert "pip install apprise" in MISSING
 
 
 def test_the_command_tells_of_each_way_how_it_went(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +251,6 @@ def test_doctor_tells_what_was_not_delivered_and_which_extra_is_missing(
 
     monkeypatch.setitem(sys.modules, "apprise", None)
     monkeypatch.setattr("safeharbor.doctor.telling.find_spec", lambda _name: None)
-    assert check_alerts(settings)[0].remedy == "pip install 'safeharbor[notify]'"
+    assert check_alerts(settings)[0].remedy == "pip install apprise"
     (metrics,) = check_metrics_file(directory / "x.prom")
-    assert (metrics.level, metrics.remedy) == (Level.WARNING, "pip install 'safeharbor[metrics]'")
+    assert (metrics.level, metrics.remedy) == (Level.WARNING, "pip install prometheus-client")

@@ -22,7 +22,7 @@ def check_alerts(settings: Settings) -> list[Finding]:
     """Somebody is told when a run fails, and the last time it worked."""
     problems = judge_alert_settings(settings)
     found = [
-        warning("alerts", problem, _install("notify") if problem == NO_MESSAGES else "Put BACKUP_NOTIFY_URLS right.")
+        warning("alerts", problem, "pip install apprise" if problem == NO_MESSAGES else "Put BACKUP_NOTIFY_URLS right.")
         for problem in problems
     ]
     undelivered = find_telling_problems(settings, read_history(settings.backup_dir))
@@ -41,9 +41,5 @@ def check_alerts(settings: Settings) -> list[Finding]:
 def check_metrics_file(path: Path) -> list[Finding]:
     """The metrics can be written, and by something."""
     if find_spec("prometheus_client") is None:
-        return [warning("metrics file", NO_METRICS, _install("metrics"))]
+        return [warning("metrics file", NO_METRICS, "pip install prometheus-client")]
     return check_published("metrics file", path)
-
-
-def _install(extra: str) -> str:
-    return f"pip install 'safeharbor[{extra}]'"
