@@ -97,9 +97,10 @@ def test_the_dry_run_tells_everything_and_changes_nothing(site: Site, database: 
     told = "\n".join(rest)
     assert f'database: "{database.name}" on 127.0.0.1' in told
     assert f"uploads: {site.uploads}" in told
-    assert "1 tables exist now and not in the archive, and will be gone: public.newer" in told
-    assert "1 rows more exist now than in the archive: public.entry (1)" in told
-    assert "4 uploads exist now and not in the archive, and will be gone: deep, deep/er, deep/er/x" in told
+    assert "  You would lose 1 table made since this backup: public.newer\n" in told
+    assert "  You would lose 1 row added since this backup: public.entry (1)\n" in told
+    assert "  You would lose 2 uploads added since this backup: deep/er/x, new.txt\n" in told
+    assert "To go back: safeharbor restore --undo" in told
     assert "server 18" in told
     assert "bytes free; the restored uploads take" in told
     assert "Nothing was changed." in told
@@ -107,6 +108,50 @@ def test_the_dry_run_tells_everything_and_changes_nothing(site: Site, database: 
     assert sorted(path.name for path in site.backups.iterdir()) == files
     assert staging(site) == []
     assert databases(database) == [database.name]
+
+
+def plan_in(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith("  ") and "bytes free" not in line]
+
+
+def test_the_restore_shows_the_plan_of_the_dry_run_before_it_asks(site: Site, database: Database) -> None:
+    archive = backed_up(site)
+    change_everything(site, database)
+    later = site.uploads / "2026" / "3.jpg"
+    os.utime(later, (later.stat().st_mtime + 60,) * 2)
+
+    dry = site.run("restore", "--from", str(archive), "--dry-run")
+    asked = answer(site, archive, b"no\n")[1]
+    done = site.run("restore", "--from", str(archive), "--yes")
+
+    shown = [line for line in plan_in(dry.stdout) if not line.startswith(("  database: ", "  uploads: "))]
+    assert shown == plan_in(done.stdout)
+    assert shown == plan_in(asked)
+    assert asked.index("You would lose") < asked.index("WILL OVERWRITE")
+    for line in (
+        f'a backup of database "{database.name}"',
+        "You would lose 1 table made since this backup: public.newer",
+        "You would lose 1 row added since this backup: public.entry (1)",
+        "You would lose 2 uploads added since this backup: deep/er/x, new.txt",
+        "You would lose the present content of 1 upload changed since this backup: 2026/3.jpg",
+        "Kept until `safeharbor restore --discard-previous`: the present database and the present uploads. "
+        "To go back: safeharbor restore --undo",
+    ):
+        assert line in "\n".join(shown)
+
+
+def test_the_plan_says_where_there_is_no_way_back(site: Site, database: Database) -> None:
+    archive = backed_up(site)
+
+    kept = site.run("restore", "--from", str(archive), "--dry-run").stdout
+    deleted = site.run("restore", "--from", str(archive), "--dry-run", "--no-keep-previous").stdout
+    wiped = site.run("restore", "--from", str(archive), "--dry-run", "--in-place").stdout
+
+    assert "no way back" not in kept
+    assert "You would lose" not in kept
+    assert "Deleted at the end (--no-keep-previous): the present database and the present uploads." in deleted
+    assert "there will be no way back" in wiped
+    assert "Kept until `safeharbor restore --discard-previous`: the present uploads." in wiped
 
 
 def test_the_dry_run_compares_the_secret_key_and_the_migrations(site: Site, database: Database) -> None:

@@ -134,8 +134,8 @@ def _restore(settings: Settings, request: RestoreRequest, *, yes: bool, quiet: b
     def confirm(plan: RestorePlan) -> bool:
         if not quiet:
             click.echo(_first_line(plan))
-            for fact in plan.facts:
-                click.echo(f"  {fact}")
+        if not (quiet and yes):
+            _print_what_happens(plan)
         for warning in plan.warnings:
             click.echo(f"Warning: {warning}", err=True)
             told.add(warning)
@@ -184,6 +184,16 @@ def _first_line(plan: RestorePlan) -> str:
     return f"Restoring {' and '.join(to)} from {plan.archive}"
 
 
+def _print_what_happens(plan: RestorePlan) -> None:
+    """What a dry run, the question and `--yes` all show: facts, losses, and how to go back."""
+    for fact in plan.facts:
+        click.echo(f"  {fact}")
+    for loss in plan.losses:
+        click.echo(f"  You would lose {loss}")
+    for way in plan.ways_back:
+        click.echo(f"  {way}")
+
+
 def _print_plan(plan: RestorePlan) -> None:
     size = show_bytes(plan.upload_bytes)
     click.echo(
@@ -193,8 +203,7 @@ def _print_plan(plan: RestorePlan) -> None:
         click.echo(f"  database: {plan.database}")
     if plan.uploads:
         click.echo(f"  uploads: {plan.uploads if plan.uploads != 'None' else 'none'}")
-    for fact in plan.facts:
-        click.echo(f"  {fact}")
+    _print_what_happens(plan)
     for warning in plan.warnings:
         click.echo(f"Warning: {warning}", err=True)
     for problem in plan.problems:

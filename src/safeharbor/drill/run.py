@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor.archive.sums import parse_sums
 from safeharbor.drill.app_check import TIMEOUT_SECONDS, check_app
 from safeharbor.drill.compare import Comparison
 from safeharbor.drill.evidence import free_evidence, publish_evidence
@@ -223,9 +222,7 @@ class _Run:
         if front is None:
             return
         assert places.uploads is not None  # noqa: S101 - a drill has them always
-        start, end = front.manifest.sums_offset, front.manifest_offset
-        chunks = (archive.source.read_at(at, min(1 << 20, end - at)) for at in range(start, end, 1 << 20))
-        found = read_back(places.uploads, parse_sums(chunks), self._progress)
+        found = read_back(places.uploads, archive.listed_files(), self._progress)
         self._report.describe_uploads(found, front.manifest.upload_files)
 
     def _check(self, target: Target, places: Places) -> None:

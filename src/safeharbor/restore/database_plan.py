@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+from psycopg import sql
+
 from safeharbor.errors import ArchiveRejected, CannotRestore, DatabaseUnavailable, SafeHarborError, ToolFailed
 from safeharbor.postgres.connection import connected
 from safeharbor.postgres.contents import Needs, read_contents, read_needs, select_entries
@@ -16,8 +19,6 @@ from safeharbor.postgres.tools import choose_restore_tools, find_client_tools, i
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import psycopg
-
     from safeharbor.postgres.contents import DumpContents
     from safeharbor.postgres.target import Target, TargetDatabase
     from safeharbor.restore.findings import Findings
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from safeharbor.settings import Settings
 
 _SHOWN = 10
+_COUNT_MILLISECONDS = 30_000
+_ESTIMATES = """
+    SELECT n.nspname, c.relname, greatest(c.reltuples, 0)::bigint FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,6 @@ def _check_role(target: Target, live: TargetDatabase | None, request: RestoreReq
             )
         elif not target.is_superuser:
             _check_strangers(target, findings)
-        findings.facts.append(f"{where} is wiped and loaded in one transaction: there will be no way back")
         return
     findings.problems += judge_target(target, live)
     if live is None:
@@ -224,24 +229,25 @@ def compare_database(
     if plan.live is None or manifest is None:
         return
     if not plan.live.is_open:
-        findings.facts.append("the live database is closed at present; it was not looked into")
+        findings.losses.append("whatever is in the live database, which is closed at present and cannot be looked into")
         return
     try:
         with connected(target.url) as session:
-            live, revision = _read_live(session, exact=exact)
+            live, revision, is_exact = _read_live(session, exact=exact)
     except SafeHarborError as error:
-        findings.facts.append(f"what is in it now could not be read: {error.message}")
+        findings.losses.append(f"whatever is in the live database, which cannot be read: {error.message}")
         return
-    about = "" if exact else "about "
     newer = sorted(set(live) - set(manifest.tables) - set(_texts(manifest.document, "tables_without_data")))
     if newer:
         names = ", ".join(newer[:_SHOWN]) + (" …" if len(newer) > _SHOWN else "")
-        findings.facts.append(f"{len(newer)} tables exist now and not in the archive, and will be gone: {names}")
-    fewer = {name: live[name] - rows for name, rows in manifest.tables.items() if live.get(name, 0) > rows}
-    if fewer:
-        worst = sorted(fewer, key=lambda name: -fewer[name])[:_SHOWN]
-        lost = ", ".join(f"{name} ({fewer[name]:,})" for name in worst)
-        findings.facts.append(f"{about}{sum(fewer.values()):,} rows more exist now than in the archive: {lost}")
+        findings.losses.append(f"{len(newer):,} table{_s(len(newer))} made since this backup: {names}")
+    more = {name: live[name] - rows for name, rows in manifest.tables.items() if live.get(name, 0) > rows}
+    if more:
+        most = sorted(more, key=lambda name: -more[name])[:_SHOWN]
+        lost = ", ".join(f"{name} ({more[name]:,})" for name in most)
+        count = sum(more.values())
+        about = "" if is_exact else "about "
+        findings.losses.append(f"{about}{count:,} row{_s(count)} added since this backup: {lost}")
     then = _section(manifest.document).get("alembic_revision")
     if revision != then:
         findings.facts.append(
@@ -250,26 +256,35 @@ def compare_database(
         )
 
 
-def _read_live(session: psycopg.Connection, *, exact: bool) -> tuple[dict[str, int], str | None]:
+def _read_live(session: psycopg.Connection, *, exact: bool) -> tuple[dict[str, int], str | None, bool]:
+    """Rows by table, the schema's revision, and whether the rows were counted, not estimated.
+
+    Each query that counts has `_COUNT_MILLISECONDS`: whoever waits at the prompt must not wait for a large database.
+    """
     session.execute("SET default_transaction_read_only = on")
-    session.execute("SET statement_timeout = 0")
+    session.execute(sql.SQL("SET statement_timeout = {}").format(_COUNT_MILLISECONDS))
     tables = list_tables(session)
-    with session.transaction():
+    try:
         if exact:
-            counts = count_table_rows(session, tables)
-        else:
-            query = """
-                SELECT n.nspname, c.relname, greatest(c.reltuples, 0)::bigint FROM pg_catalog.pg_class c
-                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'
-            """
-            about = {(row[0], row[1]): int(row[2]) for row in session.execute(query).fetchall()}
-            counts = {table.quoted: about.get((table.schema, table.name), 0) for table in tables}
-        found = session.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
-        revision = None
-        if found is not None and found[0]:
-            rows = session.execute("SELECT version_num FROM alembic_version ORDER BY 1").fetchall()
-            revision = ",".join(str(row[0]) for row in rows) or None
-    return counts, revision
+            with session.transaction():
+                return count_table_rows(session, tables), _read_revision(session), True
+    except psycopg.errors.QueryCanceled:
+        pass
+    about = {(row[0], row[1]): int(row[2]) for row in session.execute(_ESTIMATES).fetchall()}
+    counts = {table.quoted: about.get((table.schema, table.name), 0) for table in tables}
+    return counts, _read_revision(session), False
+
+
+def _read_revision(session: psycopg.Connection) -> str | None:
+    found = session.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+    if found is None or not found[0]:
+        return None
+    rows = session.execute("SELECT version_num FROM alembic_version ORDER BY 1").fetchall()
+    return ",".join(str(row[0]) for row in rows) or None
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _section(document: Mapping[str, object]) -> Mapping[str, Any]:

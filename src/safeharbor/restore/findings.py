@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Findings:
-    """Collected while looking; `problems` in the order in which the restore would meet them."""
+    """Collected while looking; `problems` in the order in which the restore would meet them.
+
+    `losses` are what is live now and not in the archive; `ways_back` what is kept of it, and how to return to it.
+    """
 
     facts: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+    ways_back: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[SafeHarborError] = field(default_factory=list)
 
@@ -40,6 +45,8 @@ class RestorePlan:
     database: str
     uploads: str
     facts: tuple[str, ...]
+    losses: tuple[str, ...]
+    ways_back: tuple[str, ...]
     warnings: tuple[str, ...]
     problems: tuple[SafeHarborError, ...]
 

@@ -1,4 +1,4 @@
-"""Looks at the archive and the target and tells what a restore would do; changes nothing."""
+"""The one plan of a restore: what a dry run shows, what the prompt asks about, what is carried out. Changes nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from safeharbor.archive.manifest import fingerprint_matches
-from safeharbor.errors import RestorePending, SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
+from safeharbor.archive.source import Truncated
+from safeharbor.errors import (
+    ArchiveRejected,
+    RestorePending,
+    SafeHarborError,
+    SettingsInvalid,
+    StorageUnavailable,
+    translate_os_error,
+)
 from safeharbor.journal import find_interrupted
 from safeharbor.lock import is_locked
 from safeharbor.postgres.target import target_connected
@@ -17,59 +25,97 @@ from safeharbor.references import describe_recorded
 from safeharbor.restore.database_plan import compare_database, look_at_database
 from safeharbor.restore.findings import Findings, RestorePlan
 from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
-from safeharbor.restore.uploads_compared import UploadsCompared
+from safeharbor.restore.uploads_compared import compare_uploads
 from safeharbor.uploads.staging import find_immovable
 from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from safeharbor.postgres.target import Target
     from safeharbor.progress import Progress
+    from safeharbor.restore.database_plan import DatabasePlan
     from safeharbor.settings import Settings
 
 
 def plan_restore(settings: Settings, request: RestoreRequest, progress: Progress, *, quick: bool) -> RestorePlan:
-    """The plan, after proving the archive as far as asked. Raises ArchiveRejected, SettingsInvalid.
+    """What a dry run shows, after proving the archive as far as asked. Raises ArchiveRejected, SettingsInvalid.
 
-    Every other problem is in the plan, so that all are told.
+    Every other problem is in the plan, so that all of them are shown.
     """
     with opened_for_restore(request.archive) as archive, ExitStack() as stack:
         findings = Findings()
         check_request(settings, request)
-        compared = None
-        if request.with_uploads and settings.upload_dir is not None and archive.front is not None and not quick:
-            compared = stack.enter_context(UploadsCompared(settings.upload_dir))
-        verification = verify_source(archive.source, settings, quick=quick, progress=progress, observer=compared)
+        verification = verify_source(archive.source, settings, quick=quick, progress=progress)
         verification.require_sound()
         findings.warnings += verification.warnings
         if quick:
             findings.facts.append("its content was not verified (--quick); the restore itself proves every byte")
-        look_at_archive(archive, settings, findings)
-        tables = len(archive.manifest.tables) if archive.manifest is not None and request.with_database else 0
-        database = uploads = ""
         try:
             check_directory(settings.backup_dir)  # the journal's place
             if not is_locked(settings.backup_dir):  # else it may be a restore at work
                 require_nothing_pending(settings.backup_dir)
         except SafeHarborError as error:
             findings.problems.append(error)
+        target = None
         if request.with_database:
-            url, name = target_address(settings)
-            database = url.with_database(name).describe()
             try:
-                with target_connected(url, name) as target:
-                    plan = look_at_database(target, archive, settings, request, findings)
-                    if plan is not None:
-                        tables = tables if archive.manifest is not None else plan.contents.tables
-                        compare_database(target, plan, archive, findings, exact=not quick)
+                target = stack.enter_context(target_connected(*target_address(settings)))
             except SafeHarborError as error:
                 findings.problems.append(error)
-        if request.with_uploads:
-            uploads = str(settings.upload_dir)
-            look_at_uploads(archive, settings, findings)
-            if compared is not None:
-                findings.facts += compared.describe()
-        return describe_plan(archive, findings, tables=tables, database=database, uploads=uploads)
+        return draw_up_plan(archive, settings, request, target, findings, exact=not quick)[0]
+
+
+def draw_up_plan(
+    archive: OpenArchive,
+    settings: Settings,
+    request: RestoreRequest,
+    target: Target | None,
+    findings: Findings,
+    *,
+    exact: bool = True,
+) -> tuple[RestorePlan, DatabasePlan | None]:
+    """The plan that a dry run shows and that a restore asks about and carries out; changes nothing.
+
+    `target` is None without a database to restore, or where it cannot be reached. Not `exact`: the live rows are
+    estimated. Raises psycopg.Error if the server is lost.
+    """
+    look_at_archive(archive, settings, findings)
+    database = ""
+    plan: DatabasePlan | None = None
+    if request.with_database:
+        url, name = target_address(settings) if target is None else (target.url, target.name)
+        database = url.with_database(name).describe()
+    if target is not None:
+        try:
+            plan = look_at_database(target, archive, settings, request, findings)
+            if plan is not None:
+                compare_database(target, plan, archive, findings, exact=exact)
+        except SafeHarborError as error:
+            findings.problems.append(error)
+    if request.with_uploads:
+        look_at_uploads(archive, settings, findings)
+    _describe_ways_back(settings, request, plan, findings)
+    tables = 0
+    if request.with_database and archive.manifest is not None:
+        tables = len(archive.manifest.tables)
+    elif plan is not None:
+        tables = plan.contents.tables
+    drawn = RestorePlan(
+        archive=archive.path,
+        taken_at=archive.taken_at,
+        tables=tables,
+        upload_files=archive.upload_files,
+        upload_bytes=archive.upload_bytes,
+        database=database,
+        uploads=str(settings.upload_dir) if request.with_uploads else "",
+        facts=tuple(findings.facts),
+        losses=tuple(findings.losses),
+        ways_back=tuple(findings.ways_back),
+        warnings=tuple(findings.warnings),
+        problems=tuple(findings.problems),
+    )
+    return drawn, plan
 
 
 def require_nothing_pending(directory: Path) -> None:
@@ -77,22 +123,6 @@ def require_nothing_pending(directory: Path) -> None:
     pending = find_interrupted(directory)
     if pending is not None:
         raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted ({pending.phase}).")
-
-
-def describe_plan(archive: OpenArchive, findings: Findings, *, tables: int, database: str, uploads: str) -> RestorePlan:
-    """The findings as a plan."""
-    return RestorePlan(
-        archive=archive.path,
-        taken_at=archive.taken_at,
-        tables=tables,
-        upload_files=archive.upload_files,
-        upload_bytes=archive.upload_bytes,
-        database=database,
-        uploads=uploads,
-        facts=tuple(findings.facts),
-        warnings=tuple(findings.warnings),
-        problems=tuple(findings.problems),
-    )
 
 
 def check_request(settings: Settings, request: RestoreRequest) -> None:
@@ -103,9 +133,10 @@ def check_request(settings: Settings, request: RestoreRequest) -> None:
 
 def look_at_archive(archive: OpenArchive, settings: Settings, findings: Findings) -> None:
     """Age, origin, key: what the manifest alone tells."""
-    if archive.taken_at is not None:
-        findings.facts.append(f"taken at {archive.taken_at:%Y-%m-%d %H:%M:%S} UTC, {_ago(archive.taken_at)}")
     manifest = archive.manifest
+    of = f', a backup of database "{manifest.database}"' if manifest is not None and manifest.database else ""
+    if archive.taken_at is not None:
+        findings.facts.append(f"taken at {archive.taken_at:%Y-%m-%d %H:%M:%S} UTC, {_ago(archive.taken_at)}{of}")
     if manifest is None:
         return
     if manifest.warnings:
@@ -152,10 +183,43 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
             )
         check_movable(uploads)
         findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files))
+        if archive.manifest is None:
+            findings.losses.append("uploads that are not in this archive: it has no list of files to compare with")
+        else:
+            names = (name for name, _ in archive.listed_files())
+            findings.losses += compare_uploads(uploads, names, archive.manifest.taken_at)
+    except Truncated:
+        findings.problems.append(ArchiveRejected(f"{archive.path}: it was cut: it ends in the middle."))
     except SafeHarborError as error:
         findings.problems.append(error)
     except OSError as error:
         findings.problems.append(translate_os_error(error, "looking at the uploads"))
+
+
+def _describe_ways_back(
+    settings: Settings, request: RestoreRequest, plan: DatabasePlan | None, findings: Findings
+) -> None:
+    """What of the present state a restore keeps, and how to return to it."""
+    swaps_database = request.with_database and not request.in_place and plan is not None and plan.live is not None
+    swaps_uploads = request.with_uploads and settings.upload_dir is not None
+    if request.with_database and request.in_place:
+        findings.ways_back.append(
+            "The database is wiped and loaded in one transaction: there will be no way back. To be able to go back, "
+            "first take `safeharbor backup --output FILE`."
+        )
+    if not swaps_database and not swaps_uploads:
+        return
+    what = " and ".join(
+        [*(["the present database"] if swaps_database else []), *(["the present uploads"] if swaps_uploads else [])]
+    )
+    if not request.keep_previous:
+        findings.ways_back.append(f"Deleted at the end (--no-keep-previous): {what}. There will be no way back.")
+    elif swaps_database or not request.with_database:
+        findings.ways_back.append(
+            f"Kept until `safeharbor restore --discard-previous`: {what}. To go back: safeharbor restore --undo"
+        )
+    else:
+        findings.ways_back.append(f"Kept until `safeharbor restore --discard-previous`: {what}.")
 
 
 def check_movable(uploads: Path) -> None:

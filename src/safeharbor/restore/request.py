@@ -11,6 +11,7 @@ from safeharbor.archive import layout
 from safeharbor.archive.foreign import read_foreign_members
 from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front
 from safeharbor.archive.source import Source, Truncated, opened_archive
+from safeharbor.archive.sums import parse_sums
 from safeharbor.catalog import read_catalog
 from safeharbor.errors import ArchiveRejected, SettingsInvalid
 from safeharbor.postgres.connection import bounded, connected
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from safeharbor.archive.manifest import Manifest
     from safeharbor.database_url import DatabaseUrl
     from safeharbor.settings import Settings
+
+_CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,16 @@ class OpenArchive:
     def manifest(self) -> Manifest | None:
         """Its manifest; None if another implementation wrote it."""
         return self.front.manifest if self.front is not None else None
+
+    def listed_files(self) -> Iterator[tuple[bytes, str]]:
+        """Name and SHA-256 in hex of each regular member in SHA256SUMS, in order; nothing without a manifest.
+
+        Raises Truncated, OSError.
+        """
+        if self.front is None:
+            return
+        start, end = self.front.manifest.sums_offset, self.front.manifest_offset
+        yield from parse_sums(self.source.read_at(at, min(_CHUNK, end - at)) for at in range(start, end, _CHUNK))
 
     @property
     def taken_at(self) -> datetime | None:

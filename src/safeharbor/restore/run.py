@@ -27,16 +27,9 @@ from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock
 from safeharbor.postgres.target import target_connected
 from safeharbor.preflight import check_directory
-from safeharbor.restore.database_plan import look_at_database
 from safeharbor.restore.findings import Findings, RestorePlan, RestoreResult
 from safeharbor.restore.in_place import load_in_place
-from safeharbor.restore.plan import (
-    check_request,
-    describe_plan,
-    look_at_archive,
-    look_at_uploads,
-    require_nothing_pending,
-)
+from safeharbor.restore.plan import check_request, draw_up_plan, require_nothing_pending
 from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
 from safeharbor.restore.stage import Places, Staged, Staging
 from safeharbor.restore.swap import discard_kept, remove_stage, staged_uploads, swap_states
@@ -87,30 +80,20 @@ def _restore(
         Journal(settings.backup_dir).sweep()
         require_nothing_pending(settings.backup_dir)
         archive = stack.enter_context(opened_for_restore(request.archive))
-        findings = Findings()
-        look_at_archive(archive, settings, findings)
         target: Target | None = None
-        plan: DatabasePlan | None = None
         if request.with_database:
-            url, name = target_address(settings)
-            target = stack.enter_context(target_connected(url, name))
+            target = stack.enter_context(target_connected(*target_address(settings)))
             if not target.is_pooled:  # a pooler would keep the lock when we are gone
                 target.hold_restore_lock(_MOMENT_SECONDS)
-            plan = look_at_database(target, archive, settings, request, findings)
-        if request.with_uploads:
-            look_at_uploads(archive, settings, findings)
-        findings.require_none()
+        findings = Findings()
         if archive.front is None:
             findings.warnings.append("it was written by another implementation and carries no checksums of its content")
-        tables = 0
-        if plan is not None:
-            tables = len(archive.manifest.tables) if archive.manifest is not None else plan.contents.tables
-        uploads = str(settings.upload_dir) if request.with_uploads else ""
-        database = target.url.describe() if target is not None else ""
-        if not confirm(describe_plan(archive, findings, tables=tables, database=database, uploads=uploads)):
+        drawn, plan = draw_up_plan(archive, settings, request, target, findings)
+        findings.require_none()
+        if not confirm(drawn):
             raise NotConfirmed("Not confirmed.", intact="Nothing was changed.")
         run = _Run(settings, request, archive, target, plan, progress)
-        return run.restore(tables, findings.warnings)
+        return run.restore(drawn.tables, findings.warnings)
 
 
 @dataclass

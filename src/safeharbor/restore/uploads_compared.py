@@ -1,69 +1,66 @@
-"""Which uploads exist now and not in an archive, found in one walk beside the archive's own order."""
+"""Which uploads a restore takes away or sets back: one walk of the live tree beside the archive's list of files."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Self
+import stat
+from typing import TYPE_CHECKING
 
-from safeharbor.archive import layout
-from safeharbor.uploads.omissions import Listed, Omissions, ascii_safe
+from safeharbor.archive.layout import UPLOADS_NAME
+from safeharbor.uploads.omissions import Listed, Omissions
 from safeharbor.uploads.walk import open_root, walk_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
     from pathlib import Path
-    from types import TracebackType
 
-    from safeharbor.archive.layout import Member
+_NANOSECONDS = 10**9
 
 
-class UploadsCompared:
-    """Give it an archive's members in their order; afterwards it knows what the live tree has and they have not."""
+def compare_uploads(
+    uploads: Path, names: Iterable[bytes], taken_at: datetime, is_excluded: Callable[[str], bool] | None = None
+) -> list[str]:
+    """What of the live files would be lost, in words. `names` are the archive's regular members in their order.
 
-    def __init__(self, uploads: Path) -> None:
-        self._uploads = uploads
-        self._root = -1
-        self._live: Iterator[list[bytes]] = iter(())
-        self._next: list[bytes] | None = None
-        self._lost = Listed()
+    A file in both is lost if it was modified after the second in which the backup began. Only names and times are
+    compared, no content. Raises OSError, SafeHarborError if the tree cannot be listed.
+    """
+    began = (int(taken_at.timestamp()) + 1) * _NANOSECONDS
+    added, changed = Listed(), Listed()
+    archived = _split(names)
+    current = next(archived, None)
+    root = open_root(uploads)
+    try:
+        for path, status in _live_files(root, is_excluded):
+            key = path.split(b"/")
+            while current is not None and current < key:
+                current = next(archived, None)
+            if current != key:
+                added.add(path)
+            elif status.st_mtime_ns >= began:
+                changed.add(path)
+    finally:
+        os.close(root)
+    losses = []
+    if added.count:
+        losses.append(f"{_uploads(added)} added since this backup: {added.first()}")
+    if changed.count:
+        losses.append(f"the present content of {_uploads(changed)} changed since this backup: {changed.first()}")
+    return losses
 
-    def __enter__(self) -> Self:
-        try:
-            self._root = open_root(self._uploads)
-        except OSError:
-            return self
-        self._live = self._walk()
-        self._next = next(self._live, None)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._root >= 0:
-            os.close(self._root)
+def _uploads(listed: Listed) -> str:
+    return f"{listed.count:,} upload{'s' if listed.count != 1 else ''}"
 
-    def __call__(self, member: Member) -> None:
-        """The next member of the archive."""
-        path = member.name[len(layout.UPLOADS_NAME) :].rstrip(b"/")
-        if not path or not member.name.startswith(layout.UPLOADS_NAME):
-            return
-        key = path.split(b"/")
-        while self._next is not None and self._next < key:
-            self._lost.add(b"/".join(self._next))
-            self._next = next(self._live, None)
-        if self._next == key:
-            self._next = next(self._live, None)
 
-    def describe(self) -> list[str]:
-        """What would be lost, in words."""
-        while self._next is not None:
-            self._lost.add(b"/".join(self._next))
-            self._next = next(self._live, None)
-        if not self._lost.count:
-            return []
-        names = ", ".join(ascii_safe(name) for name in self._lost.names[:3])
-        return [f"{self._lost.count:,} uploads exist now and not in the archive, and will be gone: {names}"]
+def _split(names: Iterable[bytes]) -> Iterator[list[bytes]]:
+    for name in names:
+        if name.startswith(UPLOADS_NAME):
+            yield name[len(UPLOADS_NAME) :].split(b"/")
 
-    def _walk(self) -> Iterator[list[bytes]]:
-        for entry in walk_tree(self._root, None, Omissions()):
-            yield entry.path.split(b"/")
+
+def _live_files(root: int, is_excluded: Callable[[str], bool] | None) -> Iterator[tuple[bytes, os.stat_result]]:
+    for entry in walk_tree(root, is_excluded, Omissions()):
+        if stat.S_ISREG(entry.status.st_mode):
+            yield entry.path, entry.status
