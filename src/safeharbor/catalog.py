@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from safeharbor.archive.foreign import look_at_foreign
 from safeharbor.archive.layout import ARCHIVE_NAME, time_in_name
 from safeharbor.archive.reader import bears_leading_mark, read_front
 from safeharbor.archive.source import opened_archive
 from safeharbor.drill.evidence import EVIDENCE_NAME
-from safeharbor.errors import LockHeld, SafeHarborError, StorageUnavailable, translate_os_error
+from safeharbor.errors import (
+    ArchiveNotFound,
+    ArchiveRejected,
+    LockHeld,
+    SafeHarborError,
+    StorageUnavailable,
+    translate_os_error,
+)
 from safeharbor.publish import is_draft_of
-from safeharbor.retention import Candidate
+from safeharbor.retention import Candidate, Condition
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,11 +33,19 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """What a look at an archive's first header, manifest and end tells."""
+    """What a look at an archive's first header, manifest and end tells.
+
+    DAMAGED is what the bytes say. UNREADABLE: they could not be read, so nothing is known.
+    """
 
     COMPLETE = "complete"
     DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
     UNVERIFIED = "no manifest"
+
+
+_CONDITIONS = {State.DAMAGED: Condition.DAMAGED, State.UNREADABLE: Condition.UNREADABLE}
+_CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +72,7 @@ class CatalogEntry:
     @property
     def candidate(self) -> Candidate:
         """It, as retention sees it."""
-        return Candidate(self.name, self.mtime_ns)
+        return Candidate(self.name, self.mtime_ns, _CONDITIONS.get(self.state, Condition.SOUND))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +109,11 @@ def read_catalog(directory: Path) -> Catalog:
     return Catalog(directory, tuple(archives), tuple(sorted(unfinished)), tuple(sorted(foreign)))
 
 
+def is_from_future(entry: CatalogEntry, now: datetime) -> bool:
+    """Whether it was taken later than now, by more than clocks differ: a clock was wrong then, or is now."""
+    return entry.taken_at - now > _CLOCK_TOLERANCE
+
+
 def find_candidates(directory: Path) -> list[Candidate]:
     """The archives in `directory` without a look inside; never a symlink, a directory or a look-alike.
 
@@ -116,19 +138,19 @@ def look_at(path: Path) -> CatalogEntry | None:
     try:
         with opened_archive(path, follow_symlinks=False) as source:
             if not bears_leading_mark(source):
-                problem = "" if source.size else "it is empty"
-                state = State.UNVERIFIED if source.size else State.DAMAGED
-                return CatalogEntry(*facts, named_at, state, problem, None)
+                look_at_foreign(source)
+                return CatalogEntry(*facts, named_at, State.UNVERIFIED, "", None)
             manifest = read_front(source).manifest
-    except LockHeld:
-        return None  # being pruned at this moment
+    except (LockHeld, ArchiveNotFound):
+        return None  # being pruned at this moment, or gone
+    except ArchiveRejected as error:
+        return CatalogEntry(*facts, named_at, State.DAMAGED, error.reason, None)
     except SafeHarborError as error:
-        if not os.path.lexists(path):
-            return None
-        problem = error.message.removeprefix(f"{path}: ")
-        return CatalogEntry(*facts, named_at, State.DAMAGED, problem, None)
+        cause = error.__cause__
+        why = cause.strerror if isinstance(cause, OSError) else None
+        return CatalogEntry(*facts, named_at, State.UNREADABLE, f"it cannot be read: {why or error.message}", None)
     except OSError as error:
-        return CatalogEntry(*facts, named_at, State.DAMAGED, str(error.strerror), None)
+        return CatalogEntry(*facts, named_at, State.UNREADABLE, f"it cannot be read: {error.strerror}", None)
     return CatalogEntry(*facts, manifest.taken_at, State.COMPLETE, "", manifest)
 
 

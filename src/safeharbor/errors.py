@@ -68,14 +68,27 @@ class LockHeld(SafeHarborError):
 
 
 class ArchiveRejected(SafeHarborError):
-    """An archive is damaged, incomplete or not one at all; `problems` names everything that was found."""
+    """An archive is damaged, incomplete or not one at all; `problems` names everything that was found.
+
+    `reason` is what is wrong without the archive's path, to stand beside its name.
+    """
 
     exit_status = ExitStatus.REJECTED
     hint = "Nothing was changed. `safeharbor list` shows the other archives."
 
-    def __init__(self, message: str, *, problems: Sequence[str] = (), hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, problems: Sequence[str] = (), hint: str | None = None, reason: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.problems = tuple(problems) or (message,)
+        self.reason = reason or message
+
+
+class ArchiveNotFound(SafeHarborError):
+    """The path that was given names no regular file, so nothing can be said of an archive."""
+
+    exit_status = ExitStatus.USAGE
+    hint = "`safeharbor list` shows the archives; give the whole path of one."
 
 
 class DatabaseUnavailable(SafeHarborError):

@@ -1,6 +1,6 @@
 """What runs remember of how they ended: lines of JSON beside the archives, the newest last.
 
-Derived and safe to delete: nothing is decided by it, and what cannot be read in it is skipped.
+Derived and safe to delete: it only ever makes retention keep more, and what cannot be read in it is skipped.
 """
 
 from __future__ import annotations

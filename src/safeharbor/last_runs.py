@@ -6,14 +6,17 @@ are gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from safeharbor.catalog import State, read_catalog
 from safeharbor.errors import ExitStatus
+from safeharbor.history import read_history
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from safeharbor.catalog import CatalogEntry
     from safeharbor.history import Outcome
@@ -94,6 +97,23 @@ def find_proofs(history: Iterable[Outcome], archives: Sequence[CatalogEntry]) ->
                     rejected.pop(name, None)
                     verified[name] = outcome.started_at
     return Proofs(verified, rejected, drilled)
+
+
+def read_archives(directory: Path) -> list[CatalogEntry]:
+    """The archives in a directory, newest first; one that a full verify has rejected since it was touched last is
+    damaged, however whole it seems at a quick look. Raises StorageUnavailable.
+    """
+    archives = read_catalog(directory).archives
+    proofs = find_proofs(read_history(directory), archives)
+    return [as_verified(entry, proofs) for entry in archives]
+
+
+def as_verified(entry: CatalogEntry, proofs: Proofs) -> CatalogEntry:
+    """The archive, damaged if a full verify has rejected it."""
+    if entry.state in (State.DAMAGED, State.UNREADABLE) or entry.name not in proofs.rejected:
+        return entry
+    problem = f"verify rejected it on {proofs.rejected[entry.name]:%Y-%m-%d %H:%M:%S} UTC"
+    return replace(entry, state=State.DAMAGED, problem=problem)
 
 
 def tells_of_archives(failure: Outcome) -> bool:

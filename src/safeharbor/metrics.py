@@ -31,7 +31,12 @@ MISSING = "prometheus-client is not installed; type: pip install prometheus-clie
 _MODE = 0o644  # the collector is another user
 _DRAFT_LASTS_SECONDS = 3600.0
 _COMMANDS = ("backup", "verify", "drill", "prune", "restore")
-_STATES = {State.COMPLETE: "complete", State.DAMAGED: "damaged", State.UNVERIFIED: "unverified"}
+_STATES = {
+    State.COMPLETE: "complete",
+    State.DAMAGED: "damaged",
+    State.UNREADABLE: "unreadable",
+    State.UNVERIFIED: "unverified",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,26 +6,44 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from safeharbor.catalog import find_candidates, look_at
+from safeharbor.catalog import State, find_candidates, is_from_future
 from safeharbor.errors import translate_os_error
-from safeharbor.guards import Adopted, judge_identity, judge_shortfall, read_adopted, write_adopted
+from safeharbor.guards import Adopted, find_shortfall, judge_identity, read_adopted, write_adopted
+from safeharbor.last_runs import read_archives
 from safeharbor.lock import directory_lock, is_being_read
 from safeharbor.publish import fsync_directory, when_closed
-from safeharbor.retention import Verdict, judge_archives, orders_disagree
+from safeharbor.retention import Condition, Reason, Verdict, Why, judge_archives, orders_disagree
 from safeharbor.settings import Concern
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from safeharbor.archive.manifest import Manifest
     from safeharbor.catalog import CatalogEntry
     from safeharbor.retention import Candidate
     from safeharbor.settings import Settings
 
-    Look = Callable[[Path], CatalogEntry | None]
+
+class Guard(StrEnum):
+    """What makes retention keep more than the contract says."""
+
+    OTHER_DATABASE = "other database"
+    SHORT = "short"
+    DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
+    DISORDER = "disorder"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a guard has to say."""
+
+    code: Guard
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +51,12 @@ class PrunePlan:
     """What would be deleted, and what makes it less than the contract says."""
 
     verdicts: tuple[Verdict, ...]
-    warnings: tuple[str, ...]
+    notices: tuple[Notice, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The notices in words."""
+        return tuple(notice.text for notice in self.notices)
 
     @property
     def doomed(self) -> list[str]:
@@ -76,13 +99,13 @@ def prune_under_lock(settings: Settings, *, just_written: str = "") -> PruneResu
     deleted, freed = [], 0
     for name in plan.doomed:
         size, why_not = _delete(settings.backup_dir / name)
-        if not why_not:
+        if why_not is None:
             deleted.append(name)
             freed += size
             continue
         verdicts[name] = Verdict(name, True, (why_not,))
-        if why_not != _IN_USE:
-            warnings.append(f"{name} was not deleted: {why_not}")
+        if why_not.code is not Why.IN_USE:
+            warnings.append(f"{name} was not deleted: {why_not.text}")
     if deleted:
         try:
             fsync_directory(settings.backup_dir)
@@ -97,151 +120,170 @@ def plan_prune(
     just_written: str = "",
     adopt: bool = False,
     upcoming: Candidate | None = None,
-    look: Look = look_at,
+    archives: Sequence[CatalogEntry] | None = None,
+    now: datetime | None = None,
 ) -> PrunePlan:
     """What retention says of every archive; touches nothing. Raises StorageUnavailable.
 
-    `upcoming` is an archive that is not there yet, but will be when this is done, and like the newest that is. `look`
-    tells what is in an archive, for a caller that knows it already.
+    `upcoming` is an archive that is not there yet, but will be when this is done, and like the newest that is.
+    `archives` are those in the directory, for a caller that knows them already.
     """
-    directory = settings.backup_dir
-    candidates = find_candidates(directory)
-    judged = candidates if upcoming is None else [*candidates, upcoming]
-    adopted = adopt_all(directory, candidates) if adopt else read_adopted(directory)
-    protected = {just_written: "just written"} if just_written else {}
+    entries = list(archives) if archives is not None else read_archives(settings.backup_dir)
+    judged = [entry.candidate for entry in entries] + ([upcoming] if upcoming is not None else [])
+    adopted = adopt_all(settings.backup_dir, entries) if adopt else read_adopted(settings.backup_dir)
+    protected = {just_written: Reason(Why.JUST_WRITTEN, "just written")} if just_written else {}
 
-    def judge(hold: str = "") -> list[Verdict]:
-        return judge_archives(
-            judged, settings.retention_daily, settings.retention_weekly, protected=protected, hold=hold
+    def judge(hold: str = "") -> tuple[Verdict, ...]:
+        held = Reason(Why.HELD, f"nothing is deleted: {hold}") if hold else None
+        return tuple(
+            judge_archives(judged, settings.retention_daily, settings.retention_weekly, protected=protected, hold=held)
         )
 
-    newest, earlier = _newest_two(directory, candidates, just_written, look)
-    manifest = newest.manifest if newest is not None else None
-    if newest is None or manifest is None:
-        return PrunePlan(tuple(judge()), _disorder(candidates))
-    of_others = judge_identity(manifest, earlier, adopted)
-    if of_others:
-        hold = f"the archive before is {of_others}"
-        return PrunePlan(tuple(judge(f"nothing is deleted: {hold}")), (f"nothing was pruned: {hold}; {_PARTING}",))
-    short = (
-        ""
-        if newest.name in adopted.archives
-        else judge_shortfall(manifest, _usual(directory, candidates, newest, adopted, look))
-    )
-    if short:
-        remedy = "find out why; if it is right, `safeharbor prune --adopt` accepts it"
-        return PrunePlan(tuple(judge(f"nothing is deleted: {short}")), (f"nothing was pruned: {short}; {remedy}",))
-    strangers = {
-        verdict.name: why
-        for verdict in judge()
-        if not verdict.keep and (why := judge_identity(manifest, _manifest_of(directory / verdict.name, look), adopted))
-    }
-    protected |= {name: f"it is {why}" for name, why in strangers.items()}
-    warnings = _disorder(candidates)
+    newest, hold = _judge_newest(entries, just_written, adopted, now or datetime.now(UTC))
+    if hold is not None:
+        return PrunePlan(judge(hold.text), (Notice(hold.code, f"nothing was pruned: {hold.text}; {hold.remedy}"),))
+    notices = [*_disorder(judged), *_unreadable(entries)]
+    strangers = _strangers(entries, newest, judge(), adopted)
+    protected |= {name: Reason(Why.OTHER_DATABASE, f"it is {why}") for name, why in strangers.items()}
     if strangers:
         which = "1 archive is" if len(strangers) == 1 else f"{len(strangers)} archives are"
-        warnings = (f"{which} not pruned: {next(iter(strangers.values()))}; {_PARTING}", *warnings)
-    return PrunePlan(tuple(judge()), warnings)
+        text = f"{which} not pruned: {next(iter(strangers.values()))}; {_PARTING}"
+        notices.insert(0, Notice(Guard.OTHER_DATABASE, text))
+    return PrunePlan(judge(), tuple(notices))
 
 
 _PARTING = "give each application its own BACKUP_DIR, or, if they belong together, run `safeharbor prune --adopt`"
+_IN_USE = Reason(Why.IN_USE, "it is being read")
 
 
-def _disorder(candidates: list[Candidate]) -> tuple[str, ...]:
-    if not orders_disagree(candidates):
-        return ()
-    return (
-        "the archives' names and modification times contradict each other, as after a copy that lost the times; "
-        "only what both orders give up is pruned. `touch -d` or `cp -a` puts the times right",
-    )
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """Why nothing is deleted, and what to do about that."""
+
+    code: Guard
+    text: str
+    remedy: str
 
 
-_IN_USE = "it is being read"
+def _judge_newest(
+    entries: list[CatalogEntry], just_written: str, adopted: Adopted, now: datetime
+) -> tuple[CatalogEntry | None, _Hold | None]:
+    """The newest archive that says something of itself, and the reason to delete nothing, if there is one.
 
-
-def _newest_two(
-    directory: Path, candidates: list[Candidate], just_written: str, look: Look
-) -> tuple[CatalogEntry | None, Manifest | None]:
-    """The newest archive (`just_written`, if given), and the manifest of the one before it, if it has one."""
-    names = sorted((candidate.name for candidate in candidates), reverse=True)
-    newest = just_written or (names[0] if names else "")
-    earlier = next((name for name in names if name != newest), "")
-    return look(directory / newest) if newest else None, _manifest_of(directory / earlier, look) if earlier else None
-
-
-def _usual(
-    directory: Path, candidates: list[Candidate], newest: CatalogEntry, adopted: Adopted, look: Look
-) -> Manifest | None:
-    """The last archive before `newest` that was not itself short, to measure it by; None if there is none.
-
-    Measured by the archive before alone, a loss would be noticed for one night, and the next would prune what is
-    still good. What was adopted is where counting begins anew, also when that archive is pruned one day.
+    The newest is `just_written`, or by name; one from the future is not the newest as long as there are others, and one
+    by another implementation tells nothing. If the newest cannot be read or is damaged, nothing is known of what was
+    lost last, and nothing is deleted.
     """
-    since = max(adopted.archives, default="")
-    usual: Manifest | None = None
-    for name in sorted(candidate.name for candidate in candidates):
-        manifest = _manifest_of(directory / name, look) if name >= since and name != newest.name else None
-        if manifest is None or newest.manifest is None or judge_identity(newest.manifest, manifest, adopted):
-            continue
-        if name == since or not judge_shortfall(manifest, usual):
-            usual = manifest
-    return usual
+    told = [entry for entry in entries if entry.state is not State.UNVERIFIED]
+    told.sort(key=lambda each: (each.name == just_written, not is_from_future(each, now), each.name), reverse=True)
+    if just_written and not (told and told[0].name == just_written):
+        remedy = "find out why it is not there any more"
+        return None, _Hold(Guard.UNREADABLE, f"{just_written}, which was just written, cannot be looked at", remedy)
+    if not told:
+        return None, None
+    newest, manifest = told[0], told[0].manifest
+    if manifest is None or newest.state is not State.COMPLETE:
+        if newest.state is State.UNREADABLE:
+            remedy = "put that right; until then what was lost last is not known"
+            return newest, _Hold(Guard.UNREADABLE, f"the newest archive, {newest.name}: {newest.problem}", remedy)
+        remedy = "take a new backup, or delete that file"
+        return newest, _Hold(Guard.DAMAGED, f"the newest archive, {newest.name}, is damaged: {newest.problem}", remedy)
+    earlier = next((entry.manifest for entry in told[1:] if entry.manifest is not None), None)
+    of_others = judge_identity(manifest, earlier, adopted)
+    if of_others:
+        return newest, _Hold(Guard.OTHER_DATABASE, f"the previous archive is {of_others}", _PARTING)
+    short = find_shortfall(entries, newest, adopted, lambda each: not judge_identity(manifest, each, adopted))
+    if short is not None:
+        remedy = "find out why; if it is right, `safeharbor prune --adopt` accepts it"
+        return newest, _Hold(Guard.SHORT, short.text, remedy)
+    return newest, None
 
 
-def _manifest_of(path: Path, look: Look = look_at) -> Manifest | None:
-    entry = look(path)
-    return entry.manifest if entry is not None else None
+def _strangers(
+    entries: list[CatalogEntry], newest: CatalogEntry | None, verdicts: tuple[Verdict, ...], adopted: Adopted
+) -> dict[str, str]:
+    """The archives that would be deleted and are of another database, and why that is known."""
+    if newest is None or newest.manifest is None:
+        return {}
+    doomed = {verdict.name for verdict in verdicts if not verdict.keep}
+    return {
+        entry.name: why
+        for entry in sorted(entries, key=lambda each: each.mtime_ns, reverse=True)
+        if entry.name in doomed and (why := judge_identity(newest.manifest, entry.manifest, adopted))
+    }
 
 
-def adopt_all(directory: Path, candidates: list[Candidate]) -> Adopted:
+def _disorder(candidates: list[Candidate]) -> list[Notice]:
+    if not orders_disagree([each for each in candidates if each.condition is Condition.SOUND]):
+        return []
+    text = (
+        "the archives' names and modification times contradict each other, as after a copy that lost the times; "
+        "only what both orders give up is pruned. `touch -d` or `cp -a` puts the times right"
+    )
+    return [Notice(Guard.DISORDER, text)]
+
+
+def _unreadable(entries: list[CatalogEntry]) -> list[Notice]:
+    found = [entry for entry in entries if entry.state is State.UNREADABLE]
+    if not found:
+        return []
+    which = "1 archive stays" if len(found) == 1 else f"{len(found)} archives stay"
+    return [Notice(Guard.UNREADABLE, f"{which} whatever retention says: {found[0].name}: {found[0].problem}")]
+
+
+def adopt_all(directory: Path, archives: Sequence[CatalogEntry]) -> Adopted:
     """What is adopted already, and all databases that have archives here, and the newest archive."""
     before = read_adopted(directory)
-    manifests = [_manifest_of(directory / candidate.name) for candidate in candidates]
-    identities = {manifest.identity for manifest in manifests if manifest is not None}
-    newest = max((candidate.name for candidate in candidates), default="")
+    identities = {entry.manifest.identity for entry in archives if entry.manifest is not None}
+    newest = max((entry.name for entry in archives), default="")
     # an earlier acceptance is overtaken by this one
     return Adopted(before.databases | identities, frozenset({newest} if newest else ()))
 
 
 def _remember(directory: Path) -> None:
     try:
-        write_adopted(directory, adopt_all(directory, find_candidates(directory)))
+        write_adopted(directory, adopt_all(directory, read_archives(directory)))
     except OSError as error:
         raise translate_os_error(error, "remembering the adoption") from error
 
 
-def _delete(path: Path) -> tuple[int, str]:
+def _delete(path: Path) -> tuple[int, Reason | None]:
     """The size of what was deleted, or why it was not."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except PermissionError:
-        return _unlink(path)  # not ours to read, and so not to lock; perhaps to delete
     except OSError as error:
-        return 0, error.strerror or str(error)
+        return 0, _refused(error)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return 0, "it is not a regular file any more"
+            return 0, Reason(Why.REFUSED, "it is not a regular file any more")
         if is_being_read(descriptor):
             return 0, _IN_USE
-        deleted = _unlink(path)
+        try:
+            return _unlink(path), None
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                return 0, _refused(error)
     finally:
         os.close(descriptor)
-    if deleted == (0, os.strerror(errno.EBUSY)):  # some shares remove no open file, ours or somebody else's
-        return _unlink(path, when_closed)
-    return deleted
+    try:  # some shares remove no open file, ours or somebody else's
+        return _unlink(path, when_closed), None
+    except OSError as error:
+        return 0, _refused(error)
+
+
+def _refused(error: OSError) -> Reason:
+    return Reason(Why.REFUSED, error.strerror or str(error))
 
 
 def _at_once(action: Callable[[], None]) -> None:
     action()
 
 
-def _unlink(path: Path, do: Callable[[Callable[[], None]], None] = _at_once) -> tuple[int, str]:
-    try:
-        size = os.lstat(path).st_size
-        do(lambda: os.unlink(path))
-    except OSError as error:
-        return 0, error.strerror or str(error)
-    return size, ""
+def _unlink(path: Path, do: Callable[[Callable[[], None]], None] = _at_once) -> int:
+    """The size of what was deleted. Raises OSError."""
+    size = os.lstat(path).st_size
+    do(lambda: os.unlink(path))
+    return size
 
 
 def _total(directory: Path, names: list[str]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor.archive.layout import time_in_name
@@ -19,16 +20,47 @@ _DAY_NS = 86400 * 10**9
 # what a calendar can hold; a file's time can lie outside
 _FIRST_SECOND = int(datetime(2, 1, 1, tzinfo=UTC).timestamp())
 _LAST_SECOND = int(datetime(9998, 1, 1, tzinfo=UTC).timestamp())
-_DAILY = "daily "
-_WEEK = "week "
+
+
+class Why(StrEnum):
+    """What makes an archive stay or go."""
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    BY_NAME = "by name"
+    DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
+    JUST_WRITTEN = "just written"
+    OTHER_DATABASE = "other database"
+    HELD = "held"
+    IN_USE = "in use"
+    REFUSED = "refused"
+    GIVEN_UP = "given up"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One of the reasons, and the words for people."""
+
+    code: Why
+    text: str
+
+
+class Condition(StrEnum):
+    """What a quick look at an archive tells retention; SOUND also if it has nothing to be told by."""
+
+    SOUND = "sound"
+    DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An archive as retention sees it: its name, and its modification time in nanoseconds since the epoch."""
+    """An archive as retention sees it: its name, its modification time (nanoseconds since the epoch), its condition."""
 
     name: str
     mtime_ns: int
+    condition: Condition = Condition.SOUND
 
     @property
     def modified_at(self) -> datetime:
@@ -51,17 +83,22 @@ class Verdict:
 
     name: str
     keep: bool
-    reasons: tuple[str, ...]
+    because: tuple[Reason, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, in words."""
+        return tuple(reason.text for reason in self.because)
 
     @property
     def is_daily(self) -> bool:
         """Whether it stays because it is one of the newest."""
-        return any(reason.startswith(_DAILY) for reason in self.reasons)
+        return any(reason.code is Why.DAILY for reason in self.because)
 
     @property
     def is_weekly(self) -> bool:
         """Whether it stays because it is the newest of a week."""
-        return any(reason.startswith(_WEEK) for reason in self.reasons)
+        return any(reason.code is Why.WEEKLY for reason in self.because)
 
 
 def judge_archives(
@@ -69,47 +106,65 @@ def judge_archives(
     daily: int,
     weekly: int,
     *,
-    protected: Mapping[str, str] | None = None,
-    hold: str = "",
+    protected: Mapping[str, Reason] | None = None,
+    hold: Reason | None = None,
 ) -> list[Verdict]:
     """A verdict for each archive, newest modification first.
 
-    `protected` maps names that stay in any case to the reason; `hold` is a reason for which nothing is deleted.
+    A damaged archive takes no place from a sound one: the contract is kept for the sound ones alone. It stays while the
+    contract would keep it if it were sound, and one that cannot be read stays until it can. `protected` maps names that
+    stay in any case to the reason; `hold` is a reason for which nothing is deleted.
     """
+    sound = [each for each in candidates if each.condition is Condition.SOUND]
+    reasons = _judge_by_both_orders(sound, daily, weekly)
+    if len(sound) < len(candidates):
+        damaged = {each.name for each in candidates if each.condition is Condition.DAMAGED}
+        for name in damaged & _judge_by_both_orders(candidates, daily, weekly).keys():
+            reasons[name] = [_STILL_YOUNG]
+    for candidate in candidates:
+        if candidate.condition is Condition.UNREADABLE:
+            reasons[candidate.name] = [Reason(Why.UNREADABLE, "it cannot be read, so it is not known what it holds")]
+    for name, reason in (protected or {}).items():
+        reasons.setdefault(name, [reason])
+    verdicts = []
+    for candidate in _newest_first(candidates, _by_modification):
+        kept_for = reasons.get(candidate.name) or ([hold] if hold is not None else [])
+        verdicts.append(Verdict(candidate.name, bool(kept_for), tuple(kept_for) or (_given_up(candidate),)))
+    return verdicts
+
+
+_STILL_YOUNG = Reason(Why.DAMAGED, "damaged; it takes no place of a good one, and goes when it would go as a good one")
+
+
+def _given_up(candidate: Candidate) -> Reason:
+    damaged = "damaged, and " if candidate.condition is Condition.DAMAGED else ""
+    return Reason(Why.GIVEN_UP, f"{damaged}neither among the newest nor the newest of a kept week")
+
+
+def _judge_by_both_orders(candidates: Sequence[Candidate], daily: int, weekly: int) -> dict[str, list[Reason]]:
+    """The reasons to keep by the contract and, where names and modification times contradict each other, by name."""
     reasons = judge_by_contract(candidates, daily, weekly, _by_modification)
     if orders_disagree(candidates):
         for name, why in judge_by_contract(candidates, daily, weekly, _by_name).items():
-            if name not in reasons:
-                reasons[name] = [f"{why[0]} by its name, which its modification time contradicts"]
-    for name, reason in (protected or {}).items():
-        if name not in reasons:
-            reasons[name] = [reason]
-    verdicts = []
-    for candidate in _newest_first(candidates, _by_modification):
-        kept_for = reasons.get(candidate.name, [])
-        if kept_for:
-            verdicts.append(Verdict(candidate.name, True, tuple(kept_for)))
-        elif hold:
-            verdicts.append(Verdict(candidate.name, True, (hold,)))
-        else:
-            verdicts.append(Verdict(candidate.name, False, ("neither among the newest nor the newest of a kept week",)))
-    return verdicts
+            words = f"{why[0].text} by its name, which its modification time contradicts"
+            reasons.setdefault(name, [Reason(Why.BY_NAME, words)])
+    return reasons
 
 
 def judge_by_contract(
     candidates: Sequence[Candidate], daily: int, weekly: int, time_of: Callable[[Candidate], datetime]
-) -> dict[str, list[str]]:
+) -> dict[str, list[Reason]]:
     """The reasons to keep, by name, of the contract alone, with time told by `time_of`."""
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, list[Reason]] = {}
     weeks: set[tuple[int, int]] = set()
     for position, candidate in enumerate(_newest_first(candidates, time_of), start=1):
         kept_for = []
         if position <= daily:
-            kept_for.append(f"{_DAILY}{position} of {daily}")
+            kept_for.append(Reason(Why.DAILY, f"daily {position} of {daily}"))
         year, week, _ = time_of(candidate).isocalendar()
         if (year, week) not in weeks and len(weeks) < weekly:
             weeks.add((year, week))
-            kept_for.append(f"{_WEEK}{year}-W{week:02} ({len(weeks)} of {weekly})")
+            kept_for.append(Reason(Why.WEEKLY, f"week {year}-W{week:02} ({len(weeks)} of {weekly})"))
         if kept_for:
             reasons[candidate.name] = kept_for
     return reasons

@@ -12,10 +12,19 @@ from safeharbor.alerts import find_telling_problems
 from safeharbor.archive.layout import archive_name
 from safeharbor.catalog import CatalogEntry, State, read_catalog
 from safeharbor.errors import SafeHarborError
-from safeharbor.guards import read_adopted
+from safeharbor.guards import judge_size, read_adopted
 from safeharbor.history import read_history
 from safeharbor.journal import Journal
-from safeharbor.last_runs import BACKUP, DRILL, LastRuns, Proofs, find_proofs, judge_runs, tells_of_archives
+from safeharbor.last_runs import (
+    BACKUP,
+    DRILL,
+    LastRuns,
+    Proofs,
+    as_verified,
+    find_proofs,
+    judge_runs,
+    tells_of_archives,
+)
 from safeharbor.lock import LOCK_NAME, is_locked
 from safeharbor.prune import plan_prune
 from safeharbor.retention import Candidate
@@ -23,7 +32,6 @@ from safeharbor.room import Room, measure_room
 from safeharbor.schedule import find_zone, next_slot
 from safeharbor.settings import Concern
 from safeharbor.uploads.omissions import ascii_safe
-from safeharbor.usual import judge_usual
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +109,7 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
     history = read_history(directory)
     archives = read_catalog(directory).archives
     proofs = find_proofs(history, archives)
-    archives = tuple(_as_verified(entry, proofs) for entry in archives)
+    archives = tuple(as_verified(entry, proofs) for entry in archives)
     complete = [entry for entry in archives if entry.state is State.COMPLETE]
     newest = complete[0] if complete else None
     limit = max_age_seconds or settings.max_age_seconds
@@ -130,14 +138,6 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
 
 
 Finding = tuple[Health, str]
-
-
-def _as_verified(entry: CatalogEntry, proofs: Proofs) -> CatalogEntry:
-    """The archive, damaged if a full verify has rejected it, however whole it seems at a quick look."""
-    if entry.state is State.DAMAGED or entry.name not in proofs.rejected:
-        return entry
-    when = _show(proofs.rejected[entry.name])
-    return replace(entry, state=State.DAMAGED, problem=f"verify rejected it on {when}")
 
 
 def _judge_age(status: Status, directory: Path, now: datetime) -> list[Finding]:
@@ -216,7 +216,8 @@ def _what_to_look_at(status: Status, complete: Sequence[CatalogEntry], settings:
     concerns = (Concern.DIRECTORY, Concern.RETENTION, Concern.SCHEDULE, Concern.MONITORING)
     reasons += [str(problem) for problem in settings.problems_in(*concerns)]
     if newest.name not in read_adopted(settings.backup_dir).archives:
-        reasons += judge_usual(newest, complete[1] if len(complete) > 1 else None)
+        smaller = judge_size(newest, complete[1] if len(complete) > 1 else None)
+        reasons += [smaller] if smaller else []
     if not settings.problems_in(Concern.RETENTION, Concern.SCHEDULE):
         reasons += status.outlook.warnings
     room = status.room
@@ -237,10 +238,9 @@ def _look_ahead(settings: Settings, archives: Sequence[CatalogEntry], next_backu
     problems = settings.problems_in(Concern.RETENTION, Concern.SCHEDULE)
     if problems:
         return Outlook(warnings=tuple(str(problem) for problem in problems))
-    look = {entry.path: entry for entry in archives}.get
-    now = plan_prune(settings, look=look)
+    now = plan_prune(settings, archives=archives)
     upcoming = Candidate(archive_name(next_backup), int(next_backup.timestamp()) * 10**9)
-    then = plan_prune(settings, look=look, upcoming=upcoming)
+    then = plan_prune(settings, archives=archives, upcoming=upcoming)
     doomed = tuple(sorted(name for name in then.doomed if name != upcoming.name))
     return Outlook({verdict.name: verdict for verdict in now.verdicts}, doomed, now.warnings)
 

@@ -69,8 +69,9 @@ def verify_archive(
 ) -> Verification:
     """What is wrong with the archive at `path`, every problem and not only the first.
 
-    `quick` looks at the first header, the manifest with its digest and the end only. Raises StorageUnavailable
-    if the file may not be read; everything else is a problem in the result.
+    `quick` looks at the first header, the manifest with its digest and the end only. Raises ArchiveNotFound if
+    there is no such file, StorageUnavailable if it may not be read, SafeHarborError if the system cannot open it;
+    everything else is a problem in the result.
     """
     started = time.monotonic()
     progress = progress or NoProgress()
@@ -133,8 +134,10 @@ class _Verifier:
             else:
                 kind = ArchiveKind.FOREIGN
                 self._read_foreign(quick=quick)
-        except (ArchiveRejected, Rejected) as error:
-            self._problem(str(error).removeprefix(f"{self._source.path}: ").rstrip("."))
+        except ArchiveRejected as error:
+            self._problem(error.reason)
+        except Rejected as error:
+            self._problem(str(error).rstrip("."))
         except Truncated:
             self._problem("it was cut: it ends in the middle")
         except OSError as error:

@@ -22,7 +22,7 @@ FLOORS = {
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
             "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda", "dump_part",
-            "references", "status_document", "last_runs", "usual", "room", "alerts", "metrics",
+            "references", "status_document", "last_runs", "room", "alerts", "metrics",
         ),
         VERBS,
     ),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -11,7 +12,7 @@ import pytest
 from safeharbor.archive.layout import archive_name
 from safeharbor.catalog import State, find_candidates, look_at, read_catalog
 from safeharbor.errors import StorageUnavailable
-from support.archives import Facts, put_archive, write_archive
+from support.archives import Facts, foreign_archive, put_archive, write_archive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +63,10 @@ def test_everything_else_is_told_but_never_taken_for_an_archive(tmp_path: Path) 
     ("content", "state"),
     [
         (b"", State.DAMAGED),
-        (b"<html>", State.UNVERIFIED),
-        (bytes(10240), State.UNVERIFIED),
+        (b"<html>", State.DAMAGED),
+        (bytes(10240), State.DAMAGED),
+        (foreign_archive([])[:-1024] + b"cut", State.DAMAGED),
+        (foreign_archive([]), State.UNVERIFIED),
     ],
 )
 def test_an_archive_without_a_manifest_is_listed_as_such(tmp_path: Path, content: bytes, state: State) -> None:
@@ -88,6 +91,44 @@ def test_an_archive_that_was_cut_is_listed_as_damaged(tmp_path: Path, cut: int) 
     assert entry.state is State.DAMAGED
     assert entry.problem
     assert str(path) not in entry.problem
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENOMEM])
+def test_an_archive_that_cannot_be_opened_is_unreadable_and_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    path = put_archive(tmp_path, FIRST)
+    real = os.open
+
+    def refuse(name: Path, *arguments: int) -> int:
+        if name == path:
+            raise OSError(error, os.strerror(error), str(name))
+        return real(name, *arguments)
+
+    monkeypatch.setattr("os.open", refuse)
+    entry = look_at(path)
+
+    assert entry is not None
+    assert (entry.state, entry.problem) == (State.UNREADABLE, f"it cannot be read: {os.strerror(error)}")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_error_at_any_read_makes_it_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    path = put_archive(tmp_path, FIRST)
+    real, calls = os.pread, list[int]()
+
+    def fail(descriptor: int, size: int, offset: int) -> bytes:
+        calls.append(offset)
+        if len(calls) == number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(descriptor, size, offset)
+
+    monkeypatch.setattr("os.pread", fail)
+    entry = look_at(path)
+
+    assert len(calls) == number
+    assert entry is not None
+    assert entry.state is State.UNREADABLE
 
 
 def test_the_newest_complete_archive_is_found_behind_damaged_ones(tmp_path: Path) -> None:

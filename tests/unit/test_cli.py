@@ -12,6 +12,7 @@ from safeharbor import __version__
 from safeharbor.archive.layout import archive_name
 from safeharbor.cli.lazy import COMMANDS
 from safeharbor.cli.main import cli
+from safeharbor.history import read_history
 from safeharbor.lock import LOCK_NAME, directory_lock
 from support.archives import Facts, put_archive, set_mtime
 
@@ -88,7 +89,7 @@ def test_a_mistake_in_the_command_line_ends_with_2(arguments: list[str]) -> None
 
 
 @pytest.mark.usefixtures("directory")
-@pytest.mark.parametrize("arguments", [[], ["--latest", "--all"], ["x.tar", "--latest"]])
+@pytest.mark.parametrize("arguments", [[], ["--latest", "--all"], ["/etc/hostname", "--latest"]])
 def test_verify_wants_exactly_one_way_to_name_archives(arguments: list[str]) -> None:
     result = run("verify", *arguments)
 
@@ -108,9 +109,33 @@ def test_verify_tells_good_bad_and_foreign_apart_by_its_status(directory: Path, 
     assert run("verify", "--latest").exit_code == 5
     assert run("verify", "--all").exit_code == 5
     assert run("verify", "--quick", "--all").exit_code == 0
-    assert run("verify", str(tmp_path / "missing.tar")).exit_code == 5
+    assert run("verify", str(tmp_path / "missing.tar")).exit_code == 2
     assert run("verify", "--quiet", str(good)).output == ""
     assert "REJECTED" in run("verify", str(bad)).stdout
+
+
+@pytest.mark.parametrize(
+    "command", [("verify",), ("drill",), ("restore", "--yes", "--from"), ("restore", "--dry-run", "--from")]
+)
+@pytest.mark.parametrize("path", ["missing.tar", "folder", "fifo", "dangling", "a-file/below.tar"])
+def test_a_mistyped_path_is_2_and_nothing_is_remembered_of_it(
+    directory: Path, tmp_path: Path, command: tuple[str, ...], path: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a-file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "dangling").symlink_to("nothing")
+    put_archive(directory, hours_ago(5))
+    before = set(directory.rglob("*"))
+
+    result = run(*command, str(tmp_path / path))
+
+    assert result.exit_code == 2
+    assert path in result.stderr
+    assert "REJECTED" not in result.output
+    assert set(directory.rglob("*")) == before
+    assert read_history(directory) == ()
+    assert run("status").exit_code == 0
 
 
 @pytest.mark.usefixtures("directory")
@@ -145,7 +170,7 @@ def test_list_as_json_tells_everything(directory: Path) -> None:
     archive = document["archives"][0]
     assert set(archive) == {
         "name", "taken_at", "modified_at", "size_bytes", "state", "problem", "tables", "rows", "upload_files",
-        "upload_bytes", "warnings", "keep", "reasons",
+        "upload_bytes", "warnings", "keep", "reasons", "codes",
     }  # fmt: skip
     assert (archive["name"], archive["state"], archive["keep"]) == (path.name, "complete", True)
     assert (archive["tables"], archive["rows"]) == (2, 5)
@@ -199,7 +224,7 @@ def test_prune_as_json_tells_everything(directory: Path) -> None:
     assert (dry["schema"], dry["dry_run"], done["dry_run"]) == (1, True, False)
     assert dry["deleted"] == done["deleted"]
     assert len(list(directory.glob("*.tar"))) == 10 - len(done["deleted"])
-    assert set(done["archives"][0]) == {"name", "keep", "reasons"}
+    assert set(done["archives"][0]) == {"name", "keep", "reasons", "codes"}
 
 
 def test_prune_ends_with_3_after_a_warning_4_under_a_lock_and_2_with_a_bad_setting(

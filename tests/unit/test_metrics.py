@@ -138,7 +138,7 @@ def published(configured: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["prune"], 0),
         (["verify", "--latest"], 0),
         (["backup"], 2),  # the uploads are missing
-        (["restore", "--from", "missing.tar", "--yes"], 5),
+        (["restore", "--from", "/etc/hostname", "--yes"], 5),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else str(value),
 )

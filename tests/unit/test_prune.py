@@ -11,16 +11,20 @@ import pytest
 
 from safeharbor.archive.layout import archive_name
 from safeharbor.errors import LockHeld, SettingsInvalid, StorageUnavailable
+from safeharbor.history import Outcome, append_outcome
 from safeharbor.lock import LOCK_NAME, directory_lock
 from safeharbor.prune import plan_prune, prune_archives, prune_under_lock
+from safeharbor.retention import Why
 from safeharbor.settings import load_settings
-from support.archives import Facts, put_archive, set_mtime
+from support.archives import Facts, foreign_archive, put_archive, set_mtime
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from safeharbor.settings import Settings
 
+REJECTED = {"archives": 1, "rejected": ["safeharbor-backup-2026-05-13T03-00-00Z.tar"]}
 FIRST = datetime(2026, 5, 1, 3, tzinfo=UTC)
 
 
@@ -101,7 +105,7 @@ def test_only_regular_files_with_an_archives_exact_name_are_ever_deleted(setting
 
 def test_archives_by_other_implementations_are_pruned_by_the_same_contract(settings: Settings) -> None:
     for number in range(14):
-        put_stub(settings.backup_dir, night(number))
+        put_stub(settings.backup_dir, night(number), foreign_archive([]))
 
     assert len(prune_archives(settings).deleted) == 6
 
@@ -271,11 +275,123 @@ def test_after_the_uploads_are_gone_nothing_is_pruned(settings: Settings, tmp_pa
     assert "upload files" in plan.warnings[0]
 
 
-def test_a_damaged_newest_archive_is_no_reason_to_stop_pruning_by_the_contract(settings: Settings) -> None:
-    put_nights(settings.backup_dir, 13)
-    put_stub(settings.backup_dir, night(13), b"")
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
 
-    assert len(prune_archives(settings).deleted) == 6
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def flip_manifest(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"taken_at"', b'"taken_It"'))
+
+
+HURT = [cut, overwrite, flip_manifest, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"<html>")]
+
+
+@pytest.mark.parametrize("hurt", HURT)
+def test_after_a_damaged_newest_archive_nothing_is_pruned(settings: Settings, hurt: Callable[[Path], object]) -> None:
+    names = put_nights(settings.backup_dir, 13)
+    damaged = put_archive(settings.backup_dir, night(13))
+    hurt(damaged)
+    set_mtime(damaged, night(13))
+
+    result = prune_archives(settings)
+
+    assert archives_in(settings.backup_dir) == [*names, damaged.name]
+    assert damaged.name in result.warnings[0]
+    assert "is damaged" in result.warnings[0]
+
+
+def test_what_a_guard_held_stays_while_the_newest_archive_cannot_be_read(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = put_nights(settings.backup_dir, 13)
+    short = put_archive(settings.backup_dir, night(13), facts=Facts(tables={}))
+    assert "rows" in prune_archives(settings).warnings[0]
+    refuse_to_open(monkeypatch, short)
+
+    result = prune_archives(settings)
+
+    assert archives_in(settings.backup_dir) == [*names, short.name]
+    assert f"nothing was pruned: the newest archive, {short.name}: it cannot be read" in result.warnings[0]
+
+
+def refuse_to_open(monkeypatch: pytest.MonkeyPatch, *refused: Path) -> None:
+    real = os.open
+
+    def refuse(name: Path, *arguments: int) -> int:
+        if name in refused:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(name))
+        return real(name, *arguments)
+
+    monkeypatch.setattr("os.open", refuse)
+
+
+def test_an_older_archive_that_cannot_be_read_stays_and_takes_no_place(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = put_nights(settings.backup_dir, 14)
+    refuse_to_open(monkeypatch, settings.backup_dir / names[0], settings.backup_dir / names[12])
+
+    result = prune_archives(settings)
+
+    assert archives_in(settings.backup_dir) == [names[0], names[2], *names[6:]]
+    assert result.warnings == (
+        f"2 archives stay whatever retention says: {names[12]}: it cannot be read: Input/output error",
+    )
+
+
+@pytest.mark.parametrize("hurt", HURT)
+def test_damaged_archives_take_no_place_from_sound_ones(settings: Settings, hurt: Callable[[Path], object]) -> None:
+    names = put_nights(settings.backup_dir, 20)
+    for number in (1, 14, 16, 18):
+        path = settings.backup_dir / names[number]
+        hurt(path)
+        set_mtime(path, night(number))
+
+    result = prune_archives(replace(settings, retention_weekly=0))
+
+    young = {names[14], names[16], names[18]}
+    sound = {names[19], names[17], names[15], names[13], names[12], names[11], names[10]}
+    assert set(archives_in(settings.backup_dir)) == young | sound
+    kept = {verdict.name: verdict.because[0].code for verdict in result.verdicts if verdict.keep}
+    assert {name for name, why in kept.items() if why is Why.DAMAGED} == young
+    assert result.warnings == ()
+
+
+def test_an_archive_that_a_verify_rejected_takes_no_place(settings: Settings) -> None:
+    names = put_nights(settings.backup_dir, 14)
+    append_outcome(settings.backup_dir, Outcome("verify", datetime.now(UTC), 1, 5, "", names[12], (), REJECTED))
+
+    result = prune_archives(replace(settings, retention_weekly=0))
+
+    assert archives_in(settings.backup_dir) == names[6:]
+    assert next(each for each in result.verdicts if each.name == names[12]).because[0].code is Why.DAMAGED
+
+
+def test_an_archive_from_the_future_does_not_silence_a_guard(settings: Settings) -> None:
+    names = put_nights(settings.backup_dir, 13)
+    short = put_archive(settings.backup_dir, night(13), facts=Facts(tables={})).name
+    ahead = put_archive(settings.backup_dir, datetime.now(UTC) + timedelta(days=300)).name
+
+    result = prune_archives(settings)
+
+    assert archives_in(settings.backup_dir) == sorted([*names, short, ahead])
+    assert "rows" in result.warnings[0]
+
+
+def test_a_foreign_archive_does_not_silence_a_guard(settings: Settings) -> None:
+    names = put_nights(settings.backup_dir, 13)
+    short = put_archive(settings.backup_dir, night(13), facts=Facts(tables={})).name
+    foreign = put_stub(settings.backup_dir, night(14), foreign_archive([])).name
+
+    result = prune_archives(settings)
+
+    assert archives_in(settings.backup_dir) == sorted([*names, short, foreign])
+    assert "rows" in result.warnings[0]
 
 
 def test_an_empty_directory_has_nothing_to_prune(settings: Settings) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from safeharbor.archive.layout import archive_name
-from safeharbor.retention import Candidate, judge_archives, orders_disagree
+from safeharbor.retention import Candidate, Condition, Reason, Why, judge_archives, orders_disagree
 
 DAY = 86400
 CASES = 100_000
@@ -93,6 +93,30 @@ def test_100_000_random_directories_are_judged_as_the_contract_and_its_guards_sa
     assert CASES // 20 < guarded < CASES // 2
 
 
+def test_damaged_and_unreadable_archives_never_cost_a_sound_one_its_place() -> None:
+    source = random.Random(20261128)
+    hurt = 0
+    for _ in range(20_000):
+        daily, weekly = source.choice([0, 1, 2, 3, 7]), source.choice([0, 1, 2, 4, 8])
+        chances = source.choice([(1, 0, 0), (4, 1, 0), (2, 1, 1), (1, 4, 1)])
+        candidates = [
+            Candidate(each.name, each.mtime_ns, source.choices(list(Condition), chances)[0])
+            for each in (taken(moment) for moment in random_moments(source))
+        ]
+        times = {each.name: each.mtime_ns / 10**9 for each in candidates}
+        by = {how: {each.name for each in candidates if each.condition is how} for how in Condition}
+        good = {name: times[name] for name in by[Condition.SOUND]}
+        hurt += len(good) < len(times)
+
+        expected = kept_by_contract(good, daily, weekly)
+        expected |= kept_by_contract(times, daily, weekly) & by[Condition.DAMAGED]
+        expected |= by[Condition.UNREADABLE]
+
+        assert kept(candidates, daily, weekly) == expected, (candidates, daily, weekly)
+        assert kept_by_contract(times, daily, weekly) <= expected
+    assert hurt > 5_000
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_hundreds_of_archives_are_judged_alike(seed: int) -> None:
     source = random.Random(seed)
@@ -163,14 +187,14 @@ def test_within_a_day_the_order_may_differ() -> None:
 def test_the_archive_just_written_stays_whatever_its_time_says() -> None:
     old = taken(datetime(1999, 1, 1, tzinfo=UTC).timestamp())
 
-    left = kept([*nightly(14), old], 1, 1, protected={old.name: "just written"})
+    left = kept([*nightly(14), old], 1, 1, protected={old.name: Reason(Why.JUST_WRITTEN, "just written")})
 
     assert old.name in left
     assert len(left) == 2
 
 
 def test_a_hold_keeps_everything_and_says_why() -> None:
-    verdicts = judge_archives(nightly(14), 1, 0, hold="uploads are gone")
+    verdicts = judge_archives(nightly(14), 1, 0, hold=Reason(Why.HELD, "uploads are gone"))
 
     assert all(verdict.keep for verdict in verdicts)
     assert [verdict.reasons for verdict in verdicts] == [("daily 1 of 1",), *[("uploads are gone",)] * 13]

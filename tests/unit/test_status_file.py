@@ -47,7 +47,7 @@ def test_it_holds_what_status_tells_as_json_and_when_it_was_written(published: P
         (["verify", "--latest"], 0, "good"),
         (["verify", "--all", "--quick", "--quiet"], 0, "good"),
         (["backup"], 2, "failed"),  # the uploads are missing
-        (["restore", "--from", "missing.tar", "--yes"], 5, "good"),
+        (["restore", "--from", "/etc/hostname", "--yes"], 5, "good"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )

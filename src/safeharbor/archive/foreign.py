@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from safeharbor.archive import layout
 from safeharbor.archive.headers import padding
 from safeharbor.archive.layout import BLOCK, Member
-from safeharbor.archive.reader import Rejected, show
+from safeharbor.archive.reader import Rejected, rejected, show
 from safeharbor.archive.source import Source, Truncated
 
 if TYPE_CHECKING:
@@ -45,6 +45,21 @@ def read_foreign_members(source: Source) -> Iterator[tuple[Member, int]]:
         source.take(padding(member.size))  # other writers need not fill it with zeros
     names.require_complete()
     _check_end(source)
+
+
+def look_at_foreign(source: Source) -> None:
+    """The first header and the end marker, in constant time. Raises ArchiveRejected, OSError."""
+    try:
+        if not source.size:
+            raise Rejected("it is empty")
+        if next(read_foreign_members(source), None) is None:
+            raise Rejected("it holds nothing")
+        if any(source.read_at(max(source.size - BLOCK, 0), min(source.size, BLOCK))):
+            raise Truncated
+    except Truncated:
+        raise rejected(source, "it was cut: it ends in the middle") from None
+    except Rejected as error:
+        raise rejected(source, str(error)) from None
 
 
 def _next_member(source: Source) -> Member | None:

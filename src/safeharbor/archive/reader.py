@@ -61,9 +61,14 @@ def read_front(source: Source) -> Front:
     try:
         return _read_front(source)
     except Truncated:
-        raise ArchiveRejected(f"{source.path} was cut: it ends in the middle.") from None
+        raise rejected(source, "it was cut: it ends in the middle") from None
     except Rejected as error:
-        raise ArchiveRejected(f"{source.path}: {error}.") from None
+        raise rejected(source, str(error)) from None
+
+
+def rejected(source: Source, reason: str) -> ArchiveRejected:
+    """The error for an archive with which this is wrong."""
+    return ArchiveRejected(f"{source.path}: {reason}.", reason=reason)
 
 
 def _read_front(source: Source) -> Front:

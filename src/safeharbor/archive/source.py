@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from safeharbor.errors import ArchiveRejected, StorageUnavailable
+from safeharbor.errors import ArchiveNotFound, StorageUnavailable, translate_os_error
 from safeharbor.lock import hold_while_reading
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNK = 1024 * 1024
+_MISTYPED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EINVAL})
 
 
 class Truncated(Exception):
@@ -92,24 +94,27 @@ class Source:
 def opened_archive(path: Path, *, follow_symlinks: bool = True) -> Iterator[Source]:
     """The archive at `path`, open and held against `prune`.
 
-    Raises ArchiveRejected if it is not a regular file, StorageUnavailable if it may not be read.
+    Raises ArchiveNotFound if it is no regular file, StorageUnavailable if it may not be read, and SafeHarborError if
+    the system could not open it; none of these says anything of an archive's bytes.
     """
     # O_NONBLOCK: opening a FIFO must not wait for a writer
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_symlinks else os.O_NOFOLLOW)
     try:
         descriptor = os.open(path, flags)
     except FileNotFoundError:
-        raise ArchiveRejected(f"{path} does not exist.") from None
+        raise ArchiveNotFound(f"{path} does not exist.") from None
     except PermissionError as error:
         raise StorageUnavailable(
             f"{path} may not be read: {error.strerror}.",
             hint="Run this as the user that took the backup, or as root.",
         ) from error
     except OSError as error:
-        raise ArchiveRejected(f"{path} cannot be opened: {error.strerror}.") from error
+        if error.errno in _MISTYPED:
+            raise ArchiveNotFound(f"{path} cannot be opened: {error.strerror}.") from None
+        raise translate_os_error(error, "opening the archive") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ArchiveRejected(f"{path} is not a regular file.")
+            raise ArchiveNotFound(f"{path} is not a regular file.")
         hold_while_reading(descriptor)
         yield Source(descriptor, path)
     finally:

@@ -44,8 +44,10 @@ def prove_written(
     try:
         front = read_front(source)
         _Proof(source, front, advance).run(runs, witness_sha256)
-    except (ArchiveRejected, Rejected) as error:
-        return (str(error).removeprefix(f"{source.path}: ").rstrip("."),)
+    except ArchiveRejected as error:
+        return (error.reason,)
+    except Rejected as error:
+        return (str(error).rstrip("."),)
     except Truncated:
         return ("it was cut: it ends in the middle",)
     return ()

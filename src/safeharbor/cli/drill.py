@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from safeharbor.cli.archive_path import ArchivePath
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import always, exit_with, safeharbor_command
 from safeharbor.cli.log_lines import log_format_option
@@ -21,6 +21,7 @@ from safeharbor.errors import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from safeharbor.cli.attempt import Attempt
     from safeharbor.drill.report import DrillResult
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     },
     is_attempt=always,
 )
-@click.argument("archive", required=False, type=click.Path(path_type=Path))
+@click.argument("archive", required=False, type=ArchivePath())
 @click.option("--jobs", type=click.IntRange(1, 64), help="Parallel jobs for the load.  [default: the cores]")
 @click.option(
     "--warnings-ok",

@@ -118,4 +118,5 @@ def _archive(entry: CatalogEntry, verdict: Verdict | None) -> dict[str, object]:
         "warnings": [] if manifest is None else list(manifest.warnings),
         "keep": None if verdict is None else verdict.keep,
         "reasons": [] if verdict is None else list(verdict.reasons),
+        "codes": [] if verdict is None else [reason.code.value for reason in verdict.because],
     }

@@ -70,7 +70,12 @@ def _document(result: PruneResult, *, dry_run: bool) -> dict[str, object]:
         "deleted": list(result.deleted),
         "freed_bytes": result.freed_bytes,
         "archives": [
-            {"name": verdict.name, "keep": verdict.keep, "reasons": list(verdict.reasons)}
+            {
+                "name": verdict.name,
+                "keep": verdict.keep,
+                "reasons": list(verdict.reasons),
+                "codes": [reason.code.value for reason in verdict.because],
+            }
             for verdict in result.verdicts
         ],
         "warnings": list(result.warnings),

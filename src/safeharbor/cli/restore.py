@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safeharbor.cli.archive_path import ArchivePath
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
 from safeharbor.cli.log_lines import log_format_option
@@ -49,7 +50,13 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     ExitStatus.RESTORE_PENDING,
     is_attempt=lambda options: not options["dry_run"],
 )
-@click.option("--from", "archive", metavar="PATH", help="The archive, or `latest` for the newest complete one.")
+@click.option(
+    "--from",
+    "archive",
+    type=ArchivePath(latest=True),
+    metavar="PATH",
+    help="The archive, or `latest` for the newest complete one.",
+)
 @click.option("--dry-run", is_flag=True, help="Prove the archive, tell what a restore would do, change nothing.")
 @click.option("--quick", is_flag=True, help="With --dry-run: look at the archive's manifest only.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -71,7 +78,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option("--quiet", is_flag=True, help="Print only the result, warnings and errors.")
 @log_format_option
 def command(
-    archive: str | None,
+    archive: Path | str | None,
     *,
     dry_run: bool,
     quick: bool,
@@ -112,7 +119,7 @@ def command(
         return
     assert archive is not None  # noqa: S101 - checked above
     request = RestoreRequest(
-        archive=choose_archive(archive, settings),
+        archive=choose_archive(str(archive), settings),
         with_database=only != "uploads",
         with_uploads=only != "database",
         in_place=in_place,

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from safeharbor.catalog import read_catalog
+from safeharbor.cli.archive_path import ArchivePath
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
 from safeharbor.cli.log_lines import log_format_option
 from safeharbor.cli.render import iso_time, plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
-from safeharbor.errors import ArchiveRejected, ExitStatus
+from safeharbor.errors import ArchiveNotFound, ArchiveRejected, ExitStatus
 from safeharbor.verify import verify_archive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from safeharbor.cli.attempt import Attempt
     from safeharbor.settings import Settings
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     ExitStatus.STORAGE,
     is_attempt=lambda options: not options["archives"],
 )
-@click.argument("archives", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("archives", nargs=-1, type=ArchivePath())
 @click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR.")
 @click.option("--all", "every", is_flag=True, help="All archives in BACKUP_DIR.")
 @click.option(
@@ -56,11 +57,17 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
     results = []
     with watching(quiet=quiet or as_json) as progress:
         for path in archives or paths_in_directory(settings, every=every):
-            result = verify_archive(path, settings, quick=quick, progress=progress)
+            try:
+                result = verify_archive(path, settings, quick=quick, progress=progress)
+            except ArchiveNotFound:
+                if archives:
+                    raise
+                progress.note(f"{path.name} was deleted meanwhile")
+                continue
             results.append(result)
             if not as_json:
                 _print(result, quiet=quiet)
-    if (attempt := current_attempt()) is not None:
+    if results and (attempt := current_attempt()) is not None:
         describe_verifications(attempt, results)
     if as_json:
         click.echo(json.dumps({"schema": 1, "archives": [_document(result) for result in results]}, indent=2))

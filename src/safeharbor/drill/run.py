@@ -23,6 +23,7 @@ from safeharbor.drill.scratch import scratch_directory
 from safeharbor.drill.server import Kind, drill_server, furnish
 from safeharbor.drill.uploads_compared import read_back
 from safeharbor.errors import (
+    ArchiveNotFound,
     ArchiveRejected,
     CannotRestore,
     DatabaseUnavailable,
@@ -77,6 +78,8 @@ def drill_archive(path: Path, settings: Settings, *, jobs: int, progress: Progre
         run = _Run(settings, report, jobs, progress)
         try:
             run.drill()
+        except ArchiveNotFound:
+            raise  # that says nothing of an archive, so there is no evidence
         except ArchiveRejected as error:
             report.problems += error.problems
         except (SafeHarborError, psycopg.Error, OSError) as error:
