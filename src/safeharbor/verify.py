@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.archive import layout
 from safeharbor.archive.checked import CheckedPass, run_foreign_pass
-from safeharbor.archive.foreign import read_foreign_members
+from safeharbor.archive.foreign import Skipped, read_foreign_members
 from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front
 from safeharbor.archive.source import Source, Truncated, opened_archive
 from safeharbor.errors import ArchiveRejected, ToolFailed
@@ -168,7 +168,9 @@ class _Verifier:
             next(read_foreign_members(self._source))
             return
         self._progress.phase("verify", self._source.size)
-        self._members = run_foreign_pass(self._source, self)
+        skipped = Skipped()
+        self._members = run_foreign_pass(self._source, self, skipped)
+        self._warnings += skipped.warnings()
 
     def take_upload(self, member: Member, data: Iterable[bytes]) -> None:
         """Read it."""

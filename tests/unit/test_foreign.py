@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.verify import ArchiveKind, Verification, verify_archive
+from safeharbor.archive.checked import run_foreign_pass
+from safeharbor.archive.source import opened_archive
+from safeharbor.uploads.extract import Extraction
+from safeharbor.verify import ArchiveKind, Verification, verify_archive, verify_source
 from support.archives import DUMP
 from support.needs import need_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from safeharbor.archive.layout import Member
     from safeharbor.settings import Settings
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -175,3 +179,101 @@ def test_what_follows_the_end_of_a_foreign_archive_is_rejected(tree: Path, tmp_p
 
 def run(argv: list[str | Path]) -> None:
     subprocess.run(argv, check=True, env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"})
+
+
+STAGE = ".safeharbor-restore-0a1b2c3d"
+
+
+def by_hand(path: Path, *members: tarfile.TarInfo | tuple[str, bytes]) -> None:
+    """A tar of these members: entries with no data, or names with it."""
+    with tarfile.open(path, "w") as tar:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                tar.addfile(member)
+                continue
+            file = tarfile.TarInfo(member[0])
+            file.size = len(member[1])
+            tar.addfile(file, io.BytesIO(member[1]))
+
+
+def entry(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, link
+    return made
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        [entry(f"uploads/{STAGE}", tarfile.DIRTYPE), (f"uploads/{STAGE}/.safeharbor-staging", b"old at rest\n")],
+        [(f"uploads/{STAGE}/old/photo.jpg", b"x" * 70_000)],
+        [entry(f"./uploads/{STAGE}", tarfile.SYMTYPE, "/etc")],
+        [(f"uploads/{STAGE}", b"no directory at all")],
+        [entry(f"uploads/{STAGE}/.safeharbor-staging", tarfile.FIFOTYPE)],
+        [entry(f"uploads/{STAGE}/out", tarfile.SYMTYPE, "/etc"), entry(f"uploads/{STAGE}/null", tarfile.CHRTYPE)],
+        [(f"uploads/{STAGE}/twice", b"1"), (f"uploads/{STAGE}/twice", b"2")],
+    ],
+    ids=["a stage", "kept files", "a link", "a file", "a FIFO for a marker", "links and devices", "a name twice"],
+)
+def test_what_bears_the_name_of_a_restores_own_directory_is_skipped_with_a_warning(
+    planted: list[tarfile.TarInfo | tuple[str, bytes]], tmp_path: Path, settings: Settings
+) -> None:
+    by_hand(tmp_path / "a.tar", ("uploads/a.txt", b"a"), *planted, ("uploads/z.txt", b"zz"), ("db.dump", DUMP))
+    seen = []
+
+    with opened_archive(tmp_path / "a.tar") as source:
+        found = verify_source(source, settings, observer=lambda member: seen.append(member.name))
+
+    assert found.problems == ()
+    assert [text for text in found.warnings if STAGE in text and "skipped" in text] == [found.warnings[-1]]
+    assert seen == [b"uploads/a.txt", b"uploads/z.txt"]
+
+
+def test_a_hard_link_to_a_skipped_file_is_that_file(tmp_path: Path) -> None:
+    by_hand(
+        tmp_path / "a.tar",
+        (f"uploads/{STAGE}/old/first", b"content"),
+        ("db.dump", DUMP),
+        entry("uploads/second", tarfile.LNKTYPE, f"uploads/{STAGE}/old/first"),
+        entry("uploads/third", tarfile.LNKTYPE, f"uploads/{STAGE}/old/first"),
+    )
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    root = os.open(tree, os.O_RDONLY)
+
+    with opened_archive(tmp_path / "a.tar") as source:
+        run_foreign_pass(source, Extracting(Extraction(root, in_order=False)))
+    os.close(root)
+
+    assert sorted(os.listdir(tree)) == ["second", "third"]
+    assert (tree / "second").read_bytes() == (tree / "third").read_bytes() == b"content"
+    assert (tree / "second").stat().st_ino == (tree / "third").stat().st_ino
+
+
+class Extracting:
+    """Writes the uploads and reads the dump."""
+
+    def __init__(self, extraction: Extraction) -> None:
+        self._extraction = extraction
+
+    def take_dump(self, member: Member, read: Callable[[], Iterator[bytes]]) -> None:
+        assert b"".join(read()) == DUMP
+
+    def take_upload(self, member: Member, data: Iterable[bytes]) -> None:
+        self._extraction.add(member, data)
+
+
+def test_a_fifo_elsewhere_is_still_refused(tmp_path: Path, settings: Settings) -> None:
+    by_hand(tmp_path / "a.tar", entry("uploads/fifo", tarfile.FIFOTYPE), ("db.dump", DUMP))
+
+    assert "of a kind that archives do not hold" in verify_archive(tmp_path / "a.tar", settings).problems[0]
+
+
+def test_no_end_of_names_below_a_skipped_directory_eats_the_memory(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safeharbor.archive.foreign._NAMES_LIMIT_BYTES", 10_000)
+    names = [(f"uploads/{STAGE}/{number}", b"") for number in range(1000)]
+    by_hand(tmp_path / "a.tar", *names, ("db.dump", DUMP))
+
+    assert "too many names" in verify_archive(tmp_path / "a.tar", settings).problems[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from safeharbor.archive import layout
 from safeharbor.archive.digest import Hasher
-from safeharbor.archive.foreign import read_foreign_members
+from safeharbor.archive.foreign import Skipped, read_foreign_members
 from safeharbor.archive.layout import Member, canonical_line, sums_line
 from safeharbor.archive.reader import Front, read_members, show
 from safeharbor.archive.source import Source, Truncated
@@ -140,13 +140,13 @@ class _Reading:
         return self._digest.hexdigest() if self._digest is not None else ""
 
 
-def run_foreign_pass(source: Source, consumer: Consumer) -> int:
+def run_foreign_pass(source: Source, consumer: Consumer, skipped: Skipped | None = None) -> int:
     """The same for an archive by another implementation, which carries nothing to compare with.
 
-    Raises Rejected, Truncated, OSError, and what the consumer raises.
+    What is left out is named in `skipped`. Raises Rejected, Truncated, OSError, and what the consumer raises.
     """
     members = 0
-    for member, offset in read_foreign_members(source):
+    for member, offset in read_foreign_members(source, skipped):
         members += 1
         if member.name == layout.DUMP_NAME:
 

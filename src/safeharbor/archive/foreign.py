@@ -7,6 +7,7 @@ allow-list as for our own archives decides what may be in them.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from safeharbor.archive import layout
@@ -24,24 +25,52 @@ _COST_OF_A_NAME = 100
 _PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=\n]{1,200})=")
 _FILE_KINDS = (b"0", b"\0", b"7")
 _HARD_LINK = b"1"
+_SKIPPED_KINDS = (b"3", b"4", b"6")  # devices and FIFOs, which nothing but a skipped directory may hold
 _IMPLIED = b"implied"  # a directory that has members but has not come itself
 _OUR_MARKS = (layout.SUMS_NAME, layout.MANIFEST_NAME)
 
 
-def read_foreign_members(source: Source) -> Iterator[tuple[Member, int]]:
+@dataclass(slots=True)
+class Skipped:
+    """The entries at the top of uploads/ that bear the name of a restore's own directory, and are left out."""
+
+    names: set[bytes] = field(default_factory=set)
+
+    def warnings(self) -> tuple[str, ...]:
+        """One line for the operator, or none."""
+        if not self.names:
+            return ()
+        first, more = show(min(self.names)), len(self.names) - 1
+        return (
+            f"{first}{f' and {more} more' if more else ''} in its uploads/ {'were' if more else 'was'} skipped: "
+            "such names belong to what restores keep beside the uploads",
+        )
+
+
+def read_foreign_members(source: Source, skipped: Skipped | None = None) -> Iterator[tuple[Member, int]]:
     """Every member with the offset of its data; names as in our own archives, hard links as kind `1`.
 
-    The caller reads exactly `member.size` bytes before it asks for the next one. Raises Rejected, Truncated, OSError.
+    What bears the name of a restore's own directory is left out, and named in `skipped`. The caller reads exactly
+    `member.size` bytes before it asks for the next one. Raises Rejected, Truncated, OSError.
     """
     source.seek(0)
-    names = _Names()
+    names = _Names(skipped or Skipped())
     while True:
         member = _next_member(source)
         if member is None:
             break
-        if member.name:
-            names.accept(member)
-            yield member, source.position
+        begins = source.position
+        if names.skip(member, begins):
+            if member.size:
+                source.seek(begins + member.size)
+        elif member.name:
+            found, at = names.with_data(member, begins)
+            names.accept(found)
+            if at != begins:
+                source.seek(at)
+            yield found, at
+            if at != begins:
+                source.seek(begins)
         source.take(padding(member.size))  # other writers need not fill it with zeros
     names.require_complete()
     _check_end(source)
@@ -92,8 +121,8 @@ def _parse(block: bytes, kind: bytes, size: int, extras: dict[bytes, bytes]) -> 
     link = pax.get(b"linkpath", extras[b"K"].rstrip(b"\0") if b"K" in extras else _text(block[157:257]))
     if kind in _FILE_KINDS and name.endswith(b"/"):
         kind = layout.DIRECTORY  # as before POSIX
-    if kind not in (*_FILE_KINDS, _HARD_LINK, layout.SYMLINK, layout.DIRECTORY):
-        raise Rejected(f"{show(name)} is of a kind that archives do not hold (type {show(kind)!r})")
+    if kind not in (*_FILE_KINDS, *_SKIPPED_KINDS, _HARD_LINK, layout.SYMLINK, layout.DIRECTORY):
+        raise _unknown_kind(name, kind)
     kind = layout.FILE if kind in _FILE_KINDS else kind
     size = _decimal(pax[b"size"]) if b"size" in pax else size
     if size < 0:
@@ -113,13 +142,44 @@ def _parse(block: bytes, kind: bytes, size: int, extras: dict[bytes, bytes]) -> 
 class _Names:
     """All names so far with their kinds: without our order, only that tells whether one comes twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, skipped: Skipped) -> None:
+        self._skipped = skipped
+        self._skipped_data: dict[bytes, tuple[int, int]] = {}  # offset and size of files that are left out
+        self._instead: dict[bytes, bytes] = {}  # the first name that such a file has outside of what is left out
         self._kinds: dict[bytes, bytes] = {}
         self._size = 0
+
+    def skip(self, member: Member, begins: int) -> bool:
+        """Whether a member is to be left out; its data is remembered for hard links from elsewhere. Raises Rejected."""
+        if not member.name.startswith(layout.UPLOADS_NAME):
+            return False
+        top = member.name[len(layout.UPLOADS_NAME) :].partition(b"/")[0]
+        if not layout.is_staging_name(top):
+            return False
+        self._remember(b"uploads", self._kinds.get(b"uploads", _IMPLIED))
+        if top not in self._skipped.names:
+            self._charge(top)
+            self._skipped.names.add(top)
+        if member.kind == layout.FILE:
+            self._charge(member.name)
+            self._skipped_data[member.name] = (begins, member.size)
+        return True
+
+    def with_data(self, member: Member, begins: int) -> tuple[Member, int]:
+        """The member and where its data is: a hard link to a file that is left out becomes that file."""
+        if member.kind != _HARD_LINK or member.link not in self._skipped_data:
+            return member, begins
+        if member.link in self._instead:
+            return member._replace(link=self._instead[member.link]), begins
+        self._instead[member.link] = member.name
+        offset, size = self._skipped_data[member.link]
+        return member._replace(kind=layout.FILE, link=b"", size=size), offset
 
     def accept(self, member: Member) -> None:
         """Remember a member. Raises Rejected, naming it, if it may not come."""
         name = member.name.rstrip(b"/")
+        if member.kind in _SKIPPED_KINDS:
+            raise _unknown_kind(member.name, member.kind)
         if name in _OUR_MARKS:
             raise Rejected(f"it holds {show(name)} but does not begin as an archive of format 1 does")
         before = self._kinds.get(name)
@@ -163,8 +223,6 @@ class _Names:
             return f"it is a link that can leave the tree, to {show(member.link)}"
         if member.kind == _HARD_LINK and not self._is_upload(member.link):
             return f"it is a hard link to {show(member.link)}, which is no upload before it"
-        if layout.is_staging_name(parent) and path.endswith(b"/" + layout.STAGING_MARKER):
-            return "it belongs to an unfinished restore"
         return ""
 
     def _is_upload(self, name: bytes) -> bool:
@@ -172,10 +230,17 @@ class _Names:
 
     def _remember(self, name: bytes, kind: bytes) -> None:
         if name not in self._kinds:
-            self._size += len(name) + _COST_OF_A_NAME
-            if self._size > _NAMES_LIMIT_BYTES:
-                raise Rejected("it has too many names to be checked without a manifest")
+            self._charge(name)
         self._kinds[name] = kind
+
+    def _charge(self, name: bytes) -> None:
+        self._size += len(name) + _COST_OF_A_NAME
+        if self._size > _NAMES_LIMIT_BYTES:
+            raise Rejected("it has too many names to be checked without a manifest")
+
+
+def _unknown_kind(name: bytes, kind: bytes) -> Rejected:
+    return Rejected(f"{show(name)} is of a kind that archives do not hold (type {show(kind)!r})")
 
 
 def _plain(name: bytes, *, is_directory: bool) -> bytes:

@@ -35,8 +35,8 @@ class Manifest:
     """A manifest that was checked; `document` is all of it, the fields are what the program itself relies on.
 
     Sizes in bytes. `tables` maps `schema.table` to its exact row count in the snapshot. `folders` are the top-level
-    directories of the uploads. The fields with defaults are for people to look at; where a manifest does not have them,
-    or has something else, they have those.
+    directories of the uploads; `excluded_by` has the patterns of what was left out on purpose, which a restore leaves
+    where it is. The fields with defaults are where a manifest does not have them, or has something else.
     """
 
     document: Mapping[str, object]
@@ -61,6 +61,7 @@ class Manifest:
     compression: str = ""
     shared_size: int = 0
     folders: tuple[Folder, ...] | None = None
+    excluded_by: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -126,6 +127,7 @@ def parse_manifest(data: bytes) -> Manifest:
         compression=_text_or_none(document, "database", "compression"),
         shared_size=_number_or_zero(document, "shared", "bytes"),
         folders=_folders(document["uploads"].get("folders")),
+        excluded_by=_texts_or_none(document["uploads"].get("excluded_by")),
     )
 
 
@@ -139,6 +141,10 @@ def _number_or_zero(document: Mapping[str, object], section: str, key: str) -> i
     inside = document.get(section)
     value = inside.get(key) if isinstance(inside, dict) else None
     return value if isinstance(value, int) and value > 0 else 0
+
+
+def _texts_or_none(value: object) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else ()
 
 
 def _folders(value: object) -> tuple[Folder, ...] | None:

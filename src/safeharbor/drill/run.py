@@ -161,6 +161,7 @@ class _Run:
         self._report.describe_plan(plan)
         if archive.front is None:
             self._report.warnings.append("it was written by another implementation and carries no checksums to compare")
+        self._report.warnings += archive.warnings
         return replace(plan, entries=tuple(entries))
 
     def _restore(self, server: DrillServer, archive: OpenArchive, plan: DatabasePlan, places: Places) -> None:

@@ -48,7 +48,7 @@ def plan_restore(settings: Settings, request: RestoreRequest, progress: Progress
         check_request(settings, request)
         verification = verify_source(archive.source, settings, quick=quick, progress=progress)
         verification.require_sound()
-        findings.warnings += verification.warnings
+        findings.warnings += dict.fromkeys((*verification.warnings, *archive.warnings))
         if quick:
             findings.facts.append("its content was not verified (--quick); the restore itself proves every byte")
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor.archive import layout
-from safeharbor.archive.foreign import read_foreign_members
+from safeharbor.archive.foreign import Skipped, read_foreign_members
 from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front
 from safeharbor.archive.source import Source, Truncated, opened_archive
 from safeharbor.archive.sums import parse_sums
@@ -45,13 +45,17 @@ class RestoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class OpenArchive:
-    """An archive held open; whatever happens to its name meanwhile, this is the file that is restored."""
+    """An archive held open; whatever happens to its name meanwhile, this is the file that is restored.
+
+    `warnings` say what of it is left out.
+    """
 
     source: Source
     front: Front | None
     dump: DumpInput
     upload_files: int
     upload_bytes: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -105,8 +109,9 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
             yield OpenArchive(source, front, dump, manifest.upload_files, manifest.upload_bytes)
             return
         offset = size = files = length = 0
+        skipped = Skipped()
         try:
-            for member, at in read_foreign_members(source):
+            for member, at in read_foreign_members(source, skipped):
                 if member.name == layout.DUMP_NAME:
                     offset, size = at, member.size
                 elif member.kind not in (layout.DIRECTORY, layout.SYMLINK):
@@ -117,7 +122,7 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
         except (Rejected, Truncated) as error:
             why = str(error) or "it was cut: it ends in the middle"
             raise ArchiveRejected(f"{path}: {why.rstrip('.')}.") from None
-        yield OpenArchive(source, None, DumpInput(own, offset, size), files, length)
+        yield OpenArchive(source, None, DumpInput(own, offset, size), files, length, skipped.warnings())
 
 
 def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:

@@ -88,6 +88,7 @@ def _restore(
         findings = Findings()
         if archive.front is None:
             findings.warnings.append("it was written by another implementation and carries no checksums of its content")
+        findings.warnings += archive.warnings
         drawn, plan = draw_up_plan(archive, settings, request, target, findings)
         findings.require_none()
         if not confirm(drawn):
