@@ -56,6 +56,40 @@ def mounted_image(kind: str, place: Path, size_bytes: int, mount_options: str = 
         image.unlink()
 
 
+_FUSE = {
+    "exfat": (["mkfs.exfat"], ["mount.exfat-fuse"]),
+    "ntfs": (["mkfs.ntfs", "--fast", "--force", "--quiet"], ["ntfs-3g", "-o", "windows_names"]),
+}
+
+
+@contextmanager
+def mounted_foreign(kind: str, place: Path, size_bytes: int = 32 << 20) -> Iterator[Path]:
+    """A filesystem made for other systems ("exfat", "ntfs") in a file, mounted at `place` by a program (FUSE)."""
+    need_root()
+    make, mount = _FUSE[kind]
+    image = place.with_suffix(f".{kind}.img")
+    place.mkdir(parents=True, exist_ok=True)
+    with open(image, "wb") as file:
+        os.truncate(file.fileno(), size_bytes)
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    for program in (make[0], mount[0]):
+        need_program(program)
+    subprocess.run([*make, image], check=True, env=environment, stdout=subprocess.DEVNULL)
+    device = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True, check=True)
+    loop = device.stdout.strip()
+    try:
+        done = subprocess.run([*mount, loop, place], env=environment, capture_output=True, check=False)
+        if done.returncode != 0:
+            missing(f"this machine does not let root mount {kind}: {done.stderr.decode().strip()}")
+        try:
+            yield place
+        finally:
+            _unmount(place)
+    finally:
+        subprocess.run(["losetup", "--detach", loop], check=True)
+        image.unlink()
+
+
 @contextmanager
 def mounted_in_memory(kind: str, size_bytes: int) -> Iterator[tuple[Path, Path]]:
     """The same at a place of its own, with the file that holds it; in memory, if there is any for files.

@@ -11,8 +11,9 @@ from safeharbor.errors import ExitStatus, SafeHarborError, StorageUnavailable, o
 from safeharbor.postgres.target import Target, target_connected
 from safeharbor.restore.database_plan import judge_target
 from safeharbor.restore.dump_copy import lives_in_memory
-from safeharbor.restore.plan import check_movable, check_upload_room
+from safeharbor.restore.plan import check_upload_room
 from safeharbor.restore.request import target_address
+from safeharbor.restore.uploads_target import check_movable
 from safeharbor.settings import Concern
 
 if TYPE_CHECKING:

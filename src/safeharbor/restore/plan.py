@@ -26,7 +26,7 @@ from safeharbor.restore.database_plan import compare_database, look_at_database
 from safeharbor.restore.findings import Findings, RestorePlan
 from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
 from safeharbor.restore.uploads_compared import compare_uploads
-from safeharbor.uploads.staging import find_immovable
+from safeharbor.restore.uploads_target import OwnersSeen, check_filesystem, check_movable
 from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def plan_restore(settings: Settings, request: RestoreRequest, progress: Progress
     with opened_for_restore(request.archive) as archive, ExitStack() as stack:
         findings = Findings()
         check_request(settings, request)
-        verification = verify_source(archive.source, settings, quick=quick, progress=progress)
+        owners = OwnersSeen()
+        verification = verify_source(archive.source, settings, quick=quick, progress=progress, observer=owners)
         verification.require_sound()
         findings.warnings += dict.fromkeys((*verification.warnings, *archive.warnings))
         if quick:
@@ -63,6 +64,8 @@ def plan_restore(settings: Settings, request: RestoreRequest, progress: Progress
                 target = stack.enter_context(target_connected(*target_address(settings)))
             except SafeHarborError as error:
                 findings.problems.append(error)
+        if request.with_uploads and settings.upload_dir is not None:
+            findings.warnings += owners.warnings
         return draw_up_plan(archive, settings, request, target, findings, exact=not quick)[0]
 
 
@@ -182,6 +185,7 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
                 f"The uploads directory {uploads} does not exist.", hint=f"Create it, or mount it: mkdir -p {uploads}"
             )
         check_movable(uploads)
+        check_filesystem(uploads, archive, findings)
         findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files))
         if archive.manifest is None:
             findings.losses.append("uploads that are not in this archive: it has no list of files to compare with")
@@ -220,16 +224,6 @@ def _describe_ways_back(
         )
     else:
         findings.ways_back.append(f"Kept until `safeharbor restore --discard-previous`: {what}.")
-
-
-def check_movable(uploads: Path) -> None:
-    """Everything in `uploads` can be moved aside. Raises StorageUnavailable, OSError."""
-    for name, why in find_immovable(uploads)[:1]:
-        what = str(uploads) if name == "." else str(uploads / name)
-        raise StorageUnavailable(
-            f"{what} cannot be moved aside: {why}.",
-            hint=f"Run this as the owner of {uploads} and all in it, or as root. Unmount what is mounted in it.",
-        )
 
 
 def check_upload_room(uploads: Path, size: int, files: int) -> str:

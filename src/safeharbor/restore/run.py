@@ -150,7 +150,7 @@ class _Run:
             upload_files=staged.upload_files,
             upload_bytes=staged.upload_bytes,
             seconds=self.seconds,
-            warnings=(*warnings, *staged.warnings),
+            warnings=tuple(dict.fromkeys([*warnings, *staged.warnings])),
             keeps_previous=keeps,
             can_be_undone=keeps and not record.in_place and record.had_database,
             kept_bytes=record.kept_database_bytes + record.kept_uploads_bytes,

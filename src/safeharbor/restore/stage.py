@@ -6,6 +6,7 @@ extracting, the load itself and the row counts afterwards are the proof that the
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from contextlib import ExitStack, contextmanager
@@ -27,7 +28,8 @@ from safeharbor.postgres.properties import properties_in_manifest, read_properti
 from safeharbor.postgres.snapshot import count_table_rows, list_tables
 from safeharbor.postgres.target import TargetDatabase, create_beside
 from safeharbor.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
-from safeharbor.uploads.extract import Extraction
+from safeharbor.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS, Extraction
+from safeharbor.uploads.omissions import ascii_safe
 from safeharbor.uploads.staging import is_left_alone
 
 if TYPE_CHECKING:
@@ -45,6 +47,10 @@ if TYPE_CHECKING:
     from safeharbor.settings import Settings
 
 _LOST_AND_FOUND = b"uploads/lost+found/"
+_REFUSED_NAMES = (
+    errno.EEXIST,  # it is another name of the archive's there
+    errno.EINVAL, errno.ENOENT, errno.EILSEQ, errno.ENAMETOOLONG, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPROTO,
+)  # fmt: skip
 _REPORT_BYTES = 8 * 1024 * 1024
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -164,9 +170,9 @@ class Staging:
         files = self._extraction.files if self._extraction is not None else 0
         size = self._extraction.size_bytes if self._extraction is not None else 0
         if self._extraction is not None and self._extraction.lacks_owners:
-            self._warnings.append(
-                "the uploads belong to the user that runs this: their owners in the archive cannot be set here"
-            )
+            self._warnings.append(LACKS_OWNERS)
+        if self._extraction is not None and self._extraction.lacks_modes:
+            self._warnings.append(LACKS_MODES)
         return Staged(files, size, rows, tuple(self._warnings))
 
     def _pass(self) -> None:
@@ -370,8 +376,12 @@ def table_of_contents(entries: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _translate(error: OSError, archive: Path) -> Exception:
-    if isinstance(error, FileExistsError):
-        return ArchiveRejected(f"{archive}: two of its names are one on this filesystem ({error.filename!r}).")
+    if isinstance(error.filename, bytes) and error.errno in _REFUSED_NAMES:  # the name of a member
+        name = ascii_safe(os.fsdecode(error.filename))
+        return CannotRestore(
+            f"The filesystem of the uploads does not take {name} of {archive.name}: {error.strerror}.",
+            hint=ELSEWHERE,
+        )
     failure = translate_os_error(error, "staging the restore")
     if isinstance(failure, StorageUnavailable):
         failure.hint = (

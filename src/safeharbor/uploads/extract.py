@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HARD_LINK = b"1"
+ELSEWHERE = "Restore into a directory on another filesystem (--upload-dir), or only the database (--only database)."
+LACKS_OWNERS = "the uploads belong to the user that runs this: their owners in the archive cannot be set here"
+LACKS_MODES = "the uploads get the modes that their filesystem gives: those in the archive cannot be set there"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -38,6 +42,7 @@ class Extraction:
         self.files = 0
         self.size_bytes = 0
         self.lacks_owners = False
+        self.lacks_modes = False
 
     def add(self, member: Member, data: Iterable[bytes]) -> None:
         """Write one member below uploads/; all of `data` is taken. Raises OSError."""
@@ -128,7 +133,7 @@ class Extraction:
             for chunk in data:
                 write_all(descriptor, chunk)
             self._own(descriptor, member)
-            os.fchmod(descriptor, member.mode & layout.FILE_MODE)
+            self._set_mode(descriptor, member.mode & layout.FILE_MODE)
             os.utime(descriptor, ns=_times(member))
         finally:
             os.close(descriptor)
@@ -158,9 +163,18 @@ class Extraction:
 
     def _settle(self, descriptor: int, member: Member) -> None:
         self._own(descriptor, member)
-        os.fchmod(descriptor, member.mode & layout.DIRECTORY_MODE)
+        self._set_mode(descriptor, member.mode & layout.DIRECTORY_MODE)
         if member.gid >= 0:  # not one that was only implied
             os.utime(descriptor, ns=_times(member))
+
+    def _set_mode(self, descriptor: int, mode: int) -> None:
+        """Its mode, where the filesystem has such; some shares and those made for other systems do not."""
+        try:
+            os.fchmod(descriptor, mode)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            self.lacks_modes = True
 
     def _own(self, target: int | bytes, member: Member, directory: int | None = None) -> None:
         """Its owner and group, where we may set them; before the mode, since chown takes set-gid away."""
