@@ -199,6 +199,8 @@ def _print_what_happens(plan: RestorePlan) -> None:
         click.echo(f"  You would lose {loss}")
     for way in plan.ways_back:
         click.echo(f"  {way}")
+    for after in plan.afterwards:
+        click.echo(f"  Afterwards: {after}")
 
 
 def _print_plan(plan: RestorePlan) -> None:
@@ -222,6 +224,8 @@ def _print_plan(plan: RestorePlan) -> None:
 
 def _print_result(result: RestoreResult, *, quiet: bool) -> None:
     click.echo(f"restored {result.tables} tables and {result.upload_files} upload files from {result.archive}")
+    for after in result.afterwards:
+        click.echo(f"Afterwards: {after}", err=True)
     if quiet:
         return
     if not result.keeps_previous:

@@ -55,6 +55,12 @@ class DumpContents:
         return sum(_what(entry).startswith("TABLE ") and not _is_data(entry) for entry in self.entries)
 
     @property
+    def large_objects(self) -> int:
+        """How many large objects it holds, about: newer clients put up to a thousand into one entry."""
+        found = [re.match(r"BLOB(?: METADATA)? - (\d+)(?:\.\.(\d+))?", _what(entry)) for entry in self.entries]
+        return sum(min(int(each[2]) - int(each[1]) + 1, 1000) if each[2] else 1 for each in found if each is not None)
+
+    @property
     def extensions(self) -> list[str]:
         """The extensions that it creates."""
         return [

@@ -15,6 +15,12 @@ from safeharbor.postgres.in_place import find_strangers
 from safeharbor.postgres.sessions import count_clients
 from safeharbor.postgres.snapshot import count_table_rows, list_tables
 from safeharbor.postgres.tools import choose_restore_tools, find_client_tools, is_safe_for_foreign_dumps
+from safeharbor.restore.server_checks import (
+    check_bound_extensions,
+    check_locks,
+    check_writable,
+    describe_subscriptions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,16 +55,15 @@ def look_at_database(
 ) -> DatabasePlan | None:
     """What stands in the way on the database's side; None if that cannot even be told."""
     live = target.find(target.name)
+    check_writable(target, findings)
     _check_role(target, live, request, findings)
-    return look_at_dump(target, archive, settings, live, findings)
-
-
-def look_at_dump(
-    target: Target, archive: OpenArchive, settings: Settings, live: TargetDatabase | None, findings: Findings
-) -> DatabasePlan | None:
-    """What stands in the way of loading the dump into a new database like `live`; None if that cannot even be told."""
+    describe_subscriptions(target, live, request, findings)
     found = read_dump(target, archive, settings, findings)
-    return choose_entries(target, *found, live, findings) if found is not None else None
+    if found is None:
+        return None
+    check_bound_extensions(target, found[0], live, request, findings)
+    check_locks(target, found[0], live, request, findings)
+    return choose_entries(target, *found, live, findings)
 
 
 def read_dump(

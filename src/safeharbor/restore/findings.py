@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 class Findings:
     """Collected while looking; `problems` in the order in which the restore would meet them.
 
-    `losses` are what is live now and not in the archive; `ways_back` what is kept of it, and how to return to it.
+    `losses` are what is live now and not in the archive; `ways_back` what is kept of it, and how to return to it;
+    `afterwards` what stops with the restore, and what to type then.
     """
 
     facts: list[str] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
     ways_back: list[str] = field(default_factory=list)
+    afterwards: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[SafeHarborError] = field(default_factory=list)
 
@@ -44,9 +46,11 @@ class RestorePlan:
     upload_bytes: int
     database: str
     uploads: str
+    jobs: int
     facts: tuple[str, ...]
     losses: tuple[str, ...]
     ways_back: tuple[str, ...]
+    afterwards: tuple[str, ...]
     warnings: tuple[str, ...]
     problems: tuple[SafeHarborError, ...]
 
@@ -70,6 +74,7 @@ class RestoreResult:
     upload_bytes: int
     seconds: dict[str, float]
     warnings: tuple[str, ...]
+    afterwards: tuple[str, ...]
     keeps_previous: bool
     can_be_undone: bool
     kept_bytes: int

@@ -25,6 +25,7 @@ from safeharbor.references import describe_recorded
 from safeharbor.restore.database_plan import compare_database, look_at_database
 from safeharbor.restore.findings import Findings, RestorePlan
 from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
+from safeharbor.restore.server_checks import fit_jobs
 from safeharbor.restore.uploads_compared import compare_uploads
 from safeharbor.restore.uploads_target import OwnersSeen, check_filesystem, check_movable
 from safeharbor.verify import verify_source
@@ -86,12 +87,14 @@ def draw_up_plan(
     look_at_archive(archive, settings, findings)
     database = ""
     plan: DatabasePlan | None = None
+    jobs = request.jobs
     if request.with_database:
         url, name = target_address(settings) if target is None else (target.url, target.name)
         database = url.with_database(name).describe()
     if target is not None:
         try:
             plan = look_at_database(target, archive, settings, request, findings)
+            jobs = fit_jobs(target, request, findings)
             if plan is not None:
                 compare_database(target, plan, archive, findings, exact=exact)
         except SafeHarborError as error:
@@ -112,9 +115,11 @@ def draw_up_plan(
         upload_bytes=archive.upload_bytes,
         database=database,
         uploads=str(settings.upload_dir) if request.with_uploads else "",
+        jobs=jobs,
         facts=tuple(findings.facts),
         losses=tuple(findings.losses),
         ways_back=tuple(findings.ways_back),
+        afterwards=tuple(findings.afterwards),
         warnings=tuple(findings.warnings),
         problems=tuple(findings.problems),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -93,8 +93,8 @@ def _restore(
         findings.require_none()
         if not confirm(drawn):
             raise NotConfirmed("Not confirmed.", intact="Nothing was changed.")
-        run = _Run(settings, request, archive, target, plan, progress)
-        return run.restore(drawn.tables, findings.warnings)
+        run = _Run(settings, replace(request, jobs=drawn.jobs), archive, target, plan, progress)
+        return run.restore(drawn)
 
 
 @dataclass
@@ -109,7 +109,8 @@ class _Run:
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def restore(self, tables: int, warnings: list[str]) -> RestoreResult:
+    def restore(self, plan: RestorePlan) -> RestoreResult:
+        warnings = list(plan.warnings)
         journal = Journal(self.settings.backup_dir)
         record = self._record()
         if record.in_place:
@@ -145,12 +146,13 @@ class _Run:
         return RestoreResult(
             id=record.id,
             archive=self.archive.path,
-            tables=tables,
+            tables=plan.tables,
             rows=rows,
             upload_files=staged.upload_files,
             upload_bytes=staged.upload_bytes,
             seconds=self.seconds,
             warnings=tuple(dict.fromkeys([*warnings, *staged.warnings])),
+            afterwards=plan.afterwards,
             keeps_previous=keeps,
             can_be_undone=keeps and not record.in_place and record.had_database,
             kept_bytes=record.kept_database_bytes + record.kept_uploads_bytes,

@@ -1,0 +1,152 @@
+"""A restore's dry run ends as the restore does: each check of the server, tried with both."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from safeharbor.postgres.server import find_server_bins, private_server
+from support.needs import missing
+from support.postgres import Database, execute, make_database
+from support.runs import Outcome, Site, make_site
+
+# what pg_cron's own script does
+_CRON = """
+DO $$ BEGIN
+  IF current_database() <> current_setting('cron.database_name') THEN
+    RAISE EXCEPTION 'can only create extension in database %', current_setting('cron.database_name');
+  END IF;
+END $$;
+CREATE SCHEMA cron;
+CREATE TABLE cron.job (jobid bigint, command text);
+SELECT pg_catalog.pg_extension_config_dump('cron.job', '');
+"""
+
+
+def backed_up(site: Site) -> Path:
+    done = site.run("backup")
+    assert done.status in (0, 3), done.output
+    return site.archives[-1]
+
+
+def both(site: Site, archive: Path, *arguments: str) -> tuple[Outcome, Outcome]:
+    """The dry run and the restore, which must end alike."""
+    dry = site.run("restore", "--from", str(archive), *arguments, "--dry-run")
+    done = site.run("restore", "--from", str(archive), *arguments, "--yes")
+    assert dry.status == done.status, f"{dry.output}\n---\n{done.output}"
+    return dry, done
+
+
+@pytest.fixture
+def cron() -> Iterator[Database]:
+    """A database that an extension is bound to by its name."""
+    bins = find_server_bins()
+    if 18 not in bins:
+        missing("there are no server programs of PostgreSQL 18 here")
+    place = Path(tempfile.mkdtemp())
+    os.chmod(place, 0o755)
+    (place / "extension").mkdir()
+    (place / "extension" / "pg_cron.control").write_text("default_version = '1.0'\nrelocatable = false\n")
+    (place / "extension" / "pg_cron--1.0.sql").write_text(_CRON)
+    options = {"extension_control_path": f"{place}:$system", "cron.database_name": "reef"}
+    try:
+        with private_server(bins[18], tcp=True, options=options) as server:
+            database = make_database(server, "reef")
+            execute(server.url(), f"ALTER ROLE {database.owner} SUPERUSER")
+            yield database
+    finally:
+        shutil.rmtree(place)
+
+
+def test_an_extension_bound_to_the_database_is_named_with_the_way(cron: Database, tmp_path: Path) -> None:
+    site = make_site(tmp_path, cron)
+    execute(cron.superuser_url, "CREATE EXTENSION pg_cron")
+    archive = backed_up(site)
+
+    dry, done = both(site, archive)
+
+    assert done.status == 8, done.output
+    for said in (dry.output, done.output):
+        assert 'The extension pg_cron can be only in the database "reef"' in said
+        assert "`--in-place` loads into it." in said
+    assert both(site, archive, "--in-place")[1].status == 0
+
+
+def test_a_standby_is_refused_before(tmp_path: Path) -> None:
+    with private_server(find_server_bins()[18], tcp=True) as server:
+        database = make_database(server)
+        site = make_site(tmp_path, database)
+        archive = backed_up(site)
+        server.stop()
+        (server.data_dir / "standby.signal").touch()
+        server.start()
+
+        for arguments in ((), ("--in-place",)):
+            dry, done = both(site, archive, *arguments)
+            assert done.status == 8, done.output
+            assert "is on a standby" in dry.output
+            assert "is on a standby" in done.output
+
+
+def test_a_role_with_few_connections_gets_fewer_jobs(site: Site, database: Database) -> None:
+    archive = backed_up(site)
+    execute(database.server.url(), f"ALTER ROLE {database.owner} CONNECTION LIMIT 3")
+
+    dry, done = both(site, archive, "--jobs", "4")
+
+    assert done.status == 0, done.output
+    assert "1 of 4 jobs load the dump" in dry.stdout
+    assert "1 of 4 jobs load the dump" in done.stdout
+
+
+def test_too_few_connections_are_told_before(site: Site, database: Database) -> None:
+    archive = backed_up(site)
+    execute(database.server.url(), f"ALTER ROLE {database.owner} CONNECTION LIMIT 2")
+
+    dry, done = both(site, archive)
+
+    assert done.status == 8, done.output
+    assert "A restore needs 2 more connections" in dry.output
+    assert "CONNECTION LIMIT" in dry.output
+
+
+def test_more_large_objects_than_locks_are_told_before_a_restore_in_place(tmp_path: Path) -> None:
+    with private_server(
+        find_server_bins()[18], tcp=True, options={"max_locks_per_transaction": "10", "max_connections": "10"}
+    ) as server:
+        database = make_database(server)
+        site = make_site(tmp_path, database)
+        execute(database.url, "SELECT count(lo_create(0)) FROM generate_series(1, 2000)")
+        archive = backed_up(site)
+
+        dry, done = both(site, archive, "--in-place")
+
+        assert done.status == 8, done.output
+        assert "2,000 large objects" in dry.output
+        assert "max_locks_per_transaction" in dry.output
+
+
+def test_a_subscription_that_stops_is_told_before_and_at_the_end(tmp_path: Path) -> None:
+    with private_server(find_server_bins()[18], tcp=True) as server:
+        database = make_database(server)
+        site = make_site(tmp_path, database)
+        execute(server.url(), f"ALTER ROLE {database.owner} SUPERUSER")
+        execute(
+            database.superuser_url,
+            "CREATE SUBSCRIPTION \"from_afar\" CONNECTION 'host=192.0.2.1' PUBLICATION p WITH (connect = false)",
+        )
+        execute(database.superuser_url, 'ALTER SUBSCRIPTION "from_afar" ENABLE')
+        archive = backed_up(site)
+
+        dry, done = both(site, archive)
+
+    assert done.status == 0, done.output
+    for said in (dry.output, done.output):
+        assert "Afterwards: The subscription from_afar stops replicating" in said
+        assert 'ALTER SUBSCRIPTION "from_afar" REFRESH PUBLICATION;' in said
+    assert done.stderr.startswith("Afterwards: ")
