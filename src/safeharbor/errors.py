@@ -31,6 +31,7 @@ class ExitStatus(IntEnum):
     HANGUP = 128 + signal.SIGHUP
     INTERRUPTED = 128 + signal.SIGINT
     TERMINATED = 128 + signal.SIGTERM
+    CUT_OFF = 128 + signal.SIGPIPE
 
 
 class SafeHarborError(Exception):

@@ -43,7 +43,7 @@ class Outcome:
 
     `exit_status` is the run's own, 3 if there were warnings whatever `--warnings-ok` made of it. `reason` says why it
     failed, in a line; `archive` is the name of the archive it was about, if it got so far. `details` has what the
-    command's `--json` has, numbers above all.
+    command's `--json` has, numbers above all. `output_lost` says that not all it printed could be written.
     """
 
     command: str
@@ -54,6 +54,7 @@ class Outcome:
     archive: str | None = None
     warnings: tuple[str, ...] = ()
     details: Mapping[str, object] = field(default_factory=dict)
+    output_lost: bool = False
 
     @property
     def is_success(self) -> bool:
@@ -200,6 +201,7 @@ def _decode(line: bytes) -> Outcome | None:
             archive=archive,
             warnings=tuple(map(str, warnings)),
             details=details,
+            output_lost=document.get("output_lost") is True,
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

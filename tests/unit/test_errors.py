@@ -34,6 +34,7 @@ def test_the_exit_statuses_are_those_that_scripts_rely_on() -> None:
         "HANGUP": 129,
         "INTERRUPTED": 130,
         "TERMINATED": 143,
+        "CUT_OFF": 141,
     }
 
 

@@ -12,7 +12,7 @@ import click
 
 from safeharbor.alerts import Advice, tell_end, tell_start
 from safeharbor.cli.lazy import ATTEMPT_KEY
-from safeharbor.cli.stderr import tell
+from safeharbor.cli.output import lost_output, tell
 from safeharbor.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
 from safeharbor.history import Outcome, read_history, remember_outcome
 from safeharbor.metrics import publish_metrics
@@ -58,6 +58,7 @@ class Attempt:
         self._details: Mapping[str, object] = {}
         self._problem = ""
         self._id = str(uuid.uuid4())
+        self._lost_before = lost_output()
 
     def begin(self) -> None:
         """It begins now; whoever waits for that is told."""
@@ -92,6 +93,7 @@ class Attempt:
             archive=self._archive,
             warnings=self._warnings,
             details=self._details,
+            output_lost=lost_output() > self._lost_before,
         )
 
     def end(self, ending: Ending) -> None:

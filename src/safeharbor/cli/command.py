@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +10,7 @@ from safeharbor.alerts import Advice
 from safeharbor.cli.attempt import Attempt, Ending, ending_of, renew_files
 from safeharbor.cli.lazy import ATTEMPT_KEY, LOG_FORMAT_KEY, SETTINGS_KEY
 from safeharbor.cli.log_lines import begin_log, current_log, log_ending, logging_run
-from safeharbor.cli.stderr import tell
+from safeharbor.cli.output import best_effort_output, tell
 from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor.settings import Concern
 from safeharbor.signals import signals_interrupt
@@ -19,11 +18,11 @@ from safeharbor.signals import signals_interrupt
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from safeharbor.cli.output import Output
     from safeharbor.settings import Settings
 
     Options = Mapping[str, object]
 
-_NOBODY_READS = "nobody reads the output any more"
 _MEANINGS = {
     ExitStatus.DONE: "done",
     ExitStatus.FAILED: "failed; nothing was changed",
@@ -42,21 +41,34 @@ class SafeHarborCommand(click.Command):
     """A command whose callback may raise the core's errors.
 
     `is_attempt` tells by its options whether a run of it, however it ends, is remembered and told; such a run also
-    renews `BACKUP_STATUS_FILE`. `publishes_status` tells of the others whether they do that.
+    renews `BACKUP_STATUS_FILE`. `publishes_status` tells of the others whether they do that. `only_prints` tells
+    whether what a run prints is all that it is for: then it has not succeeded if that was lost.
     """
 
     is_attempt: Callable[[Options], bool] | None = None
     publishes_status: Callable[[Options], bool] | None = None
+    only_prints: Callable[[Options], bool] | None = None
 
     def invoke(self, ctx: click.Context) -> object:
         """Run it; leave with the exit status that the docs promise."""
-        with logging_run(ctx):
-            ending = show_ending(ctx, self._run(ctx))
-            self._tell(ctx, ending)
-        if ending.reason == _NOBODY_READS:
-            sys.stderr.close()  # or Python complains there that it could not write the rest
-        exit_with(ending.status)
+        with best_effort_output() as output:
+            with logging_run(ctx):
+                ending = self._run(ctx)
+                show_ending(ctx, ending)
+                self._tell(ctx, ending)
+                if output.result.lost and ATTEMPT_KEY in ctx.meta:
+                    tell(
+                        f"Warning: standard output was lost ({output.result.why}). The exit status is that of the work."
+                    )
+            status = ending.status
+            if status in (ExitStatus.DONE, ExitStatus.WARNINGS) and self._has_lost_all(ctx, output):
+                status = ExitStatus.CUT_OFF if output.result.is_cut else ExitStatus.STORAGE
+        exit_with(status)
         return None
+
+    def _has_lost_all(self, ctx: click.Context, output: Output) -> bool:
+        """Whether it was there to print, and could not."""
+        return bool(output.result.lost and self.only_prints is not None and self.only_prints(ctx.params))
 
     def begin(self, ctx: click.Context, settings: Settings) -> None:
         """The command has its settings: if it is one whose runs are remembered, this one begins now."""
@@ -83,8 +95,6 @@ class SafeHarborCommand(click.Command):
             if current_log() is None:
                 tell(f"Stopped: {interruption}. {interruption.left}")
             return Ending(interruption.exit_status, str(interruption), Advice(intact=interruption.left))
-        except BrokenPipeError:
-            return Ending(ExitStatus.FAILED, _NOBODY_READS)
         except OSError as error:
             failure = translate_os_error(error, ctx.info_name or "the command")
             show_error(failure)
@@ -116,15 +126,11 @@ def always(_options: Options) -> bool:
     return True
 
 
-def show_ending(ctx: click.Context, ending: Ending) -> Ending:
-    """The end of a run as an event, if it speaks JSON; another one if nobody reads that."""
+def show_ending(ctx: click.Context, ending: Ending) -> None:
+    """The end of a run as an event, if it speaks JSON."""
     log, attempt = current_log(), ctx.meta.get(ATTEMPT_KEY)
-    try:
-        if log is not None:
-            log_ending(log, ending, attempt.outcome(ending) if attempt is not None else None)
-    except BrokenPipeError:
-        return Ending(ExitStatus.FAILED, _NOBODY_READS)
-    return ending
+    if log is not None:
+        log_ending(log, ending, attempt.outcome(ending) if attempt is not None else None)
 
 
 def show_error(error: SafeHarborError) -> None:
@@ -154,6 +160,7 @@ def safeharbor_command(
     meanings: Mapping[ExitStatus, str] | None = None,
     is_attempt: Callable[[Options], bool] | None = None,
     publishes_status: Callable[[Options], bool] | None = None,
+    only_prints: Callable[[Options], bool] | None = None,
     is_service: bool = False,
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a callback a command with this help; `statuses` are those that it can end with, `meanings` its own words."""
@@ -163,6 +170,7 @@ def safeharbor_command(
         command = click.command(cls=SafeHarborCommand, help=help_text, epilog=epilog)(callback)
         command.is_attempt = is_attempt
         command.publishes_status = publishes_status
+        command.only_prints = only_prints
         return command
 
     return made

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor.catalog import read_catalog
-from safeharbor.cli.command import safeharbor_command
+from safeharbor.cli.command import always, safeharbor_command
 from safeharbor.cli.render import iso_time, plural, show_bytes, show_duration
 from safeharbor.cli.source import current_settings
 from safeharbor.errors import ExitStatus
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     ExitStatus.DONE,
     ExitStatus.USAGE,
     ExitStatus.STORAGE,
+    only_prints=always,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def command(*, as_json: bool) -> None:

@@ -6,6 +6,7 @@ import click
 
 from safeharbor import __version__
 from safeharbor.cli.lazy import LazyGroup
+from safeharbor.cli.output import best_effort_output
 
 cli = click.version_option(__version__, prog_name="safeharbor", message="%(prog)s %(version)s")(
     LazyGroup(
@@ -18,4 +19,5 @@ cli = click.version_option(__version__, prog_name="safeharbor", message="%(prog)
 
 def main() -> None:
     """The console script."""
-    cli(prog_name="safeharbor")
+    with best_effort_output():  # what click itself prints too
+        cli(prog_name="safeharbor")

@@ -41,6 +41,7 @@ def _page_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     ExitStatus.FAILED,
     ExitStatus.USAGE,
     ExitStatus.STORAGE,
+    only_prints=lambda options: options["name"] == _STANDARD_OUTPUT,
 )
 @click.option(
     "--html", "name", metavar="FILE", required=True, callback=_page_name,
@@ -49,10 +50,11 @@ def _page_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 def command(name: str) -> None:
     """Parse, look, publish."""
     settings = current_settings(quiet=True, notice_restore=False)
-    page = render_page(describe_status(read_status(settings), settings), datetime.now(UTC)).encode()
+    text = render_page(describe_status(read_status(settings), settings), datetime.now(UTC))
     if name == _STANDARD_OUTPUT:
-        click.echo(page, nl=False)
+        click.echo(text, nl=False)
         return
+    page = text.encode()
     path = Path(name).absolute()
     _publish(path, page)
     click.echo(f"{path} ({show_bytes(len(page))})")

@@ -14,6 +14,7 @@ from safeharbor.cli.archive_path import ArchivePath
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
 from safeharbor.cli.log_lines import log_format_option
+from safeharbor.cli.output import lost_output
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
@@ -177,10 +178,13 @@ def _retargeted(settings: Settings, database_url: str | None, upload_dir: Path |
 
 def _ask(prompt: str, expected: str) -> bool:
     """Whether the operator typed exactly that; nobody at a terminal is a no."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # it may be closed
         click.echo("There is no terminal to confirm at; --yes confirms.", err=True)
         return False
     click.echo(prompt + " ", nl=False)
+    if lost_output():
+        click.echo("What to confirm could not be shown; --yes confirms.", err=True)
+        return False
     return sys.stdin.readline().rstrip("\n") == expected
 
 

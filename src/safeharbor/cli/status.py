@@ -39,6 +39,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     ExitStatus.STORAGE,
     meanings={ExitStatus.FAILED: "no complete archive that is young enough, or the last run failed"},
     publishes_status=lambda options: bool(options["healthcheck"]),
+    only_prints=lambda options: not options["healthcheck"],
 )
 @click.option(
     "--max-age", metavar="DURATION", callback=_seconds, help="How old it may be; default: BACKUP_MAX_AGE, or 26h."
