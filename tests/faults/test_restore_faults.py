@@ -54,7 +54,8 @@ def change(site: Site, database: Database) -> None:
 
 
 def restore(site: Site, archive: Path, *more: str, **extra: Any) -> Outcome:
-    return site.run("restore", "--from", str(archive), "--yes", *more, **extra)
+    live = ["--live-database"] if "--upload-dir" in more else []
+    return site.run("restore", "--from", str(archive), "--yes", *more, *live, **extra)
 
 
 def nothing_left(site: Site, database: Database) -> None:
@@ -408,7 +409,7 @@ class Nobody:
                 os.chmod(path, os.stat(path).st_mode | 0o055)
 
     def restore(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        argv = self._site.argv("restore", *arguments, "--upload-dir", str(self.uploads))
+        argv = self._site.argv("restore", *arguments, "--live-database", "--upload-dir", str(self.uploads))
         return subprocess.run(
             ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *argv],
             env=self._site.full_environment({"BACKUP_DIR": str(self._journal), "HOME": str(self.uploads)}),

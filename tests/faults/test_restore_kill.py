@@ -534,7 +534,7 @@ def test_a_recovery_killed_at_calls_all_over_it_can_be_done_again(site: Site, da
 @pytest.mark.timeout(900)
 def test_a_restore_that_keeps_nothing_can_be_killed_while_it_discards(site: Site, database: Database) -> None:
     rig = Rig(site, database)
-    verb = ("--from", str(rig.archive), "--yes", "--no-keep-previous")
+    verb = ("--from", str(rig.archive), "--yes", "--no-keep-previous", "--live-database", "--live-uploads")
     rig.changed()
     calls = calls_of(site, *verb)
     last = max(position for position, (call, _) in enumerate(calls) if call == "renameat2")  # the last entry swapped

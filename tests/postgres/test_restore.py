@@ -224,6 +224,7 @@ def answer(site: Site, archive: Path, typed: bytes) -> tuple[int, str]:
     return child.returncode, out.decode() + err.decode()
 
 
+LIVE = ("--live-database", "--live-uploads")
 PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and uploads:"
 
 
@@ -291,7 +292,7 @@ def test_no_keep_previous_leaves_nothing(site: Site, database: Database) -> None
     archive = backed_up(site)
     change_everything(site, database)
 
-    done = site.run("restore", "--from", str(archive), "--yes", "--no-keep-previous")
+    done = site.run("restore", "--from", str(archive), "--yes", "--no-keep-previous", *LIVE)
 
     assert done.status == 0, done.output
     assert state(site, database) == before
@@ -471,3 +472,37 @@ def test_each_major_restores_its_own(tmp_path: Path, servers: Servers, major: in
         assert site.run("restore", "--discard-previous", "--yes").status == 0
     finally:
         drop_database(database)
+
+
+@pytest.mark.parametrize("how", ["--dry-run", "--yes"])
+def test_an_archive_of_another_database_is_a_problem_unless_it_is_asked_for(
+    site: Site, database: Database, how: str
+) -> None:
+    archive = backed_up(site)
+    other = make_database(database.server)
+    try:
+        other.execute("CREATE TABLE theirs AS SELECT 1 AS id")
+        refused = site.run("restore", "--from", str(archive), how, BACKUP_DATABASE_URL=other.url)
+        assert other.execute("SELECT id FROM theirs") == [(1,)]
+        accepted = site.run("restore", "--from", str(archive), how, "--from-another", BACKUP_DATABASE_URL=other.url)
+
+        assert refused.status == 8, refused.output
+        assert f'is of the database "{database.name}", and the target is of "{other.name}"' in refused.stderr
+        assert "--from-another" in refused.stderr
+        assert accepted.status == 0, accepted.output
+        assert (other.execute("SELECT to_regclass('theirs')")[0][0] is None) is (how == "--yes")
+    finally:
+        site.run("restore", "--discard-previous", "--yes", BACKUP_DATABASE_URL=other.url)
+        drop_database(other)
+
+
+def test_restore_database_url_is_no_other_target(site: Site, database: Database, servers: Servers) -> None:
+    archive = backed_up(site)
+    before = state(site, database)
+    elsewhere = servers[15 if database.server.major != 15 else 18]
+
+    done = site.run("restore", "--from", str(archive), "--yes", RESTORE_DATABASE_URL=elsewhere.url())
+
+    assert done.status == 8, done.output
+    assert "leads to another server than BACKUP_DATABASE_URL" in done.stderr
+    assert state(site, database) == before

@@ -112,8 +112,8 @@ def test_an_archive_does_not_go_to_an_older_major(tmp_path: Path, servers: Serve
         target.execute("CREATE TABLE present AS SELECT 1")
         before = dump_text(target.url, 15)
 
-        dry = site.run("restore", "--from", str(archive), "--dry-run", "--database-url", target.url)
-        done = restore(site, archive, "--database-url", target.url)
+        dry = site.run("restore", "--from", str(archive), "--dry-run", "--database-url", target.url, "--live-uploads")
+        done = restore(site, archive, "--database-url", target.url, "--live-uploads")
 
         assert dry.status == done.status == 8, done.output
         assert "The dump is of PostgreSQL 18" in done.stderr
@@ -425,7 +425,7 @@ def test_an_owner_of_any_name_restores_beside_and_in_place(tmp_path: Path, serve
         before = state_of(url, 16, site.uploads)
         archive = backed_up(site)
 
-        for options in (["--no-keep-previous"], ["--in-place"]):
+        for options in (["--no-keep-previous", "--live-database", "--live-uploads"], ["--in-place"]):
             execute(url, "CREATE TABLE newer (id int)")
             done = site.run("restore", "--from", str(archive), "--yes", *options)
             assert done.status == 0, done.output

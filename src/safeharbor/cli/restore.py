@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,13 +15,14 @@ from safeharbor.cli.command import exit_with, safeharbor_command
 from safeharbor.cli.log_lines import log_format_option
 from safeharbor.cli.output import lost_output
 from safeharbor.cli.render import plural, show_bytes
+from safeharbor.cli.restore_target import TargetOptions, require_whole_target, retargeted, target_options
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
-from safeharbor.database_url import UnusableDatabaseUrl, parse_database_url
-from safeharbor.errors import ExitStatus, SettingsInvalid
+from safeharbor.errors import ExitStatus
 from safeharbor.restore.plan import plan_restore
 from safeharbor.restore.recover import discard_previous as discard_kept_states
-from safeharbor.restore.recover import list_kept, resume_restore, retargeted, undo_restore
+from safeharbor.restore.recover import list_kept, resume_restore, undo_restore
+from safeharbor.restore.recover import retargeted as retargeted_to
 from safeharbor.restore.request import RestoreRequest, choose_archive
 from safeharbor.restore.run import restore_archive
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from safeharbor.restore.recover import Recovery
     from safeharbor.settings import Settings
 
-_ADDRESSES = ("BACKUP_DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "DATABASE_URL", "RESTORE_DATABASE_URL")
 _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and uploads:"
 
 
@@ -64,6 +63,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option("--only", type=click.Choice(["database", "uploads"]), help="Restore only this part.")
 @click.option("--database-url", help="Restore to this database instead of the configured one.")
 @click.option("--upload-dir", type=click.Path(path_type=Path), help="Restore to this directory instead.")
+@target_options
 @click.option("--jobs", type=click.IntRange(1, 64), help="Parallel jobs for the load.  [default: the cores]")
 @click.option(
     "--in-place",
@@ -84,9 +84,6 @@ def command(
     dry_run: bool,
     quick: bool,
     yes: bool,
-    only: str | None,
-    database_url: str | None,
-    upload_dir: Path | None,
     jobs: int | None,
     in_place: bool,
     no_keep_previous: bool,
@@ -95,25 +92,30 @@ def command(
     discard_previous: bool,
     restore_id: str,
     quiet: bool,
+    **target: Any,
 ) -> None:
     """Parse, do one of the five, render."""
+    where = TargetOptions(**target)
     if [archive is not None, undo, resume, discard_previous].count(True) != 1:
         raise click.UsageError("Give one of --from PATH, --undo, --resume and --discard-previous.")
     if quick and not dry_run:
         raise click.UsageError("--quick goes with --dry-run; a restore proves every byte.")
-    if in_place and only == "uploads":
+    if in_place and where.only == "uploads":
         raise click.UsageError("--in-place is about the database.")
-    if archive is None and (dry_run or only or jobs or in_place or no_keep_previous):
+    if archive is None and (dry_run or where.only or jobs or in_place or no_keep_previous):
         raise click.UsageError("--dry-run, --only, --jobs, --in-place and --no-keep-previous go with --from.")
     if restore_id and not (undo or discard_previous):
         raise click.UsageError("--id goes with --undo or --discard-previous.")
-    settings = _retargeted(current_settings(quiet=quiet, notice_restore=False), database_url, upload_dir)
+    settings = current_settings(quiet=quiet, notice_restore=False)
+    if archive is not None:
+        require_whole_target(settings, where, irrevocably=yes and no_keep_previous)
+    settings = retargeted(settings, where)
     if undo or resume:
         with watching(quiet=quiet) as progress:
             done = undo_restore(settings, restore_id, progress) if undo else resume_restore(settings, progress)
         _print_recovery(done)
         if resume and done.again is not None:
-            _restore(retargeted(settings, done.again), done.again, yes=True, quiet=quiet)
+            _restore(retargeted_to(settings, done.again), done.again, yes=True, quiet=quiet)
         return
     if discard_previous:
         _discard(settings, restore_id, yes=yes)
@@ -121,11 +123,12 @@ def command(
     assert archive is not None  # noqa: S101 - checked above
     request = RestoreRequest(
         archive=choose_archive(str(archive), settings),
-        with_database=only != "uploads",
-        with_uploads=only != "database",
+        with_database=where.only != "uploads",
+        with_uploads=where.only != "database",
         in_place=in_place,
         keep_previous=not no_keep_previous,
         jobs=jobs or os.cpu_count() or 1,
+        from_another=where.accepts_another,
     )
     if dry_run:
         with watching(quiet=quiet) as progress:
@@ -160,20 +163,6 @@ def _restore(settings: Settings, request: RestoreRequest, *, yes: bool, quiet: b
     _print_result(result, quiet=quiet)
     if result.warnings:
         exit_with(ExitStatus.WARNINGS)
-
-
-def _retargeted(settings: Settings, database_url: str | None, upload_dir: Path | None) -> Settings:
-    """The settings with another place to restore to. Raises SettingsInvalid."""
-    if database_url is not None:
-        try:
-            settings = replace(settings, database=parse_database_url(database_url), restore_database=None)
-        except UnusableDatabaseUrl as error:
-            raise SettingsInvalid([f"--database-url: expected {error}"]) from None
-        remaining = tuple(problem for problem in settings.problems if problem.variable not in _ADDRESSES)
-        settings = replace(settings, problems=remaining)
-    if upload_dir is not None:
-        settings = replace(settings, upload_dir=upload_dir.absolute())
-    return settings
 
 
 def _ask(prompt: str, expected: str) -> bool:

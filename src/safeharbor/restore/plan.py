@@ -24,6 +24,7 @@ from safeharbor.preflight import check_apart, check_directory
 from safeharbor.references import describe_recorded
 from safeharbor.restore.database_plan import compare_database, look_at_database
 from safeharbor.restore.findings import Findings, RestorePlan
+from safeharbor.restore.origin import judge_origin
 from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
 from safeharbor.restore.server_checks import fit_jobs
 from safeharbor.restore.uploads_compared import compare_uploads
@@ -85,6 +86,7 @@ def draw_up_plan(
     estimated. Raises psycopg.Error if the server is lost.
     """
     look_at_archive(archive, settings, findings)
+    judge_origin(archive, settings, request, target, findings)
     database = ""
     plan: DatabasePlan | None = None
     jobs = request.jobs

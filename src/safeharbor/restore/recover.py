@@ -282,6 +282,7 @@ def _request_of(record: RestoreRecord) -> RestoreRequest | None:
         jobs=record.jobs,
         database=record.database,
         uploads=Path(record.uploads) if record.uploads else None,
+        from_another=True,  # it was accepted when that restore began
     )
 
 

@@ -31,7 +31,10 @@ _CHUNK = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RestoreRequest:
-    """What the operator asked for. `database` and `uploads` say where an interrupted restore went, if it is that."""
+    """What the operator asked for. `database` and `uploads` say where an interrupted restore went, if it is that.
+
+    `from_another`: an archive of another database than the target's is meant.
+    """
 
     archive: Path
     with_database: bool = True
@@ -41,6 +44,7 @@ class RestoreRequest:
     jobs: int = 1
     database: str = ""
     uploads: Path | None = None
+    from_another: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,13 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
         yield OpenArchive(source, None, DumpInput(own, offset, size), files, length, skipped.warnings())
 
 
+def configured_name(settings: Settings) -> str:
+    """The name of the configured database, as far as the address tells it."""
+    if settings.database is None or settings.database.get("service"):
+        return settings.database.get("dbname") if settings.database is not None else ""
+    return settings.database.get("dbname") or settings.database.get("user")
+
+
 def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:
     """How to reach the server to restore to, and the name of the database there.
 
@@ -138,8 +149,7 @@ def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:
     if not name and wanted.get("service"):
         with connected(wanted) as session:
             name = session.info.dbname
-    if not name:
-        name = wanted.get("user")
+    name = name or wanted.get("user")
     if not name:
         raise SettingsInvalid(["BACKUP_DATABASE_URL: expected an address that names the database to restore"])
     if name in ("template0", "template1"):
