@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from safeharbor.alert_settings import VARIABLES_OF_ALERTS, NotifyOn
-from safeharbor.catalog import read_catalog
+from safeharbor.catalog import is_from_future, read_catalog
 from safeharbor.errors import ExitStatus, SafeHarborError
 from safeharbor.history import Outcome, read_history, remember_outcome
 from safeharbor.notify import Kind, Message, find_notify_problems, send_message
@@ -182,7 +182,9 @@ def _listed(warnings: Sequence[str]) -> str:
 
 def _newest(settings: Settings) -> str:
     try:
-        newest = read_catalog(settings.backup_dir).newest_complete
+        now = datetime.now(UTC)
+        archives = read_catalog(settings.backup_dir).archives
+        newest = next((each for each in archives if each.is_complete and not is_from_future(each, now)), None)
     except (SafeHarborError, OSError):
         return f"The archives in {settings.backup_dir} cannot be read."
     if newest is None:

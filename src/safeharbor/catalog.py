@@ -70,6 +70,11 @@ class CatalogEntry:
         return self.path.name
 
     @property
+    def is_complete(self) -> bool:
+        """Whether it is whole, as far as a quick look tells, and says what is in it."""
+        return self.state is State.COMPLETE
+
+    @property
     def candidate(self) -> Candidate:
         """It, as retention sees it."""
         return Candidate(self.name, self.mtime_ns, _CONDITIONS.get(self.state, Condition.SOUND))
@@ -83,11 +88,6 @@ class Catalog:
     archives: tuple[CatalogEntry, ...]
     unfinished: tuple[str, ...]
     foreign: tuple[str, ...]
-
-    @property
-    def newest_complete(self) -> CatalogEntry | None:
-        """The newest archive that is complete as far as a quick look tells."""
-        return next((entry for entry in self.archives if entry.state is State.COMPLETE), None)
 
 
 def read_catalog(directory: Path) -> Catalog:

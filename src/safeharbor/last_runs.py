@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from safeharbor.history import Outcome
 
 BACKUP, VERIFY, DRILL = "backup", "verify", "drill"
+SCHEDULER = "scheduler"  # a run that it waived
 _LISTED_REJECTED = 50  # verify names no more of them
 _CLOCK_TICK = timedelta(seconds=1)  # the history has whole seconds
 
@@ -59,6 +60,10 @@ def judge_runs(history: Iterable[Outcome], newest: CatalogEntry | None) -> LastR
     for outcome in history:
         command = outcome.command
         if command not in (BACKUP, VERIFY, DRILL) or _is_quick(outcome):
+            continue
+        if outcome.exit_status == ExitStatus.LOCKED:  # it was refused: that says nothing of the one before
+            last.setdefault(command, outcome)
+            failed.setdefault(command, outcome)
             continue
         last[command] = outcome
         failed.pop(command, None)  # put in anew, so that their order is that of the history

@@ -97,6 +97,14 @@ class Settings:
     unknown: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def database_name(self) -> str:
+        """The name of the database, as far as its address tells it; else ""."""
+        if self.database is None:
+            return ""
+        by_default = "" if self.database.get("service") else self.database.get("user")
+        return self.database.get("dbname") or by_default
+
     def require(self, *concerns: Concern) -> None:
         """Raises SettingsInvalid, naming every problem in these concerns."""
         found = self.problems_in(*concerns)

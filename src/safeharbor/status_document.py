@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from safeharbor.catalog import CatalogEntry
+    from safeharbor.health import Reason
     from safeharbor.history import Outcome
     from safeharbor.journal import RestoreRecord
+    from safeharbor.latest import Choice
     from safeharbor.settings import Settings
-    from safeharbor.status import Status
+    from safeharbor.status_reasons import Status
 
 _RUNS = 400
 _RUNS_OF = (BACKUP, VERIFY, DRILL, "restore")
@@ -46,6 +48,7 @@ def describe_status(status: Status, settings: Settings) -> dict[str, object]:
         "health": status.health.name.lower(),
         "healthy": status.is_healthy,
         "reasons": [_cut(reason) for reason in status.reasons[:_REASONS]],
+        "findings": [_finding(each) for each in status.findings[:_REASONS]],
         "max_age_seconds": status.max_age_seconds,
         "age_seconds": status.age_seconds,
         "archives": len(status.archives),
@@ -77,6 +80,10 @@ def describe_status(status: Status, settings: Settings) -> dict[str, object]:
             "started_at": status.interrupted.started_at,
         },
         "newest": _newest(status.newest),
+        "latest": _latest(status.latest),
+        "gone": None
+        if status.gone is None
+        else {"archives": status.gone.archives, "seen_at": iso(status.gone.seen_at)},
         "contents": [_contents(entry, status, number) for number, entry in enumerate(status.archives[:_ARCHIVES])],
         "history": [_past(each) for each in [each for each in status.history if each.command in _RUNS_OF][-_RUNS:]],
     }
@@ -159,6 +166,26 @@ def _newest(entry: CatalogEntry | None) -> dict[str, object] | None:
     }
 
 
+def _latest(choice: Choice) -> dict[str, object]:
+    """What `--from latest` means; nothing if it is not clear."""
+    others = [*choice.passed[:_REASONS], *([choice.rival] if choice.rival is not None else [])]
+    return {
+        "name": choice.entry.name if choice.entry is not None else None,
+        "path": str(choice.entry.path) if choice.entry is not None else None,
+        "clear": choice.is_clear,
+        "others": [{"name": each.entry.name, "code": each.code.value, "text": _cut(each.text)} for each in others],
+    }
+
+
+def _finding(reason: Reason) -> dict[str, object]:
+    return {
+        "code": reason.code.value,
+        "health": reason.health.name.lower(),
+        "text": _cut(reason.text),
+        "command": reason.command or None,
+    }
+
+
 def _contents(entry: CatalogEntry, status: Status, number: int) -> dict[str, object]:
     """One archive; `number` counts from the newest."""
     manifest, name = entry.manifest, entry.name
@@ -171,6 +198,7 @@ def _contents(entry: CatalogEntry, status: Status, number: int) -> dict[str, obj
         "new_bytes": None if manifest is None else entry.size - manifest.shared_size,
         "state": entry.state.value,
         "problem": _cut(entry.problem, _SHORT_TEXT),
+        "keep_codes": [] if verdict is None or not verdict.keep else [each.code.value for each in verdict.because],
         "kept_as": [] if verdict is None or not verdict.keep else list(verdict.reasons),
         "is_daily": verdict is not None and verdict.is_daily,
         "is_weekly": verdict is not None and verdict.is_weekly,

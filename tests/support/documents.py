@@ -26,6 +26,15 @@ MEBIBYTE = 1 << 20
 Document = dict[str, Any]
 
 
+def coded(document: Document, *codes: str, command: str | None = None) -> Document:
+    """The document with the codes of its reasons."""
+    document["findings"] = [
+        {"code": code, "health": document["health"], "text": text, "command": command if code == "run failed" else None}
+        for code, text in zip(codes, document["reasons"], strict=True)
+    ]
+    return document
+
+
 def iso(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -101,7 +110,7 @@ def with_warnings() -> Document:
     document = good()
     document |= {"health": "warning", "reasons": reasons}
     document["contents"][0]["warnings"] = reasons
-    return document
+    return coded(document, "backup warned", "backup warned")
 
 
 def long_names() -> Document:
@@ -113,7 +122,8 @@ def long_names() -> Document:
     archive["kept_as"] = ["x" * 300]
     archive["database"] = "d" * 63
     document["newest"]["path"] = "/mnt/" + "deep/" * 40 + archive["name"]
-    return document | {"reasons": ["x" * 900, "\u00e4 \u00f6"], "schedule": "0,1,2,3 " * 30, "next_backup": None}
+    document |= {"reasons": ["x" * 900, "\u00e4 \u00f6"], "schedule": "0,1,2,3 " * 30, "next_backup": None}
+    return coded(document, "setting", "setting")
 
 
 def stale() -> Document:
@@ -124,12 +134,13 @@ def stale() -> Document:
         document[key] = [each for each in document[key] if each[recent] < iso(NOW - timedelta(days=3))]
     document["newest"] = _newest(document["contents"][0])
     document["last_backup"] = _newest_of("backup", document["history"])
-    return document | {
+    document |= {
         "health": "stale",
         "healthy": False,
         "reasons": ["the newest complete archive is older than it may be"],
         "next_backup": iso(NOW + timedelta(hours=10, minutes=30)),
     }
+    return coded(document, "too old")
 
 
 def failing() -> Document:
@@ -145,7 +156,7 @@ def failing() -> Document:
     failure = _outcome("backup", LAST_NIGHT, 0.4, None, status=7, reason=reason)
     document["history"].append(failure)
     document["storage"] = {"free_bytes": 311_422_976, "next_archive_bytes": 1_237_000_000, "fits": 0}
-    return document | {
+    document |= {
         "health": "failed",
         "healthy": False,
         "max_age_seconds": 48 * 3600.0,
@@ -156,6 +167,7 @@ def failing() -> Document:
         "last_backup": failure,
         "last_failure": failure,
     }
+    return coded(document, "run failed", "room", command="backup")
 
 
 def interrupted() -> Document:
@@ -170,13 +182,14 @@ def interrupted() -> Document:
         "size_bytes": 1_310_000_000,
         "logical_slots": 1,
     }
-    return document | {
+    document |= {
         "health": "interrupted",
         "healthy": False,
         "reasons": [f"the restore 6b04d9abd2e2 of {archive} was interrupted; until it is settled no backup is taken"],
         "interrupted": {"id": "6b04d9abd2e2", "archive": archive, "started_at": iso(NOW - timedelta(minutes=42))},
         "kept": [kept],
     }
+    return coded(document, "interrupted")
 
 
 def many() -> Document:
@@ -202,6 +215,7 @@ def _frame() -> Document:
         "health": "good",
         "healthy": True,
         "reasons": [],
+        "findings": [],
         "max_age_seconds": 26 * 3600.0,
         "damaged": 0,
         "kept": [],

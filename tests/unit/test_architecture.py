@@ -22,12 +22,13 @@ FLOORS = {
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
             "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda", "dump_part",
-            "references", "status_document", "last_runs", "room", "alerts", "metrics",
+            "references", "status_document", "last_runs", "latest", "status_reasons", "gone", "room", "alerts",
+            "metrics",
         ),
         VERBS,
     ),
     **dict.fromkeys(
-        ("archive", "postgres", "uploads", "retention", "notify", "ping", "neighbours", "history"), NOUNS
+        ("archive", "postgres", "uploads", "retention", "notify", "ping", "neighbours", "history", "health"), NOUNS
     ),
     **dict.fromkeys(
         (

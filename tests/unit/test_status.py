@@ -13,10 +13,12 @@ from safeharbor.catalog import State
 from safeharbor.cli.main import cli
 from safeharbor.cli.status_lines import tell_status
 from safeharbor.guards import Adopted, write_adopted
+from safeharbor.health import Health
 from safeharbor.history import Outcome, append_outcome
 from safeharbor.prune import prune_archives
 from safeharbor.settings import Concern, Problem
-from safeharbor.status import Health, Status, read_status
+from safeharbor.status import read_status
+from safeharbor.status_reasons import Status
 from support.archives import Facts, put_archive
 
 if TYPE_CHECKING:

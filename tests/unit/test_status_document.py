@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from safeharbor.settings import Settings
 
 KEYS = {
-    "schema", "safeharbor_version", "health", "healthy", "reasons", "max_age_seconds", "age_seconds", "archives",
+    "schema", "safeharbor_version", "health", "healthy", "reasons", "findings", "max_age_seconds", "age_seconds",
+    "archives",
     "damaged", "next_backup", "schedule", "timezone", "last_backup", "last_verify", "last_drill", "last_failure",
-    "storage", "retention", "kept", "interrupted", "newest", "contents", "history",
+    "storage", "retention", "kept", "interrupted", "newest", "latest", "gone", "contents", "history",
 }  # fmt: skip
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -62,7 +63,8 @@ def test_it_tells_of_each_archive_what_is_in_it_and_what_becomes_of_it(settings:
     newest, oldest = told["contents"]
     assert [newest["name"], oldest["name"]] == names
     assert set(newest) == {
-        "name", "taken_at", "size_bytes", "new_bytes", "state", "problem", "kept_as", "is_daily", "is_weekly",
+        "name", "taken_at", "size_bytes", "new_bytes", "state", "problem", "keep_codes", "kept_as", "is_daily",
+        "is_weekly",
         "goes_next", "server_version", "database", "tables", "rows", "upload_files", "upload_bytes", "largest_tables",
         "folders", "warnings", "verified_at", "drilled_at",
     }  # fmt: skip

@@ -14,10 +14,10 @@ from safeharbor.cli.command import always, exit_with, safeharbor_command
 from safeharbor.cli.log_lines import log_format_option
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.source import current_settings
-from safeharbor.cli.verify import paths_in_directory
 from safeharbor.cli.watch import watching
 from safeharbor.drill.run import drill_archive
 from safeharbor.errors import ExitStatus
+from safeharbor.latest import choose_to_prove
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from safeharbor.cli.attempt import Attempt
     from safeharbor.drill.report import DrillResult
+    from safeharbor.settings import Settings
 
 
 @safeharbor_command(
@@ -61,11 +62,12 @@ if TYPE_CHECKING:
 def command(archive: Path | None, *, jobs: int | None, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
     """Parse, drill, render."""
     settings = current_settings(quiet=quiet or as_json)
-    path = archive.absolute() if archive is not None else paths_in_directory(settings, every=False)[0]
+    path, notices = (archive.absolute(), ()) if archive is not None else _newest(settings)
     if not (quiet or as_json):
         click.echo(f"Drilling {path}")
     with watching(quiet=quiet or as_json) as progress:
-        result = drill_archive(path, settings, jobs=jobs or os.cpu_count() or 1, progress=progress)
+        jobs = jobs or os.cpu_count() or 1
+        result = drill_archive(path, settings, jobs=jobs, progress=progress, notices=notices)
     if (attempt := current_attempt()) is not None:
         describe_drill(attempt, result)
     if as_json:
@@ -74,6 +76,11 @@ def command(archive: Path | None, *, jobs: int | None, warnings_ok: bool, quiet:
         _print(result, quiet=quiet)
     if not (warnings_ok and result.exit_status is ExitStatus.WARNINGS):
         exit_with(result.exit_status)
+
+
+def _newest(settings: Settings) -> tuple[Path, tuple[str, ...]]:
+    newest, notices = choose_to_prove(settings, settings.database_name)
+    return newest.path, notices
 
 
 def describe_drill(attempt: Attempt, result: DrillResult) -> None:

@@ -21,10 +21,11 @@ from safeharbor.cli.drill import describe_drill, tell_drill
 from safeharbor.cli.log_lines import ERROR, INFO, JsonWatcher, current_log, log_ending, log_format_option
 from safeharbor.cli.render import iso_time, plural, show_bytes, show_slot, show_time
 from safeharbor.cli.source import current_settings
-from safeharbor.cli.verify import describe_verifications, paths_in_directory
+from safeharbor.cli.verify import describe_verifications
 from safeharbor.drill.run import drill_archive
 from safeharbor.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor.idle import end_neighbours, why_not_ours
+from safeharbor.latest import choose_to_prove
 from safeharbor.progress import NoProgress
 from safeharbor.scheduler import require_schedulable, run_scheduler
 from safeharbor.verify import verify_archive
@@ -174,20 +175,22 @@ class Front:
         return f"{done}: {result.path} ({show_bytes(result.size)}), {', '.join(contents)}"
 
     def _verify(self, name: str, attempt: Attempt) -> str:
-        (path,) = paths_in_directory(self._settings, every=False)
+        newest, notices = choose_to_prove(self._settings, self._settings.database_name)
+        path = newest.path
         with self._watching(name) as progress:
             result = verify_archive(path, self._settings, progress=progress)
-        describe_verifications(attempt, [result])
+        describe_verifications(attempt, [result], notices)
         result.require_sound()
-        for warning in result.warnings:
+        for warning in (*notices, *result.warnings):
             self._say_end(f"{name}: warning: {warning}")
-        done = "done, with warnings (status 3)" if result.warnings else "done"
+        done = "done, with warnings (status 3)" if notices or result.warnings else "done"
         return f"{done}: {path} is sound ({plural(result.members, 'member')}, {show_bytes(result.size)})"
 
     def _drill(self, name: str, attempt: Attempt) -> str:
-        (path,) = paths_in_directory(self._settings, every=False)
+        newest, notices = choose_to_prove(self._settings, self._settings.database_name)
+        path, jobs = newest.path, os.cpu_count() or 1
         with self._watching(name) as progress:
-            result = drill_archive(path, self._settings, jobs=os.cpu_count() or 1, progress=progress)
+            result = drill_archive(path, self._settings, jobs=jobs, progress=progress, notices=notices)
         describe_drill(attempt, result)
         if result.problems:
             raise ArchiveRejected(f"{path} failed the drill: {result.problems[0]}", problems=result.problems, hint="")

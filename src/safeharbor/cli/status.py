@@ -11,8 +11,9 @@ from safeharbor.cli.command import exit_with, safeharbor_command, show_error
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.status_lines import tell_status
 from safeharbor.errors import ExitStatus, SafeHarborError
+from safeharbor.health import Health
 from safeharbor.settings import parse_duration
-from safeharbor.status import Health, read_status
+from safeharbor.status import read_status
 from safeharbor.status_document import describe_status
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from safeharbor.archive.layout import time_in_name
 from safeharbor.cli.render import plural, show_bytes, show_duration, show_slot, show_time
+from safeharbor.health import Health
 from safeharbor.room import MOST_COUNTED
 from safeharbor.schedule import find_zone
-from safeharbor.status import Health
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from safeharbor.history import Outcome
     from safeharbor.journal import RestoreRecord
     from safeharbor.settings import Settings
-    from safeharbor.status import Status
+    from safeharbor.status_reasons import Status
 
 _DONE = {"backup": "done", "verify": "sound", "drill": "restored"}
 

@@ -16,6 +16,7 @@ from safeharbor.cli.render import iso_time, plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
 from safeharbor.errors import ArchiveNotFound, ArchiveRejected, ExitStatus
+from safeharbor.latest import choose_to_prove
 from safeharbor.verify import verify_archive
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     is_attempt=lambda options: not options["archives"],
 )
 @click.argument("archives", nargs=-1, type=ArchivePath())
-@click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR.")
+@click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR that is not to be passed over.")
 @click.option("--all", "every", is_flag=True, help="All archives in BACKUP_DIR.")
 @click.option(
     "--quick",
@@ -55,12 +56,17 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
         raise click.UsageError("Name archives, or give one of --latest and --all.")
     settings = current_settings(quiet=True)
     results = []
+    notices: tuple[str, ...] = ()
+    if latest:
+        newest, notices = choose_to_prove(settings, settings.database_name)
+        archives = (newest.path,)
+    paths = archives or _all_in_directory(settings)
     with watching(quiet=quiet or as_json) as progress:
-        for path in archives or paths_in_directory(settings, every=every):
+        for path in paths:
             try:
                 result = verify_archive(path, settings, quick=quick, progress=progress)
             except ArchiveNotFound:
-                if archives:
+                if not every:
                     raise
                 progress.note(f"{path.name} was deleted meanwhile")
                 continue
@@ -68,26 +74,30 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
             if not as_json:
                 _print(result, quiet=quiet)
     if results and (attempt := current_attempt()) is not None:
-        describe_verifications(attempt, results)
+        describe_verifications(attempt, results, notices)
     if as_json:
         click.echo(json.dumps({"schema": 1, "archives": [_document(result) for result in results]}, indent=2))
-    exit_with(_status(results))
+    for notice in notices:
+        click.echo(f"Warning: {notice}", err=True)
+    exit_with(_status(results, notices))
 
 
-def paths_in_directory(settings: Settings, *, every: bool) -> list[Path]:
-    """The newest archive in the backup directory, or every one. Raises ArchiveRejected if there is none."""
+def _all_in_directory(settings: Settings) -> list[Path]:
+    """Every archive in the backup directory. Raises ArchiveRejected if there is none."""
     archives = read_catalog(settings.backup_dir).archives
     if not archives:
         raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint="`safeharbor backup` takes one.")
-    return [entry.path for entry in (archives if every else archives[:1])]
+    return [entry.path for entry in archives]
 
 
-def describe_verifications(attempt: Attempt, results: Sequence[Verification]) -> None:
-    """What the history keeps of them: no list of members, and of each rejected archive the first problem."""
+def describe_verifications(attempt: Attempt, results: Sequence[Verification], notices: Sequence[str] = ()) -> None:
+    """What the history keeps of them: no list of members, and of each rejected archive the first problem. `notices` are
+    of archives that were passed over.
+    """
     rejected = [result for result in results if result.problems]
     attempt.describe(
         archive=results[0].path.name,
-        warnings=[f"{result.path.name}: {warning}" for result in results for warning in result.warnings],
+        warnings=[*notices, *(f"{result.path.name}: {warning}" for result in results for warning in result.warnings)],
         problem="; ".join(f"{result.path.name}: {result.problems[0]}" for result in rejected),
         details={
             "quick": results[0].quick,
@@ -99,10 +109,10 @@ def describe_verifications(attempt: Attempt, results: Sequence[Verification]) ->
     )
 
 
-def _status(results: list[Verification]) -> ExitStatus:
+def _status(results: list[Verification], notices: Sequence[str]) -> ExitStatus:
     if any(result.problems for result in results):
         return ExitStatus.REJECTED
-    if any(result.warnings for result in results):
+    if notices or any(result.warnings for result in results):
         return ExitStatus.WARNINGS
     return ExitStatus.DONE
 

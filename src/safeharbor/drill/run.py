@@ -49,7 +49,7 @@ from safeharbor.settings import Concern
 from safeharbor.signals import signals_held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from safeharbor.drill.report import DrillResult
@@ -64,8 +64,11 @@ if TYPE_CHECKING:
 _INTACT = "The live database and uploads were not touched, and nothing of the copy is left."
 
 
-def drill_archive(path: Path, settings: Settings, *, jobs: int, progress: Progress) -> DrillResult:
-    """How the restore of an archive into a scratch copy went; its evidence is beside the archives.
+def drill_archive(
+    path: Path, settings: Settings, *, jobs: int, progress: Progress, notices: Sequence[str] = ()
+) -> DrillResult:
+    """How the restore of an archive into a scratch copy went; its evidence is beside the archives. `notices` are
+    warnings of whoever chose it.
 
     An archive that does not restore, or differs, is a result with problems. Raises SafeHarborError if the drill itself
     cannot be done here, after that was written down too.
@@ -75,6 +78,7 @@ def drill_archive(path: Path, settings: Settings, *, jobs: int, progress: Progre
     with drill_lock(settings.backup_dir):
         evidence, begun_at = free_evidence(settings.backup_dir)
         report = Report(path, begun_at)
+        report.warnings += notices
         run = _Run(settings, report, jobs, progress)
         try:
             run.drill()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from safeharbor.errors import CannotRestore, SafeHarborError
 from safeharbor.postgres.connection import bounded
 from safeharbor.postgres.target import target_connected
-from safeharbor.restore.request import configured_name
 from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def judge_origin(
         _judge_server(settings, target, findings)
     if request.from_another:
         return
-    name = target.name if target is not None else configured_name(settings)
+    name = target.name if target is not None else settings.database_name
     if archive.manifest is None:
         findings.warnings.append("which database it is of is not known: it has no manifest")
     elif name and archive.manifest.database != name:

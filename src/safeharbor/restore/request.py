@@ -12,8 +12,8 @@ from safeharbor.archive.foreign import Skipped, read_foreign_members
 from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front
 from safeharbor.archive.source import Source, Truncated, opened_archive
 from safeharbor.archive.sums import parse_sums
-from safeharbor.catalog import read_catalog
-from safeharbor.errors import ArchiveRejected, SettingsInvalid
+from safeharbor.errors import ArchiveRejected, CannotRestore, SettingsInvalid
+from safeharbor.latest import NOT_COMPLETE, describe_choice, read_choice
 from safeharbor.postgres.connection import bounded, connected
 from safeharbor.postgres.contents import DumpInput
 from safeharbor.settings import Concern
@@ -88,17 +88,24 @@ class OpenArchive:
 
 
 def choose_archive(text: str, settings: Settings) -> Path:
-    """The archive that `--from` names; `latest` is the newest complete one in BACKUP_DIR.
+    """The archive that `--from` names; `latest` is the newest in BACKUP_DIR that can be relied on.
 
-    Raises ArchiveRejected, StorageUnavailable.
+    Raises ArchiveRejected if there is none, StorageUnavailable; CannotRestore if that is not simply the newest one,
+    since then a person decides.
     """
     if text != "latest":
         return Path(text).expanduser().absolute()
     settings.require(Concern.DIRECTORY)
-    newest = read_catalog(settings.backup_dir).newest_complete
-    if newest is None:
+    choice = read_choice(settings, settings.database_name)
+    if choice.entry is None and all(each.code in NOT_COMPLETE for each in choice.passed):
         raise ArchiveRejected(f"There is no complete archive in {settings.backup_dir}.", hint="")
-    return newest.path
+    if choice.entry is None or not choice.is_clear:
+        raise CannotRestore(
+            f"Which archive `latest` means is not clear:\n{describe_choice(choice)}",
+            hint="Give the path of the one that is meant: --from PATH.",
+            intact="Nothing was changed.",
+        )
+    return choice.entry.path
 
 
 @contextmanager
@@ -127,13 +134,6 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
             why = str(error) or "it was cut: it ends in the middle"
             raise ArchiveRejected(f"{path}: {why.rstrip('.')}.") from None
         yield OpenArchive(source, None, DumpInput(own, offset, size), files, length, skipped.warnings())
-
-
-def configured_name(settings: Settings) -> str:
-    """The name of the configured database, as far as the address tells it."""
-    if settings.database is None or settings.database.get("service"):
-        return settings.database.get("dbname") if settings.database is not None else ""
-    return settings.database.get("dbname") or settings.database.get("user")
 
 
 def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safeharbor.cli.render import plural, show_bytes
-from safeharbor.web.commands import restore_commands, show_commands
+from safeharbor.web.commands import name_to_restore, restore_commands, show_commands
 from safeharbor.web.markup import Html, element, joined, row
 from safeharbor.web.words import UNKNOWN, absolute, ago, day, number, size, time_of, weekday
 
@@ -28,7 +28,7 @@ def show_archives(document: Document, now: datetime) -> Html:
 
 
 def _archive(archive: Archive, index: int, document: Document, now: datetime) -> Html:
-    newest = document.newest.name if document.newest else ""  # its commands stand above the list
+    shown = name_to_restore(document)  # its commands stand above the list
     rows = _ROWS if index < _IN_FULL else _ROWS_OF_OLDER
     body = [
         element("p", archive.problem, class_="problem") if archive.problem else None,
@@ -37,8 +37,8 @@ def _archive(archive: Archive, index: int, document: Document, now: datetime) ->
         element("div", _tables(archive, rows), _folders(archive, rows), class_="inside"),
         _warnings(archive.warnings),
     ]
-    if archive.name != newest and index < _COMMANDS and archive.is_usable:
-        body.append(show_commands(*restore_commands(archive.name, document.newest)))
+    if archive.name != shown and index < _COMMANDS and archive.is_usable:
+        body.append(show_commands(*restore_commands(archive.name, document)))
     return element(
         "details",
         element("summary", _heading(archive, now)),

@@ -11,7 +11,7 @@ from safeharbor.web.markup import Html, element
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from safeharbor.web.document import Newest
+    from safeharbor.web.document import Document
 
 _IN_COMPOSE = "docker compose --profile backup exec backups flask"
 
@@ -35,11 +35,19 @@ def show_command(command: str) -> Html:
     return element("code", f"safeharbor {command}")
 
 
-def restore_commands(name: str, newest: Newest | None) -> tuple[str, str]:
+def restore_commands(name: str, document: Document) -> tuple[str, str]:
     """The look that changes nothing, and the restore, of one archive by its path as the backup sees it."""
-    directory = posixpath.dirname(newest.path) if newest is not None else ""
+    known = document.newest or document.latest
+    directory = posixpath.dirname(known.path) if known is not None else ""
     restore = f"restore --from {shlex.quote(posixpath.join(directory, name))}"
     return f"{restore} --dry-run", restore
+
+
+def name_to_restore(document: Document) -> str:
+    """The archive that `latest` means; "" if it means none. An older document tells of the newest only."""
+    if document.latest is not None:
+        return document.latest.name
+    return document.newest.name if document.newest is not None else ""
 
 
 def _block(lines: Iterable[str]) -> Html:

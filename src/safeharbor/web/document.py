@@ -32,6 +32,24 @@ class Newest:
 
 
 @dataclass(frozen=True, slots=True)
+class Latest:
+    """What a restore of `latest` takes, "" if nothing, and in words why newer archives, or others, are not meant."""
+
+    name: str
+    path: str
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that makes the state what it is. The code is "" in a document of an earlier version."""
+
+    code: str
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """One archive and what is in it. `folders` is None if the archive does not tell."""
 
@@ -111,10 +129,12 @@ class Document:
 
     schema: int | None = None
     health: str = ""
-    reasons: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     max_age_seconds: float | None = None
     published_at: datetime | None = None
     newest: Newest | None = None
+    latest: Latest | None = None
+    are_gone: bool = False
     next_backup: datetime | None = None
     schedule: str = ""
     timezone: str = ""
@@ -142,10 +162,12 @@ def read_document(given: object) -> Document:
     return Document(
         schema=count_in(given.get("schema")),
         health=text_in(given.get("health")),
-        reasons=texts_in(given.get("reasons")),
+        findings=_findings(given),
         max_age_seconds=amount_in(given.get("max_age_seconds")),
         published_at=moment_in(given.get("published_at")),
         newest=_newest(given.get("newest")),
+        latest=_latest(given.get("latest")),
+        are_gone=bool(mapping_in(given.get("gone"))),
         next_backup=moment_in(given.get("next_backup")),
         schedule=text_in(given.get("schedule")),
         timezone=text_in(given.get("timezone")),
@@ -180,6 +202,32 @@ def _newest(given: object) -> Newest | None:
         rows=count_in(found.get("rows")),
         upload_files=count_in(found.get("upload_files")),
     )
+
+
+def _latest(given: object) -> Latest | None:
+    """None in a document of an earlier version."""
+    found = mapping_in(given)
+    if not found:
+        return None
+    others = several_in(found.get("others"), _other, FEW)
+    return Latest(text_in(found.get("name")), text_in(found.get("path")), others)
+
+
+def _other(given: object) -> str | None:
+    found = mapping_in(given)
+    return f"{text_in(found.get('name'))}: {text_in(found.get('text'))}" if text_in(found.get("name")) else None
+
+
+def _findings(given: Mapping[str, object]) -> tuple[Finding, ...]:
+    if "findings" not in given:
+        return tuple(Finding("", reason) for reason in texts_in(given.get("reasons")))
+    return several_in(given.get("findings"), _finding, FEW)
+
+
+def _finding(given: object) -> Finding | None:
+    found = mapping_in(given)
+    text = text_in(found.get("text"))
+    return Finding(text_in(found.get("code")), text, text_in(found.get("command"))) if text else None
 
 
 def _archive(given: object) -> Archive | None:

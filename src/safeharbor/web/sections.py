@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.errors import ExitStatus
-from safeharbor.web.commands import restore_commands, show_command, show_commands
+from safeharbor.web.commands import name_to_restore, restore_commands, show_command, show_commands
 from safeharbor.web.markup import Html, element, joined
 from safeharbor.web.verdict import State
 from safeharbor.web.words import UNKNOWN, ago, size, time_of, took
@@ -146,10 +146,12 @@ def show_failure(document: Document, now: datetime) -> Html | None:
 
 
 def show_restore(document: Document) -> Html | None:
-    """How to get the newest archive back."""
-    newest = document.newest
-    if newest is None:
-        return None
+    """How to get the newest archive back that can be relied on."""
+    name = name_to_restore(document)
+    others = document.latest.others if document.latest is not None else ()
+    told = element("ul", *(element("li", other) for other in others), class_="reasons") if others else None
+    if not name:
+        return told
     steps = (
         "Stop the app, so that nobody writes meanwhile.",
         "The first command proves the archive and tells what would be lost. It changes nothing.",
@@ -158,7 +160,9 @@ def show_restore(document: Document) -> Html | None:
     return element(
         "div",
         element("ol", *(element("li", step) for step in steps), class_="steps"),
-        show_commands(*restore_commands(newest.name, newest)),
+        show_commands(*restore_commands(name, document)),
+        element("p", f"This is {name}. Not meant, and why:", class_="after") if others else None,
+        told,
         element("p", "If it was wrong, ", show_command("restore --undo"), " goes back.", class_="after"),
     )
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor.cli.render import plural
+from safeharbor.health import Code
 from safeharbor.web.document import SCHEMA
 from safeharbor.web.words import number, size, span
 
@@ -53,11 +54,10 @@ def judge_document(document: Document, now: datetime, unknown_after_seconds: flo
     silence = _silence(document, now, unknown_after_seconds or limit)
     if silence:
         known = "" if age is None else f" The newest archive that is known of is {span(age)} old."
-        return Verdict(State.UNKNOWN, "The state of the backups is not known.", silence + known, document.reasons)
+        return Verdict(State.UNKNOWN, "The state of the backups is not known.", silence + known, _but(document))
     if document.interrupted is not None or document.health == "interrupted":
         explanation = "Until it is settled no backup is taken. Two commands below settle it."
-        pending = document.interrupted.id if document.interrupted is not None else ""
-        reasons = _unless_said(document.reasons, pending)
+        reasons = _but(document, Code.INTERRUPTED)
         return Verdict(State.INTERRUPTED, "A restore was interrupted.", explanation, reasons)
     if newest is None or age is None:
         return _judge_absence(document)
@@ -67,8 +67,13 @@ def judge_document(document: Document, now: datetime, unknown_after_seconds: flo
 def _judge_absence(document: Document) -> Verdict:
     if document.health == "waiting":
         return Verdict(State.WAITING, "No backup yet, and none is due.", "The first one will be shown here.")
+    if document.are_gone:
+        gone = next((each.text for each in document.findings if each.code == Code.GONE), "")
+        return Verdict(
+            State.FAILED, "The backups are gone.", f"{gone[:1].upper()}{gone[1:]}.", _but(document, Code.GONE)
+        )
     explanation = "There is no archive that is known to be complete."
-    reasons = _unless_said(document.reasons, "there is no complete archive")
+    reasons = _but(document, Code.NO_ARCHIVE)
     return Verdict(State.STALE, "There is no backup.", explanation, reasons)
 
 
@@ -77,17 +82,17 @@ def _judge_newest(document: Document, newest: Newest, age: float, limit: float) 
         f"The newest archive is {span(age)} old, {size(newest.size_bytes)}, "
         f"with {number(newest.rows)} rows and {number(newest.upload_files)} uploads."
     )
-    reasons = _unless_said(document.reasons, "older than it may be")
+    reasons = _but(document, Code.TOO_OLD)
     if age > limit or document.health == "stale":
         why = f"It may be {span(limit)} old. {what}"
         return Verdict(State.STALE, "The newest backup is too old.", why, reasons)
-    if age < -_CLOCKS_DIFFER_SECONDS and not any("future" in reason for reason in reasons):
+    if age < -_CLOCKS_DIFFER_SECONDS and not any(each.code == Code.FUTURE for each in document.findings):
         reasons = ("The newest archive is from the future: a clock is wrong.", *reasons)
     failure = document.last_failure
     has_failed = failure is not None and failure.command == "backup" and failure.started_at > newest.taken_at
     if document.health == "failed" or has_failed:
         which = failure.command if failure is not None and failure.command else "run"
-        reasons = _unless_said(reasons, failure.reason if failure is not None else "")
+        reasons = _but(document, Code.RUN_FAILED, command=failure.command if failure is not None else "")
         return Verdict(State.FAILED, f"The last {which} failed.", what, reasons)
     if document.health == "warning" or reasons:
         things = plural(len(reasons), "thing") if reasons else "something"
@@ -95,9 +100,13 @@ def _judge_newest(document: Document, newest: Newest, age: float, limit: float) 
     return Verdict(State.GOOD, "The backups are good.", what)
 
 
-def _unless_said(reasons: tuple[str, ...], said: str) -> tuple[str, ...]:
-    """The reasons but those that the page tells in another place."""
-    return tuple(reason for reason in reasons if not said or said not in reason)
+def _but(document: Document, *codes: Code, command: str | None = None) -> tuple[str, ...]:
+    """The reasons but those of these codes, which the page tells in another place; of this command, if one is named."""
+    return tuple(
+        finding.text
+        for finding in document.findings
+        if finding.code not in codes or (command is not None and finding.command != command)
+    )
 
 
 def _silence(document: Document, now: datetime, unknown_after_seconds: float) -> str:
