@@ -15,7 +15,7 @@ from safeharbor.alert_settings import VARIABLES_OF_ALERTS, NotifyOn
 from safeharbor.catalog import is_from_future, read_catalog
 from safeharbor.errors import ExitStatus, SafeHarborError
 from safeharbor.history import Outcome, read_history, remember_outcome
-from safeharbor.notify import Kind, Message, find_notify_problems, send_message
+from safeharbor.notify import Kind, Message, send_message
 from safeharbor.ping import LOG, START, SUCCESS, WAY, send_ping
 from safeharbor.quantities import plural, show_bytes, show_duration, show_time
 from safeharbor.settings import Concern
@@ -135,11 +135,6 @@ def find_undelivered(settings: Settings, history: Sequence[Outcome]) -> tuple[Ou
     is_set = {NOTIFY: bool(settings.notify_urls), PING: settings.ping_url is not None}
     newest = [newest_of(command, history) for command in is_set if is_set[command]]
     return tuple(one for one in newest if one is not None and not one.is_success)
-
-
-def judge_alert_settings(settings: Settings) -> tuple[str, ...]:
-    """What would hinder messages as far as can be told without sending one. It imports Apprise."""
-    return find_notify_problems(settings.notify_urls)
 
 
 def compose_message(settings: Settings, outcome: Outcome, advice: Advice, before: Outcome | None = None) -> Message:

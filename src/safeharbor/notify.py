@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -65,7 +65,7 @@ def send_message(message: Message, urls: Sequence[str], *, seconds: float = SECO
     """Send it by all ways at once; how each ended after at most `seconds`. Raises nothing."""
     services = find_services(urls)
     senders = [
-        partial(_send, message, service) if isinstance(service, _Service) else partial(_refused, service)
+        partial(_send, message, service) if isinstance(service, _Service) else partial(_refused, _in_words(service))
         for service in services
     ]
     results = run_within(seconds, senders, (_LATE, seconds))
@@ -73,13 +73,21 @@ def send_message(message: Message, urls: Sequence[str], *, seconds: float = SECO
     return tuple(Delivery(name, *result) for name, result in zip(names, results, strict=True))
 
 
-def find_notify_problems(urls: Sequence[str]) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class NotifyProblem:
+    """What would hinder sending, and what to do about it."""
+
+    text: str
+    remedy: str
+
+
+def find_notify_problems(urls: Sequence[str]) -> tuple[NotifyProblem, ...]:
     """What would hinder sending, as far as can be told without doing it: the extra, addresses that mean nothing."""
     services = find_services(urls)
-    if services and all(service == MISSING for service in services):
-        return (MISSING,)
+    if Unusable.NO_APPRISE in services:
+        return (NotifyProblem(MISSING, "pip install apprise"),)
     return tuple(
-        f"{name_way(number, url)}: {service}"
+        NotifyProblem(f"{name_way(number, url)}: {service}", "Put BACKUP_NOTIFY_URLS right.")
         for number, (url, service) in enumerate(zip(urls, services, strict=True), 1)
         if isinstance(service, str)
     )
@@ -93,7 +101,13 @@ class _Service:
     plugin: apprise.NotifyBase
 
 
-def find_services(urls: Sequence[str]) -> list[_Service | str]:
+class Unusable(Enum):
+    """Why no address at all can be used."""
+
+    NO_APPRISE = MISSING
+
+
+def find_services(urls: Sequence[str]) -> list[_Service | Unusable | str]:
     """For each address its service, or what is wrong with it. Loading all that Apprise knows takes half a second."""
     if not urls:
         return []
@@ -105,7 +119,7 @@ def find_services(urls: Sequence[str]) -> list[_Service | str]:
             _be_silent()
             return [_find_service(apprise.Apprise.instantiate, url) for url in urls]
     except ImportError:
-        return [MISSING] * len(urls)
+        return [Unusable.NO_APPRISE] * len(urls)
 
 
 def _find_service(instantiate: Callable[[str], apprise.NotifyBase | None], url: str) -> _Service | str:
@@ -114,6 +128,10 @@ def _find_service(instantiate: Callable[[str], apprise.NotifyBase | None], url: 
     except Exception as error:  # whatever a plugin of Apprise raises
         return f"it cannot be used ({type(error).__name__})"
     return _Service(url, plugin) if plugin is not None else "no address that Apprise understands"
+
+
+def _in_words(problem: Unusable | str) -> str:
+    return problem.value if isinstance(problem, Unusable) else problem
 
 
 def _refused(problem: str) -> tuple[str, float]:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from safeharbor.agenda import Job, JobName, follow_clock, judge_jobs, plan_job, settle_job
-from safeharbor.catalog import State, read_catalog
+from safeharbor.catalog import is_from_future, read_catalog
+from safeharbor.catch_up import why_not_to_catch_up
 from safeharbor.errors import SafeHarborError
 from safeharbor.lock import LOCK_NAME
 from safeharbor.schedule import find_zone, next_slot
@@ -21,11 +22,11 @@ from safeharbor.settings import Concern
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from safeharbor.catalog import CatalogEntry
     from safeharbor.settings import Settings
 
 _STEP_SECONDS = 1.0
 _SMALLEST_STEP_SECONDS = 0.001
-_CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 class Clock(Protocol):
@@ -62,6 +63,9 @@ class SchedulerFront(Protocol):
     def missed(self, job: Job, newest: datetime | None) -> None:
         """A slot of this job was missed before the start; `newest` is the moment of the newest archive."""
 
+    def waived(self, job: Job, why: str) -> None:
+        """A slot of this job was missed before the start, and is not caught up; the job's slot is the next one."""
+
     def passed_over(self, job: Job, slot: datetime) -> None:
         """A slot, and maybe more, came while the job itself was running."""
 
@@ -71,10 +75,10 @@ class SchedulerFront(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _LastBackup:
-    """What the backup directory tells at the start: up to when slots count as run, and the newest archive's moment."""
+    """What the backup directory tells at the start: up to when slots count as run, and the newest archive."""
 
     settled: datetime
-    newest: datetime | None
+    newest: CatalogEntry | None
 
 
 def run_scheduler(settings: Settings, front: SchedulerFront, clock: Clock | None = None) -> NoReturn:
@@ -113,7 +117,12 @@ def _first_jobs(settings: Settings, front: SchedulerFront, now: datetime) -> lis
     last = _read_last_backup(settings, now)
     backup = plan_job(JobName.BACKUP, settings.schedule, zone, last.settled)
     if backup.slot <= now:
-        front.missed(backup, last.newest)
+        why = why_not_to_catch_up(settings, last.newest) if last.newest is not None else ""
+        if why:
+            backup = plan_job(JobName.BACKUP, settings.schedule, zone, now)
+            front.waived(backup, why)
+        else:
+            front.missed(backup, last.newest.taken_at if last.newest is not None else None)
     others = {JobName.VERIFY: settings.verify_schedule, JobName.DRILL: settings.drill_schedule}
     return [backup, *(plan_job(name, schedule, zone, now) for name, schedule in others.items() if schedule is not None)]
 
@@ -126,10 +135,10 @@ def _read_last_backup(settings: Settings, now: datetime) -> _LastBackup:
         is_new = not (settings.backup_dir / LOCK_NAME).exists()
     except (SafeHarborError, OSError):
         return _LastBackup(long_ago, None)
-    taken = [entry.taken_at for entry in archives if entry.state is State.COMPLETE]
-    newest = max((moment for moment in taken if moment - now < _CLOCK_TOLERANCE), default=None)
+    taken = [entry for entry in archives if entry.is_complete and not is_from_future(entry, now)]
+    newest = max(taken, key=lambda entry: entry.taken_at, default=None)
     if newest is not None:
-        return _LastBackup(min(newest, now), newest)
+        return _LastBackup(min(newest.taken_at, now), newest)
     return _LastBackup(now if is_new else long_ago, None)
 
 

@@ -6,13 +6,15 @@ import json
 import signal
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from safeharbor.lock import directory_lock
+from support.archives import Facts, put_archive
 from support.faults import children_left
-from support.postgres import Database
-from support.runs import Site
+from support.postgres import Database, Servers, drop_database, make_database
+from support.runs import Site, make_site
 from support.schedules import scheduling
 
 pytestmark = pytest.mark.timeout(90)
@@ -121,3 +123,29 @@ def test_during_a_run_it_ends_the_run_in_order_and_stops(site: Site) -> None:
     assert site.archives == []
     assert site.leftovers == []
     assert not children_left(site)
+
+
+@pytest.mark.parametrize("kind", ["empty", "another server"])
+def test_on_a_new_host_a_missed_backup_is_not_caught_up(tmp_path: Path, servers: Servers, kind: str) -> None:
+    new = make_database(servers[18])
+    try:
+        site = make_site(tmp_path, new)
+        tables = {"public.entry": 5000}
+        facts = Facts(taken_at=datetime.now(UTC) - timedelta(days=2), database=new.name, tables=tables)
+        copied = put_archive(site.backups, facts.taken_at, facts=facts)
+        if kind == "empty":
+            new.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE TABLE entry (id int)")
+        with scheduling(site, "0 0 3 * * *") as running:
+            told = running.read_until("is not caught up: ")
+            running.read_until("next backup: ")
+            assert running.stop() == 0
+
+        words = "the database has no rows, and" if kind == "empty" else "the database is on another server than"
+        assert words in told
+        assert site.archives == [copied]
+        status = site.run("status")
+        assert words in status.stdout
+        codes = [each["code"] for each in site.run("status", "--json").document["findings"]]
+        assert "not caught up" in codes
+    finally:
+        drop_database(new)

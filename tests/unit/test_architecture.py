@@ -22,8 +22,8 @@ FLOORS = {
         (
             "backup", "verify", "restore", "prune", "catalog", "drill", "status", "doctor", "scheduler",
             "preflight", "record", "guards", "sharing", "proof", "status_file", "idle", "agenda", "dump_part",
-            "references", "status_document", "last_runs", "latest", "status_reasons", "gone", "room", "alerts",
-            "metrics",
+            "references", "status_document", "last_runs", "latest", "catch_up", "status_reasons", "gone", "room",
+            "alerts", "metrics",
         ),
         VERBS,
     ),

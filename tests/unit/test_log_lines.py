@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from safeharbor.cli.log_lines import JsonLog, JsonWatcher
+from safeharbor.cli.log_lines import JsonLog, JsonWatcher, show_problem
 from safeharbor.cli.main import cli
 from safeharbor.lock import directory_lock
 from support.archives import Facts, put_archive
@@ -170,7 +170,7 @@ def test_what_an_app_prints_while_it_is_loaded_becomes_an_event(
 
 def test_a_problem_that_stops_nothing_yet_is_an_error(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def tells(*_arguments: object, **_options: object) -> None:
-        click.echo("Problem: the role may not create databases", err=True)
+        show_problem("the role may not create databases", "ask somebody who may")
         click.get_current_context().exit(8)
 
     monkeypatch.setattr("safeharbor.cli.prune.prune_archives", tells)
@@ -178,8 +178,24 @@ def test_a_problem_that_stops_nothing_yet_is_an_error(directory: Path, monkeypat
     result = run("prune", "--log-format", "json")
 
     told, failed = events(result.stderr)
-    assert (told["level"], told["message"]) == ("error", "the role may not create databases")
+    assert (told["event"], told["level"], told["message"]) == ("problem", "error", "the role may not create databases")
+    assert told["hint"] == "ask somebody who may"
     assert (failed["event"], failed["exit_status"]) == ("failed", 8)
+
+
+@pytest.mark.parametrize("line", ["Warning: the app says so", "Problem: of the app", "Error: of a library"])
+def test_what_others_print_has_no_level_of_ours_whatever_it_says(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    def tells(*_arguments: object, **_options: object) -> None:
+        click.echo(line, err=True)
+        click.get_current_context().exit(0)
+
+    monkeypatch.setattr("safeharbor.cli.prune.prune_archives", tells)
+
+    told, *_ = events(run("prune", "--log-format", "json").stderr)
+
+    assert (told["event"], told["level"], told["message"]) == ("line", "info", line)
 
 
 def test_an_app_that_cannot_be_loaded_fails_as_an_event(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from safeharbor.cli.main import cli
 from safeharbor.doctor.findings import Level
 from safeharbor.doctor.telling import check_alerts, check_metrics_file
 from safeharbor.history import Outcome, append_outcome, read_history
-from safeharbor.notify import MISSING, Kind, Message, find_notify_problems, redact, send_message
+from safeharbor.notify import MISSING, Kind, Message, NotifyProblem, find_notify_problems, redact, send_message
 from safeharbor.settings import load_settings
 from support.receivers import free_port, http_server, mail_server
 
@@ -152,16 +152,16 @@ def test_addresses_are_separated_by_blanks_lines_or_commas_and_may_hold_commas()
 
 
 def test_what_would_hinder_messages_can_be_asked() -> None:
-    assert find_notify_problems(["json://host/", "mailto://"]) == (
-        "number 2 (mailto): no address that Apprise understands",
-    )
+    (problem,) = find_notify_problems(["json://host/", "mailto://"])
+    assert problem.text == "number 2 (mailto): no address that Apprise understands"
+    assert problem.remedy == "Put BACKUP_NOTIFY_URLS right."
     assert find_notify_problems([]) == ()
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
 
-    assert find_notify_problems(["json://host/", "json://host/"]) == (MISSING,)
+    assert find_notify_problems(["json://host/", "json://host/"]) == (NotifyProblem(MISSING, "pip install apprise"),)
     assert [delivery.problem for delivery in send_message(MESSAGE, ["json://host/"])] == [MISSING]
     assert "pip install apprise" in MISSING
 

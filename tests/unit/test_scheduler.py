@@ -71,6 +71,9 @@ class Recorder:
     def missed(self, job: Job, newest: datetime | None) -> None:
         self.told.append(f"missed {job.name.value}")
 
+    def waived(self, job: Job, why: str) -> None:
+        self.told.append(f"waived {job.name.value}: {why}")
+
     def passed_over(self, job: Job, slot: datetime) -> None:
         self.told.append(f"passed over {slot:%H:%M:%S}")
 

@@ -12,7 +12,8 @@ import click
 
 from safeharbor.alerts import Advice, tell_end, tell_start
 from safeharbor.cli.lazy import ATTEMPT_KEY
-from safeharbor.cli.output import lost_output, tell
+from safeharbor.cli.log_lines import ERROR, INFO, WARNING, JsonLog, show_warning
+from safeharbor.cli.output import lost_output
 from safeharbor.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
 from safeharbor.history import Outcome, read_history, remember_outcome
 from safeharbor.metrics import publish_metrics
@@ -42,6 +43,29 @@ def ending_of(error: SafeHarborError) -> Ending:
     return Ending(error.exit_status, error.message, Advice(error.intact, error.hint), problems)
 
 
+def log_ending(log: JsonLog, ending: Ending, outcome: Outcome | None, command: str | None = None) -> None:
+    """How a run ended: `done` or `failed`; `outcome` has what is known of a run that is remembered."""
+    status = int(outcome.exit_status if outcome is not None else ending.status)
+    is_good = status in (ExitStatus.DONE, ExitStatus.WARNINGS)
+    size = outcome.details.get("size_bytes") if outcome is not None else None
+    log.emit(
+        "done" if is_good else "failed",
+        (INFO if status == ExitStatus.DONE else WARNING) if is_good else ERROR,
+        is_result=is_good and not log.has_document,
+        command=command or log.command,
+        exit_status=status,
+        seconds=round(outcome.seconds, 3) if outcome is not None else None,
+        archive=outcome.archive if outcome is not None else None,
+        bytes=size,
+        message=ending.reason or (outcome.reason if outcome is not None else "") or None,
+        problems=list(ending.problems) or None,
+        intact=ending.advice.intact or None,
+        hint=ending.advice.hint or None,
+        warnings=list(outcome.warnings) if outcome is not None and outcome.warnings else None,
+        details=dict(outcome.details) if outcome is not None and outcome.details else None,
+    )
+
+
 class Attempt:
     """From its start to the moment at which all who want to know have been told.
 
@@ -63,7 +87,7 @@ class Attempt:
     def begin(self) -> None:
         """It begins now; whoever waits for that is told."""
         for warning in tell_start(self._settings, self._command, self._id):
-            tell(f"Warning: {warning}")
+            show_warning(warning)
 
     def describe(
         self,
@@ -104,7 +128,7 @@ class Attempt:
         renew_files(self._settings)
         warnings = tell_end(self._settings, outcome, ending.advice, run_id=self._id, history=history)
         for warning in warnings:
-            tell(f"Warning: {warning}")
+            show_warning(warning)
         if warnings:
             renew_files(self._settings)  # they tell that it was not told
 
@@ -113,7 +137,7 @@ class Attempt:
             remember_outcome(self._settings, outcome)
         except (SafeHarborError, OSError) as error:
             failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-            tell(f"Warning: the history of runs was not continued: {one_line(failure.message)}")
+            show_warning(f"the history of runs was not continued: {one_line(failure.message)}")
 
 
 def current_attempt() -> Attempt | None:
@@ -131,11 +155,11 @@ def renew_files(settings: Settings) -> None:
 def _renew(settings: Settings, variable: str, path: Path | None, publish: Callable[[Settings, Path], None]) -> None:
     for problem in settings.problems_in(Concern.MONITORING):
         if problem.variable == variable:
-            tell(f"Warning: the state is published nowhere: {problem}")
+            show_warning(f"the state is published nowhere: {problem}")
     if path is None:
         return
     try:
         publish(settings, path)
     except (SafeHarborError, OSError) as error:
         failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-        tell(f"Warning: {path} was not renewed: {one_line(failure.message)}")
+        show_warning(f"{path} was not renewed: {one_line(failure.message)}")

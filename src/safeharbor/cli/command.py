@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor.alerts import Advice
-from safeharbor.cli.attempt import Attempt, Ending, ending_of, renew_files
+from safeharbor.cli.attempt import Attempt, Ending, ending_of, log_ending, renew_files
 from safeharbor.cli.lazy import ATTEMPT_KEY, LOG_FORMAT_KEY, SETTINGS_KEY
-from safeharbor.cli.log_lines import begin_log, current_log, log_ending, logging_run
+from safeharbor.cli.log_lines import begin_log, current_log, logging_run, show_warning
 from safeharbor.cli.output import best_effort_output, tell
 from safeharbor.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor.settings import Concern
@@ -57,8 +57,8 @@ class SafeHarborCommand(click.Command):
                 show_ending(ctx, ending)
                 self._tell(ctx, ending)
                 if output.result.lost and ATTEMPT_KEY in ctx.meta:
-                    tell(
-                        f"Warning: standard output was lost ({output.result.why}). The exit status is that of the work."
+                    show_warning(
+                        f"standard output was lost ({output.result.why}). The exit status is that of the work."
                     )
             status = ending.status
             if status in (ExitStatus.DONE, ExitStatus.WARNINGS) and self._has_lost_all(ctx, output):
@@ -76,7 +76,7 @@ class SafeHarborCommand(click.Command):
         begin_log(ctx, settings.log_format)
         for problem in settings.problems_in(Concern.MONITORING) if LOG_FORMAT_KEY in ctx.meta else ():
             if problem.variable == "BACKUP_LOG_FORMAT":
-                click.echo(f"Warning: {problem}", err=True)
+                show_warning(str(problem))
         if self.is_attempt is not None and self.is_attempt(ctx.params):
             attempt = ctx.meta[ATTEMPT_KEY] = Attempt(str(ctx.info_name), settings)
             attempt.begin()

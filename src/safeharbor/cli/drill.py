@@ -11,7 +11,7 @@ import click
 from safeharbor.cli.archive_path import ArchivePath
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import always, exit_with, safeharbor_command
-from safeharbor.cli.log_lines import log_format_option
+from safeharbor.cli.log_lines import log_format_option, show_problem, show_warning
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
@@ -106,9 +106,9 @@ def tell_drill(result: DrillResult) -> str:
 
 def _print(result: DrillResult, *, quiet: bool) -> None:
     for warning in result.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        show_warning(warning)
     for problem in result.problems:
-        click.echo(f"Problem: {problem}", err=True)
+        show_problem(problem)
     if quiet and not result.problems:
         return
     click.echo(tell_drill(result))

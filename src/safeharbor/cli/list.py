@@ -10,6 +10,7 @@ import click
 
 from safeharbor.catalog import read_catalog
 from safeharbor.cli.command import always, safeharbor_command
+from safeharbor.cli.log_lines import show_warning
 from safeharbor.cli.render import iso_time, plural, show_bytes, show_duration
 from safeharbor.cli.source import current_settings
 from safeharbor.errors import ExitStatus
@@ -78,7 +79,7 @@ def _print(catalog: Catalog, verdicts: dict[str, Verdict], warnings: list[str]) 
     if catalog.foreign:
         click.echo(f"{plural(len(catalog.foreign), 'other file')}, never touched: {', '.join(catalog.foreign[:10])}")
     for warning in warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        show_warning(warning)
 
 
 def _row(entry: CatalogEntry, verdict: Verdict | None, now: datetime) -> list[str]:

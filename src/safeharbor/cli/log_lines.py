@@ -1,7 +1,7 @@
 """`--log-format json`: one JSON object per line, for whatever collects the logs of containers.
 
 Standard output and error are exchanged while the command runs, so that a line which an app, a library or another part
-of us prints becomes an event too. Where more is known than a line tells, the event has it in keys of its own.
+of us prints becomes an event too: a `line`, whatever it says. Warnings and problems of ours are events by themselves.
 """
 
 from __future__ import annotations
@@ -16,19 +16,14 @@ from typing import TYPE_CHECKING, TextIO, cast
 import click
 
 from safeharbor.cli.lazy import LOG_FORMAT_KEY, LOG_KEY
-from safeharbor.errors import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from safeharbor.cli.attempt import Ending
-    from safeharbor.history import Outcome
 
 JSON = "json"
 INFO, WARNING, ERROR = "info", "warning", "error"
 _EVERY_SECONDS = 5.0
 _END_KEY = "safeharbor.log_end"  # the `ExitStack` of a command's run
-_LEVELS = {"Warning: ": WARNING, "Problem: ": ERROR}  # how such lines begin
 
 
 class JsonLog:
@@ -145,29 +140,6 @@ class JsonWatcher:
         self._log.emit(event, command=self._command, phase=self._phase, bytes=self._bytes, seconds=seconds)
 
 
-def log_ending(log: JsonLog, ending: Ending, outcome: Outcome | None, command: str | None = None) -> None:
-    """How a run ended: `done` or `failed`; `outcome` has what is known of a run that is remembered."""
-    status = int(outcome.exit_status if outcome is not None else ending.status)
-    is_good = status in (ExitStatus.DONE, ExitStatus.WARNINGS)
-    size = outcome.details.get("size_bytes") if outcome is not None else None
-    log.emit(
-        "done" if is_good else "failed",
-        (INFO if status == ExitStatus.DONE else WARNING) if is_good else ERROR,
-        is_result=is_good and not log.has_document,
-        command=command or log.command,
-        exit_status=status,
-        seconds=round(outcome.seconds, 3) if outcome is not None else None,
-        archive=outcome.archive if outcome is not None else None,
-        bytes=size,
-        message=ending.reason or (outcome.reason if outcome is not None else "") or None,
-        problems=list(ending.problems) or None,
-        intact=ending.advice.intact or None,
-        hint=ending.advice.hint or None,
-        warnings=list(outcome.warnings) if outcome is not None and outcome.warnings else None,
-        details=dict(outcome.details) if outcome is not None and outcome.details else None,
-    )
-
-
 def log_format_option(callback: Callable[..., None]) -> Callable[..., None]:
     """Give a command the option `--log-format`; without it `BACKUP_LOG_FORMAT` counts."""
 
@@ -208,6 +180,26 @@ def current_log() -> JsonLog | None:
     return found if isinstance(found, JsonLog) else None
 
 
+def show_warning(text: str) -> None:
+    """A warning, as a line for people or as an event of its level."""
+    log = current_log()
+    if log is not None:
+        log.emit("warning", WARNING, message=text)
+    else:
+        click.echo(f"Warning: {text}", err=True)
+
+
+def show_problem(text: str, hint: str = "") -> None:
+    """What stands in the way, as lines for people or as an event of its level."""
+    log = current_log()
+    if log is not None:
+        log.emit("problem", ERROR, message=text, hint=hint or None)
+        return
+    click.echo(f"Problem: {text}", err=True)
+    if hint:
+        click.echo(f"  Hint: {hint}", err=True)
+
+
 @contextmanager
 def _speaking_json(command: str, options: Mapping[str, object]) -> Iterator[JsonLog]:
     has_document = bool(options.get("as_json"))
@@ -215,10 +207,7 @@ def _speaking_json(command: str, options: Mapping[str, object]) -> Iterator[Json
     log = JsonLog(command, sys.stdout, sys.stderr, is_quiet=is_quiet, has_document=has_document)
 
     def hear(line: str, *, is_result: bool) -> None:
-        begins = next((prefix for prefix in _LEVELS if line.startswith(prefix)), "")
-        level = _LEVELS.get(begins, INFO)
-        event = "warning" if level == WARNING else "line"
-        log.emit(event, level, is_result=is_result, message=line.removeprefix(begins))
+        log.emit("line", is_result=is_result, message=line)
 
     output = _Lines(sys.stdout, lambda line: hear(line, is_result=True))
     errors = _Lines(sys.stderr, lambda line: hear(line, is_result=False))

@@ -9,7 +9,7 @@ import click
 
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
-from safeharbor.cli.log_lines import log_format_option
+from safeharbor.cli.log_lines import log_format_option, show_warning
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.errors import ExitStatus
@@ -58,7 +58,7 @@ def _print(result: PruneResult, *, dry_run: bool) -> None:
         decided = word if verdict.name in deleted else "keep"
         click.echo(f"{decided}  {verdict.name}  {', '.join(verdict.reasons)}")
     for warning in result.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        show_warning(warning)
     done = "would prune" if dry_run else "pruned"
     click.echo(f"{done} {plural(len(result.deleted), 'archive')} ({show_bytes(result.freed_bytes)})")
 

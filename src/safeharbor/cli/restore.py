@@ -12,7 +12,7 @@ import click
 from safeharbor.cli.archive_path import ArchivePath
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
-from safeharbor.cli.log_lines import log_format_option
+from safeharbor.cli.log_lines import log_format_option, show_problem, show_warning
 from safeharbor.cli.output import lost_output
 from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.restore_target import TargetOptions, require_whole_target, retargeted, target_options
@@ -148,7 +148,7 @@ def _restore(settings: Settings, request: RestoreRequest, *, yes: bool, quiet: b
         if not (quiet and yes):
             _print_what_happens(plan)
         for warning in plan.warnings:
-            click.echo(f"Warning: {warning}", err=True)
+            show_warning(warning)
             told.add(warning)
         return yes or _ask(_PROMPT, "restore")
 
@@ -156,7 +156,7 @@ def _restore(settings: Settings, request: RestoreRequest, *, yes: bool, quiet: b
         result = restore_archive(settings, request, confirm, progress)
     for warning in result.warnings:
         if warning not in told:
-            click.echo(f"Warning: {warning}", err=True)
+            show_warning(warning)
     if (attempt := current_attempt()) is not None:
         details = {"id": result.id, "tables": result.tables, "upload_files": result.upload_files}
         attempt.describe(archive=result.archive.name, warnings=result.warnings, details=details)
@@ -207,11 +207,9 @@ def _print_plan(plan: RestorePlan) -> None:
         click.echo(f"  uploads: {plan.uploads if plan.uploads != 'None' else 'none'}")
     _print_what_happens(plan)
     for warning in plan.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        show_warning(warning)
     for problem in plan.problems:
-        click.echo(f"Problem: {problem.message}", err=True)
-        if problem.hint:
-            click.echo(f"  Hint: {problem.hint}", err=True)
+        show_problem(problem.message, problem.hint)
     click.echo("Nothing was changed.")
 
 

@@ -14,17 +14,19 @@ import click
 from safeharbor.agenda import JobName
 from safeharbor.alerts import Advice
 from safeharbor.backup import plan_output, take_backup
-from safeharbor.cli.attempt import Attempt, Ending, ending_of
+from safeharbor.cli.attempt import Attempt, Ending, ending_of, log_ending, renew_files
 from safeharbor.cli.backup import describe_backup
 from safeharbor.cli.command import safeharbor_command
 from safeharbor.cli.drill import describe_drill, tell_drill
-from safeharbor.cli.log_lines import ERROR, INFO, JsonWatcher, current_log, log_ending, log_format_option
+from safeharbor.cli.log_lines import ERROR, INFO, WARNING, JsonWatcher, current_log, log_format_option
 from safeharbor.cli.render import iso_time, plural, show_bytes, show_slot, show_time
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.verify import describe_verifications
 from safeharbor.drill.run import drill_archive
 from safeharbor.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError, translate_os_error
+from safeharbor.history import Outcome, remember_outcome
 from safeharbor.idle import end_neighbours, why_not_ours
+from safeharbor.last_runs import SCHEDULER
 from safeharbor.latest import choose_to_prove
 from safeharbor.progress import NoProgress
 from safeharbor.scheduler import require_schedulable, run_scheduler
@@ -129,6 +131,20 @@ class Front:
             return
         due = show_slot(job.slot, job.zone)
         self.say(f"missed {job.name.value}: the newest is of {show_time(newest)}, one was due at {due}: it runs now")
+
+    def waived(self, job: Job, why: str) -> None:
+        """Tell, and remember for the status, why a missed run is not caught up."""
+        next_one = show_slot(job.slot, job.zone)
+        text = (
+            f"a missed {job.name.value} is not caught up: {why}. Restore first, or take one yourself; next: {next_one}"
+        )
+        self.say(text, "warning", level=WARNING, command=job.name.value)
+        outcome = Outcome(SCHEDULER, datetime.now(UTC), 0.0, int(ExitStatus.WARNINGS), text)
+        try:
+            remember_outcome(self._settings, outcome)
+        except (SafeHarborError, OSError) as error:
+            self.say(f"the history of runs was not continued: {error}", "warning", level=WARNING)
+        renew_files(self._settings)
 
     def passed_over(self, job: Job, slot: datetime) -> None:
         """Tell that no run comes of this slot."""

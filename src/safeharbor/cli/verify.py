@@ -11,7 +11,7 @@ from safeharbor.catalog import read_catalog
 from safeharbor.cli.archive_path import ArchivePath
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
-from safeharbor.cli.log_lines import log_format_option
+from safeharbor.cli.log_lines import log_format_option, show_warning
 from safeharbor.cli.render import iso_time, plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
@@ -78,7 +78,7 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
     if as_json:
         click.echo(json.dumps({"schema": 1, "archives": [_document(result) for result in results]}, indent=2))
     for notice in notices:
-        click.echo(f"Warning: {notice}", err=True)
+        show_warning(notice)
     exit_with(_status(results, notices))
 
 

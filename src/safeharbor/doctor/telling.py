@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from safeharbor.alerts import find_telling_problems, judge_alert_settings
+from safeharbor.alerts import find_telling_problems
 from safeharbor.doctor.findings import Finding, fine, warning
 from safeharbor.doctor.storage import check_published
 from safeharbor.history import read_history
 from safeharbor.metrics import MISSING as NO_METRICS
-from safeharbor.notify import MISSING as NO_MESSAGES
+from safeharbor.notify import find_notify_problems
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 
 def check_alerts(settings: Settings) -> list[Finding]:
     """Somebody is told when a run fails, and the last time it worked."""
-    problems = judge_alert_settings(settings)
-    found = [
-        warning("alerts", problem, "pip install apprise" if problem == NO_MESSAGES else "Put BACKUP_NOTIFY_URLS right.")
-        for problem in problems
-    ]
+    problems = find_notify_problems(settings.notify_urls)  # it imports Apprise
+    found = [warning("alerts", problem.text, problem.remedy) for problem in problems]
     undelivered = find_telling_problems(settings, read_history(settings.backup_dir))
     found += [warning("alerts", problem, "safeharbor notify --test") for problem in undelivered]
     if found:
