@@ -12,7 +12,7 @@ import pytest
 
 from safeharbor.postgres.server import find_server_bins, private_server
 from support.needs import missing
-from support.postgres import Database, execute, make_database
+from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site
 
 # what pg_cron's own script does
@@ -75,6 +75,86 @@ def test_an_extension_bound_to_the_database_is_named_with_the_way(cron: Database
         assert 'The extension pg_cron can be only in the database "reef"' in said
         assert "`--in-place` loads into it." in said
     assert both(site, archive, "--in-place")[1].status == 0
+
+
+def test_a_drill_leaves_out_what_can_be_in_one_database_only(cron: Database, tmp_path: Path) -> None:
+    site = make_site(tmp_path, cron)
+    execute(cron.superuser_url, "CREATE EXTENSION pg_cron; INSERT INTO cron.job VALUES (1, 'VACUUM')")
+    archive = backed_up(site)
+
+    done = site.run("drill", str(archive))
+
+    assert done.status == 3, done.output
+    assert "left out: extension pg_cron, which can be in one database only" in done.output
+
+
+_USES = """
+    CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname 'x');
+    CREATE FOREIGN TABLE far (id int) SERVER elsewhere;
+"""
+
+
+@pytest.fixture
+def fdw(servers: Servers, tmp_path: Path) -> Iterator[tuple[Site, Database]]:
+    """A site whose owner uses an extension that only a superuser may create."""
+    database = make_database(servers[15])
+    execute(
+        database.superuser_url,
+        'CREATE EXTENSION postgres_fdw; CREATE EXTENSION "uuid-ossp";'
+        f"GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO {database.owner}",
+    )
+    yield make_site(tmp_path, database), database
+    drop_database(database)
+
+
+def test_what_needs_an_extension_that_is_left_out_is_named_with_the_way(fdw: tuple[Site, Database]) -> None:
+    site, database = fdw
+    execute(database.url, _USES)
+    archive = backed_up(site)
+
+    dry, done = both(site, archive)
+
+    assert done.status == 8, done.output
+    for said in (dry.output, done.output):
+        assert "may not create extension postgres_fdw, and the dump has what needs it: server elsewhere" in said
+        assert "Set RESTORE_DATABASE_URL to a superuser" in said
+        assert "`--in-place`, which keeps what is there of it" in said
+    site.environment["RESTORE_DATABASE_URL"] = database.superuser_url
+    assert both(site, archive)[1].status == 0
+
+
+def test_in_place_keeps_the_extensions_of_others(fdw: tuple[Site, Database]) -> None:
+    site, database = fdw
+    execute(database.url, _USES)
+    archive = backed_up(site)
+    execute(database.url, "DROP SERVER elsewhere CASCADE")
+
+    dry, done = both(site, archive, "--in-place")
+
+    assert done.status in (0, 3), done.output
+    assert "left out: extension" not in dry.output + done.output
+    assert execute(database.url, "SELECT srvname FROM pg_foreign_server") == [("elsewhere",)]
+
+
+def test_an_extension_that_nothing_needs_is_left_out_with_a_warning(fdw: tuple[Site, Database]) -> None:
+    site, _ = fdw
+    archive = backed_up(site)
+
+    dry, done = both(site, archive)
+
+    assert done.status == 3, done.output
+    assert "left out: extension postgres_fdw, which only a superuser may create" in dry.output
+
+
+def test_a_drill_goes_to_a_private_server_where_the_role_may_not_create_it(fdw: tuple[Site, Database]) -> None:
+    site, database = fdw
+    execute(database.url, _USES)
+    archive = backed_up(site)
+
+    done = site.run("drill", str(archive))
+
+    assert done.status == 3, done.output
+    assert "on the server itself it would not restore" in done.output
 
 
 def test_a_standby_is_refused_before(tmp_path: Path) -> None:

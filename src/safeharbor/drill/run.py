@@ -20,7 +20,7 @@ from safeharbor.drill.evidence import free_evidence, publish_evidence
 from safeharbor.drill.leftovers import remove_left_databases, remove_left_directories, scratch_parent
 from safeharbor.drill.report import Report
 from safeharbor.drill.scratch import scratch_directory
-from safeharbor.drill.server import Kind, drill_server, furnish
+from safeharbor.drill.server import Kind, drill_server, furnish, private_drill_server
 from safeharbor.drill.uploads_compared import read_back
 from safeharbor.errors import (
     ArchiveNotFound,
@@ -44,6 +44,7 @@ from safeharbor.references import check_copy, recorded_columns
 from safeharbor.restore.database_plan import choose_entries, read_dump
 from safeharbor.restore.findings import Findings
 from safeharbor.restore.request import opened_for_restore
+from safeharbor.restore.server_checks import bound_extensions
 from safeharbor.restore.stage import Places, Staging
 from safeharbor.settings import Concern
 from safeharbor.signals import signals_held
@@ -133,10 +134,8 @@ class _Run:
             remove_left_directories(self._settings, self._progress.note)
             self._check_space(archive)
             with self._phase("prepare"):
-                server = stack.enter_context(drill_server(self._settings, archive.manifest, self._progress))
+                server, plan = self._find_server(stack, archive)
                 self._report.describe_server(server)
-                remove_left_databases(server.target, self._progress.note)
-                plan = self._plan(server, archive)
             uploads = stack.enter_context(
                 scratch_directory(scratch_parent(self._settings), self._id, self._report.warnings.append)
             )
@@ -147,6 +146,28 @@ class _Run:
             self._progress.step("dropped")
         self._progress.step("removed")
 
+    def _find_server(self, stack: ExitStack, archive: OpenArchive) -> tuple[DrillServer, DatabasePlan]:
+        """Where the archive can be restored, and how: a private server if the restore's own needs another role.
+
+        Raises CannotRestore, as the restore would, if neither will do.
+        """
+        server = stack.enter_context(drill_server(self._settings, archive.manifest, self._progress))
+        remove_left_databases(server.target, self._progress.note)
+        try:
+            return server, self._plan(server, archive)
+        except CannotRestore as refusal:
+            private = private_drill_server(self._settings, archive.manifest)
+            if server.kind is not Kind.OWN or private is None:
+                raise
+            self._progress.note(f"{refusal.message} The drill is on a private server")
+            try:
+                other = stack.enter_context(private)
+                plan = self._plan(other, archive)
+            except CannotRestore:
+                raise refusal from None
+            self._report.warnings.append(f"on the server itself it would not restore: {refusal.message}")
+            return other, plan
+
     def _plan(self, server: DrillServer, archive: OpenArchive) -> DatabasePlan:
         """Raises what a restore there would meet."""
         findings = Findings()
@@ -155,7 +176,9 @@ class _Run:
         if found is not None:
             if server.kind is Kind.PRIVATE:
                 furnish(server.target, found[1])
-            plan = choose_entries(server.target, *found, server.live, findings)
+            bound = bound_extensions(found[0])
+            findings.warnings += [f"left out: extension {name}, which can be in one database only" for name in bound]
+            plan = choose_entries(server.target, *found, server.live, findings, without=bound)
         findings.require_none()
         assert plan is not None  # noqa: S101 - else there is a problem
         entries = without_subscriptions(plan.entries)

@@ -25,6 +25,7 @@ from safeharbor.settings import Concern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from safeharbor.archive.manifest import Manifest
@@ -86,23 +87,29 @@ def drill_server(settings: Settings, manifest: Manifest | None, progress: Progre
             if not why_not:
                 yield DrillServer(Kind.OWN, target, _live(target), settings)
                 return
-        major = _major_of(manifest)
-        bin_dir = _fitting_programs(major)
-        if bin_dir is None:
+        private = private_drill_server(settings, manifest)
+        if private is None:
+            major = _major_of(manifest)
             raise DatabaseUnavailable(
                 f"There is no server to drill on: {why_not}, and there are no server programs of "
                 f"PostgreSQL{f' {major}' if major else ''} here for a private one.",
                 hint=hint,
             )
         progress.note(f"{why_not}: the drill is on a private server")
-        yield DrillServer(
-            Kind.PRIVATE,
-            stack.enter_context(
-                _private_target(bin_dir, place_for_server(settings, manifest), settings, base or "archive")
-            ),
-            None,
-            replace(settings, pg_bin=(*settings.pg_bin, bin_dir)),
-        )
+        yield stack.enter_context(private)
+
+
+def private_drill_server(settings: Settings, manifest: Manifest | None) -> AbstractContextManager[DrillServer] | None:
+    """A private server for an archive with this manifest, to be entered; None without programs that fit it."""
+    bin_dir = _fitting_programs(_major_of(manifest))
+    return _private_drill_server(bin_dir, settings, manifest) if bin_dir is not None else None
+
+
+@contextmanager
+def _private_drill_server(bin_dir: Path, settings: Settings, manifest: Manifest | None) -> Iterator[DrillServer]:
+    base = manifest.database if manifest is not None else ""
+    with _private_target(bin_dir, place_for_server(settings, manifest), settings, base or "archive") as target:
+        yield DrillServer(Kind.PRIVATE, target, None, replace(settings, pg_bin=(*settings.pg_bin, bin_dir)))
 
 
 def is_database_named(settings: Settings) -> bool:

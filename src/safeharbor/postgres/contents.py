@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from safeharbor.errors import ArchiveRejected, ToolFailed
+from safeharbor.postgres.toc import UnknownToc, read_toc
 from safeharbor.process import run_tool, started_tool, tool_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from safeharbor.postgres.toc import TocEntry
     from safeharbor.postgres.tools import ClientTools
 
 _LIST_SECONDS = 300.0
@@ -43,11 +45,15 @@ class UnreadableDump(ArchiveRejected):
 
 @dataclass(frozen=True, slots=True)
 class DumpContents:
-    """A dump's table of contents: each line of `pg_restore --list` that is an entry."""
+    """A dump's table of contents: each line of `pg_restore --list` that is an entry.
+
+    `toc` has them as data, by their numbers; it is empty if the format is newer than we know.
+    """
 
     entries: tuple[str, ...]
     server_version: str
     tools: ClientTools
+    toc: Mapping[int, TocEntry] = field(default_factory=dict)
 
     @property
     def tables(self) -> int:
@@ -139,7 +145,12 @@ def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents
         if listed.exit_status == 0:
             lines = listed.stdout.decode("utf-8", "replace").splitlines()
             version = next((found["version"] for line in lines if (found := _DUMPED_FROM.match(line))), "")
-            return DumpContents(tuple(line for line in lines if _ENTRY.match(line)), version, tools)
+            try:
+                with dump.opened() as descriptor:
+                    toc = read_toc(descriptor)
+            except UnknownToc:
+                toc = {}
+            return DumpContents(tuple(line for line in lines if _ENTRY.match(line)), version, tools, toc)
         said = said or " ".join(listed.stderr.split())
     versions = ", ".join(tools.version for tools in order)
     raise UnreadableDump(
@@ -253,6 +264,11 @@ def split_late(late: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
         else:
             before.append(entry)
     return before, privileges, after
+
+
+def number_of(entry: str) -> int:
+    """The number of an entry in the table of contents."""
+    return int(entry.partition(";")[0])
 
 
 def _what(entry: str) -> str:

@@ -15,6 +15,7 @@ from safeharbor.postgres.in_place import find_strangers
 from safeharbor.postgres.sessions import count_clients
 from safeharbor.postgres.snapshot import count_table_rows, list_tables
 from safeharbor.postgres.tools import choose_restore_tools, find_client_tools, is_safe_for_foreign_dumps
+from safeharbor.restore.left_out import extensions_that_stay, is_extension, without_followers
 from safeharbor.restore.server_checks import (
     check_bound_extensions,
     check_locks,
@@ -23,7 +24,7 @@ from safeharbor.restore.server_checks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from safeharbor.postgres.contents import DumpContents
     from safeharbor.postgres.target import Target, TargetDatabase
@@ -63,7 +64,7 @@ def look_at_database(
         return None
     check_bound_extensions(target, found[0], live, request, findings)
     check_locks(target, found[0], live, request, findings)
-    return choose_entries(target, *found, live, findings)
+    return choose_entries(target, *found, live, findings, in_place=request.in_place)
 
 
 def read_dump(
@@ -181,19 +182,28 @@ def _check_strangers(target: Target, findings: Findings) -> None:
 
 
 def choose_entries(
-    target: Target, contents: DumpContents, needs: Needs, live: TargetDatabase | None, findings: Findings
+    target: Target,
+    contents: DumpContents,
+    needs: Needs,
+    live: TargetDatabase | None,
+    findings: Findings,
+    *,
+    in_place: bool = False,
+    without: Collection[str] = (),
 ) -> DatabasePlan:
-    """Which entries will be loaded, and what the server lacks for them."""
+    """Which entries will be loaded, and what the server lacks for them. `without` these extensions."""
     available = target.extensions()
     _report_missing(
         findings,
-        [name for name in contents.extensions if name not in available],
+        [name for name in contents.extensions if name not in available and name not in without],
         "The server has no extension {}, which the dump needs.",
         "Install the package with that extension on the database server.",
     )
     entries = list(contents.entries)
+    staying: list[str] = []
     if not target.is_superuser:
-        entries, left_out = select_entries(contents, needs, available)
+        staying = extensions_that_stay(target) if in_place and live is not None else []
+        entries, left_out = select_entries(contents, needs, available, [*staying, *without])
         findings.warnings += [f"left out: {what}" for what in left_out]
     else:
         _report_missing(
@@ -202,6 +212,8 @@ def choose_entries(
             "The server has no role {}, which the dump gives things to.",
             'CREATE ROLE "{}"; or restore as a role that is no superuser and owns all itself.',
         )
+        entries = [entry for entry in entries if not is_extension(contents, entry, without)]
+    entries = without_followers(target, contents, entries, live, findings, staying)
     _report_missing(
         findings,
         target.missing_tablespaces(needs.tablespaces),

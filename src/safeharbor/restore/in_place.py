@@ -14,7 +14,7 @@ import psycopg
 from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor.journal import Journal, Phase, RestoreRecord
 from safeharbor.postgres.connection import connected
-from safeharbor.postgres.contents import select_entries, split_entries
+from safeharbor.postgres.contents import split_entries
 from safeharbor.postgres.in_place import InPlaceLoad
 from safeharbor.restore.stage import compare_rows, table_of_contents
 from safeharbor.restore.swap import interrupted, settle, staged_uploads
@@ -59,7 +59,7 @@ def load_in_place(
             progress.step("transaction begun")
             progress.phase("load")
             load.wipe()
-            with table_of_contents(_entries(target, plan)) as listed:
+            with table_of_contents(_entries(plan)) as listed:
                 load.load(archive.dump, listed, keep_owners=target.is_superuser, keep_privileges=plan.keep_privileges)
             progress.step("loaded")
             rows = compare_rows(load.count_rows(), archive.manifest) if archive.manifest is not None else None
@@ -105,15 +105,10 @@ def is_committed(target: Target, record: RestoreRecord) -> bool:
     return status == "committed"
 
 
-def _entries(target: Target, plan: DatabasePlan) -> tuple[str, ...]:
-    """What to load, event triggers last; for an owner without the extensions that stay because they are others'."""
-    if target.is_superuser:
-        first, late, last = split_entries(plan.entries)
-        return (*first, *late, *last)
-    with connected(target.url) as session:
-        query = "SELECT extname FROM pg_catalog.pg_extension WHERE pg_get_userbyid(extowner) <> current_user"
-        staying = [str(row[0]) for row in session.execute(query).fetchall()]
-    return tuple(select_entries(plan.contents, plan.needs, target.extensions(), staying)[0])
+def _entries(plan: DatabasePlan) -> tuple[str, ...]:
+    """What to load, event triggers last."""
+    first, late, last = split_entries(plan.entries)
+    return (*first, *late, *last)
 
 
 def _after_failure(journal: Journal, record: RestoreRecord, target: Target, error: BaseException) -> None:

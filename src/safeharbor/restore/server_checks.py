@@ -75,14 +75,17 @@ def fit_jobs(target: Target, request: RestoreRequest, findings: Findings) -> int
     return 1
 
 
+def bound_extensions(contents: DumpContents) -> list[str]:
+    """The extensions in the dump that can be created only in the one database that a setting names."""
+    return [name for name in contents.extensions if name in _BOUND]
+
+
 def check_bound_extensions(
     target: Target, contents: DumpContents, live: TargetDatabase | None, request: RestoreRequest, findings: Findings
 ) -> None:
     """An extension bound to one database by its name can be created in that one only. Raises psycopg.Error."""
-    for name in contents.extensions:
-        setting = _BOUND.get(name)
-        if setting is None:
-            continue
+    for name in bound_extensions(contents):
+        setting = _BOUND[name]
         row = target.session.execute("SELECT current_setting(%s, true)", (setting,)).fetchone()
         home = row[0] if row is not None else None
         if home is None:

@@ -1,0 +1,132 @@
+"""The table of contents of a custom-format dump, read as data: each entry's number, kind, names and dependencies.
+
+`pg_restore --list` prints the same entries without their dependencies, with names that cannot be told apart from kinds.
+The layout is that of pg_backup_archiver.c (ReadHead, ReadToc) for format versions 1.11 to 1.16, which is every pg_dump
+since 8.4; newer ones are refused, not guessed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_MAGIC = b"PGDMP"
+_CUSTOM = 1
+_OLDEST, _NEWEST = (1, 11, 0), (1, 16, 255)
+_LONGEST = 256 * 1024 * 1024
+_MOST_ENTRIES = 50_000_000
+
+
+class UnknownToc(Exception):
+    """Why a table of contents cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class TocEntry:
+    """An entry. `kind` is pg_dump's word (TABLE, COMMENT, …), `name` its tag; `needs` are numbers of other entries."""
+
+    number: int
+    kind: str
+    schema: str
+    name: str
+    owner: str
+    needs: tuple[int, ...]
+
+    @property
+    def what(self) -> str:
+        """Kind and name, for people."""
+        return f"{self.kind.lower()} {f'{self.schema}.' if self.schema else ''}{self.name}"
+
+
+def read_toc(descriptor: int) -> dict[int, TocEntry]:
+    """The entries by their numbers, of the dump that begins where this stands. Raises UnknownToc, OSError."""
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        return _Reader(file).read()
+
+
+def users_of(toc: Mapping[int, TocEntry], numbers: Iterable[int]) -> list[TocEntry]:
+    """The entries that need one of these, in order, those themselves not among them."""
+    wanted = set(numbers)
+    return [entry for entry in toc.values() if entry.number not in wanted and not wanted.isdisjoint(entry.needs)]
+
+
+class _Reader:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._int_size = 4
+
+    def read(self) -> dict[int, TocEntry]:
+        version, offset_size = self._head()
+        count = self._int()
+        if not 0 <= count <= _MOST_ENTRIES:
+            raise UnknownToc(f"it says that there are {count} entries")
+        found = (self._entry(version, offset_size) for _ in range(count))
+        return {entry.number: entry for entry in found}
+
+    def _head(self) -> tuple[tuple[int, int, int], int]:
+        if self._take(5) != _MAGIC:
+            raise UnknownToc("it is no dump in custom format")
+        major, minor, revision, self._int_size, offset_size, form = self._take(6)
+        version = (major, minor, revision)
+        if not _OLDEST <= version <= _NEWEST or form != _CUSTOM or not 1 <= self._int_size <= 8 or offset_size > 8:
+            raise UnknownToc(f"its format is {major}.{minor}")
+        if version >= (1, 15, 0):
+            self._take(1)  # the algorithm of the compression
+        else:
+            self._int()
+        for _ in range(7):  # when it was made
+            self._int()
+        for _ in ("database", "server", "client"):
+            self._text()
+        return version, offset_size
+
+    def _entry(self, version: tuple[int, int, int], offset_size: int) -> TocEntry:
+        number = self._int()
+        self._int()  # whether it has data
+        self._text()  # two numbers of the catalog
+        self._text()
+        name, kind = self._text(), self._text()
+        self._int()  # section
+        for _ in ("definition", "drop", "copy"):
+            self._text()
+        schema = self._text()
+        self._text()  # tablespace
+        if version >= (1, 14, 0):
+            self._text()  # table access method
+        if version >= (1, 16, 0):
+            self._int()  # kind of relation
+        owner = self._text()
+        self._text()  # with OIDs
+        needs = []
+        while (need := self._optional()) is not None:
+            if not need.isdigit():
+                raise UnknownToc("a dependency is no number")
+            needs.append(int(need))
+        self._take(1 + offset_size)  # where its data is
+        return TocEntry(number, kind, schema, name, owner, tuple(needs))
+
+    def _int(self) -> int:
+        sign, *rest = self._take(1 + self._int_size)
+        value = int.from_bytes(bytes(rest), "little")
+        return -value if sign else value
+
+    def _text(self) -> str:
+        return (self._optional() or b"").decode("utf-8", "surrogateescape")
+
+    def _optional(self) -> bytes | None:
+        length = self._int()
+        if length < 0:
+            return None
+        if length > _LONGEST:
+            raise UnknownToc(f"a text of it is {length} bytes long")
+        return self._take(length)
+
+    def _take(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if len(data) < size:
+            raise UnknownToc("it ends in the middle")
+        return data
