@@ -211,8 +211,9 @@ def _remember(settings: Settings, command: str, deliveries: Sequence[Delivery]) 
         seconds = max(delivery.seconds for delivery in deliveries)
         status = ExitStatus.FAILED if failed else ExitStatus.DONE
         _append(settings, Outcome(command, datetime.now(UTC), seconds, int(status), "; ".join(failed)))
-    what = "a ping" if command == PING else "a message"
-    return tuple(f"{what} was not delivered: {problem.removeprefix(f'{WAY}: ')}" for problem in failed)
+    if command == PING:
+        return tuple(f"a ping was not delivered: {each.problem}" for each in deliveries if each.problem)
+    return tuple(f"a message was not delivered: {problem}" for problem in failed)
 
 
 def _append(settings: Settings, outcome: Outcome) -> None:

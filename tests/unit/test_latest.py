@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from safeharbor.catalog import look_at
 from safeharbor.cli.main import cli
 from safeharbor.guards import Adopted, judge_size, write_adopted
+from safeharbor.history import Outcome, append_outcome
 from safeharbor.latest import WhyNot, choose_latest, read_choice
 from safeharbor.web.page import render_page
 from support.archives import Facts, foreign_archive, put_archive
@@ -202,6 +203,18 @@ class TestStatus:
         assert run("status", "--healthcheck").exit_code == 1
         assert told["newest"]["name"] == told["latest"]["name"] == old  # type: ignore[index]
         assert self.codes() == ["too old", "future"]
+
+    def test_a_run_that_was_refused_is_no_failure_and_hides_none(self, directory: Path) -> None:
+        put(directory, 1)
+        append_outcome(directory, Outcome("backup", NOW, 1, 4, "another run is at work"))
+        assert run("status").exit_code == 3
+        assert self.codes() == ["run refused"]
+
+        append_outcome(directory, Outcome("drill", NOW, 1, 5, "it does not restore"))
+        append_outcome(directory, Outcome("drill", NOW, 1, 4, "another drill is at work"))
+
+        assert run("status").exit_code == 1
+        assert self.codes() == ["run failed", "run refused"]
 
     def test_only_archives_from_the_future_are_no_backup(self, directory: Path) -> None:
         put(directory, -24 * 300)

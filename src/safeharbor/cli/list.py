@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor.catalog import read_catalog
+from safeharbor.catalog import is_from_future, read_catalog
 from safeharbor.cli.command import always, safeharbor_command
 from safeharbor.cli.log_lines import show_warning
 from safeharbor.cli.render import iso_time, plural, show_bytes, show_duration
@@ -89,7 +89,7 @@ def _row(entry: CatalogEntry, verdict: Verdict | None, now: datetime) -> list[st
         uploads = f"{manifest.upload_files:,} ({show_bytes(manifest.upload_bytes)})"
         inside = [f"{len(manifest.tables):,}", f"{manifest.rows:,}", uploads]
     decided = "" if verdict is None else f"{'keep' if verdict.keep else 'delete'}: {', '.join(verdict.reasons)}"
-    age = show_duration(max((now - entry.taken_at).total_seconds(), 0))
+    age = "future" if is_from_future(entry, now) else show_duration(max((now - entry.taken_at).total_seconds(), 0))
     return [entry.name, age, show_bytes(entry.size), *inside, entry.state.value, decided]
 
 
