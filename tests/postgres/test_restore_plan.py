@@ -157,6 +157,24 @@ def test_a_drill_goes_to_a_private_server_where_the_role_may_not_create_it(fdw: 
     assert "on the server itself it would not restore" in done.output
 
 
+def test_a_dump_by_a_client_newer_than_the_server_is_named_with_the_way(servers: Servers, tmp_path: Path) -> None:
+    database = make_database(servers[16])
+    site = make_site(tmp_path, database)
+    execute(database.url, "CREATE TABLE big AS SELECT g, repeat('x', 100) FROM generate_series(1, 3000) g")
+    site.environment["BACKUP_PG_BIN"] = str(find_server_bins()[18])
+    try:
+        archive = backed_up(site)
+        dry, done = both(site, archive)
+        assert done.status == 8, done.output
+        assert "transaction_timeout" in dry.output
+        assert "`--in-place` loads it all the same" in dry.output
+        execute(database.url, "DELETE FROM big")
+        assert both(site, archive, "--in-place")[1].status == 0
+        assert execute(database.url, "SELECT count(*) FROM big") == [(3000,)]
+    finally:
+        drop_database(database)
+
+
 def test_a_standby_is_refused_before(tmp_path: Path) -> None:
     with private_server(find_server_bins()[18], tcp=True) as server:
         database = make_database(server)

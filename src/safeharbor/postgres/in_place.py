@@ -32,6 +32,7 @@ _CHUNK = 1024 * 1024
 _TAIL = 64 * 1024
 _CANCEL_SECONDS = 2.0
 _COMMIT = b"\nCOMMIT;\n"
+_NEWER_SETTING = b"\nSET transaction_timeout = 0;\n"
 
 # what belongs to other roles and would stay, or make the wipe fail; 16384 is the first number that initdb does not use
 _STRANGERS = """
@@ -110,11 +111,18 @@ class InPlaceLoad:
     """One transaction in psql; leaving the block before `commit` rolls it back."""
 
     def __init__(
-        self, tools: ClientTools, url: DatabaseUrl, *, is_superuser: bool, lock_timeout_seconds: float
+        self,
+        tools: ClientTools,
+        url: DatabaseUrl,
+        *,
+        is_superuser: bool,
+        server_major: int,
+        lock_timeout_seconds: float,
     ) -> None:
         self._tools = tools
         self._url = url
         self._is_superuser = is_superuser
+        self._server_major = server_major
         self._lock_timeout = int(lock_timeout_seconds * 1000)
         self._stack = ExitStack()
         self._psql: RunningTool | None = None
@@ -185,18 +193,25 @@ class InPlaceLoad:
             "--file=-",
         ]
         tail = b""
+        is_at_head = True
         with dump.piped() as stdin, started_tool(argv, env=tool_environment({}), stdin=stdin) as tool:
             while chunk := tool.stdout.read1(_CHUNK):  # type: ignore[attr-defined] # a BufferedReader
                 held = tail + chunk
+                if is_at_head and len(held) > _TAIL:
+                    held, is_at_head = self._understood(held), False
                 self._send(held[:-_TAIL])
                 tail = held[-_TAIL:]
             if tool.wait() != 0:
                 raise CannotRestore(f"pg_restore cannot read the dump to its end: {tool.stderr}")
-        before, commit, _ = tail.rpartition(_COMMIT)
+        before, commit, _ = (self._understood(tail) if is_at_head else tail).rpartition(_COMMIT)
         if not commit:
             raise CannotRestore("pg_restore's script does not end as it should; nothing was changed.")
         self._send(before + b"\n")
         self._ask("SELECT 'safeharbor loaded';\n")
+
+    def _understood(self, head: bytes) -> bytes:
+        """The script's beginning without the setting that servers before 17 do not know and newer clients send."""
+        return head if self._server_major >= 17 else head.replace(_NEWER_SETTING, b"\n", 1)
 
     def count_rows(self) -> dict[str, int]:
         """The exact row count of every ordinary table, by quoted `schema.table`, as the transaction sees them."""

@@ -18,6 +18,7 @@ from safeharbor.postgres.tools import choose_restore_tools, find_client_tools, i
 from safeharbor.restore.left_out import extensions_that_stay, is_extension, without_followers
 from safeharbor.restore.server_checks import (
     check_bound_extensions,
+    check_client,
     check_locks,
     check_writable,
     describe_subscriptions,
@@ -192,6 +193,7 @@ def choose_entries(
     without: Collection[str] = (),
 ) -> DatabasePlan:
     """Which entries will be loaded, and what the server lacks for them. `without` these extensions."""
+    check_client(target, contents, findings, in_place=in_place)
     available = target.extensions()
     _report_missing(
         findings,

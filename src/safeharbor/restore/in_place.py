@@ -49,6 +49,7 @@ def load_in_place(
             plan.contents.tools,
             target.url,
             is_superuser=target.is_superuser,
+            server_major=target.major,
             lock_timeout_seconds=settings.lock_timeout_seconds,
         ) as load:
             transaction = load.begin()

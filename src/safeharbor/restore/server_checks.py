@@ -75,6 +75,20 @@ def fit_jobs(target: Target, request: RestoreRequest, findings: Findings) -> int
     return 1
 
 
+def check_client(target: Target, contents: DumpContents, findings: Findings, *, in_place: bool) -> None:
+    """The server understands what the pg_restore sends that reads the dump."""
+    if in_place or contents.tools.major < 17 or target.major >= 17:
+        return
+    findings.problems.append(
+        CannotRestore(
+            f"The dump was made by a newer client: only pg_restore {contents.tools.version} here reads it, which sends "
+            f"a setting (transaction_timeout) that the server, {target.version}, does not know.",
+            hint="`--in-place` loads it all the same; so does a server of PostgreSQL 17 or newer. For the next backups "
+            f"install the client of PostgreSQL {target.major}, and see BACKUP_PG_BIN.",
+        )
+    )
+
+
 def bound_extensions(contents: DumpContents) -> list[str]:
     """The extensions in the dump that can be created only in the one database that a setting names."""
     return [name for name in contents.extensions if name in _BOUND]
