@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+
+from safeharbor.threads import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,7 +19,7 @@ def run_within(seconds: float, actions: Sequence[Callable[[], T]], late: T) -> l
     """What each action returns, all at once; `late` for those that take longer than `seconds`.
 
     An action that is late goes on in a thread that nobody waits for, and that ends with the process. Actions raise
-    nothing: what they return must tell what failed.
+    nothing: what they return must tell what failed. Raises OutOfResources if the system has no thread for one.
     """
     results: list[T] = [late] * len(actions)
     closed = threading.Event()
@@ -26,11 +29,11 @@ def run_within(seconds: float, actions: Sequence[Callable[[], T]], late: T) -> l
         if not closed.is_set():
             results[index] = result
 
-    threads = [threading.Thread(target=run, args=each, daemon=True) for each in enumerate(actions)]
+    workers = [Worker(partial(run, *each)) for each in enumerate(actions)]
     ends = time.monotonic() + seconds
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(ends - time.monotonic(), 0.0))
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(max(ends - time.monotonic(), 0.0))
     closed.set()
     return list(results)

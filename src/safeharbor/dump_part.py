@@ -15,6 +15,7 @@ from safeharbor.postgres.decode import decoding, feed, finish_decoding
 from safeharbor.postgres.dump import dump_argv, dumping, finish_dump, read_dump
 from safeharbor.record import DumpRecord, fits_manifest
 from safeharbor.signals import signals_held
+from safeharbor.threads import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -194,7 +195,7 @@ class DumpBeside:
 
         self._ended.clear()
         try:
-            threading.Thread(target=run, name="dump", daemon=True).start()
+            Worker(run).start()
         except BaseException:  # a container may be allowed no more of them
             self._ended.set()
             raise

@@ -7,6 +7,8 @@ Anything that is not a `SafeHarborError` or an `Interrupted` is a bug and keeps 
 from __future__ import annotations
 
 import errno
+import os
+import resource
 import signal
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -122,6 +124,10 @@ class ToolFailed(SafeHarborError):
     """A program that we started failed, or is missing."""
 
 
+class OutOfResources(SafeHarborError):
+    """Our own process, or its machine, may have no more of something, which says nothing of any data."""
+
+
 class Interrupted(BaseException):
     """A signal asked us to stop; not an `Exception`, so that no handler for errors swallows it.
 
@@ -147,6 +153,7 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
+_OWN_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 OUR_SIDE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG})
 
 
@@ -156,9 +163,57 @@ def translate_os_error(error: OSError, doing: str) -> SafeHarborError:
     message = f"{doing} failed{where}: {error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageUnavailable(message, hint="Free some space, or point BACKUP_DIR at a larger filesystem.")
+    if error.errno == errno.EFBIG:
+        return StorageUnavailable(message, hint=_largest_file())
+    if error.errno in _OWN_LIMITS:
+        return OutOfResources(message, hint=_how_to_raise(error.errno))
     if error.errno in OUR_SIDE:
         return StorageUnavailable(message, hint="Give the user that runs Safe Harbor access to it.")
     return SafeHarborError(message)
+
+
+def require_own_resources(error: OSError, doing: str) -> None:
+    """Raises OutOfResources if the error is one of our own process, and not of what it looks at."""
+    if error.errno in _OWN_LIMITS:
+        raise translate_os_error(error, doing) from error
+
+
+def no_more_processes(what: str) -> OutOfResources:
+    """The error for a process or thread that the system refuses."""
+    return OutOfResources(
+        f"No further {what} can be started: {os.strerror(errno.EAGAIN)}.",
+        hint=f"This user may have {_limit(resource.RLIMIT_NPROC)} processes and threads (RLIMIT_NPROC, `ulimit -u`); "
+        "a container may be allowed fewer (`pids_limit`), a systemd unit too (TasksMax=). Raise that, and see that "
+        "there is memory.",
+    )
+
+
+def _how_to_raise(number: int | None) -> str:
+    if number == errno.EMFILE:
+        return (
+            f"This process may have {_limit(resource.RLIMIT_NOFILE)} open files (RLIMIT_NOFILE). Raise that, to 1024 "
+            "or more: `ulimit -n`, LimitNOFILE= of a systemd unit, `ulimits: nofile` in Compose."
+        )
+    if number == errno.ENFILE:
+        return "The machine has too many open files altogether: see `sysctl fs.file-nr`, and raise fs.file-max."
+    return (
+        f"Give it more memory: `mem_limit` of a container, MemoryMax= of a systemd unit, `ulimit -v` (RLIMIT_AS is "
+        f"{_limit(resource.RLIMIT_AS)} here)."
+    )
+
+
+def _largest_file() -> str:
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return (
+            f"This process may write files of {_limit(resource.RLIMIT_FSIZE)} bytes (RLIMIT_FSIZE). Raise that: "
+            "`ulimit -f`, LimitFSIZE= of a systemd unit."
+        )
+    return "The filesystem takes no file as large as that (FAT32 ends at 4 GiB). Point BACKUP_DIR at another one."
+
+
+def _limit(which: int) -> str:
+    limit = resource.getrlimit(which)[0]
+    return "unlimited" if limit == resource.RLIM_INFINITY else f"{limit:,}"
 
 
 def _printable(filename: object) -> str:

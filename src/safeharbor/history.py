@@ -133,7 +133,7 @@ def _open_locked(path: Path) -> int:
             raise
         os.close(descriptor)
         if time.monotonic() > give_up:
-            raise OSError(errno.EAGAIN, "another process holds it", os.fspath(path))
+            raise OSError(errno.EBUSY, "another process holds it", os.fspath(path))
         time.sleep(0.01)
 
 

@@ -7,6 +7,7 @@ started the child, not the process (prctl(2), PR_SET_PDEATHSIG).
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -17,8 +18,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from safeharbor.errors import ToolFailed
+from safeharbor.errors import ToolFailed, no_more_processes, require_own_resources
 from safeharbor.signals import signals_held
+from safeharbor.threads import Watchdog, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,9 +53,10 @@ class RunningTool:
         self._process = process
         self.name = name
         self._last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._listener: threading.Thread | None = None
+        self._listener: Worker | None = None
         if process.stderr is not None:
-            self._listener = threading.Thread(target=self._listen, args=(process.stderr,), daemon=True)
+            stderr = process.stderr
+            self._listener = Worker(lambda: self._listen(stderr))
             self._listener.start()
 
     @property
@@ -92,7 +95,7 @@ class RunningTool:
         except subprocess.TimeoutExpired:
             raise ToolFailed(f"{self.name} did not finish within {timeout_seconds:g} s.") from None
         if self._listener is not None:
-            self._listener.join(timeout=_GRACE_SECONDS)  # a grandchild may hold the pipe open
+            self._listener.join(_GRACE_SECONDS)  # a grandchild may hold the pipe open
         return status
 
     def interrupt(self) -> None:
@@ -130,8 +133,8 @@ class RunningTool:
                 self.kill()
                 self._process.wait()
         if self._listener is not None:
-            self._listener.join(timeout=_GRACE_SECONDS)
-            if self._process.stderr is not None and not self._listener.is_alive():
+            self._listener.join(_GRACE_SECONDS)
+            if self._process.stderr is not None and not self._listener.is_alive:
                 self._process.stderr.close()
 
     def _send(self, number: signal.Signals) -> None:
@@ -162,7 +165,7 @@ def started_tool(
     `stdin` and `stdout` are `PIPE`, `DEVNULL` or a descriptor. Standard error is collected. `run_as` is another
     user's and group's id, for root.
     It is in a session of its own: a terminal's Ctrl-C reaches us, and we end it.
-    Raises ToolFailed if the program cannot be started.
+    Raises ToolFailed if the program cannot be started, OutOfResources if none can.
     """
     name = os.path.basename(os.fspath(argv[0]))
     parent = os.getpid()
@@ -191,11 +194,23 @@ def started_tool(
             preexec_fn=prepare_child,
             start_new_session=True,
         )
-        tool = RunningTool(process, name)
     except OSError as error:
         until_started.close()
+        if error.errno == errno.EAGAIN:
+            raise no_more_processes(f"process ({name})") from error
+        require_own_resources(error, f"starting {name}")
         raise ToolFailed(f"{name} cannot be started: {error.strerror} ({argv[0]}).") from error
+    except subprocess.SubprocessError as error:  # between the fork and the program
+        until_started.close()
+        raise no_more_processes(f"process ({name})") from error
     except BaseException:
+        until_started.close()
+        raise
+    try:
+        tool = RunningTool(process, name)
+    except BaseException:
+        with process:  # closes its pipes, and waits
+            process.kill()
         until_started.close()
         raise
     try:
@@ -216,7 +231,7 @@ def run_tool(
 ) -> ToolResult:
     """The result of a tool that ran to its end, whatever its exit status.
 
-    Raises ToolFailed if it cannot be started or takes longer than `timeout_seconds`.
+    Raises ToolFailed if it cannot be started or takes longer than `timeout_seconds`, OutOfResources.
     """
     with started_tool(argv, env=env, stdin=stdin, cwd=cwd, run_as=run_as) as tool:
         timed_out = threading.Event()
@@ -225,7 +240,7 @@ def run_tool(
             timed_out.set()
             tool.kill()
 
-        watchdog = threading.Timer(timeout_seconds, end_it)
+        watchdog = Watchdog(timeout_seconds, end_it)
         try:
             watchdog.start()  # a signal may be raised here, when it runs already: our end would wait for it
             output = tool.stdout.read()

@@ -5,6 +5,7 @@ Needs no database and only reads; works on a copy anywhere. `backup` proves its 
 
 from __future__ import annotations
 
+import errno
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,8 +16,8 @@ from safeharbor.archive.checked import CheckedPass, run_foreign_pass
 from safeharbor.archive.foreign import Skipped, read_foreign_members
 from safeharbor.archive.reader import Front, Rejected, bears_leading_mark, read_front
 from safeharbor.archive.source import Source, Truncated, opened_archive
-from safeharbor.errors import ArchiveRejected, ToolFailed
-from safeharbor.postgres.decode import UnreadableHere, decode_dump, reading_order
+from safeharbor.errors import ArchiveRejected, ToolFailed, translate_os_error
+from safeharbor.postgres.decode import UndecodableDump, UnreadableHere, decode_dump, reading_order
 from safeharbor.postgres.tools import find_client_tools
 from safeharbor.progress import NoProgress, Progress
 
@@ -141,6 +142,8 @@ class _Verifier:
         except Truncated:
             self._problem("it was cut: it ends in the middle")
         except OSError as error:
+            if error.errno != errno.EIO:  # all else says nothing of the archive
+                raise translate_os_error(error, "reading the archive") from error
             self._problem(f"it cannot be read to its end: {error.strerror or error}")
         return Verification(
             self._source.path,
@@ -186,15 +189,18 @@ class _Verifier:
             for chunk in read():
                 self._report(len(chunk))
             return
-        found = reading_order(find_client_tools(self._settings.pg_bin), self._writer_major)
         unreadable = ""
+        try:
+            found = reading_order(find_client_tools(self._settings.pg_bin), self._writer_major)
+        except ToolFailed as error:
+            found, unreadable = [], error.message
         for tools in found:
             try:
                 decode_dump(self._reported(read()), tools)
             except UnreadableHere as error:
                 unreadable = unreadable or error.message
                 continue
-            except ToolFailed as error:
+            except UndecodableDump as error:
                 self._problem(f"db.dump does not decode to its end: {error.message}")
             return
         why = f"no pg_restore here can read it ({unreadable})" if unreadable else "there is no pg_restore here"

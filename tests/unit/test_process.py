@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from safeharbor import process
 from safeharbor.errors import Interrupted, ToolFailed
 from safeharbor.process import PIPE, run_tool, started_tool, tool_environment
 from safeharbor.signals import signals_interrupt
+from safeharbor.threads import Watchdog
 from support.archives import write_program
 
 
@@ -136,21 +136,21 @@ def test_a_tool_that_is_ended_by_a_signal_says_so(tmp_path: Path) -> None:
 def test_a_signal_that_comes_as_a_tool_starts_leaves_no_watchdog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = threading.Thread.start
+    start = Watchdog.start
+    before = len(os.listdir("/proc/self/task"))
 
-    def disturbed(thread: threading.Thread) -> None:
-        start(thread)
-        if isinstance(thread, threading.Timer):
-            os.kill(os.getpid(), signal.SIGTERM)
+    def disturbed(watchdog: Watchdog) -> None:
+        start(watchdog)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(threading.Thread, "start", disturbed)
+    monkeypatch.setattr(Watchdog, "start", disturbed)
     with signals_interrupt(), pytest.raises(Interrupted):
         run_tool([write_program(tmp_path / "tool", "exec sleep 60")], timeout_seconds=60)
 
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.join(5)
-            assert not thread.is_alive()
+    ends = time.monotonic() + 5
+    while len(os.listdir("/proc/self/task")) > before:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 PARENT = """

@@ -6,6 +6,8 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from safeharbor.errors import no_more_processes
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
@@ -34,9 +36,12 @@ class OverlappedDigest:
         self._pending: Future[None] | None = None
 
     def update(self, piece: bytes) -> None:
-        """Hash `piece`, which must not change until the next call."""
+        """Hash `piece`, which must not change until the next call. Raises OutOfResources."""
         self._wait()
-        self._pending = self._worker.submit(self._digest.update, piece)
+        try:
+            self._pending = self._worker.submit(self._digest.update, piece)
+        except RuntimeError as error:  # it starts its thread with the first piece
+            raise no_more_processes("thread") from error
 
     def hexdigest(self) -> str:
         """The digest of everything so far, in hex."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -101,6 +103,10 @@ class SafeHarborCommand(click.Command):
             return ending_of(failure)
         except click.ClickException:
             raise
+        except MemoryError:
+            failure = translate_os_error(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), str(ctx.info_name))
+            show_error(failure)
+            return ending_of(failure)
         except Exception as bug:
             reason = f"it ended in a way that nobody foresaw: {type(bug).__name__}"
             ending = Ending(ExitStatus.FAILED, reason)

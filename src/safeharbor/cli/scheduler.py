@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import traceback
@@ -111,6 +112,8 @@ class Front:
             ending = self._failed(name, error)
         except OSError as error:
             ending = self._failed(name, translate_os_error(error, name))
+        except MemoryError:
+            ending = self._failed(name, translate_os_error(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), name))
         except Exception as bug:  # tomorrow's backup may still be good
             self.say(f"{name}: FAILED in a way that nobody foresaw\n{traceback.format_exc()}", level=ERROR)
             ending = Ending(ExitStatus.FAILED, f"it ended in a way that nobody foresaw: {type(bug).__name__}")

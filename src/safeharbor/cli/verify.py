@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     "Prove that archives are whole: every byte is read once, every checksum compared, the dump decoded to its end. "
     "All problems are reported. Needs no database, and works on a copy anywhere.",
     ExitStatus.DONE,
+    ExitStatus.FAILED,
     ExitStatus.USAGE,
     ExitStatus.WARNINGS,
     ExitStatus.LOCKED,

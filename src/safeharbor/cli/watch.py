@@ -35,9 +35,11 @@ def watching(*, quiet: bool) -> Iterator[Progress]:
         watcher_as_json.finish()
     elif quiet:
         yield _Quiet()
-    elif sys.stderr is not None and sys.stderr.isatty():  # it may be closed
-        with _live() as watcher:
-            yield watcher
+    elif sys.stderr is not None and sys.stderr.isatty() and (bars := _started_bars()) is not None:
+        try:
+            yield _Live(bars)
+        finally:
+            bars.stop()
     else:
         watcher_in_log = _Log()
         yield watcher_in_log
@@ -91,8 +93,8 @@ class _Log:
         click.echo(f"{self._phase}: {show_bytes(self._bytes)} {when}, {seconds:.1f} s, {rate}/s", err=True)
 
 
-@contextmanager
-def _live() -> Iterator[_Live]:
+def _started_bars() -> RichProgress | None:
+    """Live bars; None if the system has no thread to draw them."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -110,8 +112,12 @@ def _live() -> Iterator[_Live]:
         TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield _Live(bars)
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    try:
+        bars.start()
+    except RuntimeError:
+        return None
+    return bars
 
 
 class _Live:

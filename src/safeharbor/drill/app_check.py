@@ -14,6 +14,7 @@ from urllib.parse import quote
 from safeharbor.errors import ToolFailed
 from safeharbor.postgres.connection import redact
 from safeharbor.process import app_environment, started_tool
+from safeharbor.threads import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +57,7 @@ def check_app(settings: Settings, target: Target, database: str, uploads: Path) 
             timed_out.set()
             tool.end_session()
 
-        watchdog = threading.Timer(TIMEOUT_SECONDS, give_up)
-        watchdog.daemon = True
+        watchdog = Watchdog(TIMEOUT_SECONDS, give_up)
         watchdog.start()
         try:
             for line in tool.stdout:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from safeharbor.archive.layout import UPLOADS_NAME
+from safeharbor.errors import require_own_resources
 from safeharbor.uploads.omissions import Listed
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def read_back(uploads: Path, sums: Iterable[tuple[bytes, str]], progress: Progre
                 found.unreadable.add(path, str(error.strerror))
                 continue
             except OSError as error:
+                require_own_resources(error, "reading the copy back")
                 found.different.add(path, str(error.strerror))
                 continue
             found.files += 1

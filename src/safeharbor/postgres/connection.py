@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from safeharbor.errors import DatabaseUnavailable, LockHeld, SafeHarborError
+from safeharbor.errors import DatabaseUnavailable, LockHeld, SafeHarborError, translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,6 +65,8 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
         connection = psycopg.connect(url.conninfo(), password=url.password, autocommit=True, client_encoding="utf8")
     except psycopg.Error as error:
         said = describe_error(error, url)
+        if os.strerror(errno.EMFILE) in said:  # libpq's word for our own limit
+            raise translate_os_error(OSError(errno.EMFILE, said), f"connecting to {url.describe()}") from None
         raise DatabaseUnavailable(
             f"The database {url.describe()} cannot be used: {said}",
             hint=_CLOSED if "not currently accepting connections" in said else None,

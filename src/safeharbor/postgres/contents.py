@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from safeharbor.errors import ArchiveRejected, ToolFailed
+from safeharbor.errors import ArchiveRejected, OutOfResources, ToolFailed
 from safeharbor.postgres.toc import UnknownToc, read_toc
 from safeharbor.process import run_tool, started_tool, tool_environment
+from safeharbor.threads import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -125,8 +125,13 @@ class DumpInput:
                 finally:
                     os.close(writing)
 
-            pumping = threading.Thread(target=pump, daemon=True)
-            pumping.start()
+            pumping = Worker(pump)
+            try:
+                pumping.start()
+            except OutOfResources:
+                os.close(reading)
+                os.close(writing)
+                raise
             try:
                 yield reading
             finally:
@@ -135,7 +140,7 @@ class DumpInput:
 
 
 def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents:
-    """The table of contents, by the first of these pg_restores that can read it. Raises UnreadableDump."""
+    """The table of contents, by the first of these pg_restores that can read it. Raises UnreadableDump, ToolFailed."""
     said = ""
     for tools in order:
         with dump.opened() as stdin:
@@ -151,6 +156,10 @@ def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents
             except UnknownToc:
                 toc = {}
             return DumpContents(tuple(line for line in lines if _ENTRY.match(line)), version, tools, toc)
+        if listed.exit_status < 0:
+            raise ToolFailed(
+                f"{tools.pg_restore} was ended by signal {-listed.exit_status}: that says nothing of the dump."
+            )
         said = said or " ".join(listed.stderr.split())
     versions = ", ".join(tools.version for tools in order)
     raise UnreadableDump(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 _CANNOT_READ = re.compile(
     r"unsupported version|does not support compression|compression is not supported|not built with"
 )
+# client words, which come under LC_ALL=C
+_LACKS_SOMETHING = re.compile("|".join(os.strerror(each) for each in (errno.EMFILE, errno.ENFILE, errno.EAGAIN)))
+_KILLED = "See whether the machine or the container runs out of memory (`dmesg`, `mem_limit`), and run this again."
 
 
 @contextmanager
@@ -41,8 +46,15 @@ class UnreadableHere(SafeHarborError):
     """The dump may be sound, but no pg_restore here can read it."""
 
 
+class UndecodableDump(SafeHarborError):
+    """What pg_restore says of a dump's bytes."""
+
+
 def finish_decoding(tool: RunningTool) -> None:
-    """Raises ToolFailed if the dump does not decode to its end, UnreadableHere if this pg_restore is the wrong one."""
+    """Raises UndecodableDump if the dump does not decode, UnreadableHere if this pg_restore is the wrong one.
+
+    And ToolFailed if it was killed, or lacked what every process needs: that says nothing of the dump.
+    """
     try:
         tool.stdin.close()
     except BrokenPipeError:
@@ -53,13 +65,17 @@ def finish_decoding(tool: RunningTool) -> None:
     said = " ".join(line.removeprefix("pg_restore: ") for line in tool.stderr.splitlines()[-3:])
     if _CANNOT_READ.search(said):
         raise UnreadableHere(said)
-    raise ToolFailed(said or f"pg_restore ended with status {status}")
+    if status < 0 or _LACKS_SOMETHING.search(said):
+        raise ToolFailed(
+            f"pg_restore could not do its work: {said or f'it was ended by signal {-status}'}.", hint=_KILLED
+        )
+    raise UndecodableDump(said or f"pg_restore ended with status {status}")
 
 
 def decode_dump(chunks: Iterable[bytes], tools: ClientTools) -> None:
     """Decode a dump to its end; all of `chunks` is taken in any case.
 
-    Raises ToolFailed if it does not decode, UnreadableHere if only these tools cannot.
+    Raises UndecodableDump if it does not decode, UnreadableHere if only these tools cannot, ToolFailed.
     """
     with decoding(tools) as decoder:
         is_listening = True

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
-from safeharbor.errors import CannotRestore, DatabaseUnavailable, ToolFailed
+from safeharbor.errors import CannotRestore, DatabaseUnavailable, OutOfResources, ToolFailed
 from safeharbor.postgres.load import load_failure
 from safeharbor.postgres.snapshot import ORDINARY_TABLES
 from safeharbor.process import PIPE, RunningTool, started_tool, tool_environment
+from safeharbor.threads import Worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,7 +127,7 @@ class InPlaceLoad:
         self._stack = ExitStack()
         self._psql: RunningTool | None = None
         self._answers: SimpleQueue[bytes] = SimpleQueue()
-        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener = Worker(self._listen)
 
     def __enter__(self) -> Self:
         secrets = {} if self._url.password is None else {"PGPASSWORD": self._url.password}
@@ -142,7 +142,11 @@ class InPlaceLoad:
             f"--dbname={self._url.conninfo()}",
         ]
         self._psql = self._stack.enter_context(started_tool(argv, env=tool_environment(secrets), stdin=PIPE))
-        self._listener.start()
+        try:
+            self._listener.start()
+        except OutOfResources:
+            self._stack.close()
+            raise
         return self
 
     def __exit__(

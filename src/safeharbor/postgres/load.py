@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor.errors import CannotRestore, DatabaseUnavailable
+from safeharbor.errors import CannotRestore, DatabaseUnavailable, ToolFailed
 from safeharbor.postgres.connection import redact
 from safeharbor.postgres.dump import CONNECTION_LOST
 from safeharbor.process import DEVNULL, RunningTool, started_tool, tool_environment
@@ -66,7 +66,7 @@ def loading(argv: list[str | Path], url: DatabaseUrl, stdin: int = DEVNULL) -> I
 
 
 def finish_loading(tool: RunningTool, url: DatabaseUrl) -> None:
-    """Wait for it. Raises CannotRestore with its last words, DatabaseUnavailable if it lost the server."""
+    """Wait for it. Raises CannotRestore with its last words, DatabaseUnavailable if it lost the server, ToolFailed."""
     status = tool.wait()
     if status == 0:
         return
@@ -77,7 +77,7 @@ def _is_worth(line: str) -> bool:
     return not re.match(r"Command was|CONTEXT|\S* *(WARNING|NOTICE):", line)
 
 
-def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | DatabaseUnavailable:
+def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | DatabaseUnavailable | ToolFailed:
     """The error for a load that failed."""
     lines = [redact(line, url) for line in said.splitlines() if line.strip()]
     # the statement itself may be long, and hold rows
@@ -85,7 +85,9 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | Da
     # the reason first: an entry of several statements can push it out of the last words
     reasons = [word for word in words[:-4] if "ERROR:" in word or "FATAL:" in word]
     last = " ".join([*reasons[:1], *words[-4:]])[:1000]
-    last = last or (f"exit status {status}" if status > 0 else f"ended by signal {-status}")
+    if status < 0:  # by the kernel for want of memory, or by somebody: that says nothing of the dump
+        return ToolFailed(f"Loading the dump into {url.describe()} was ended by signal {-status}. {last}".rstrip())
+    last = last or f"exit status {status}"
     message = f"Loading the dump into {url.describe()} failed: {last}"
     if CONNECTION_LOST.search(last) and "No space left" not in last:
         return DatabaseUnavailable(message, hint="See that the server is up, then run the restore again.")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
+
+from safeharbor.threads import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,8 +72,7 @@ def answered_within(session: Connection, seconds: float) -> Iterator[None]:
         with socket.socket(fileno=os.dup(descriptor)) as connection:
             connection.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
+    timer = Watchdog(seconds, give_up)
     timer.start()
     try:
         yield

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safeharbor.errors import ToolFailed
+from safeharbor.errors import ToolFailed, one_line
 from safeharbor.process import run_tool, tool_environment
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ class ClientTools:
 
 
 def find_client_tools(first: Sequence[Path] = ()) -> list[ClientTools]:
-    """All client tools here in order of consideration: `first`, the distribution's newest first, PATH."""
+    """All client tools here in order of consideration: `first`, the distribution's newest first, PATH.
+
+    Raises ToolFailed if there are some, but none that tells its version; OutOfResources.
+    """
     candidates = list(first)
     if _DISTRIBUTION.is_dir():
         majors = sorted((int(entry.name) for entry in _DISTRIBUTION.iterdir() if entry.name.isdigit()), reverse=True)
@@ -54,11 +57,18 @@ def find_client_tools(first: Sequence[Path] = ()) -> list[ClientTools]:
     if on_path and os.path.basename(os.path.realpath(on_path)) != "pg_wrapper":
         candidates.append(Path(on_path).parent)
     found: dict[Path, ClientTools] = {}
+    failures: list[ToolFailed] = []
     for candidate in candidates:
         if candidate not in found:
-            tools = _ask_version(candidate)
+            try:
+                tools = _ask_version(candidate)
+            except ToolFailed as error:
+                failures.append(error)
+                continue
             if tools is not None:
                 found[candidate] = tools
+    if failures and not found:
+        raise failures[0]
     return list(found.values())
 
 
@@ -89,13 +99,15 @@ def _ask_version(bin_dir: Path) -> ClientTools | None:
     dump, restore = bin_dir / "pg_dump", bin_dir / "pg_restore"
     if not (os.access(dump, os.X_OK) and os.access(restore, os.X_OK)):
         return None
-    try:
-        answer = run_tool([dump, "--version"], env=tool_environment({}), timeout_seconds=10)
-    except ToolFailed:
-        return None
+    answer = run_tool([dump, "--version"], env=tool_environment({}), timeout_seconds=10)
     found = _VERSION.search(answer.stdout.decode("utf-8", "replace"))
     if found is None:
-        return None
+        status = answer.exit_status
+        how = f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
+        raise ToolFailed(
+            f"{dump} --version {how} and told no version: {one_line(answer.stderr) or 'it said nothing'}.",
+            hint="Run it by hand; install PostgreSQL's client anew, or point BACKUP_PG_BIN at another one.",
+        )
     return ClientTools(bin_dir, int(found["major"]), found["version"])
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from safeharbor.archive import layout
-from safeharbor.errors import translate_os_error
+from safeharbor.errors import require_own_resources, translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -178,7 +178,8 @@ class _Walk:
 
 
 def note_failure(error: OSError, path: bytes, omissions: Omissions) -> None:
-    """Note why something in the tree could not be looked at or read."""
+    """Note why something in the tree could not be looked at or read. Raises OutOfResources if that is our own fault."""
+    require_own_resources(error, "reading the uploads")
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone, or replaced by something else
         omissions.vanished.add(path)
     else:
@@ -207,6 +208,7 @@ def _open_below(entry: Entry, omissions: Omissions) -> tuple[int, list[bytes]] |
 
 
 def _note_unreadable(directory: Entry, error: OSError, omissions: Omissions) -> None:
+    require_own_resources(error, "reading the uploads")
     omissions.unreadable.add(directory.path + b"/", error.strerror or str(error))
     omissions.unreadable_directories += 1
 
