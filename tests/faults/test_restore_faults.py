@@ -429,9 +429,12 @@ def test_another_users_files_are_told_to_belong_to_whoever_restores(site: Site, 
     os.chown(site.uploads / "2026" / "3.jpg", 4711, 4711)
     archive = readable(backed_up(site))
 
+    dry = nobody.restore("--from", str(archive), "--dry-run")
     done = nobody.restore("--from", str(archive), "--yes")
 
+    assert dry.returncode == 3, dry.stderr
     assert done.returncode == 3, done.stderr
+    assert dry.stderr.count(b"owners in the archive cannot be set here") == 1
     assert done.stderr.count(b"owners in the archive cannot be set here") == 1
     restored = nobody.uploads / "2026" / "3.jpg"
     assert restored.read_bytes() == (site.uploads / "2026" / "3.jpg").read_bytes()
@@ -441,9 +444,12 @@ def test_another_users_files_are_told_to_belong_to_whoever_restores(site: Site, 
 def test_an_upload_that_this_user_cannot_move_is_named_before_anything_changes(site: Site, database: Database) -> None:
     nobody = Nobody(site)
     (nobody.uploads / "theirs").mkdir(mode=0o755)
+    archive = readable(backed_up(site))
 
-    done = nobody.restore("--from", str(readable(backed_up(site))), "--yes")
+    dry = nobody.restore("--from", str(archive), "--dry-run")
+    done = nobody.restore("--from", str(archive), "--yes")
 
+    assert dry.returncode == 7, dry.stderr
     assert done.returncode == 7, done.stderr
     assert b"theirs" in done.stderr
     assert b"uid 0" in done.stderr
