@@ -1,8 +1,14 @@
-"""Which filesystem an open file is on, by the number that it goes by in the kernel (statfs(2))."""
+"""Which filesystem an open file is on (statfs(2)), which mount it was reached by, and what is mounted below it."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXT4 = 0xEF53
 XFS = 0x58465342
@@ -11,6 +17,7 @@ F2FS = 0xF2F52010
 BCACHEFS = 0xCA451A4E
 ZFS = 0x2FC12FC1
 TMPFS = 0x01021994
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -20,3 +27,27 @@ def filesystem_of(descriptor: int) -> int:
     if _libc.fstatfs(descriptor, answer) != 0:
         return 0
     return int(answer[0]) & 0xFFFFFFFF
+
+
+def mount_of(descriptor: int) -> int:
+    """The number of the mount that an open file was reached by (proc(5), fdinfo). Raises OSError.
+
+    `st_dev` cannot tell it: a bind mount of the same filesystem has the same one, a Btrfs subvolume another.
+    """
+    with open(f"/proc/self/fdinfo/{descriptor}", "rb", buffering=0) as file:
+        for line in file.read(1000).splitlines():
+            if line.startswith(b"mnt_id:"):
+                return int(line[7:])
+    return 0
+
+
+def mounts_below(directory: Path) -> list[bytes]:
+    """The mount points below `directory`, as paths relative to it (proc(5), mountinfo). Raises OSError."""
+    root = os.fsencode(os.path.realpath(directory)).rstrip(b"/") + b"/"
+    found = set()
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            place = _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4])
+            if place.startswith(root) and len(place) > len(root):
+                found.add(place[len(root) :])
+    return sorted(found)

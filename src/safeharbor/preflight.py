@@ -6,10 +6,9 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from safeharbor.errors import RestorePending, SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
+from safeharbor.errors import SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
 from safeharbor.journal import find_interrupted
 from safeharbor.uploads.collect import estimate_size
-from safeharbor.uploads.staging import find_unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,9 +40,7 @@ def require_no_interrupted_restore(settings: Settings) -> None:
     """Raises RestorePending: what is live may be neither the old state nor the new one."""
     pending = find_interrupted(settings.backup_dir)
     if pending is not None:
-        raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted.")
-    for staged in find_unsettled(settings.upload_dir) if settings.upload_dir is not None else ():
-        raise RestorePending(f"A restore was interrupted while it exchanged {staged.uploads}, and its journal is lost.")
+        raise pending.pending_error()
 
 
 def check_uploads(uploads: Path) -> None:

@@ -168,16 +168,18 @@ def fsync_directory(directory: Path) -> None:
     """Make renames and removals in `directory` last; without this a power cut can undo them."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (
-            errno.EINVAL,
-            errno.ENOTSUP,
-            errno.EROFS,
-        ):  # network filesystems that have no such call
-            raise
+        fsync_open_directory(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fsync_open_directory(descriptor: int) -> None:
+    """The same for an open directory. Raises OSError."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # network filesystems that have no such call
+            raise
 
 
 def is_draft_of(name: str, published_name: re.Pattern[str]) -> bool:
@@ -208,24 +210,31 @@ def sweep_drafts(directory: Path, published_name: re.Pattern[str], *, older_than
 
 def rename_to_free_name(source: Path, target: Path) -> None:
     """Rename without replacing anything. Raises FileExistsError, OSError."""
-    number = _rename_noreplace(os.fsencode(source), os.fsencode(target))
+    rename_between(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target))
+
+
+def rename_between(source_directory: int, source: bytes, target_directory: int, target: bytes) -> None:
+    """The same for names in two open directories. Raises FileExistsError, OSError."""
+    number = _rename_noreplace(source_directory, source, target_directory, target)
     if number == 0:
         return
-    if number in (
-        errno.EINVAL,
-        errno.ENOSYS,
-        errno.ENOTSUP,
-    ):  # the filesystem has no such rename; the lock is held
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target))
-        os.rename(source, target)
+    shown = os.fsdecode(source), os.fsdecode(target)
+    if number not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        raise OSError(number, os.strerror(number), shown[0], None, shown[1])
+    # the filesystem has no such rename; the lock is held
+    to = None if target_directory == _AT_FDCWD else target_directory
+    try:
+        os.lstat(target, dir_fd=to)
+    except FileNotFoundError:
+        os.rename(source, target, src_dir_fd=None if source_directory == _AT_FDCWD else source_directory, dst_dir_fd=to)
         return
-    raise OSError(number, os.strerror(number), os.fspath(source), None, os.fspath(target))
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), shown[1])
 
 
-def _rename_noreplace(source: bytes, target: bytes) -> int:
+def _rename_noreplace(source_directory: int, source: bytes, target_directory: int, target: bytes) -> int:
     try:
         rename = _libc.renameat2
     except AttributeError:  # a C library without it
         return errno.ENOSYS
-    return 0 if rename(_AT_FDCWD, source, _AT_FDCWD, target, _RENAME_NOREPLACE) == 0 else ctypes.get_errno()
+    done = rename(source_directory, source, target_directory, target, _RENAME_NOREPLACE)
+    return 0 if done == 0 else ctypes.get_errno()

@@ -162,7 +162,7 @@ def judge_restores(directory: Path) -> tuple[tuple[RestoreRecord, ...], RestoreR
     pending = next((record for record in records if record.is_interrupted), None)
     if pending is None or is_locked(directory):  # one that is at work is not interrupted
         return kept, None, []
-    text = f"the restore {pending.id} of {pending.archive} was interrupted; until it is settled no backup is taken"
+    text = f"{pending.pending_error().message} Until it is settled no backup is taken."
     return kept, pending, [Reason(Code.INTERRUPTED, Health.INTERRUPTED, text)]
 
 

@@ -25,7 +25,6 @@ from safeharbor.restore.findings import RestoreResult
 from safeharbor.restore.request import RestoreRequest
 from safeharbor.restore.run import restore_archive
 from safeharbor.settings import load_settings
-from safeharbor.uploads.staging import StagedUploads
 from support.faults import failed, fake_tools
 from support.filesystems import mounted_tmpfs
 from support.needs import need_root
@@ -547,19 +546,6 @@ def test_a_backup_during_an_interrupted_restore_is_refused(site: Site, database:
     assert site.run("status", "--healthcheck").status == 1
     failed(another, 9, "interrupted")
     failed(dry, 9, "interrupted", "--resume")
-    assert site.run("restore", "--undo").status == 0
-    nothing_left(site, database)
-
-
-def test_a_backup_refuses_uploads_that_are_of_two_states_even_without_a_journal(site: Site, database: Database) -> None:
-    staged = StagedUploads(site.uploads, "0123456789ab")
-    staged.create()
-    (staged.path / ".safeharbor-staging").write_text("new out\n")
-
-    refused = site.run("backup")
-
-    failed(refused, 9, "interrupted", str(site.uploads), "--undo")
-    assert site.archives == []
     assert site.run("restore", "--undo").status == 0
     nothing_left(site, database)
 

@@ -32,6 +32,17 @@ def mounted_tmpfs(place: Path, size_bytes: int, inodes: int | None = None) -> It
 
 
 @contextmanager
+def mounted_bind(source: Path, place: Path) -> Iterator[Path]:
+    """The directory `source` at `place` too, on the same filesystem."""
+    need_root()
+    _mount(["--bind", source, place])
+    try:
+        yield place
+    finally:
+        _unmount(place)
+
+
+@contextmanager
 def mounted_image(kind: str, place: Path, size_bytes: int, mount_options: str = "loop") -> Iterator[Path]:
     """A filesystem of this kind (ext4, xfs, btrfs) and size in a file, mounted at `place`.
 

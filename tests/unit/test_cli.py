@@ -374,7 +374,6 @@ class TestRestore:
             ["--undo", "--dry-run"],
             ["--undo", "--only", "uploads"],
             ["--resume", "--in-place"],
-            ["--resume", "--id", "0123456789ab"],
             ["--from", "x.tar", "--id", "0123456789ab"],
             ["--from", "x.tar", "--quick"],
             ["--from", "x.tar", "--in-place", "--only", "uploads"],

@@ -1,22 +1,39 @@
-"""The swap of uploads: stopped anywhere, it can be finished or taken back, and nothing of either side is lost."""
+"""The exchange of uploads: stopped anywhere, it can be finished or taken back, and nothing of either side is lost."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from safeharbor import publish
 from safeharbor.archive.layout import STAGING_MARKER
-from safeharbor.errors import StorageUnavailable
-from safeharbor.publish import rename_to_free_name
-from safeharbor.uploads import staging
-from safeharbor.uploads.staging import Leg, Mark, Side, StagedUploads, find_immovable, find_staged, remove_tree
+from safeharbor.errors import CannotRestore, StorageUnavailable
+from safeharbor.journal import Leg, Mark, Side
+from safeharbor.uploads import exchange
+from safeharbor.uploads.collect import make_filter
+from safeharbor.uploads.frontier import Frontier, find_frontier
+from safeharbor.uploads.movable import find_immovable
+from safeharbor.uploads.removal import remove_tree
+from safeharbor.uploads.staging import (
+    StageReplaced,
+    create_stage,
+    find_look_alikes,
+    new_secret,
+    open_stage,
+    remove_unfinished,
+)
+from support.filesystems import mounted_bind, mounted_tmpfs
 from support.needs import need_root
 
 OLD = {"a": "old a", "both": "old both", "dir/x": "old x", "only-old/y": "old y"}
 NEW = {"b": "new b", "both": "new both", "dir/x": "new x", "dir/z": "new z"}
+ID = "0123456789ab"
 
 
 def write(root: Path, content: dict[str, str]) -> None:
@@ -33,148 +50,372 @@ def live(root: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def staged(tmp_path: Path) -> StagedUploads:
-    uploads = tmp_path / "uploads"
-    uploads.mkdir()
-    write(uploads, OLD)
-    made = StagedUploads(uploads, "0123456789ab")
-    made.create()
-    write(made.path / "new", NEW)
-    return made
+class Rig:
+    """Uploads with a stage, and the mark that a journal would hold."""
 
+    def __init__(self, uploads: Path) -> None:
+        self.uploads = uploads
+        self.stage = create_stage(uploads, ID, new_secret())
+        self.mark = Mark(Side.OLD, Leg.AT_REST)
+        self.frontier = Frontier()
+        self.calls = 0
+        self.dies_at = 0
 
-def test_it_is_private_and_bears_the_marker(staged: StagedUploads) -> None:
-    assert stat.S_IMODE(os.stat(staged.path).st_mode) == 0o700
-    assert (staged.path / os.fsdecode(STAGING_MARKER)).is_file()
-    assert [found.id for found in find_staged(staged.uploads)] == ["0123456789ab"]
+    @property
+    def path(self) -> Path:
+        return self.stage.path
 
+    def bring_in(self, side: Side) -> None:
+        self.stage.bring_in(side, self.mark, self.note, frontier=self.frontier.directories, stays=self.frontier.stays)
 
-def test_bringing_in_a_side_keeps_the_other_one(staged: StagedUploads) -> None:
-    staged.bring_in(Side.NEW)
-    assert live(staged.uploads) == NEW
-    staged.bring_in(Side.NEW)
-    assert live(staged.uploads) == NEW
-    staged.bring_in(Side.OLD)
-    assert live(staged.uploads) == OLD
-    staged.bring_in(Side.NEW)
-    assert live(staged.uploads) == NEW
+    def note(self, mark: Mark) -> None:
+        self.step()
+        self.mark = mark
+
+    def step(self) -> None:
+        """Die here, if this is the time."""
+        self.calls += 1
+        if self.calls == self.dies_at:
+            raise Stopped
+
+    def steps_of(self, side: Side) -> int:
+        """How many steps it takes to bring that side in, from here; it is at rest again afterwards."""
+        before = self.mark.going
+        self.calls = self.dies_at = 0
+        self.bring_in(side)
+        steps = self.calls
+        self.bring_in(before)
+        self.calls = 0
+        return steps
+
+    def stopped(self, side: Side, number: int) -> None:
+        """Begin to bring a side in, and die before that step."""
+        self.calls, self.dies_at = 0, number
+        with pytest.raises(Stopped):
+            self.bring_in(side)
+        self.dies_at = 0
 
 
 class Stopped(Exception):
     """The process died here."""
 
 
-def stop_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the swap die before the Nth rename, mark or fsync."""
-    calls = 0
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    write(uploads, OLD)
+    made = Rig(uploads)
+    write(made.path / "new", NEW)
+    real_rename, real_fsync = publish.rename_between, publish.fsync_open_directory
 
-    def counted(function: object) -> object:
-        def call(*arguments: object, **keywords: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == number:
-                raise Stopped
-            return function(*arguments, **keywords)  # type: ignore[operator] # any function
+    def rename(*arguments: object) -> None:
+        made.step()
+        real_rename(*arguments)  # type: ignore[arg-type]
 
-        return call
+    def fsync(descriptor: int) -> None:
+        made.step()
+        real_fsync(descriptor)
 
-    for name in ("rename_to_free_name", "fsync_directory", "published_whole"):
-        monkeypatch.setattr(staging, name, counted(getattr(staging, name)))
+    monkeypatch.setattr(exchange, "rename_between", rename)
+    monkeypatch.setattr(exchange, "fsync_open_directory", fsync)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    yield made
+    made.stage.close()
 
 
-@pytest.mark.parametrize("number", range(1, 18))
+def test_it_is_private_and_bears_the_marker(rig: Rig) -> None:
+    assert stat.S_IMODE(os.stat(rig.path).st_mode) == 0o700
+    assert (rig.path / os.fsdecode(STAGING_MARKER)).is_file()
+    assert stat.S_IMODE(os.stat(rig.path / os.fsdecode(STAGING_MARKER)).st_mode) == 0o600
+
+
+def test_bringing_in_a_side_keeps_the_other_one(rig: Rig) -> None:
+    for side, expected in ((Side.NEW, NEW), (Side.NEW, NEW), (Side.OLD, OLD), (Side.NEW, NEW)):
+        rig.bring_in(side)
+        assert live(rig.uploads) == expected
+        assert live(rig.path / side.other) == (OLD if side is Side.NEW else NEW)
+
+
 @pytest.mark.parametrize("then", [Side.NEW, Side.OLD])
 @pytest.mark.parametrize("first", [Side.NEW, Side.OLD])
-def test_stopped_anywhere_it_can_be_finished_or_taken_back(
-    staged: StagedUploads, number: int, then: Side, first: Side
-) -> None:
+def test_stopped_anywhere_it_can_be_finished_or_taken_back(rig: Rig, then: Side, first: Side) -> None:
     if first is Side.OLD:
-        staged.bring_in(Side.NEW)
-    with pytest.MonkeyPatch.context() as patch:
-        stop_at(number, patch)
-        try:
-            staged.bring_in(first)
-        except Stopped:
-            pass
+        rig.bring_in(Side.NEW)
+    rest = rig.mark.going
+    steps = rig.steps_of(first)
+    assert steps > 12
+    for number in range(1, steps + 1):
+        rig.stopped(first, number)
 
-    staged.bring_in(then)
+        rig.bring_in(then)
 
-    assert live(staged.uploads) == (NEW if then is Side.NEW else OLD)
-    assert staged.read_mark() == Mark(then, Leg.AT_REST)
-    other = Side.OLD if then is Side.NEW else Side.NEW
-    assert live(staged.path / other) == (OLD if then is Side.NEW else NEW)
-
-
-@pytest.mark.parametrize("number", range(1, 14))
-@pytest.mark.parametrize("again", range(1, 14))
-def test_stopped_twice_it_still_comes_back(staged: StagedUploads, number: int, again: int) -> None:
-    for at, side in ((number, Side.NEW), (again, Side.OLD)):
-        with pytest.MonkeyPatch.context() as patch:
-            stop_at(at, patch)
-            try:
-                staged.bring_in(side)
-            except Stopped:
-                pass
-
-    staged.bring_in(Side.OLD)
-
-    assert live(staged.uploads) == OLD
+        assert live(rig.uploads) == (NEW if then is Side.NEW else OLD), f"step {number}"
+        assert rig.mark == Mark(then, Leg.AT_REST)
+        assert live(rig.path / then.other) == (OLD if then is Side.NEW else NEW)
+        rig.bring_in(rest)
 
 
-def test_what_the_app_makes_anew_meanwhile_steps_aside(staged: StagedUploads, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Path] = []
+def test_stopped_twice_it_still_comes_back(rig: Rig) -> None:
+    for number in range(1, rig.steps_of(Side.NEW) + 1):
+        rig.stopped(Side.NEW, number)
+        rig.calls = 0
+        rig.bring_in(Side.OLD)
+        for again in range(1, rig.calls + 1):
+            rig.stopped(Side.NEW, number)
+            rig.stopped(Side.OLD, again)
 
-    def with_an_app(source: Path, target: Path) -> None:
-        if target.parent == staged.uploads and target.name == "both" and not seen:
-            seen.append(target)
-            target.write_text("the app's")
-        rename_to_free_name(source, target)
-        if source == staged.uploads / "a":
-            source.write_text("the app's")  # at once under the old name
+            rig.bring_in(Side.OLD)
 
-    monkeypatch.setattr(staging, "rename_to_free_name", with_an_app)
+            assert live(rig.uploads) == OLD
+            assert live(rig.path / "new") == NEW
+
+
+def test_what_the_app_makes_anew_meanwhile_steps_aside(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = publish.rename_between
+
+    def with_an_app(source: int, name: bytes, target: int, to: bytes) -> None:
+        real(source, name, target, to)
+        if name == b"a":
+            (rig.uploads / "a").write_text("the app's")  # at once under the old name
+
+    monkeypatch.setattr(exchange, "rename_between", with_an_app)
     with pytest.raises(StorageUnavailable, match="fills up"):
-        staged.bring_in(Side.NEW)
+        rig.bring_in(Side.NEW)
     monkeypatch.undo()
-    staged.bring_in(Side.NEW)
+    rig.bring_in(Side.NEW)
 
-    assert live(staged.uploads) == NEW
-    assert {path.read_text() for path in (staged.path / "strays").iterdir()} == {"the app's"}
-    staged.bring_in(Side.OLD)
-    assert live(staged.uploads) == OLD
+    assert live(rig.uploads) == NEW
+    assert {path.read_text() for path in (rig.path / "strays").iterdir()} == {"the app's"}
+    rig.bring_in(Side.OLD)
+    assert live(rig.uploads) == OLD
 
 
-def test_lost_and_found_and_other_stages_stay_where_they_are(staged: StagedUploads) -> None:
+def test_what_bears_a_stages_name_stays_where_it_is_whatever_it_is(rig: Rig) -> None:
+    look_alikes = [f".safeharbor-restore-{digit * 12}" for digit in "abcd"]
+    (rig.uploads / look_alikes[0]).mkdir()
+    (rig.uploads / look_alikes[1]).symlink_to("/")
+    os.mkfifo(rig.uploads / look_alikes[2])
+    (rig.uploads / look_alikes[3]).write_text("x")
+
+    rig.bring_in(Side.NEW)
+
+    assert find_look_alikes(rig.uploads, {ID}) == look_alikes
+    assert find_look_alikes(rig.uploads, set()) == [rig.path.name, *look_alikes]
+
+
+def test_the_filesystems_lost_and_found_stays(rig: Rig) -> None:
     need_root()
-    (staged.uploads / "lost+found").mkdir()
-    second = StagedUploads(staged.uploads, "ba9876543210")
-    second.create()
+    (rig.uploads / "lost+found").mkdir()
 
-    staged.bring_in(Side.NEW)
+    rig.bring_in(Side.NEW)
 
-    assert (staged.uploads / "lost+found").is_dir()
-    assert second.exists
-    assert live(staged.uploads) == NEW
+    assert (rig.uploads / "lost+found").is_dir()
 
 
-def test_an_entry_that_only_looks_like_a_stage_is_swapped_like_any_other(staged: StagedUploads) -> None:
-    (staged.uploads / ".safeharbor-restore-00").mkdir()
-
-    staged.bring_in(Side.NEW)
-
-    assert not (staged.uploads / ".safeharbor-restore-00").exists()
-    assert (staged.path / "old" / ".safeharbor-restore-00").is_dir()
+STAYING = {"videos/v.mp4": "v", "dir/cache/deep/c": "c"}
 
 
-def test_removing_it_leaves_the_live_side(staged: StagedUploads) -> None:
-    staged.bring_in(Side.NEW)
+@pytest.mark.parametrize("then", [Side.NEW, Side.OLD])
+def test_what_is_left_out_stays_where_it_is_wherever_the_exchange_is_stopped(rig: Rig, then: Side) -> None:
+    write(rig.uploads, STAYING)
+    os.mkfifo(rig.uploads / "dir" / "pipe")
+    (rig.uploads / "dir" / "out").symlink_to("/etc/hostname")
+    os.chmod(rig.uploads / "dir", 0o750)
+    os.chmod(rig.path / "new" / "dir", 0o711)
+    excluded = make_filter(("/videos/", "cache/"))
+    rig.frontier = find_frontier(rig.uploads, rig.stage.side(Side.NEW), excluded)
+    assert rig.frontier == Frontier(("dir",), ("dir/cache", "dir/out", "dir/pipe", "videos"))
 
-    staged.remove()
-    staged.remove()
+    for number in range(1, rig.steps_of(Side.NEW) + 1):
+        rig.stopped(Side.NEW, number)
 
-    assert live(staged.uploads) == NEW
-    assert os.listdir(staged.uploads).count(staged.path.name) == 0
+        rig.bring_in(then)
+
+        found = live(rig.uploads)
+        del found["dir/out"]
+        assert found == {**(NEW if then is Side.NEW else OLD), **STAYING}
+        assert stat.S_ISFIFO(os.lstat(rig.uploads / "dir" / "pipe").st_mode)
+        assert stat.S_IMODE(os.stat(rig.uploads / "dir").st_mode) == (0o711 if then is Side.NEW else 0o750)
+        rig.bring_in(Side.OLD)
+    rig.stage.remove()
+    assert (rig.uploads / "videos" / "v.mp4").read_text() == "v"
+
+
+def test_what_the_archive_has_too_does_not_stay(rig: Rig) -> None:
+    write(rig.path / "new", {"videos/v.mp4": "of the archive"})
+    write(rig.uploads, STAYING)
+
+    rig.frontier = find_frontier(rig.uploads, rig.stage.side(Side.NEW), make_filter(("/videos/",)))
+    rig.bring_in(Side.NEW)
+
+    assert live(rig.uploads) == {**NEW, "videos/v.mp4": "of the archive"}
+
+
+def test_an_archive_with_a_file_where_something_stays_is_refused(rig: Rig) -> None:
+    write(rig.path / "new", {"only-old": "a file"})
+    os.mkfifo(rig.uploads / "only-old" / "pipe")
+
+    with pytest.raises(CannotRestore, match="holds what stays"):
+        find_frontier(rig.uploads, rig.stage.side(Side.NEW), None)
+
+
+def test_a_mount_that_the_archive_holds_is_refused_and_one_that_it_does_not_hold_stays(rig: Rig) -> None:
+    need_root()
+    (rig.uploads / "dir" / "share").mkdir()
+    with mounted_tmpfs(rig.uploads / "dir" / "share", 1_000_000):
+        (rig.uploads / "dir" / "share" / "s").write_text("s")
+        frontier = find_frontier(rig.uploads, rig.stage.side(Side.NEW), None)
+        assert frontier == Frontier(("dir",), ("dir/share",))
+        assert [each.path for each in find_immovable(rig.uploads)] == ["dir/share"]
+        assert find_immovable(rig.uploads, make_filter(("/dir/share/",))) == []
+        write(rig.path / "new", {"dir/share/s": "s"})
+        with pytest.raises(CannotRestore, match="mount point"):
+            find_frontier(rig.uploads, rig.stage.side(Side.NEW), None)
+
+
+@pytest.mark.parametrize("then", [Side.NEW, Side.OLD])
+def test_a_directory_that_cannot_be_renamed_is_emptied_into_a_new_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, then: Side
+) -> None:
+    (rig.uploads / "dir" / "deep").mkdir()
+    write(rig.uploads, {"dir/deep/y": "y"})
+    os.chmod(rig.uploads / "dir", 0o751)
+    fixed = {os.stat(rig.uploads / name).st_ino for name in ("dir", "dir/deep")}
+    real = publish.rename_between
+    refused = 0
+
+    def on_an_overlay(source: int, name: bytes, target: int, to: bytes) -> None:
+        nonlocal refused
+        if os.lstat(name, dir_fd=source).st_ino in fixed:
+            refused += 1
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        real(source, name, target, to)
+
+    monkeypatch.setattr(exchange, "rename_between", on_an_overlay)
+    rig.bring_in(Side.NEW)
+    assert refused == 2
+    assert live(rig.uploads) == NEW
+    rig.bring_in(then)
+
+    assert live(rig.uploads) == (NEW if then is Side.NEW else {**OLD, "dir/deep/y": "y"})
+    kept = rig.uploads if then is Side.OLD else rig.path / "old"
+    assert stat.S_IMODE(os.stat(kept / "dir").st_mode) == 0o751
+
+
+def test_removing_it_leaves_the_live_side(rig: Rig) -> None:
+    rig.bring_in(Side.NEW)
+
+    rig.stage.remove()
+
+    assert live(rig.uploads) == NEW
+    assert find_look_alikes(rig.uploads, set()) == []
+    assert open_stage(rig.uploads, ID, None) is None
+
+
+def test_what_a_crash_left_of_a_stage_is_removed_unless_something_is_in_it(tmp_path: Path) -> None:
+    for number, made in enumerate((["new"], ["new", "old"], ["new", "old", ".safeharbor-staging.0f"], [])):
+        stage = tmp_path / f".safeharbor-restore-{number:012x}"
+        stage.mkdir()
+        for name in made:
+            (stage / name).mkdir() if name in ("new", "old") else (stage / name).write_text("x")
+        assert remove_unfinished(tmp_path, f"{number:012x}")
+        assert not stage.exists()
+    full = tmp_path / f".safeharbor-restore-{ID}"
+    write(full, {"new/x": "x"})
+    assert not remove_unfinished(tmp_path, ID)
+    assert (full / "new" / "x").exists()
+
+
+def planted_link(rig: Rig, outside: Path) -> None:
+    rig.path.rename(rig.uploads / "hidden")
+    rig.path.symlink_to(outside)
+
+
+def planted_directory(rig: Rig, outside: Path) -> None:
+    secret = (rig.path / os.fsdecode(STAGING_MARKER)).read_bytes()
+    rig.path.rename(outside / "taken")
+    rig.path.mkdir(0o700)
+    (rig.path / "new").mkdir()
+    (rig.path / "old").symlink_to(outside)
+    (rig.path / os.fsdecode(STAGING_MARKER)).write_bytes(secret)
+
+
+def planted_side(rig: Rig, outside: Path) -> None:
+    (rig.path / "old").rename(rig.path / "older")
+    (rig.path / "old").symlink_to(outside)
+
+
+def planted_twin_side(rig: Rig, outside: Path) -> None:
+    (rig.path / "old").rename(rig.path / "older")
+    (rig.path / "old").mkdir(0o700)
+
+
+def planted_fifo(rig: Rig, outside: Path) -> None:
+    (rig.path / os.fsdecode(STAGING_MARKER)).unlink()
+    os.mkfifo(rig.path / os.fsdecode(STAGING_MARKER))
+
+
+def planted_marker(rig: Rig, outside: Path) -> None:
+    (rig.path / os.fsdecode(STAGING_MARKER)).write_text("old out\n" + "0" * 64)
+
+
+@pytest.mark.parametrize("plant", [planted_directory, planted_side, planted_twin_side, planted_fifo, planted_marker])
+def test_what_is_put_in_its_place_is_not_opened(rig: Rig, tmp_path: Path, plant: Callable[[Rig, Path], None]) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    identity = rig.stage.identity
+
+    plant(rig, outside)
+
+    with pytest.raises(StageReplaced):
+        open_stage(rig.uploads, ID, identity)
+    assert set(os.listdir(outside)) <= {"taken"}
+
+
+def test_a_stage_that_was_renamed_is_found_again_by_its_inode(rig: Rig, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    identity = rig.stage.identity
+    planted_link(rig, outside)
+
+    found = open_stage(rig.uploads, ID, identity)
+
+    assert found is not None
+    assert found.path == rig.uploads / "hidden"
+    found.remove()
+    found.close()
+    assert os.listdir(outside) == []
+    assert not (rig.uploads / "hidden").exists()
+
+
+@pytest.mark.parametrize("plant", [planted_link, planted_directory, planted_side])
+@pytest.mark.parametrize("number", range(1, 12))
+def test_an_exchange_that_has_begun_goes_where_it_was_to_go_whatever_is_put_in_its_way(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: Callable[[Rig, Path], None], number: int
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    planted = False
+    real = rig.step
+
+    def step() -> None:
+        nonlocal planted
+        real()
+        if rig.calls == number and not planted:
+            planted = True
+            plant(rig, outside)
+
+    monkeypatch.setattr(rig, "step", step)
+    rig.bring_in(Side.NEW)
+
+    assert planted
+    found = live(rig.uploads)
+    assert {name: text for name, text in found.items() if not name.startswith("hidden/")} == NEW
+    assert set(os.listdir(outside)) <= {"taken"}
+    if plant is not planted_side:
+        with pytest.raises(StageReplaced):
+            rig.stage.require_in_place()
 
 
 def test_a_tree_with_closed_directories_and_links_is_removed_and_nothing_else(tmp_path: Path) -> None:
@@ -195,5 +436,56 @@ def test_a_tree_with_closed_directories_and_links_is_removed_and_nothing_else(tm
     assert stat.S_IMODE(os.stat(outside).st_mode) == 0o700
 
 
-def test_what_can_be_moved_is_not_named(staged: StagedUploads) -> None:
-    assert find_immovable(staged.uploads) == []
+def test_a_tree_deeper_than_descriptors_go_is_removed(tmp_path: Path) -> None:
+    top = os.open(tmp_path, os.O_RDONLY)
+    os.mkdir("tree", dir_fd=top)
+    descriptor = os.open("tree", os.O_RDONLY, dir_fd=top)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    os.close(top)
+
+    remove_tree(tmp_path / "tree")
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_mount_in_a_tree_is_left_and_nothing_behind_it_is_deleted(tmp_path: Path) -> None:
+    need_root()
+    shared, tree = tmp_path / "shared", tmp_path / "tree"
+    write(shared, {"x": "x"})
+    (tree / "deep" / "mount").mkdir(parents=True)
+    with mounted_bind(shared, tree / "deep" / "mount"):
+        with pytest.raises(StorageUnavailable, match="tree/deep/mount is a mount point"):
+            remove_tree(tree)
+        assert (shared / "x").read_text() == "x"
+    remove_tree(tree)
+    assert not tree.exists()
+
+
+def test_what_can_be_moved_is_not_named(rig: Rig) -> None:
+    assert find_immovable(rig.uploads) == []
+
+
+@pytest.mark.parametrize(("attribute", "why"), [("i", "immutable"), ("a", "append-only")])
+def test_a_fixed_entry_is_named_with_the_remedy(rig: Rig, attribute: str, why: str) -> None:
+    need_root()
+    subprocess.run(["chattr", f"+{attribute}", rig.uploads / "a"], check=True)
+    try:
+        found = find_immovable(rig.uploads)
+    finally:
+        subprocess.run(["chattr", f"-{attribute}", rig.uploads / "a"], check=True)
+
+    assert [(each.path, each.why) for each in found] == [("a", f"it is {why} (chattr +{attribute})")]
+    assert "chattr -i -a a" in found[0].remedy
+
+
+def test_a_bind_mount_of_the_same_filesystem_is_found(rig: Rig, tmp_path: Path) -> None:
+    need_root()
+    (tmp_path / "library").mkdir()
+    (rig.uploads / "dir" / "a b").mkdir()
+    with mounted_bind(tmp_path / "library", rig.uploads / "dir" / "a b"):
+        assert [each.path for each in find_immovable(rig.uploads)] == ["dir/a b"]

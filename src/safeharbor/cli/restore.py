@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option("--undo", is_flag=True, help="Bring the previous state back, or take an interrupted restore back.")
 @click.option("--resume", is_flag=True, help="Finish an interrupted restore.")
 @click.option("--discard-previous", is_flag=True, help="Delete the states that restores have kept.")
-@click.option("--id", "restore_id", default="", help="With --undo or --discard-previous: this restore's.")
+@click.option("--id", "restore_id", default="", help="With --undo, --resume or --discard-previous: this restore's.")
 @click.option("--quiet", is_flag=True, help="Print only the result, warnings and errors.")
 @log_format_option
 def command(
@@ -104,15 +105,18 @@ def command(
         raise click.UsageError("--in-place is about the database.")
     if archive is None and (dry_run or where.only or jobs or in_place or no_keep_previous):
         raise click.UsageError("--dry-run, --only, --jobs, --in-place and --no-keep-previous go with --from.")
-    if restore_id and not (undo or discard_previous):
-        raise click.UsageError("--id goes with --undo or --discard-previous.")
+    if restore_id and not (undo or resume or discard_previous):
+        raise click.UsageError("--id goes with --undo, --resume or --discard-previous.")
     settings = current_settings(quiet=quiet, notice_restore=False)
     if archive is not None:
         require_whole_target(settings, where, irrevocably=yes and no_keep_previous)
     settings = retargeted(settings, where)
     if undo or resume:
         with watching(quiet=quiet) as progress:
-            done = undo_restore(settings, restore_id, progress) if undo else resume_restore(settings, progress)
+            if undo:
+                done = undo_restore(settings, restore_id, progress, partial(_confirm_by_names, yes=yes))
+            else:
+                done = resume_restore(settings, progress, restore_id, partial(_confirm_by_names, yes=yes))
         _print_recovery(done)
         if resume and done.again is not None:
             _restore(retargeted_to(settings, done.again), done.again, yes=True, quiet=quiet)
@@ -231,11 +235,17 @@ def _print_result(result: RestoreResult, *, quiet: bool) -> None:
 
 
 def _print_recovery(done: Recovery) -> None:
-    click.echo(f"Restore {done.id}: {done.done}.")
+    click.echo(f"Restore {done.id}: {done.done.rstrip('.')}.")
     if done.can_be_undone:
         click.echo(f"To take this back: safeharbor restore --undo --id {done.id}")
     if done.again is not None:
         click.echo(f"Its archive was {done.again.archive}.")
+
+
+def _confirm_by_names(plan: str, *, yes: bool) -> bool:
+    """Show what would be done with a restore that only names speak of, and ask."""
+    click.echo(plan)
+    return yes or _ask("Type 'yes' to do that:", "yes")
 
 
 def _discard(settings: Settings, restore_id: str, *, yes: bool) -> None:

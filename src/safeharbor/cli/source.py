@@ -11,7 +11,7 @@ import click
 from safeharbor.cli.command import SafeHarborCommand
 from safeharbor.cli.lazy import IN_FLASK, SOURCE_KEY
 from safeharbor.cli.log_lines import begin_log, show_warning
-from safeharbor.errors import RestorePending, SafeHarborError, SettingsInvalid
+from safeharbor.errors import SafeHarborError, SettingsInvalid
 from safeharbor.journal import find_interrupted
 from safeharbor.lock import is_locked
 from safeharbor.settings import Settings, load_settings
@@ -42,7 +42,8 @@ def _notice_restore(settings: Settings) -> None:
         return
     if pending is None or is_locked(settings.backup_dir):  # one that is running is not interrupted
         return
-    show_warning(f"the restore {pending.id} of {pending.archive} was interrupted. {RestorePending.hint}")
+    error = pending.pending_error()
+    show_warning(f"{error.message} {error.hint}")
 
 
 def _load(*, quiet: bool) -> Settings:

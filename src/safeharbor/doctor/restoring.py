@@ -15,6 +15,7 @@ from safeharbor.restore.plan import check_upload_room
 from safeharbor.restore.request import target_address
 from safeharbor.restore.uploads_target import check_movable
 from safeharbor.settings import Concern
+from safeharbor.uploads.collect import make_filter
 
 if TYPE_CHECKING:
     from safeharbor.archive.manifest import Manifest
@@ -106,7 +107,7 @@ def check_uploads_target(settings: Settings, newest: Manifest | None) -> list[Fi
     if not uploads.is_dir():
         return [not_checked("restore uploads", "the uploads directory is missing")]
     try:
-        check_movable(uploads)
+        check_movable(uploads, make_filter(settings.exclude))
         if newest is None:
             return [fine("restore uploads", f"{uploads} can be exchanged; for its size there is no archive to go by")]
         return [fine("restore uploads", check_upload_room(uploads, newest.upload_bytes, newest.upload_files))]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from safeharbor.catalog import find_candidates
 from safeharbor.doctor.findings import Finding, failed, fine, not_checked, warning
 from safeharbor.doctor.probe import probe_directory
-from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
+from safeharbor.errors import SafeHarborError, translate_os_error
 from safeharbor.journal import Journal
 from safeharbor.lock import is_locked
 from safeharbor.preflight import check_apart, check_directory, check_sentinel, check_uploads
@@ -18,7 +18,6 @@ from safeharbor.prune import plan_prune
 from safeharbor.settings import Concern
 from safeharbor.uploads.collect import UNRELIABLE
 from safeharbor.uploads.facts import tells_changes
-from safeharbor.uploads.staging import find_unsettled
 from safeharbor.uploads.walk import open_root
 
 if TYPE_CHECKING:
@@ -109,10 +108,7 @@ def check_restores(settings: Settings) -> list[Finding]:
     if pending is not None:
         if is_locked(directory):
             return [fine("restores", f"the restore {pending.id} is at work at this moment")]
-        raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted.")
-    uploads = settings.upload_dir
-    for staged in find_unsettled(uploads) if uploads is not None and uploads.is_dir() else ():
-        raise RestorePending(f"A restore was interrupted while it exchanged {staged.uploads}, and its journal is lost.")
+        raise pending.pending_error()
     if records:
         return [fine("restores", f"none was interrupted; {len(records)} keep a state, which `safeharbor status` shows")]
     return [fine("restores", "none was interrupted")]

@@ -17,7 +17,7 @@ from safeharbor.lock import take_hold
 from safeharbor.postgres.scratch import MARK, is_id_of_drill
 from safeharbor.publish import write_all
 from safeharbor.signals import signals_held
-from safeharbor.uploads.staging import remove_tree
+from safeharbor.uploads.removal import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -176,6 +176,7 @@ class InPlaceLoad:
             "BEGIN READ WRITE;\n"  # whatever default_transaction_read_only says
             f"SET LOCAL lock_timeout = {self._lock_timeout};\n"
             "SET LOCAL statement_timeout = 0;\n"
+            "SET LOCAL synchronous_commit = on;\n"  # its commit is the restore
             "SET LOCAL idle_in_transaction_session_timeout = 0;\n"  # uploads are swapped while it is open
             "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout';\n"
             "SELECT 'safeharbor ' || pg_catalog.pg_current_xact_id();\n"

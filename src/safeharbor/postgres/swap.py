@@ -64,6 +64,7 @@ def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: st
         try:
             with target.answering(), session.transaction():
                 session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+                session.execute("SET LOCAL synchronous_commit = on")  # a server that dies now must not forget it
                 if outgoing:
                     session.execute(_rename(live, outgoing))
                 session.execute(_rename(incoming, live))

@@ -6,26 +6,25 @@ For roles that may not create databases, and for hosts without room. Its databas
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
-from safeharbor.journal import Journal, Phase, RestoreRecord
+from safeharbor.journal import RestoreRecord, Side
 from safeharbor.postgres.connection import connected
 from safeharbor.postgres.contents import split_entries
 from safeharbor.postgres.in_place import InPlaceLoad
 from safeharbor.restore.stage import compare_rows, table_of_contents
-from safeharbor.restore.swap import interrupted, settle, staged_uploads
+from safeharbor.restore.swap import interrupted
 from safeharbor.signals import signals_held
-from safeharbor.uploads.staging import Side
 
 if TYPE_CHECKING:
     from safeharbor.postgres.target import Target
     from safeharbor.progress import Progress
     from safeharbor.restore.database_plan import DatabasePlan
     from safeharbor.restore.request import OpenArchive
+    from safeharbor.restore.swap import Swap
     from safeharbor.settings import Settings
 
 _ROLLBACK_SECONDS = 5.0
@@ -33,8 +32,7 @@ _ROLLBACK_SECONDS = 5.0
 
 def load_in_place(
     settings: Settings,
-    journal: Journal,
-    record: RestoreRecord,
+    swap: Swap,
     archive: OpenArchive,
     target: Target,
     plan: DatabasePlan,
@@ -52,11 +50,7 @@ def load_in_place(
             server_major=target.major,
             lock_timeout_seconds=settings.lock_timeout_seconds,
         ) as load:
-            transaction = load.begin()
-            uploads = staged_uploads(record)
-            if uploads is not None:
-                uploads.note_transaction(transaction)
-            record = journal.write(replace(record, phase=Phase.SWAPPING, transaction=transaction))
+            swap.begin_in_place(load.begin())
             progress.step("transaction begun")
             progress.phase("load")
             load.wipe()
@@ -65,16 +59,15 @@ def load_in_place(
             progress.step("loaded")
             rows = compare_rows(load.count_rows(), archive.manifest) if archive.manifest is not None else None
             with signals_held():
-                if uploads is not None:
-                    uploads.bring_in(Side.NEW)
-                    progress.step("uploads swapped")
+                swap.bring_in_uploads(Side.NEW)
+                progress.step("uploads swapped")
             load.commit()  # a signal may end the wait for it: the server is asked what came of it
     except BaseException as error:
         with signals_held():
-            _after_failure(journal, record, target, error)
+            _after_failure(swap, target, error)
         rows = archive.manifest.rows if archive.manifest is not None else None
     progress.step("committed")
-    settle(journal, record)
+    swap.settle()
     progress.step("settled")
     try:
         with connected(target.url) as session:
@@ -112,18 +105,16 @@ def _entries(plan: DatabasePlan) -> tuple[str, ...]:
     return (*first, *late, *last)
 
 
-def _after_failure(journal: Journal, record: RestoreRecord, target: Target, error: BaseException) -> None:
+def _after_failure(swap: Swap, target: Target, error: BaseException) -> None:
     """Put the uploads back if the transaction was not committed. Returns if it was; raises the error if not."""
     try:
-        if is_committed(target, record):
+        if is_committed(target, swap.record):
+            swap.bring_in_uploads(Side.NEW)
             return
-        uploads = staged_uploads(record)
-        if uploads is not None and uploads.exists:
-            uploads.bring_in(Side.OLD)
-            uploads.remove()
-        journal.remove(record.id)
+        swap.bring_in_uploads(Side.OLD)
+        swap.remove_stage()
     except (SafeHarborError, psycopg.Error, OSError) as second:
-        raise interrupted(error, second) from error
+        raise interrupted(error, second, swap.record) from error
     if isinstance(error, SafeHarborError):
         error.intact = "The transaction was rolled back: the live database and uploads are as they were."
         raise error

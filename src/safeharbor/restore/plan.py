@@ -11,7 +11,6 @@ from safeharbor.archive.manifest import fingerprint_matches
 from safeharbor.archive.source import Truncated
 from safeharbor.errors import (
     ArchiveRejected,
-    RestorePending,
     SafeHarborError,
     SettingsInvalid,
     StorageUnavailable,
@@ -25,10 +24,17 @@ from safeharbor.references import describe_recorded
 from safeharbor.restore.database_plan import compare_database, look_at_database
 from safeharbor.restore.findings import Findings, RestorePlan
 from safeharbor.restore.origin import judge_origin
-from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
+from safeharbor.restore.request import (
+    OpenArchive,
+    RestoreRequest,
+    left_out_patterns,
+    opened_for_restore,
+    target_address,
+)
 from safeharbor.restore.server_checks import fit_jobs
 from safeharbor.restore.uploads_compared import compare_uploads
 from safeharbor.restore.uploads_target import OwnersSeen, check_filesystem, check_movable
+from safeharbor.uploads.collect import make_filter
 from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
@@ -132,7 +138,7 @@ def require_nothing_pending(directory: Path) -> None:
     """Raises RestorePending if a restore was interrupted; only to be asked while none is running."""
     pending = find_interrupted(directory)
     if pending is not None:
-        raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted ({pending.phase}).")
+        raise pending.pending_error()
 
 
 def check_request(settings: Settings, request: RestoreRequest) -> None:
@@ -191,7 +197,7 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
             raise StorageUnavailable(
                 f"The uploads directory {uploads} does not exist.", hint=f"Create it, or mount it: mkdir -p {uploads}"
             )
-        check_movable(uploads)
+        check_movable(uploads, make_filter(left_out_patterns(archive.manifest, settings)))
         check_filesystem(uploads, archive, findings)
         findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files))
         if archive.manifest is None:

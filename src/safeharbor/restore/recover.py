@@ -1,8 +1,11 @@
-"""After a restore: finish one that was interrupted, go back, or delete what is kept."""
+"""After a restore: finish one that was interrupted, go back, or delete what is kept.
+
+A command that is typed again after a crash goes on with what it began. Where the journal is lost, nothing is decided by
+names alone: what was found is shown, the operator is asked, and nothing is deleted.
+"""
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,27 +13,17 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor.errors import CannotRestore, Interrupted, RestorePending, one_line, translate_os_error
-from safeharbor.journal import Journal, Phase, RestoreRecord, find_interrupted, side_database
+from safeharbor.errors import CannotRestore, Interrupted, RestorePending, SafeHarborError, one_line, translate_os_error
+from safeharbor.journal import Journal, Mark, Phase, RestoreRecord, Side, find_interrupted
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.target import target_connected
 from safeharbor.preflight import check_directory
 from safeharbor.restore.in_place import is_committed
 from safeharbor.restore.request import RestoreRequest, target_address
-from safeharbor.restore.swap import (
-    discard_kept,
-    go_back,
-    go_forward,
-    is_restored_live,
-    remove_stage,
-    require_kept,
-    settle,
-    staged_uploads,
-    swap_states,
-)
+from safeharbor.restore.swap import Swap, finish_removal, opened_stage, translated
+from safeharbor.restore.unrecorded import Unrecorded, find_unrecorded
 from safeharbor.settings import Concern
 from safeharbor.signals import signals_held
-from safeharbor.uploads.staging import Leg, Side, find_staged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +31,8 @@ if TYPE_CHECKING:
     from safeharbor.postgres.target import Target
     from safeharbor.progress import Progress
     from safeharbor.settings import Settings
+
+_LOCK_SECONDS = 10.0  # the server may still be at work for the one that died
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,72 +45,79 @@ class Recovery:
     again: RestoreRequest | None = None
 
 
-def resume_restore(settings: Settings, progress: Progress) -> Recovery:
-    """Finish an interrupted restore; one that had not begun to swap is cleaned up, to be run again.
+def resume_restore(
+    settings: Settings, progress: Progress, restore_id: str = "", confirm: Callable[[str], bool] = lambda _: False
+) -> Recovery:
+    """Finish what the last command began; a restore that had not begun to swap is cleaned up, to be run again.
 
-    Raises RestorePending if it still cannot be finished, CannotRestore if there is none.
+    Raises RestorePending if it still cannot be finished, CannotRestore if there is none. `confirm` is asked before
+    anything is done with what only names tell of.
     """
-    with _recovering(settings) as (journal, find):
-        record = _pending(settings, find)
-        with _target_of(settings, record) as target, signals_held():
+    with _recovering(settings) as journal:
+        record = _pending(settings, restore_id)
+        if record is None:
+            found = _choose_unrecorded(settings, journal, restore_id, "--resume")
+            return _adopt(settings, journal, found, Side.NEW, confirm, progress)
+        with _opened(settings, journal, record) as (swap, target), signals_held():
             if record.phase is Phase.STAGING:
-                remove_stage(journal, record, target)
-                return Recovery(record.id, "its unfinished stage was removed", False, again=_request_of(record))
+                swap.remove_stage()
+                return Recovery(record.id, "what it had prepared was removed", False, again=_request_of(record))
             if record.in_place:
-                return _end_in_place(journal, record, target)
-            if _is_from_names(record) and not is_restored_live(record, target):
-                return _go_back(journal, record, target)  # only the journal knows whether the stage is complete
-            go_forward(record, target, progress.step)
-            settle(journal, record)
-            return Recovery(record.id, "the interrupted swap was finished", record.had_database)
+                return _end_in_place(swap, target)
+            swap.require_both()
+            _try(swap, progress)
+            return _settled(swap)
 
 
-def undo_restore(settings: Settings, restore_id: str, progress: Progress) -> Recovery:
+def undo_restore(
+    settings: Settings, restore_id: str, progress: Progress, confirm: Callable[[str], bool] = lambda _: False
+) -> Recovery:
     """Go back: an interrupted restore to the state before it, else the newest one that is not undone, or that of `id`.
 
-    Raises CannotRestore if there is nothing to go back to, RestorePending if it cannot be done now.
+    An undo that was interrupted is finished. Raises CannotRestore if there is nothing to go back to, RestorePending if
+    it cannot be done now. `confirm` is asked before anything is done with what only names tell of.
     """
-    with _recovering(settings) as (journal, find):
-        record = find_interrupted(settings.backup_dir)
-        if record is not None and restore_id not in ("", record.id):  # a swap would mix what it left half-way
-            raise RestorePending(f"The restore {record.id} of {record.archive} was interrupted.")
-        if record is None and not any(each.phase is Phase.KEPT for each in journal.read()):
-            record = next((each for each in find() if restore_id in ("", each.id)), None)
+    with _recovering(settings) as journal:
+        record = _pending(settings, restore_id)
         if record is not None:
-            with _target_of(settings, record) as target, signals_held():
-                return _undo_interrupted(journal, record, target, progress)
-        record = _choose_kept(journal, restore_id)
-        if record.in_place:
-            raise CannotRestore(
-                f"The restore {record.id} was done in place: its database has no way back.",
-                hint="Restore an archive from before it. The uploads from before are still in "
-                f"{record.uploads}/.safeharbor-restore-{record.id}/old.",
-                intact="Nothing was changed.",
-            )
-        if not record.had_database and not record.is_undone:
-            raise CannotRestore(
-                f"Before the restore {record.id} there was no database {record.database!r} to go back to.",
-                hint="Drop it by hand if it is to go.",
-                intact="Nothing was changed.",
-            )
-        with _target_of(settings, record) as target, signals_held():
-            require_kept(record, target)
-            swap_states(journal, record, target, progress.step)
-        what = "the restored state is live again" if record.is_undone else "the state before the restore is live again"
-        return Recovery(record.id, what, True)
+            with _opened(settings, journal, record) as (swap, target), signals_held():
+                return _undo_interrupted(swap, target, progress)
+        kept = [each for each in journal.read() if each.phase is Phase.KEPT]
+        if not kept or (restore_id and all(each.id != restore_id for each in kept)):
+            found = _choose_unrecorded(settings, journal, restore_id, "--undo")
+            return _adopt(settings, journal, found, Side.OLD, confirm, progress)
+        record = _choose_kept(kept, restore_id)
+        _require_way_back(record)
+        with _opened(settings, journal, record) as (swap, _), signals_held():
+            swap.record = replace(record, towards=record.live.other)
+            swap.require_both()
+            swap.begin(record.live.other, by_undo=True)
+            progress.step("swapping")
+            _try(swap, progress, at_rest=record)
+            recovery = _settled(swap)
+            progress.step("settled")
+            return recovery
 
 
 def discard_previous(settings: Settings, restore_id: str) -> list[RestoreRecord]:
     """Delete what finished restores keep (all, or that of `restore_id`); their records. Raises SafeHarborError."""
-    with _recovering(settings) as (journal, _):
+    with _recovering(settings) as journal:
         pending = find_interrupted(settings.backup_dir)
         if pending is not None:
-            raise RestorePending(f"The restore {pending.id} of {pending.archive} was interrupted.")
+            raise pending.pending_error()
         records = [record for record in journal.read() if restore_id in ("", record.id)]
         for record in records:
-            with _target_of(settings, record) as target:
-                discard_kept(journal, record, target)
+            with _opened(settings, journal, record) as (swap, _):
+                swap.discard()
         return records
+
+
+def finish_removals(settings: Settings, journal: Journal) -> None:
+    """Go on with the deletions that a crash interrupted; they had been decided. Raises SafeHarborError."""
+    for record in journal.read():
+        if record.is_being_deleted:
+            with _target_of(settings, record) as target:
+                finish_removal(journal, record, target)
 
 
 def retargeted(settings: Settings, request: RestoreRequest) -> Settings:
@@ -133,16 +135,17 @@ def list_kept(settings: Settings) -> tuple[RestoreRecord, ...]:
 
 
 @contextmanager
-def _recovering(settings: Settings) -> Iterator[tuple[Journal, Callable[[], list[RestoreRecord]]]]:
+def _recovering(settings: Settings) -> Iterator[Journal]:
     settings.require(Concern.DIRECTORY)
     check_directory(settings.backup_dir)
     journal = Journal(settings.backup_dir)
     with directory_lock(settings.backup_dir):
         try:
             journal.sweep()
-            yield journal, lambda: find_unrecorded(settings, journal)
+            finish_removals(settings, journal)
+            yield journal
         except Interrupted as interruption:
-            interruption.left = "An exchange that had begun was finished first; `safeharbor status` tells what is kept."
+            interruption.left = "An exchange that had begun was finished first; `safeharbor status` shows what is kept."
             raise
         except psycopg.Error as error:
             raise RestorePending(
@@ -150,6 +153,12 @@ def _recovering(settings: Settings) -> Iterator[tuple[Journal, Callable[[], list
             ) from error
         except OSError as error:
             raise translate_os_error(error, "moving uploads") from error
+
+
+@contextmanager
+def _opened(settings: Settings, journal: Journal, record: RestoreRecord) -> Iterator[tuple[Swap, Target | None]]:
+    with _target_of(settings, record) as target, opened_stage(record) as stage:
+        yield Swap(journal, record, target, stage), target
 
 
 @contextmanager
@@ -165,109 +174,172 @@ def _target_of(settings: Settings, record: RestoreRecord) -> Iterator[Target | N
                 f"The restore {record.id} went to another server than {target.url.describe()}.",
                 hint="Give the address it had, with --database-url or RESTORE_DATABASE_URL.",
             )
-        if not target.is_pooled:  # the server may still be at work for the one that died
-            target.hold_restore_lock(wait_seconds=10)
+        if not target.is_pooled:
+            target.hold_restore_lock(wait_seconds=_LOCK_SECONDS)
         yield target
 
 
-def _pending(settings: Settings, find: Callable[[], list[RestoreRecord]]) -> RestoreRecord:
-    record = find_interrupted(settings.backup_dir) or next(iter(find()), None)
-    if record is None:
-        raise CannotRestore("There is no interrupted restore.", hint="", intact="Nothing was changed.")
+def _pending(settings: Settings, restore_id: str) -> RestoreRecord | None:
+    """The restore that was interrupted. Raises RestorePending if it is another one than `restore_id`."""
+    record = find_interrupted(settings.backup_dir)
+    if record is not None and restore_id not in ("", record.id):  # a swap would mix what it left half-way
+        raise record.pending_error()
     return record
 
 
-def _choose_kept(journal: Journal, restore_id: str) -> RestoreRecord:
-    kept = [record for record in journal.read() if record.phase is Phase.KEPT]
+def _try(swap: Swap, progress: Progress, *, at_rest: RestoreRecord | None = None) -> None:
+    """Go on with a swap. If it fails it is put back as it was, and the journal says so if that was `at_rest`."""
+    try:
+        swap.go_or_return(progress.step)
+    except BaseException as error:
+        if at_rest is not None and not isinstance(error, RestorePending):
+            swap.rest(at_rest)
+        raised = translated(error, "moving uploads")
+        if at_rest is None and isinstance(raised, SafeHarborError) and not isinstance(raised, RestorePending):
+            raised.intact = f"Live is: {swap.record.describe(swap.live_database)}."
+        raise raised from error
+
+
+def _settled(swap: Swap) -> Recovery:
+    """Write down the end of a swap; a state that was staged only, and is not live, is removed."""
+    record = swap.record
+    if record.towards is Side.OLD and not record.has_been_live:
+        swap.remove_stage()
+        return Recovery(record.id, f"it was taken back. Live is: {record.describe(Side.OLD)}", False)
+    swap.settle()
+    done = f"Live is: {record.describe(record.towards)}"
+    return Recovery(record.id, done, record.had_database or not record.database)
+
+
+def _choose_kept(kept: list[RestoreRecord], restore_id: str) -> RestoreRecord:
     if restore_id:
-        found = [record for record in kept if record.id == restore_id]
-    else:
-        found = [record for record in kept if not record.is_undone] or kept
-    if not found:
-        known = ", ".join(record.id for record in kept) or "none"
-        raise CannotRestore(f"There is no kept state to go back to (kept: {known}).", intact="Nothing was changed.")
-    return found[-1]
+        return next(record for record in kept if record.id == restore_id)
+    return ([record for record in kept if not record.is_undone] or kept)[-1]
 
 
-def _undo_interrupted(journal: Journal, record: RestoreRecord, target: Target | None, progress: Progress) -> Recovery:
-    if record.phase is Phase.STAGING:
-        remove_stage(journal, record, target)
-        return Recovery(record.id, "its unfinished stage was removed; nothing live had changed", False)
+def _require_way_back(record: RestoreRecord) -> None:
     if record.in_place:
-        return _end_in_place(journal, record, target)
-    if is_restored_live(record, target) == record.is_undone:  # the commit has happened
-        go_forward(record, target, progress.step)
-        finished = settle(journal, record)
-        if not finished.had_database:
-            return Recovery(record.id, "it had been committed and was finished", False)
-        swap_states(journal, finished, target, progress.step)
-        return Recovery(record.id, "it had been committed and was swapped back", True)
-    return _go_back(journal, record, target)
+        raise CannotRestore(
+            f"The restore {record.id} was done in place: its database has no way back.",
+            hint="Restore an archive from before it. The uploads from before are still in "
+            f"{record.uploads}/.safeharbor-restore-{record.id}/old.",
+            intact="Nothing was changed.",
+        )
+    if not record.had_database and not record.is_undone:
+        raise CannotRestore(
+            f"Before the restore {record.id} there was no database {record.database!r} to go back to.",
+            hint="Drop it by hand if it is to go.",
+            intact="Nothing was changed.",
+        )
 
 
-def _go_back(journal: Journal, record: RestoreRecord, target: Target | None) -> Recovery:
-    go_back(record, target)
-    if record.was_live:
-        journal.write(replace(record, phase=Phase.KEPT))
-        return Recovery(record.id, "the interrupted swap was taken back", True)
-    remove_stage(journal, record, target)
-    return Recovery(record.id, "the interrupted restore was taken back", False)
+def _undo_interrupted(swap: Swap, target: Target | None, progress: Progress) -> Recovery:
+    record = swap.record
+    if record.phase is Phase.STAGING:
+        swap.remove_stage()
+        return Recovery(record.id, "what it had prepared was removed; the live data is as it was", False)
+    if record.in_place:
+        return _end_in_place(swap, target)
+    if not record.by_undo:  # a restore: back; an undo goes on
+        if swap.live_database is Side.NEW and not record.had_database:
+            _try(swap, progress)
+            swap.settle()
+            return Recovery(record.id, "it had been committed and was finished: there was no database before", False)
+        swap.begin(Side.OLD, by_undo=True)
+    _try(swap, progress)
+    return _settled(swap)
 
 
-def _end_in_place(journal: Journal, record: RestoreRecord, target: Target | None) -> Recovery:
+def _end_in_place(swap: Swap, target: Target | None) -> Recovery:
     """The one transaction has decided; the uploads follow it."""
-    staged = staged_uploads(record)
+    record = swap.record
     if target is not None and is_committed(target, record):
-        if staged is not None and staged.exists:
-            staged.bring_in(Side.NEW)
-        settle(journal, record)
+        swap.bring_in_uploads(Side.NEW)
+        swap.settle()
         return Recovery(record.id, "its transaction had been committed; the uploads were finished", False)
-    if staged is not None and staged.exists:
-        staged.bring_in(Side.OLD)
-        staged.remove()
-    journal.remove(record.id)
+    swap.bring_in_uploads(Side.OLD)
+    swap.remove_stage()
     again = _request_of(record)
     return Recovery(record.id, "its transaction had not been committed; the old state is live", False, again)
 
 
-def find_unrecorded(settings: Settings, journal: Journal) -> list[RestoreRecord]:
-    """Restores that the journal does not know but whose stages are there: it was lost. Raises SafeHarborError."""
-    known = {record.id for record in journal.read()}
-    uploads = settings.upload_dir
-    ids = {staged.id for staged in find_staged(uploads)} if uploads is not None and uploads.is_dir() else set[str]()
-    url, name = target_address(settings)
-    with target_connected(url, name) as target:
-        base = side_database(name, "restore", "0" * 12).removesuffix("_restore_" + "0" * 12)
-        beside = target.databases_beside(f"^{re.escape(base)}_(restore|before)_[0-9a-f]{{12}}$")
-        ids |= {database[-12:] for database in beside}
-        return [
-            _from_names(restore_id, uploads, name, beside, target) for restore_id in sorted(ids - known, reverse=True)
-        ]
+def _choose_unrecorded(settings: Settings, journal: Journal, restore_id: str, option: str) -> Unrecorded:
+    """What names tell of the restore of that id. Raises CannotRestore naming what there is."""
+    what = "no interrupted restore" if option == "--resume" else "no kept state to go back to"
+    found = find_unrecorded(settings, journal)
+    chosen = next((each for each in found if each.id == restore_id), None)
+    if chosen is not None:
+        return chosen
+    hint = ""
+    if found:
+        listed = "; ".join(f"{each.id}: {each.describe()}" for each in found)
+        hint = (
+            f"Names of databases and uploads speak of restores that the journal does not know: {listed}. Anybody who "
+            "can write there can make such names. "
+            f"`safeharbor restore {option} --id ID` shows what it would move, and asks."
+        )
+    which = f" of id {restore_id}" if restore_id else ""
+    raise CannotRestore(f"There is {what}{which}.", hint=hint, intact="Nothing was changed.")
 
 
-def _from_names(
-    restore_id: str, uploads: Path | None, database: str, beside: list[str], target: Target
-) -> RestoreRecord:
-    record = RestoreRecord(
-        id=restore_id, started_at="", archive="", phase=Phase.STAGING, database=database, was_live=False,
-        uploads=str(uploads) if uploads is not None else "",
-    )  # fmt: skip
-    staged = staged_uploads(record)
-    if staged is not None and not staged.exists:
-        staged, record = None, replace(record, uploads="")
-    transaction = staged.read_transaction() if staged is not None else ""
-    if transaction:
-        return replace(record, phase=Phase.SWAPPING, in_place=True, transaction=transaction)
-    has_side = {record.staged_database, record.previous_database} & set(beside)
-    if not has_side:
-        record = replace(record, database="")
-    mark = staged.read_mark() if staged is not None else None
-    is_swapping = mark is not None and (mark.leg is not Leg.AT_REST or mark.going is Side.NEW)
-    live = target.find(database)
-    is_closed = bool(has_side) and live is not None and not live.is_open
-    if is_swapping or is_closed or live is None or record.previous_database in beside:
-        record = replace(record, phase=Phase.SWAPPING)
-    return record
+def _adopt(
+    settings: Settings,
+    journal: Journal,
+    found: Unrecorded,
+    to: Side,
+    confirm: Callable[[str], bool],
+    progress: Progress,
+) -> Recovery:
+    """Do by names what the operator says yes to, and delete nothing. Raises CannotRestore."""
+    record = found.record(to)
+    with opened_stage(replace(record, mark=None)) as stage:
+        mark: Mark | None = None
+        if stage is not None:
+            mark, transaction = stage.read_marker()
+            if mark is None:
+                raise CannotRestore(
+                    f"The marker in {stage.path} does not say how far the restore came.",
+                    hint="Look at what is in it, and move by hand what is to be live.",
+                    intact="Nothing was changed.",
+                )
+            if transaction:
+                record = replace(record, in_place=True, transaction=transaction, database=found.database)
+            record = replace(record, stage=stage.identity, mark=mark)
+        with _target_of(settings, record) as target, signals_held():
+            swap = Swap(journal, record, target, stage)
+            _require_known(swap, target, to)
+            swap.require_both()
+            if not confirm(found.plan(to, stage.path if stage is not None else None)):
+                raise SafeHarborError("Not confirmed.", intact="Nothing was changed.")
+            swap.begin(to, by_undo=to is Side.OLD)
+            if record.in_place:
+                swap.bring_in_uploads(to)
+            else:
+                _try(swap, progress)
+            swap.settle()
+    return Recovery(record.id, f"done by its names. Live is: {record.describe(to)}", not record.in_place)
+
+
+def _require_known(swap: Swap, target: Target | None, to: Side) -> None:
+    """The side to go to is whole, as far as can be known without the journal. Raises CannotRestore."""
+    record = swap.record
+    if record.in_place and target is not None:
+        decided = Side.NEW if is_committed(target, record) else Side.OLD
+        if decided is not to:
+            word = "was" if decided is Side.NEW else "was not"
+            option = "--resume" if decided is Side.NEW else "--undo"
+            raise CannotRestore(
+                f"By its marker, restore {record.id} was done in place, and its transaction {word} committed: its "
+                "database cannot go elsewhere.",
+                hint=f"`safeharbor restore {option} --id {record.id}` brings the uploads to the same state.",
+                intact="Nothing was changed.",
+            )
+    elif to is Side.NEW and swap.live_database is Side.OLD:
+        raise CannotRestore(
+            f"Only the journal knew whether what restore {record.id} had prepared is complete.",
+            hint="Restore the archive again.",
+            intact="Nothing was changed.",
+        )
 
 
 def _request_of(record: RestoreRecord) -> RestoreRequest | None:
@@ -284,7 +356,3 @@ def _request_of(record: RestoreRecord) -> RestoreRequest | None:
         uploads=Path(record.uploads) if record.uploads else None,
         from_another=True,  # it was accepted when that restore began
     )
-
-
-def _is_from_names(record: RestoreRecord) -> bool:
-    return not record.started_at

@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -22,7 +23,7 @@ from safeharbor.errors import (
     one_line,
     translate_os_error,
 )
-from safeharbor.journal import Journal, Phase, RestoreRecord, new_id
+from safeharbor.journal import Journal, Phase, RestoreRecord, Side, new_id
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.connection import backup_lock
 from safeharbor.postgres.target import target_connected
@@ -30,13 +31,21 @@ from safeharbor.preflight import check_directory
 from safeharbor.restore.findings import Findings, RestorePlan, RestoreResult
 from safeharbor.restore.in_place import load_in_place
 from safeharbor.restore.plan import check_request, draw_up_plan, require_nothing_pending
-from safeharbor.restore.request import OpenArchive, RestoreRequest, opened_for_restore, target_address
+from safeharbor.restore.recover import finish_removals
+from safeharbor.restore.request import (
+    OpenArchive,
+    RestoreRequest,
+    left_out_patterns,
+    opened_for_restore,
+    target_address,
+)
 from safeharbor.restore.stage import Places, Staged, Staging
-from safeharbor.restore.swap import discard_kept, remove_stage, staged_uploads, swap_states
+from safeharbor.restore.swap import Swap, translated
 from safeharbor.settings import Concern
 from safeharbor.signals import signals_held
-from safeharbor.uploads.collect import estimate_size
-from safeharbor.uploads.staging import Side
+from safeharbor.uploads.collect import estimate_size, make_filter
+from safeharbor.uploads.frontier import find_frontier
+from safeharbor.uploads.staging import Stage, StageReplaced, create_stage, new_secret
 from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
@@ -79,6 +88,7 @@ def _restore(
     with directory_lock(settings.backup_dir), ExitStack() as stack:
         Journal(settings.backup_dir).sweep()
         require_nothing_pending(settings.backup_dir)
+        finish_removals(settings, Journal(settings.backup_dir))
         archive = stack.enter_context(opened_for_restore(request.archive))
         target: Target | None = None
         if request.with_database:
@@ -112,37 +122,19 @@ class _Run:
     def restore(self, plan: RestorePlan) -> RestoreResult:
         warnings = list(plan.warnings)
         journal = Journal(self.settings.backup_dir)
-        record = self._record()
+        record = journal.write(self._record())
+        self.progress.step("journal")
         if record.in_place:
             with self._phase("verify"):
                 verify_source(self.archive.source, self.settings, progress=self.progress).require_sound()
-        with self._phase("stage"):
-            staged = self._stage(journal, record)
-        rows = staged.rows
-        if record.in_place:
-            assert self.target is not None  # noqa: S101 - in place is about a database
-            assert self.plan is not None  # noqa: S101 - likewise
-            with self._phase("load"):
-                rows = load_in_place(
-                    self.settings, journal, record, self.archive, self.target, self.plan, self.progress
-                )
-        else:
+        with ExitStack() as stack:
+            swap, staged = self._stage(journal, record, stack)
             try:
-                with self._phase("swap"), signals_held():
-                    swap_states(journal, record, self.target, self.progress.step)
+                rows = self._exchange(swap, staged)
             except Interrupted as interruption:  # it came before the swap, or has waited until that was done
-                interruption.left = _what_is_left(journal, record)
+                interruption.left = _what_is_left(swap.record)
                 raise
-        kept = journal.find(record.id) or record
-        keeps = bool(kept.database and not kept.in_place and kept.had_database) or bool(kept.uploads)
-        try:
-            if not keeps:
-                journal.remove(kept.id)
-            elif not self.request.keep_previous:
-                discard_kept(journal, kept, self.target)
-                keeps = False
-        except (SafeHarborError, psycopg.Error, OSError) as error:
-            warnings = [*warnings, f"the restore is done, but the previous state could not be discarded: {error}"]
+            keeps, left = self._keep_or_discard(journal, swap)
         return RestoreResult(
             id=record.id,
             archive=self.archive.path,
@@ -151,12 +143,51 @@ class _Run:
             upload_files=staged.upload_files,
             upload_bytes=staged.upload_bytes,
             seconds=self.seconds,
-            warnings=tuple(dict.fromkeys([*warnings, *staged.warnings])),
+            warnings=tuple(dict.fromkeys([*warnings, *staged.warnings, *left])),
             afterwards=plan.afterwards,
             keeps_previous=keeps,
             can_be_undone=keeps and not record.in_place and record.had_database,
             kept_bytes=record.kept_database_bytes + record.kept_uploads_bytes,
         )
+
+    def _exchange(self, swap: Swap, staged: Staged) -> int | None:
+        """Make what was staged live. If this fails before the commit: the old state is put back, the stage removed."""
+        if swap.record.in_place:
+            assert self.target is not None  # noqa: S101 - in place is about a database
+            assert self.plan is not None  # noqa: S101 - likewise
+            with self._phase("load"):
+                return load_in_place(self.settings, swap, self.archive, self.target, self.plan, self.progress)
+        with self._phase("swap"), signals_held():
+            swap.begin(Side.NEW, by_undo=False)
+            self.progress.step("swapping")
+            try:
+                swap.go_or_return(self.progress.step)
+            except RestorePending:
+                raise
+            except BaseException as error:
+                self._remove_stage(swap, error)
+                raise translated(error, "swapping the uploads") from error
+            swap.settle()
+            self.progress.step("settled")
+        return staged.rows
+
+    def _keep_or_discard(self, journal: Journal, swap: Swap) -> tuple[bool, list[str]]:
+        """Whether a previous state is kept, and warnings."""
+        record = swap.record
+        keeps = bool(record.database and not record.in_place and record.had_database) or bool(record.uploads)
+        try:
+            if not keeps:
+                journal.remove(record.id)
+            elif not self.request.keep_previous:
+                swap.discard()
+                return False, []
+            elif swap.stage is not None:
+                swap.stage.require_in_place()
+        except StageReplaced as error:
+            return keeps, [f"the restore is done and whole, but {error.message} It holds the previous uploads."]
+        except (SafeHarborError, psycopg.Error, OSError) as error:
+            return keeps, [f"the restore is done, but the previous state could not be discarded: {error}"]
+        return keeps, []
 
     def _record(self) -> RestoreRecord:
         live = self.plan.live if self.plan is not None else None
@@ -167,8 +198,6 @@ class _Run:
             archive=str(self.archive.path),
             phase=Phase.STAGING,
             in_place=self.request.in_place and self.request.with_database,
-            is_undone=True,  # until the first swap the restored state is the one that is kept
-            was_live=False,
             keep_previous=self.request.keep_previous,
             jobs=self.request.jobs,
             server=self.target.system_identifier() if self.target is not None else "",
@@ -180,38 +209,61 @@ class _Run:
             slots=len(self.target.logical_slots(live.name)) if self.target is not None and live is not None else 0,
         )
 
-    def _stage(self, journal: Journal, record: RestoreRecord) -> Staged:
-        """If this fails: both stages are removed, and nothing live has changed."""
-        journal.write(record)
-        self.progress.step("journal")
+    def _stage(self, journal: Journal, record: RestoreRecord, stack: ExitStack) -> tuple[Swap, Staged]:
+        """Both halves, the stage in the uploads held open by `stack`, and what is to stay where it is.
+
+        If this fails: both halves are removed, and nothing live has changed.
+        """
+        swap = Swap(journal, record, self.target, None)
         try:
-            uploads = staged_uploads(record)
-            places = Places(
-                database=record.staged_database,
-                uploads=uploads.path / Side.NEW if uploads is not None else None,
-                jobs=record.jobs,
-                instead_of=uploads.uploads if uploads is not None else None,
-            )
-            staging = Staging(self.settings, self.archive, places, self.progress)
-            if uploads is not None:
-                uploads.create()
-                self.progress.step("staging directory")
-            if self.target is None or record.in_place:
-                return staging.run(None)
-            assert self.plan is not None  # noqa: S101 - there is a target
-            staging.prepare_database(self.target, self.plan)
-            self.progress.step("staged database")
-            with self._no_backup_meanwhile(self.target, self.plan.live):
-                done = staging.run(self.target)
-            self.progress.step("staged")
+            with self._phase("stage"):
+                if record.uploads:
+                    secret = new_secret()
+                    stage = create_stage(Path(record.uploads), record.id, secret)
+                    stack.callback(stage.close)
+                    swap = Swap(journal, journal.write(replace(record, stage=stage.identity)), self.target, stage)
+                    self.progress.step("staging directory")
+                done = self._build(swap)
+                if swap.stage is not None:
+                    swap.stage.require_in_place()
+                    self._find_what_stays(swap, swap.stage)
+                self.progress.step("staged")
         except BaseException as error:
-            self._remove_stage(journal, record, error)
+            self._remove_stage(swap, error)
             if isinstance(error, psycopg.Error):
-                raise SafeHarborError(f"The database answered: {one_line(error)}") from error
+                raise SafeHarborError(f"The database answered: {one_line(error)}", intact=_intact(swap)) from error
             if isinstance(error, OSError):
-                raise translate_os_error(error, "staging the restore") from error
+                failure = translate_os_error(error, "staging the restore")
+                failure.intact = _intact(swap)
+                raise failure from error
             raise
-        return done
+        return swap, done
+
+    def _build(self, swap: Swap) -> Staged:
+        record, stage = swap.record, swap.stage
+        places = Places(
+            database=record.staged_database,
+            uploads=stage.path / Side.NEW if stage is not None else None,
+            jobs=record.jobs,
+            instead_of=Path(record.uploads) if stage is not None else None,
+            root=stage.side(Side.NEW) if stage is not None else None,
+        )
+        staging = Staging(self.settings, self.archive, places, self.progress)
+        if self.target is None or record.in_place:
+            return staging.run(None)
+        assert self.plan is not None  # noqa: S101 - there is a target
+        staging.prepare_database(self.target, self.plan)
+        self.progress.step("staged database")
+        with self._no_backup_meanwhile(self.target, self.plan.live):
+            return staging.run(self.target)
+
+    def _find_what_stays(self, swap: Swap, stage: Stage) -> None:
+        """Write down what the exchange is to leave where it is. Raises CannotRestore, OSError."""
+        uploads = Path(swap.record.uploads)
+        patterns = left_out_patterns(self.archive.manifest, self.settings)
+        frontier = find_frontier(uploads, stage.side(Side.NEW), make_filter(patterns))
+        if frontier.stays:
+            swap.step_around(frontier)
 
     @contextmanager
     def _no_backup_meanwhile(self, target: Target, live: TargetDatabase | None) -> Iterator[None]:
@@ -226,19 +278,17 @@ class _Run:
                     self.progress.note(f"{error.message}; it is replaced all the same, and kept as it is")
             yield
 
-    def _remove_stage(self, journal: Journal, record: RestoreRecord, error: BaseException) -> None:
+    def _remove_stage(self, swap: Swap, error: BaseException) -> None:
+        """Remove what was staged, and have the error say what is left. Raises nothing."""
         try:
             with signals_held():
-                remove_stage(journal, record, self.target)
+                swap.remove_stage()
         except (SafeHarborError, psycopg.Error, OSError) as second:
             if isinstance(error, SafeHarborError):
-                error.intact = (
-                    f"Nothing live was changed, but the stage {record.id} could not be removed ({second}); "
-                    "`safeharbor restore --undo` removes it."
-                )
+                error.intact = f"{_intact(swap)} It could not be removed: {one_line(second)}."
         else:
             if isinstance(error, SafeHarborError):
-                error.intact = "The live database and uploads are as they were; what was staged is gone."
+                error.intact = _intact(swap)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -249,8 +299,16 @@ class _Run:
             self.seconds[name] = round(time.monotonic() - started, 3)
 
 
-def _what_is_left(journal: Journal, record: RestoreRecord) -> str:
-    found = journal.find(record.id)
-    if found is not None and found.phase is Phase.KEPT:
+def _intact(swap: Swap) -> str:
+    if swap.is_gone:
+        return "The live database and uploads are as they were; what was staged is gone."
+    return (
+        f"Nothing live was changed, but what restore {swap.record.id} had prepared is left; "
+        "`safeharbor restore --undo` removes it."
+    )
+
+
+def _what_is_left(record: RestoreRecord) -> str:
+    if record.phase is Phase.KEPT:
         return f"The restore is done. To go back: safeharbor restore --undo --id {record.id}"
-    return "A stage is left: `safeharbor restore --undo` removes it."
+    return "What was prepared may be left: `safeharbor restore --undo` removes it."

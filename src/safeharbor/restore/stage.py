@@ -29,8 +29,8 @@ from safeharbor.postgres.snapshot import count_table_rows, list_tables
 from safeharbor.postgres.target import TargetDatabase, create_beside
 from safeharbor.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
 from safeharbor.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS, Extraction
+from safeharbor.uploads.movable import has_own_lost_and_found
 from safeharbor.uploads.omissions import ascii_safe
-from safeharbor.uploads.staging import is_left_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -60,12 +60,14 @@ class Places:
     """Where the state is built: a database by its name ("": none), an empty directory for uploads (None: none).
 
     `instead_of` is the directory whose place these uploads are to take, where the filesystem's lost+found stays.
+    `root` is the directory for uploads held open, for where its path may lead elsewhere meanwhile.
     """
 
     database: str
     uploads: Path | None
     jobs: int
     instead_of: Path | None = None
+    root: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,8 @@ class Staging:
             with ExitStack() as stack:
                 stack.enter_context(self._until_loaded)
                 if self._places.uploads is not None:
-                    descriptor = os.open(self._places.uploads, _OPEN_DIRECTORY)
+                    root = self._places.root
+                    descriptor = os.open(self._places.uploads, _OPEN_DIRECTORY) if root is None else os.dup(root)
                     stack.callback(os.close, descriptor)
                     self._extraction = Extraction(descriptor, in_order=self._archive.front is not None)
                     stack.callback(self._extraction.close)
@@ -209,7 +212,7 @@ class Staging:
                 self._report(len(chunk))
             return
         instead_of = self._places.instead_of
-        if member.name == _LOST_AND_FOUND and instead_of is not None and is_left_alone(instead_of, "lost+found"):
+        if member.name == _LOST_AND_FOUND and instead_of is not None and has_own_lost_and_found(instead_of):
             raise CannotRestore(
                 f"The archive holds a directory lost+found, and the one in {instead_of} is the filesystem's.",
                 hint="Restore into another directory with --upload-dir, or extract it by hand.",

@@ -1,11 +1,12 @@
 """Puts one state in the place of the other, in either direction, with one commit point; and says which is live.
 
-A restore's record tells which way it last was at rest; the names of the databases and the marker in the staging
-directory tell how far a swap has come. So every function here may be called again after a crash at any point.
+The journal says where the last command goes to and how far the uploads have come; the names of the databases say
+whether the one transaction was committed. So everything here may be done again after a crash at any point.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,156 +14,271 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from safeharbor.errors import CannotRestore, RestorePending, SafeHarborError, one_line, translate_os_error
-from safeharbor.journal import Journal, Phase, RestoreRecord
+from safeharbor.journal import Journal, Leg, Mark, Phase, RestoreRecord, Side
 from safeharbor.postgres.swap import close_database, exchange_databases, open_database
 from safeharbor.postgres.target import drop_database
-from safeharbor.uploads.staging import Leg, Mark, Side, StagedUploads
+from safeharbor.uploads.staging import Stage, StageReplaced, open_stage, remove_unfinished, stage_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from safeharbor.postgres.target import Target
+    from safeharbor.uploads.frontier import Frontier
 
 
-def staged_uploads(record: RestoreRecord) -> StagedUploads | None:
-    """The staging directory of a restore, if uploads were part of it."""
-    return StagedUploads(Path(record.uploads), record.id) if record.uploads else None
+@contextmanager
+def opened_stage(record: RestoreRecord) -> Iterator[Stage | None]:
+    """The stage of a restore, held open; None if uploads were no part of it, or it is gone.
+
+    Raises StageReplaced if what is in its place is not ours, OSError.
+    """
+    if not record.uploads or (record.stage is None and record.mark is not None):
+        yield None
+        return
+    try:
+        stage = open_stage(Path(record.uploads), record.id, record.stage)
+    except FileNotFoundError:  # the uploads themselves are gone
+        stage = None
+    try:
+        yield stage
+    finally:
+        if stage is not None:
+            stage.close()
 
 
-def is_restored_live(record: RestoreRecord, target: Target | None) -> bool:
-    """Whether the commit has happened: the restored state is the live one. Raises psycopg.Error."""
-    if target is not None and record.database:
+class Swap:
+    """The two states of one restore. `record` is what the journal says of it now, `is_gone` that nothing is left.
+
+    `stage` is held open: what anybody does meanwhile with its name in the uploads leads nowhere.
+    """
+
+    def __init__(self, journal: Journal, record: RestoreRecord, target: Target | None, stage: Stage | None) -> None:
+        self._journal = journal
+        self.record = record
+        self._target = target
+        self.stage = stage
+        self.is_gone = False
+
+    def begin(self, towards: Side, *, by_undo: bool) -> None:
+        """Write down where this goes to, so that a command that is typed again goes on. Raises OSError."""
+        self._write(phase=Phase.SWAPPING, towards=towards, by_undo=by_undo)
+
+    def step_around(self, frontier: Frontier) -> None:
+        """Write down which directories are exchanged entry by entry, and what stays. Raises OSError."""
+        self._write(frontier=frontier.directories, stays=frontier.stays)
+
+    def begin_in_place(self, transaction: str) -> None:
+        """The same for a restore in place, whose one transaction this is. Raises OSError."""
+        if self.stage is not None:
+            self.stage.note_transaction(transaction)
+        self._write(phase=Phase.SWAPPING, towards=Side.NEW, transaction=transaction)
+
+    @property
+    def live_database(self) -> Side:
+        """Which side's database is live: whether the one transaction was committed. Raises psycopg.Error."""
+        record = self.record
+        if self._target is None or not record.database:
+            return record.towards if self._mark == Mark(record.towards, Leg.AT_REST) else record.towards.other
         if record.had_database:
-            return target.find(record.previous_database) is not None
-        return target.find(record.staged_database) is None and target.find(record.database) is not None
-    staged = staged_uploads(record)
-    mark = staged.read_mark() if staged is not None else Mark(Side.OLD, Leg.AT_REST)
-    if mark.leg is not Leg.AT_REST:  # without a database, the last rename is the commit
-        return not record.is_undone
-    return mark.going is Side.NEW
+            return Side.NEW if self._target.find(record.previous_database) is not None else Side.OLD
+        is_new = self._target.find(record.staged_database) is None and self._target.find(record.database) is not None
+        return Side.NEW if is_new else Side.OLD
 
+    def require_both(self) -> None:
+        """Both halves of the state to bring in are there, before anything is closed. Raises CannotRestore."""
+        record, to = self.record, self.record.towards
+        gone = []
+        live = record.live if record.phase is Phase.KEPT else self.live_database  # at rest the journal knows
+        if self._target is not None and record.database and not record.in_place and live is not to:
+            incoming = record.staged_database if to is Side.NEW else record.previous_database
+            if self._target.find(incoming) is None:
+                gone.append(f'the database "{incoming}"')
+        if record.uploads and self.stage is None and self._mark != Mark(to, Leg.AT_REST):
+            gone.append(str(stage_path(Path(record.uploads), record.id)))
+        if gone:
+            raise CannotRestore(
+                f"Of the state that restore {record.id} would bring in, {' and '.join(gone)} is gone: "
+                "only the rest would come.",
+                hint=f"Restore an archive. `safeharbor restore --discard-previous --id {record.id}` removes the rest.",
+                intact="Nothing was changed.",
+            )
 
-def require_kept(record: RestoreRecord, target: Target | None) -> None:
-    """The state that is kept is there as a whole: nobody has deleted a part of it by hand. Raises CannotRestore."""
-    gone = []
-    if target is not None and record.kept_database and target.find(record.kept_database) is None:
-        gone.append(f'the database "{record.kept_database}"')
-    staged = staged_uploads(record)
-    if staged is not None and not staged.exists:
-        gone.append(str(staged.path))
-    if gone:
-        raise CannotRestore(
-            f"Of the state that restore {record.id} kept, {' and '.join(gone)} is gone: only the rest would come back.",
-            hint=f"Restore an archive. `safeharbor restore --discard-previous --id {record.id}` removes what is left.",
-            intact="Nothing was changed.",
-        )
+    def go(self, step: Callable[[str], None]) -> None:
+        """To the side that `begin` named, from wherever this has come to. May be repeated.
 
+        Raises OSError, psycopg.Error, SafeHarborError; then the journal still says what to do.
+        """
+        record, to, target = self.record, self.record.towards, self._target
+        has_database = target is not None and bool(record.database)
+        is_committed = not has_database or self.live_database is to
+        if target is not None and not is_committed and record.had_database:
+            close_database(target, record.database)
+            step("closed")
+        self._bring_in(to)
+        if record.uploads:
+            step("uploads swapped")
+        if target is not None and has_database and not is_committed:
+            previous, restored = record.previous_database, record.staged_database
+            outgoing, incoming = (previous, restored) if to is Side.NEW else (restored, previous)
+            exchange_databases(
+                target, record.database, outgoing=outgoing if record.had_database else "", incoming=incoming
+            )
+            step("committed")
+        elif target is not None and has_database:
+            open_database(target, record.database)
 
-def swap_states(journal: Journal, record: RestoreRecord, target: Target | None, step: Callable[[str], None]) -> None:
-    """Make the state that is kept the live one, and keep the live one.
+    def go_or_return(self, step: Callable[[str], None]) -> None:
+        """The same; if it fails before the commit, everything is put back as it was, and the error is raised.
 
-    If this fails before the commit: everything is put back, and the error is raised. If the process dies: the journal
-    says so, and `resume_restore` or `undo_restore` ends it.
-    """
-    try:
-        record = journal.advance(record, Phase.SWAPPING)
-        step("swapping")
-        go_forward(record, target, step)
-    except (SafeHarborError, psycopg.Error, OSError) as error:
-        _after_failure(journal, record, target, error)
-    settle(journal, record)
-    step("settled")
-
-
-def go_forward(record: RestoreRecord, target: Target | None, step: Callable[[str], None]) -> None:
-    """Towards the state that was kept, from wherever the swap has come to. May be repeated."""
-    to_restored = record.is_undone
-    is_done = target is None or is_restored_live(record, target) == to_restored
-    if target is not None and not is_done and record.had_database:
-        close_database(target, record.database)
-        step("closed")
-    staged = staged_uploads(record)
-    if staged is not None:
-        staged.bring_in(Side.NEW if to_restored else Side.OLD)
-        step("uploads swapped")
-    if target is not None and not is_done:
-        previous, restored = record.previous_database, record.staged_database
-        outgoing, incoming = (previous, restored) if to_restored else (restored, previous)
-        exchange_databases(target, record.database, outgoing=outgoing if record.had_database else "", incoming=incoming)
-        step("committed")
-
-
-def go_back(record: RestoreRecord, target: Target | None) -> None:
-    """To the state that was live before this swap, which has not been committed. May be repeated.
-
-    Raises OSError, psycopg.Error, SafeHarborError.
-    """
-    staged = staged_uploads(record)
-    if staged is not None and staged.exists:
-        staged.bring_in(Side.OLD if record.is_undone else Side.NEW)
-    if target is not None and record.database:
-        open_database(target, record.database)
-
-
-def remove_stage(journal: Journal, record: RestoreRecord, target: Target | None) -> None:
-    """Delete what was staged and never became live. Raises OSError, SafeHarborError, psycopg.Error."""
-    staged = staged_uploads(record)
-    if staged is not None and not staged.is_old_live:  # it would delete what was live
-        raise RestorePending(f"In {staged.path} there are uploads that were live before the restore.")
-    if target is not None and record.staged_database:
-        drop_database(target, record.staged_database)
-    if staged is not None:
-        staged.remove()
-    journal.remove(record.id)
-
-
-def discard_kept(journal: Journal, record: RestoreRecord, target: Target | None) -> None:
-    """Delete the state that a restore keeps. Raises OSError, SafeHarborError, psycopg.Error."""
-    record = journal.advance(record, Phase.DISCARDING)
-    if target is not None and record.kept_database:
+        Raises RestorePending if it could not be put back at once.
+        """
         try:
-            drop_database(target, record.kept_database)
-        except CannotRestore:
-            journal.advance(record, Phase.KEPT)  # nothing is gone yet: it can still be brought back
+            self.go(step)
+        except BaseException as error:
+            if not self._put_back(error):
+                return  # the answer to COMMIT was lost, not the commit
             raise
-    staged = staged_uploads(record)
-    if staged is not None:
-        staged.remove()
-    journal.remove(record.id)
+
+    def settle(self) -> None:
+        """Write down that the swap is done. Raises RestorePending if that fails: the new state is live all the same."""
+        live = self.record.towards
+        done = replace(
+            self.record,
+            phase=Phase.KEPT,
+            live=live,
+            by_undo=False,
+            has_been_live=self.record.has_been_live or live is Side.NEW,
+            mark=Mark(live, Leg.AT_REST) if self.record.uploads else self.record.mark,
+        )
+        try:
+            if self.stage is not None:
+                self.stage.give_to_owner()
+            self.record = self._journal.write(done)
+        except (SafeHarborError, OSError) as error:
+            if _says(self._journal, done):  # all but the last fsync was done: a power cut would leave it to `--resume`
+                self.record = done
+                return
+            raise RestorePending(
+                f"The swap is done. Live is: {done.describe(live)}. But the journal {self._journal.path} cannot be "
+                f"written: {error}",
+                hint="Free some space there, then type `safeharbor restore --resume`.",
+            ) from error
+
+    def rest(self, record: RestoreRecord) -> None:
+        """Write down that the swap was put back to where it was at rest. Raises OSError, SafeHarborError."""
+        mark = Mark(record.live, Leg.AT_REST) if record.uploads else record.mark
+        self.record = self._journal.write(replace(record, mark=mark))
+
+    def remove_stage(self) -> None:
+        """Delete what was staged and is not live, nor was it ever. Raises OSError, SafeHarborError, psycopg.Error."""
+        if self._mark != Mark(Side.OLD, Leg.AT_REST):  # it would delete what was live
+            raise RestorePending(f"The stage of restore {self.record.id} holds uploads that were live before it.")
+        self._write(phase=Phase.REMOVING)
+        if self._target is not None and self.record.staged_database:
+            drop_database(self._target, self.record.staged_database)
+        self._remove_uploads()
+        self._journal.remove(self.record.id)
+        self.is_gone = True
+
+    def discard(self) -> None:
+        """Delete the state that is kept. Raises OSError, SafeHarborError, psycopg.Error."""
+        if self.record.phase is not Phase.REMOVING:
+            self._write(phase=Phase.DISCARDING)
+        if self._target is not None and self.record.kept_database:
+            try:
+                drop_database(self._target, self.record.kept_database)
+            except CannotRestore:
+                if self.record.phase is Phase.DISCARDING:
+                    self._write(phase=Phase.KEPT)  # nothing is gone yet: it can still be brought back
+                raise
+        self._remove_uploads()
+        self._journal.remove(self.record.id)
+
+    def bring_in_uploads(self, side: Side) -> None:
+        """Only the uploads, for a restore in place: its transaction has decided, or will. Raises OSError."""
+        self._bring_in(side)
+
+    @property
+    def _mark(self) -> Mark:
+        if self.record.mark is not None:
+            return self.record.mark
+        found = self.stage.read_marker()[0] if self.stage is not None else None
+        if found is None and self.stage is not None:
+            raise RestorePending(f"The marker in {self.stage.path} cannot be read: it says how far the restore came.")
+        return found or Mark(Side.OLD, Leg.AT_REST)
+
+    def _bring_in(self, side: Side) -> None:
+        if not self.record.uploads or self._mark == Mark(side, Leg.AT_REST):
+            return
+        if self.stage is None:
+            raise CannotRestore(f"The stage of restore {self.record.id} in {self.record.uploads} is gone.")
+
+        def note(mark: Mark) -> None:
+            self._write(mark=mark)
+
+        self.stage.bring_in(side, self._mark, note, frontier=self.record.frontier, stays=self.record.stays)
+
+    def _put_back(self, error: BaseException) -> bool:
+        """Go back unless the commit has happened: then False. Raises RestorePending if neither can be done now."""
+        record = self.record
+        back = record.towards.other
+        try:
+            if self._target is not None and record.database and self.live_database is record.towards:
+                self._bring_in(record.towards)
+                return False
+            if self.stage is not None:
+                self._bring_in(back)
+            if self._target is not None and record.database:
+                open_database(self._target, record.database)
+        except (SafeHarborError, psycopg.Error, OSError) as second:
+            raise interrupted(error, second, self.record) from error
+        return True
+
+    def _remove_uploads(self) -> None:
+        if self.stage is not None:
+            self.stage.remove()
+        elif self.record.uploads and self.record.stage is None:
+            remove_unfinished(Path(self.record.uploads), self.record.id)
+
+    def _write(self, **changes: object) -> None:
+        self.record = self._journal.write(replace(self.record, **changes))  # type: ignore[arg-type] # names of fields
 
 
-def settle(journal: Journal, record: RestoreRecord) -> RestoreRecord:
-    """Write down that the swap is done. Raises RestorePending if that fails: the new state is live all the same."""
+def finish_removal(journal: Journal, record: RestoreRecord, target: Target | None) -> None:
+    """Go on with the deletion of a restore's other state, which a crash interrupted.
+
+    What is in the place of its stage and not ours is left there. Raises SafeHarborError, OSError, psycopg.Error.
+    """
     try:
-        return journal.write(replace(record, phase=Phase.KEPT, is_undone=not record.is_undone, was_live=True))
-    except (SafeHarborError, OSError) as error:
-        raise RestorePending(
-            f"The swap is done and the new state is live, but the journal {journal.path} cannot be written: {error}",
-            hint="Free some space there, then `safeharbor restore --resume`.",
-        ) from error
+        with opened_stage(record) as stage:
+            Swap(journal, record, target, stage).discard()
+    except StageReplaced:  # or the crash came when next to nothing was left of it
+        is_gone = remove_unfinished(Path(record.uploads), record.id)
+        Swap(journal, replace(record, uploads=""), target, None).discard()
+        if not is_gone:
+            raise
 
 
-def _after_failure(journal: Journal, record: RestoreRecord, target: Target | None, error: Exception) -> None:
-    """Go back if that is still the thing to do; returns if the commit has happened after all. Raises the error."""
-    try:
-        if target is not None and is_restored_live(record, target) == record.is_undone:
-            return  # the answer to COMMIT was lost, not the commit
-        go_back(record, target)
-        if record.was_live:
-            journal.advance(record, Phase.KEPT)
-        else:
-            remove_stage(journal, record, target)
-    except (SafeHarborError, psycopg.Error, OSError) as second:
-        raise interrupted(error, second) from error
-    if isinstance(error, SafeHarborError):
-        raise error
+def translated(error: BaseException, doing: str) -> BaseException:
+    """The error to raise for one that came while a swap was tried and taken back."""
     if isinstance(error, OSError):
-        raise translate_os_error(error, "swapping the uploads") from error
-    raise CannotRestore(f"The swap failed and was taken back: {one_line(error)}") from error
+        return translate_os_error(error, doing)
+    if isinstance(error, psycopg.Error):
+        return CannotRestore(f"The swap failed and was taken back: {one_line(error)}")
+    return error
 
 
-def interrupted(error: BaseException, second: Exception) -> SafeHarborError:
+def interrupted(error: BaseException, second: BaseException, record: RestoreRecord) -> SafeHarborError:
     """The error for a swap that could neither be finished nor taken back."""
+    pending = record.pending_error()
     return RestorePending(
-        f"The swap failed ({one_line(error)}), and could not be taken back at once ({one_line(second)})."
+        f"The swap failed ({one_line(error)}), and could not be taken back at once ({one_line(second)}).",
+        hint=pending.hint,
     )
+
+
+def _says(journal: Journal, record: RestoreRecord) -> bool:
+    try:
+        return journal.find(record.id) == record
+    except (SafeHarborError, OSError):
+        return False

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from safeharbor.errors import CannotRestore, StorageUnavailable
 from safeharbor.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS
+from safeharbor.uploads.movable import find_immovable
 from safeharbor.uploads.omissions import ascii_safe
-from safeharbor.uploads.staging import find_immovable, is_left_alone
-from safeharbor.uploads.trial import try_filesystem, why_fixed
+from safeharbor.uploads.trial import try_filesystem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from safeharbor.archive.layout import Member
@@ -33,24 +34,11 @@ class OwnersSeen:
             self.warnings.append(LACKS_OWNERS)
 
 
-def check_movable(uploads: Path) -> None:
-    """Everything in `uploads` can be moved aside. Raises StorageUnavailable, OSError."""
-    root = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for name in [".", *os.listdir(root)]:
-            why = why_fixed(root, name)
-            if why and (name == "." or not is_left_alone(uploads, name)):
-                raise StorageUnavailable(
-                    f"{uploads / name} cannot be moved aside: {why}.",
-                    hint=f"As root: chattr -i -a {uploads / name}. Then restore again.",
-                )
-    finally:
-        os.close(root)
-    for name, why in find_immovable(uploads)[:1]:
-        raise StorageUnavailable(
-            f"{uploads / name} cannot be moved aside: {why}.",
-            hint=f"Run this as the owner of {uploads} and all in it, or as root. Unmount what is mounted in it.",
-        )
+def check_movable(uploads: Path, is_excluded: Callable[[str], bool] | None = None) -> None:
+    """Everything in `uploads` that is not excluded can be moved aside. Raises StorageUnavailable, OSError."""
+    for found in find_immovable(uploads, is_excluded)[:1]:
+        what = str(uploads) if found.path == "." else ascii_safe(str(uploads / found.path))
+        raise StorageUnavailable(f"{what} cannot be moved aside: {found.why}.", hint=found.remedy)
 
 
 def check_filesystem(uploads: Path, archive: OpenArchive, findings: Findings) -> None:

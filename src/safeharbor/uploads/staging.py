@@ -1,284 +1,337 @@
-"""The directory at the root of uploads where a restore keeps the other state, and the swap of both, entry by entry.
+"""The stage: the directory at the root of uploads where a restore keeps the other state.
 
-`<uploads>/.safeharbor-restore-<id>/` holds `new/` and `old/` and a marker that says which way a swap is going, so
-that it can be finished or taken back from any point, even if nothing else is left to tell. Entries are renamed one by
-one: the root itself may be a mount point, or be mounted elsewhere under the same inode.
+`<uploads>/.safeharbor-restore-<id>/` holds `new/` and `old/`, and a marker with a secret. Whoever can write to the
+uploads can make such a directory, or put something else in its place, at any moment. So it is ours only if its inode,
+those of both sides, its owner, its mode and its secret are what the journal says; it is held open from that check on,
+and everything in it is done by open directories.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import secrets
-import shutil
 import stat
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor.archive.layout import STAGING_MARKER, is_staging_name
-from safeharbor.errors import StorageUnavailable
-from safeharbor.publish import fsync_directory, published_whole, rename_to_free_name, write_all
+from safeharbor.errors import CannotRestore
+from safeharbor.filesystem import mount_of
+from safeharbor.journal import Leg, Mark, Side, StageIdentity
+from safeharbor.publish import fsync_open_directory, rename_between, write_all
+from safeharbor.uploads.exchange import Exchange
+from safeharbor.uploads.removal import remove_below
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _PREFIX = ".safeharbor-restore-"
-_LOST_AND_FOUND = "lost+found"
-_TRANSACTION = "transaction"
-_ROUNDS = 1000
-_STOP_THE_APP = "Stop the app, then `safeharbor restore --resume` or `--undo`."
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_OPEN_MARKER = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MARKER_BYTES = 200
 
 
-class Side(StrEnum):
-    """A state that is kept in the staging directory."""
+class StageReplaced(CannotRestore):
+    """What is in the place of a stage is not ours: somebody who can write to the uploads has put it there."""
 
-    NEW = "new"  # what was restored
-    OLD = "old"  # what was live before
-
-
-class Leg(StrEnum):
-    """What the marker says: how far the last swap has come."""
-
-    AT_REST = "at rest"  # one side is live as a whole, the other one here
-    OUT = "out"  # live entries are being moved out
-    IN = "in"  # the other side's entries are being moved in
+    hint = "Whoever can write to the uploads did that. Look at who can, before anything else."
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The marker: `going` is the side that the last swap brings in, or has brought in."""
-
-    going: Side
-    leg: Leg
+def new_secret() -> str:
+    """A secret for a stage's marker; the journal keeps its hash."""
+    return secrets.token_hex(32)
 
 
-class StagedUploads:
-    """The staging directory of one restore."""
+class Stage:
+    """A stage that is ours, held open until `close`."""
 
-    def __init__(self, uploads: Path, restore_id: str) -> None:
-        self.uploads = uploads
-        self.id = restore_id
-        self.path = uploads / f"{_PREFIX}{restore_id}"
+    def __init__(self, path: Path, descriptors: tuple[int, int, int, int], secret: str) -> None:
+        self.path = path
+        self._name = os.fsencode(path.name)
+        self._root, self._stage, self._new, self._old = descriptors
+        self._secret = secret
+        self._transaction = ""
 
-    def create(self) -> None:
-        """Make it, empty. Raises OSError."""
-        os.mkdir(self.path, 0o700)
-        os.chmod(self.path, 0o700)  # a umask or a default ACL may have had its say
-        self._write_mark(Mark(Side.OLD, Leg.AT_REST))
-        for side in Side:
-            os.mkdir(self.path / side, 0o700)
-        fsync_directory(self.path)
-        fsync_directory(self.uploads)
+    @property
+    def identity(self) -> StageIdentity:
+        """What the journal is to remember of it."""
+        about = os.fstat(self._stage)
+        new, old = os.fstat(self._new), os.fstat(self._old)
+        return StageIdentity(about.st_dev, about.st_ino, new.st_ino, old.st_ino, about.st_uid, _hash(self._secret))
+
+    def side(self, side: Side) -> int:
+        """The open directory of that side."""
+        return self._new if side is Side.NEW else self._old
+
+    def require_in_place(self) -> None:
+        """Its name in the uploads leads to it. Raises StageReplaced: somebody has moved it."""
+        try:
+            found = os.lstat(self._name, dir_fd=self._root)
+        except FileNotFoundError:
+            found = None
+        if found is None or found.st_ino != os.fstat(self._stage).st_ino or not stat.S_ISDIR(found.st_mode):
+            raise StageReplaced(f"{self.path} was replaced while this ran.")
+
+    def bring_in(
+        self,
+        side: Side,
+        mark: Mark,
+        note: Callable[[Mark], None],
+        *,
+        frontier: tuple[str, ...] = (),
+        stays: tuple[str, ...] = (),
+    ) -> None:
+        """Make `side` live and keep what was live, from whatever point `mark` an exchange has come to.
+
+        `note` remembers each point that it gets to, before it goes on. If this fails or the process dies, calling it
+        again with the mark noted last, and either side, ends whole. Raises OSError, StorageUnavailable.
+        """
+        if mark == Mark(side, Leg.AT_REST):
+            return
+        encoded = [tuple(map(os.fsencode, paths)) for paths in (frontier, stays)]
+        exchange = Exchange(self._root, self._stage, str(self.path.parent), *encoded)
+
+        def now(going: Side, leg: Leg) -> None:
+            note(Mark(going, leg))
+            self._write_marker(Mark(going, leg))
+
+        if mark.leg is Leg.AT_REST:
+            now(side, Leg.OUT)
+            mark = Mark(side, Leg.OUT)
+        if mark.going is side:
+            if mark.leg is Leg.OUT:
+                exchange.move_out(self.side(side.other), keep_attributes=True)
+                now(side, Leg.IN)
+        elif mark.leg is Leg.IN:
+            # whatever is live now came from the side that was going in, or was written by the app meanwhile
+            exchange.move_out(self.side(mark.going), keep_attributes=False)
+            now(mark.going, Leg.OUT)
+        exchange.move_in(self.side(side))
+        now(side, Leg.AT_REST)
+
+    def read_marker(self) -> tuple[Mark | None, str]:
+        """What its marker says, for when the journal does not say it: the mark, and the id of a transaction in place.
+
+        None and "" where it says nothing. Whoever can write to the uploads may have written it.
+        """
+        first, _, more = _read_marker(self._stage).partition("\n")
+        going, _, leg = first.partition(" ")
+        transaction = more.partition("\n")[2].strip()
+        try:
+            return Mark(Side(going), Leg(leg)), transaction if transaction.isascii() and transaction.isdigit() else ""
+        except ValueError:
+            return None, ""
 
     def note_transaction(self, transaction: str) -> None:
-        """Remember whose commit decides on a restore in place, for when the journal is lost. Raises OSError."""
-        with published_whole(self.path / _TRANSACTION, replace=True) as draft:
-            write_all(draft.descriptor, transaction.encode())
+        """Put the id of the one transaction of a restore in place into the marker. Raises OSError."""
+        self._transaction = transaction
+        self.write_first_marker()
 
-    def read_transaction(self) -> str:
-        """The id that was noted; "" if there is none."""
-        try:
-            return (self.path / _TRANSACTION).read_text("ascii")
-        except (OSError, ValueError):
-            return ""
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is such a directory with our marker in it."""
-        return os.path.lexists(self.path / os.fsdecode(STAGING_MARKER))
-
-    def read_mark(self) -> Mark:
-        """What the marker says; a marker that says nothing is one from before any swap."""
-        try:
-            with open(self.path / os.fsdecode(STAGING_MARKER), "rb") as file:
-                going, _, leg = file.read(100).decode("ascii", "replace").strip().partition(" ")
-            return Mark(Side(going), Leg(leg))
-        except (OSError, ValueError):
-            return Mark(Side.OLD, Leg.AT_REST)
-
-    @property
-    def is_old_live(self) -> bool:
-        """Whether what was live before the restore is live as a whole, so that nothing of it is in here."""
-        return self.read_mark() == Mark(Side.OLD, Leg.AT_REST)
-
-    def bring_in(self, side: Side) -> None:
-        """Make `side` live and keep what was live, from whatever point a swap has come to.
-
-        If this fails or the process dies: the marker tells, and calling it again with either side ends whole.
-        Raises OSError, StorageUnavailable.
-        """
-        mark = self.read_mark()
-        if mark.leg is Leg.AT_REST and mark.going is side:
-            return
-        if mark.leg is Leg.AT_REST:
-            mark = self._write_mark(Mark(side, Leg.OUT))
-        if mark.going is side:
-            self._go_on(mark)
-        else:
-            self._go_back(mark)
-
-    def _go_on(self, mark: Mark) -> None:
-        if mark.leg is Leg.OUT:
-            self._move_out(_other(mark.going))
-            mark = self._write_mark(Mark(mark.going, Leg.IN))
-        self._move_in(mark.going)
-        self._write_mark(Mark(mark.going, Leg.AT_REST))
-
-    def _go_back(self, mark: Mark) -> None:
-        other = _other(mark.going)
-        if mark.leg is Leg.IN:
-            # whatever is live now came from the side that was going in, or was written by the app meanwhile
-            self._move_out(mark.going)
-            mark = self._write_mark(Mark(mark.going, Leg.OUT))
-        self._move_in(other)
-        self._write_mark(Mark(other, Leg.AT_REST))
-
-    def _move_out(self, to: Side) -> None:
-        """Everything live into `to`; what the app makes anew under a name that is there already steps aside."""
-        target = self.path / to
-        for _ in range(_ROUNDS):
-            names = self._live_names()
-            if not names:
-                break
-            for name in names:
-                try:
-                    _move(self.uploads / name, target / name)
-                except FileNotFoundError:
-                    pass  # the app has removed it meanwhile
-                except FileExistsError:
-                    self._step_aside(self.uploads / name)
-        else:
-            raise StorageUnavailable(f"{self.uploads} fills up as fast as it is emptied.", hint=_STOP_THE_APP)
-        fsync_directory(target)
-        fsync_directory(self.uploads)
-
-    def _move_in(self, source: Side) -> None:
-        """Everything in `source` becomes live; what the app has put into its place meanwhile steps aside."""
-        place = self.path / source
-        for name in os.listdir(place):
-            for _ in range(_ROUNDS):
-                try:
-                    _move(place / name, self.uploads / name)
-                    break
-                except FileExistsError:
-                    self._step_aside(self.uploads / name)
-            else:
-                raise StorageUnavailable(
-                    f"{self.uploads / name} comes back as fast as it is moved away.", hint=_STOP_THE_APP
-                )
-        fsync_directory(self.uploads)
-        fsync_directory(place)
-
-    def _step_aside(self, path: Path) -> None:
-        strays = self.path / "strays"
-        os.makedirs(strays, mode=0o700, exist_ok=True)
-        try:
-            _move(path, strays / secrets.token_hex(8))
-        except FileNotFoundError:
-            pass
-
-    def _live_names(self) -> list[str]:
-        return [name for name in os.listdir(self.uploads) if not is_left_alone(self.uploads, name)]
-
-    def _write_mark(self, mark: Mark) -> Mark:
-        with published_whole(self.path / os.fsdecode(STAGING_MARKER), replace=True) as draft:
-            write_all(draft.descriptor, f"{mark.going} {mark.leg}\n".encode())
-        return mark
+    def give_to_owner(self) -> None:
+        """As root, let the owner of the uploads keep, back up around and discard it. Raises OSError."""
+        root = os.fstat(self._root)
+        if os.geteuid() == 0 and root.st_uid != 0:
+            for descriptor in (self._stage, self._new, self._old):
+                os.fchown(descriptor, root.st_uid, root.st_gid)
 
     def remove(self) -> None:
-        """Delete the directory and all that is in it. Raises OSError."""
-        if not os.path.lexists(self.path):
-            return
-        # the marker goes last: with it the directory is ours to sweep, and no backup archives it
-        for name in sorted(os.listdir(self.path), key=lambda each: each == os.fsdecode(STAGING_MARKER)):
-            remove_tree(self.path / name)
-        os.rmdir(self.path)
-        fsync_directory(self.uploads)
+        """Delete it and all that is in it. Raises OSError, StorageUnavailable if something is mounted in it.
 
+        What tells that it is ours goes last, so that this may be called again after a crash.
+        """
+        self.require_in_place()
+        last = (b"new", b"old", STAGING_MARKER)
+        for each in map(os.fsencode, os.listdir(self._stage)):
+            if each not in last:
+                remove_below(self._stage, each, f"{self.path}/{os.fsdecode(each)}")
+        for side in Side:
+            for each in map(os.fsencode, os.listdir(self.side(side))):
+                remove_below(self.side(side), each, f"{self.path}/{side}/{os.fsdecode(each)}")
+        for each in last:
+            remove_below(self._stage, each, f"{self.path}/{os.fsdecode(each)}")
+        os.rmdir(self._name, dir_fd=self._root)
+        fsync_open_directory(self._root)
 
-def find_staged(uploads: Path) -> list[StagedUploads]:
-    """The staging directories in `uploads`, oldest first. Raises OSError."""
-    ids = [name.removeprefix(_PREFIX) for name in os.listdir(uploads) if is_staging_name(os.fsencode(name))]
-    return [staged for staged in (StagedUploads(uploads, each) for each in sorted(ids)) if staged.exists]
+    def write_first_marker(self) -> None:
+        """Put the secret into it. Raises OSError."""
+        self._write_marker(Mark(Side.OLD, Leg.AT_REST))
 
-
-def find_unsettled(uploads: Path) -> list[StagedUploads]:
-    """Those of which a swap was begun and not ended, so that what is live is of both sides. Raises OSError."""
-    return [staged for staged in find_staged(uploads) if staged.read_mark().leg is not Leg.AT_REST]
-
-
-def find_immovable(uploads: Path) -> list[tuple[str, str]]:
-    """The top-level entries that we could not move, each with the reason. Changes nothing. Raises OSError."""
-    root = os.stat(uploads)
-    found = []
-    if not os.access(uploads, os.W_OK | os.X_OK):
-        read_only = os.statvfs(uploads).f_flag & os.ST_RDONLY
-        return [(".", "it is on a filesystem that is mounted read-only" if read_only else "it may not be written")]
-    me = os.geteuid()
-    for name in os.listdir(uploads):
-        if is_left_alone(uploads, name):
-            continue
-        status = os.lstat(uploads / name)
-        if status.st_dev != root.st_dev or os.path.ismount(uploads / name):
-            found.append((name, "it is a mount point"))
-        elif me == 0:
-            continue
-        elif root.st_mode & stat.S_ISVTX and me not in (status.st_uid, root.st_uid):
-            found.append((name, f"it belongs to uid {status.st_uid} in a sticky directory"))
-        elif stat.S_ISDIR(status.st_mode) and status.st_uid != me and not os.access(uploads / name, os.W_OK):
-            found.append((name, f"it belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}"))
-    return found
-
-
-def remove_tree(path: Path) -> None:
-    """Delete `path` and all below it, never through a symlink, directories without write permission too."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    if os.geteuid() != 0:
-        for _, directories, _, descriptor in os.fwalk(path, follow_symlinks=False):
-            os.fchmod(descriptor, 0o700)
-            for name in directories:  # before they are entered; a link among them leads elsewhere
-                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
-                    os.chmod(name, 0o700, dir_fd=descriptor)
-    shutil.rmtree(path)
-
-
-def _move(source: Path, target: Path) -> None:
-    """Rename to a free name in another directory. Raises FileExistsError, FileNotFoundError, OSError.
-
-    A directory's ".." changes with it, so the kernel asks for write permission on the directory itself; one of ours
-    without it gets it for that moment.
-    """
-    try:
-        rename_to_free_name(source, target)
-    except PermissionError:
-        status = os.lstat(source)
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-            raise
-        mode = stat.S_IMODE(status.st_mode)
-        os.chmod(source, mode | stat.S_IWUSR)
+    def _write_marker(self, mark: Mark) -> None:
+        draft = STAGING_MARKER + b"." + secrets.token_hex(8).encode()
+        descriptor = os.open(draft, _CREATE, 0o600, dir_fd=self._stage)
         try:
-            rename_to_free_name(source, target)
-        except OSError:
-            os.chmod(source, mode)
-            raise
-        os.chmod(target, mode)
+            write_all(descriptor, f"{mark.going} {mark.leg}\n{self._secret}\n{self._transaction}\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(draft, STAGING_MARKER, src_dir_fd=self._stage, dst_dir_fd=self._stage)
+        fsync_open_directory(self._stage)
+
+    def close(self) -> None:
+        """Give the open directories back."""
+        for descriptor in (self._old, self._new, self._stage, self._root):
+            os.close(descriptor)
 
 
-def is_left_alone(uploads: Path, name: str) -> bool:
-    """Our own staging directories, and root's lost+found."""
-    if is_staging_name(os.fsencode(name)):
-        return os.path.lexists(uploads / name / os.fsdecode(STAGING_MARKER))
-    if name != _LOST_AND_FOUND:
-        return False
+def stage_path(uploads: Path, restore_id: str) -> Path:
+    """Where the stage of a restore is."""
+    return uploads / f"{_PREFIX}{restore_id}"
+
+
+def create_stage(uploads: Path, restore_id: str, secret: str) -> Stage:
+    """Make it, empty, and hold it open. Raises OSError."""
+    name = os.fsencode(f"{_PREFIX}{restore_id}")
+    opened = [os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
     try:
-        status = os.lstat(uploads / name)
+        os.mkdir(name, 0o700, dir_fd=opened[0])
+        opened.append(os.open(name, _OPEN_DIRECTORY, dir_fd=opened[0]))
+        if os.listdir(opened[1]):
+            raise StageReplaced(f"{uploads}/{os.fsdecode(name)} was replaced as soon as it was made.")
+        os.fchmod(opened[1], 0o700)  # a umask or a default ACL may have had its say
+        for side in (Side.NEW, Side.OLD):
+            os.mkdir(side, 0o700, dir_fd=opened[1])
+            opened.append(os.open(side, _OPEN_DIRECTORY, dir_fd=opened[1]))
+        stage = Stage(stage_path(uploads, restore_id), (opened[0], opened[1], opened[2], opened[3]), secret)
+        stage.write_first_marker()
+        fsync_open_directory(opened[0])
+    except BaseException:
+        for descriptor in reversed(opened):
+            os.close(descriptor)
+        raise
+    return stage
+
+
+def open_stage(uploads: Path, restore_id: str, identity: StageIdentity | None) -> Stage | None:
+    """The stage of a restore, if it is there and ours by what the journal says; None if it is gone.
+
+    Without an identity (the journal is of version 0.1.0's first schema, or is lost and the operator said yes) owner and
+    kind must do. Raises StageReplaced if something else is in its place, OSError.
+    """
+    opened = [os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+    try:
+        name = os.fsencode(f"{_PREFIX}{restore_id}")
+        if identity is not None:
+            name = _find_by_inode(opened[0], name, identity.inode)
+        path = uploads / os.fsdecode(name)
+        try:
+            opened.append(os.open(name, _OPEN_DIRECTORY, dir_fd=opened[0]))
+        except FileNotFoundError:
+            os.close(opened[0])
+            return None
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise StageReplaced(f"{path} is not the directory that we made.") from None
+        opened += [_open_side(opened[1], side, path) for side in (Side.NEW, Side.OLD)]
+        secret = _read_marker(opened[1]).partition("\n")[2].partition("\n")[0]
+        stage = Stage(path, (opened[0], opened[1], opened[2], opened[3]), secret)
+        why = _refuse(stage, opened, identity)
+        if why:
+            raise StageReplaced(f"{path} is not the directory that we made: {why}.")
+    except BaseException:
+        for descriptor in reversed(opened):
+            os.close(descriptor)
+        raise
+    return stage
+
+
+def remove_unfinished(uploads: Path, restore_id: str) -> bool:
+    """Delete a stage that a crash left before anything was put into it; False if there is something else.
+
+    Nothing but empty directories and a marker is deleted, whoever made them. Raises OSError.
+    """
+    root = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    name = os.fsencode(f"{_PREFIX}{restore_id}")
+    stage = -1
+    try:
+        stage = os.open(name, _OPEN_DIRECTORY, dir_fd=root)
+        for each in map(os.fsencode, os.listdir(stage)):
+            if each in (b"new", b"old"):
+                os.rmdir(each, dir_fd=stage)
+            elif each.startswith(STAGING_MARKER):
+                os.unlink(each, dir_fd=stage)
+        os.rmdir(name, dir_fd=root)
+        fsync_open_directory(root)
     except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR):
+            raise
         return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == 0
+    finally:
+        for descriptor in (stage, root):
+            if descriptor >= 0:
+                os.close(descriptor)
+    return True
 
 
-def _other(side: Side) -> Side:
-    return Side.OLD if side is Side.NEW else Side.NEW
+def find_look_alikes(uploads: Path, known: set[str]) -> list[str]:
+    """What bears the name of a stage in the uploads and is of no restore in `known`, whatever it is. Raises OSError."""
+    names = [name for name in os.listdir(uploads) if is_staging_name(os.fsencode(name))]
+    return sorted(name for name in names if name.removeprefix(_PREFIX) not in known)
+
+
+def _refuse(stage: Stage, opened: list[int], identity: StageIdentity | None) -> str:
+    """Why it is not ours; "" if it is."""
+    root, about = os.fstat(opened[0]), os.fstat(opened[1])
+    found = stage.identity
+    if about.st_uid not in (0, os.geteuid(), root.st_uid):
+        return f"it belongs to uid {about.st_uid}"
+    if len({mount_of(descriptor) for descriptor in opened}) != 1:
+        return "something is mounted there"
+    if identity is not None:
+        same = (found.inode, found.new, found.old, found.secret_sha256)
+        if same != (identity.inode, identity.new, identity.old, identity.secret_sha256):
+            return "its inodes or its secret are other ones"
+    return ""
+
+
+def _find_by_inode(root: int, name: bytes, inode: int) -> bytes:
+    """The name that the directory with this inode has now; whoever can write to the uploads can rename it."""
+    with os.scandir(root) as entries:
+        found = [os.fsencode(entry.name) for entry in entries if entry.inode() == inode]
+    if not found or found == [name]:
+        return name
+    try:
+        rename_between(root, found[0], root, name)  # back, if its name is free
+    except OSError:
+        return found[0]
+    return name
+
+
+def _open_side(stage: int, side: Side, path: Path) -> int:
+    try:
+        return os.open(side, _OPEN_DIRECTORY, dir_fd=stage)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise StageReplaced(f"{path} is not the directory that we made: it has no {side}/ of ours.") from None
+
+
+def _read_marker(stage: int) -> str:
+    """The text of the marker; "" if there is none, or it is no file. Raises OSError."""
+    try:
+        descriptor = os.open(STAGING_MARKER, _OPEN_MARKER, dir_fd=stage)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        if not _is_plain(stage):
+            return ""  # a link, or the like
+        raise error from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        return os.pread(descriptor, _MARKER_BYTES, 0).decode("ascii", "replace")
+    finally:
+        os.close(descriptor)
+
+
+def _is_plain(stage: int) -> bool:
+    return stat.S_ISREG(os.lstat(STAGING_MARKER, dir_fd=stage).st_mode)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -148,7 +148,7 @@ class _Walk:
                 note_failure(error, prefix + name, self._omissions)
                 continue
             is_below = is_directory(status.st_mode)
-            if is_below or len(name) > longest or self._is_excluded is not None:
+            if is_below or len(name) > longest or self._is_excluded is not None or not prefix:
                 if self._is_left_out(level, name, status, too_long=len(name) > longest):
                     continue
                 if is_below:
@@ -166,7 +166,7 @@ class _Walk:
         """Whether an entry is left out on purpose or because no archive can hold it; noted, if so."""
         path = level.prefix + name
         is_directory = stat.S_ISDIR(status.st_mode)
-        if is_directory and level.directory == self._root and _is_ours(name, self._root, status):
+        if level.directory == self._root and _is_left_alone(name, status):
             self._omissions.excluded.add(name)
             return True
         if self._is_excluded is not None and self._is_excluded(os.fsdecode(path) + ("/" if is_directory else "")):
@@ -217,14 +217,8 @@ def _sorted_names(descriptor: int) -> list[bytes]:
     return sorted(map(os.fsencode, os.listdir(descriptor)))
 
 
-def _is_ours(name: bytes, root: int, status: os.stat_result) -> bool:
-    """Whether a directory at the root is root's own lost+found, or the staging directory of a restore of ours."""
+def _is_left_alone(name: bytes, status: os.stat_result) -> bool:
+    """Whether an entry at the root is root's own lost+found, or bears the name of a stage, whatever it is."""
     if name == b"lost+found":
-        return status.st_uid == 0
-    if not layout.is_staging_name(name):
-        return False
-    try:
-        os.stat(name + b"/" + layout.STAGING_MARKER, dir_fd=root, follow_symlinks=False)
-    except OSError:
-        return False
-    return True
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == 0
+    return layout.is_staging_name(name)

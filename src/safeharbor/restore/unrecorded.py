@@ -1,0 +1,92 @@
+"""Restores that names in the uploads and on the server speak of, and that the journal does not know.
+
+The journal was lost, or the names lie: whoever can write to the uploads or create databases can make them. So nothing
+here is acted upon by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor.journal import Phase, RestoreRecord, Side, side_database
+from safeharbor.postgres.target import target_connected
+from safeharbor.restore.request import target_address
+from safeharbor.uploads.staging import find_look_alikes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from safeharbor.journal import Journal
+    from safeharbor.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """Names that end in one id: databases beside the live one, and an entry in the uploads ("" for none)."""
+
+    id: str
+    database: str
+    databases: tuple[str, ...]
+    uploads: str
+    has_database: bool
+
+    def describe(self) -> str:
+        """What there is, for a list."""
+        names = [f'database "{name}"' for name in self.databases]
+        return ", ".join([*names, *([f"{self.uploads}/.safeharbor-restore-{self.id}"] if self.uploads else [])])
+
+    def record(self, towards: Side) -> RestoreRecord:
+        """As the journal would have it, as far as names can tell."""
+        return RestoreRecord(
+            id=self.id,
+            started_at=f"the id {self.id}",
+            archive=f"restore {self.id}",
+            phase=Phase.SWAPPING,
+            live=towards.other,
+            towards=towards,
+            by_undo=towards is Side.OLD,
+            has_been_live=True,  # so that nothing of it is ever removed as if it had only been staged
+            database=self.database if self.databases else "",
+            uploads=self.uploads,
+        )
+
+    def plan(self, to: Side, stage: Path | None) -> str:
+        """What would be moved, for the operator to say yes or no."""
+        record = self.record(to)
+        incoming, outgoing = record.staged_database, record.previous_database
+        if to is Side.OLD:
+            incoming, outgoing = outgoing, incoming
+        lines = [f"The journal knows no restore {self.id}; only names tell of it."]
+        if self.databases and incoming in self.databases:
+            lines.append(f'  database "{incoming}" becomes "{self.database}", which is kept as "{outgoing}"')
+        elif self.databases:
+            lines.append(f'  database "{self.database}" stays live and is opened')
+        if stage is not None:
+            lines.append(f"  what is in {stage}/{to} becomes live; what is live is kept in {stage}/{to.other}")
+        lines.append("Nothing is deleted.")
+        return "\n".join(lines)
+
+
+def find_unrecorded(settings: Settings, journal: Journal) -> list[Unrecorded]:
+    """Those of the configured database and uploads, newest first. Raises SafeHarborError, OSError."""
+    known = {record.id for record in journal.read()}
+    uploads = settings.upload_dir if settings.upload_dir is not None and settings.upload_dir.is_dir() else None
+    stages = {name[-12:] for name in find_look_alikes(uploads, known)} if uploads is not None else set[str]()
+    url, name = target_address(settings)
+    with target_connected(url, name) as target:
+        base = side_database(name, "restore", "0" * 12).removesuffix("_restore_" + "0" * 12)
+        beside = target.databases_beside(f"^{re.escape(base)}_(restore|before)_[0-9a-f]{{12}}$")
+        has_database = target.find(name) is not None
+    beside = [each for each in beside if each[-12:] not in known]
+    return [
+        Unrecorded(
+            id=each,
+            database=name,
+            databases=tuple(database for database in beside if database.endswith(each)),
+            uploads=str(uploads) if each in stages else "",
+            has_database=has_database,
+        )
+        for each in sorted(stages | {database[-12:] for database in beside}, reverse=True)
+    ]
