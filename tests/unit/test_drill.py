@@ -29,6 +29,7 @@ from safeharbor.lock import drill_lock
 from safeharbor.postgres.contents import without_subscriptions
 from safeharbor.postgres.scratch import is_id_of_drill, scratch_name
 from safeharbor.postgres.structure import Structure
+from safeharbor.postgres.toc import TocEntry
 from safeharbor.process import app_environment
 from safeharbor.progress import NoProgress
 from safeharbor.settings import Settings
@@ -237,13 +238,14 @@ def test_a_private_server_goes_where_there_is_room(tmp_path: Path) -> None:
 
 
 def test_subscriptions_are_left_out() -> None:
-    entries = [
-        "3800; 6100 16500 SUBSCRIPTION - upstream postgres",
-        "3801; 0 0 COMMENT - SUBSCRIPTION upstream postgres",
-        "220; 1259 16400 TABLE public SUBSCRIPTION owner",
-    ]
+    entries = ["3800; …", "3801; …", "220; …"]
+    toc = {
+        3800: TocEntry(3800, "SUBSCRIPTION", "", "upstream", "postgres", ()),
+        3801: TocEntry(3801, "COMMENT", "", "SUBSCRIPTION upstream", "postgres", (3800,)),
+        220: TocEntry(220, "TABLE", "public", "SUBSCRIPTION", "owner", ()),
+    }
 
-    assert without_subscriptions(entries) == entries[2:]
+    assert without_subscriptions(entries, toc) == entries[2:]
 
 
 @pytest.mark.parametrize(

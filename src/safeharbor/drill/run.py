@@ -181,7 +181,7 @@ class _Run:
             plan = choose_entries(server.target, *found, server.live, findings, without=bound)
         findings.require_none()
         assert plan is not None  # noqa: S101 - else there is a problem
-        entries = without_subscriptions(plan.entries)
+        entries = without_subscriptions(plan.entries, plan.contents.toc)
         if len(entries) < len(plan.entries):
             findings.warnings.append("left out: subscriptions, which lead to another server")
         self._report.warnings += findings.warnings

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from safeharbor.errors import ArchiveRejected, OutOfResources, ToolFailed
-from safeharbor.postgres.toc import UnknownToc, read_toc
-from safeharbor.process import run_tool, started_tool, tool_environment
+from safeharbor.postgres.grants import read_grants, tokens_of
+from safeharbor.postgres.toc import UnknownToc, read_toc, users_of, with_dependants
+from safeharbor.process import run_tool, tool_environment
 from safeharbor.threads import Worker
 
 if TYPE_CHECKING:
@@ -24,14 +25,6 @@ _LIST_SECONDS = 300.0
 _PIECE = 1024 * 1024
 _ENTRY = re.compile(r"(?P<id>\d+); \d+ \d+ (?P<what>.*)")
 _DUMPED_FROM = re.compile(r";\s+Dumped from database version: (?P<version>\S+)")
-_HEADER = re.compile(
-    r"-- (?:Data for )?Name: .*; Type: (?P<type>[A-Z ]+); Schema: .*; Owner: (?P<owner>.*?)"
-    r"(?:; Tablespace: (?P<tablespace>.*))?"
-)
-_GRANT = re.compile(r"(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES) .*?(?: (?:TO|FROM) (?P<role>\"(?:[^\"]|\"\")+\"|\S+?))"
-                    r"(?: WITH GRANT OPTION| CASCADE)?;")  # fmt: skip
-_GRANTED_BY = re.compile(r'SET SESSION AUTHORIZATION ("(?:[^"]|"")+"|\S+);')
-_FOR_ROLE = re.compile(r'ALTER DEFAULT PRIVILEGES FOR ROLE ("(?:[^"]|"")+"|\S+)')
 
 # kinds of entries that only a superuser may create (CREATE … in the manual, each under "Notes")
 _SUPERUSERS_ONLY = ("EVENT TRIGGER", "FOREIGN DATA WRAPPER", "ACCESS METHOD", "TEXT SEARCH PARSER",
@@ -69,11 +62,7 @@ class DumpContents:
     @property
     def extensions(self) -> list[str]:
         """The extensions that it creates."""
-        return [
-            _what(entry).split(" ")[2]
-            for entry in self.entries
-            if re.match(r"EXTENSION - \S", _what(entry)) is not None
-        ]
+        return [entry.name for entry in self.toc.values() if entry.kind == "EXTENSION"]
 
 
 @dataclass(slots=True)
@@ -84,7 +73,6 @@ class Needs:
     grantees: set[str] = field(default_factory=set)
     grantors: set[str] = field(default_factory=set)
     tablespaces: set[str] = field(default_factory=set)
-    publications_for_all: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,111 +156,67 @@ def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents
     )
 
 
-def read_needs(dump: DumpInput, tools: ClientTools) -> Needs:
-    """The roles and tablespaces that the dump's statements name. Raises ToolFailed."""
+def read_needs(toc: Mapping[int, TocEntry]) -> Needs:
+    """The roles and tablespaces that the dump's statements name."""
     needs = Needs()
-    kind = ""
-    argv: list[str | Path] = [tools.pg_restore, "--section=pre-data", "--section=post-data", "--file=-"]
-    with dump.opened() as stdin, started_tool(argv, env=tool_environment({}), stdin=stdin) as tool:
-        for raw in tool.stdout:
-            line = raw.decode("utf-8", "replace").rstrip("\n")
-            found = _HEADER.fullmatch(line)
-            if found is not None:
-                kind = found["type"]
-                if found["owner"] not in ("", "-"):
-                    needs.owners.add(found["owner"])
-                    if kind in ("ACL", "DEFAULT ACL"):
-                        needs.grantors.add(found["owner"])
-                if found["tablespace"]:
-                    needs.tablespaces.add(found["tablespace"])
-            elif kind in ("ACL", "DEFAULT ACL") and (granted := _GRANT.fullmatch(line)):
-                needs.grantees.add(_unquoted(granted["role"]))
-                needs.grantees |= {_unquoted(role) for role in _FOR_ROLE.findall(line)}
-            elif kind == "ACL" and (becomes := _GRANTED_BY.fullmatch(line)):
-                needs.grantors.add(_unquoted(becomes[1]))
-            elif kind == "PUBLICATION" and (every := re.match(r"CREATE PUBLICATION (.+) FOR ALL TABLES", line)):
-                needs.publications_for_all.add(_unquoted(every[1]))
-        if tool.wait() != 0:
-            raise ToolFailed(f"pg_restore cannot read the dump: {tool.stderr}")
+    for entry in toc.values():
+        if entry.owner:
+            needs.owners.add(entry.owner)
+        if entry.tablespace:
+            needs.tablespaces.add(entry.tablespace)
+        if entry.kind in ("ACL", "DEFAULT ACL"):
+            for grant in read_grants(entry.definition):
+                needs.grantees |= grant.roles
+                needs.grantors |= {grant.grantor} - {""}
     return needs
 
 
 def select_entries(
-    contents: DumpContents, needs: Needs, available: Mapping[str, bool], installed: Iterable[str] = ()
+    contents: DumpContents, available: Mapping[str, bool], installed: Iterable[str] = ()
 ) -> tuple[list[str], list[str]]:
     """The entries that a role which is no superuser can create, and what is left out, in words.
 
     `available` are the extensions of the server, true if one needs no superuser; `installed` are those that are in
     the database already and will stay.
     """
-    out = {name for name in contents.extensions if name in available and not available[name]} | set(installed)
-    missing_here = out - set(installed)
-    kept: list[str] = []
+    staying = set(installed)
+    out = {name for name in contents.extensions if not available.get(name, True)} | staying
+    gone: set[int] = set()
     left_out: list[str] = []
-    for entry in contents.entries:
-        what = _what(entry)
-        extension = re.match(r"EXTENSION - (\S+)|COMMENT - EXTENSION (\S+)", what)
-        publication = re.match(r"(?:COMMENT - PUBLICATION|PUBLICATION -) (.+) \S+$", what)
-        if extension is not None and (extension[1] or extension[2]) in out:
-            if extension[1] in missing_here:
-                left_out.append(f"extension {extension[1]}, which only a superuser may create")
-        elif publication is not None and publication[1] in needs.publications_for_all:
-            if not what.startswith("COMMENT"):
-                left_out.append(f"publication {publication[1]} for all tables, which only a superuser may create")
-        elif re.match(rf"(?:COMMENT \S+ )?(?:{'|'.join(_SUPERUSERS_ONLY)}) ", what) is not None:
-            if not what.startswith("COMMENT"):
-                left_out.append(
-                    f"{what.rsplit(' ', 1)[0].replace(' - ', ' ').lower()}, which only a superuser may create"
-                )
-        else:
-            kept.append(entry)
-    return kept, left_out
+    for entry in contents.toc.values():
+        what = ""
+        if entry.kind == "EXTENSION" and entry.name in out:
+            gone.add(entry.number)
+            what = f"extension {entry.name}" if entry.name not in staying else ""
+        elif entry.kind == "PUBLICATION" and _is_for_all_tables(entry):
+            what = f"publication {entry.name} for all tables"
+        elif entry.kind in _SUPERUSERS_ONLY:
+            what = f"{entry.kind.lower()} {f'{entry.schema} ' if entry.schema else ''}{entry.name}"
+        if what:
+            gone.add(entry.number)
+            left_out.append(f"{what}, which only a superuser may create")
+    return _without(contents.entries, gone | _remarks_on(contents.toc, gone)), left_out
 
 
-def split_entries(entries: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
-    """Those to load at first, those that must wait for all rows, and those that must wait for everything.
-
-    pg_restore lets what follows the data wait for the rows of its own table only, and a partitioned table has none:
-    with several jobs its triggers would fire while its partitions are loaded, and its foreign keys check too early.
-    Event triggers would see our own work.
-    """
-    first: list[str] = []
-    late: list[str] = []
-    last: list[str] = []
-    for entry in entries:
-        what = _what(entry)
-        if re.match(r"(?:(?:COMMENT|SECURITY LABEL) - )?EVENT TRIGGER ", what):
-            last.append(entry)
-        elif re.match(r"TRIGGER |COMMENT \S+ TRIGGER |FK CONSTRAINT |ACL |DEFAULT ACL |MATERIALIZED VIEW DATA ", what):
-            late.append(entry)
-        else:
-            first.append(entry)
-    return first, late, last
-
-
-def without_subscriptions(entries: Iterable[str]) -> list[str]:
+def without_subscriptions(entries: Iterable[str], toc: Mapping[int, TocEntry]) -> list[str]:
     """The same without subscriptions, which keep a database from being dropped as long as they name a slot."""
-    return [entry for entry in entries if re.match(r"(?:COMMENT - )?SUBSCRIPTION ", _what(entry)) is None]
+    return _without(
+        entries, with_dependants(toc, [each.number for each in toc.values() if each.kind == "SUBSCRIPTION"])
+    )
 
 
-def split_late(late: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
-    """Of what must wait for all rows: what comes before privileges, the privileges, and what comes after them.
+def _without(entries: Iterable[str], gone: set[int]) -> list[str]:
+    return [entry for entry in entries if number_of(entry) not in gone]
 
-    A grant can need another one: whoever hands on a right to a table needs the right to its schema first. The dump has
-    them in that order, but among several jobs pg_restore keeps none, so privileges are for one job.
-    """
-    before: list[str] = []
-    privileges: list[str] = []
-    after: list[str] = []
-    for entry in late:
-        what = _what(entry)
-        if what.startswith(("ACL ", "DEFAULT ACL ")):
-            privileges.append(entry)
-        elif what.startswith("MATERIALIZED VIEW DATA "):
-            after.append(entry)
-        else:
-            before.append(entry)
-    return before, privileges, after
+
+def _remarks_on(toc: Mapping[int, TocEntry], numbers: set[int]) -> set[int]:
+    return {user.number for user in users_of(toc, numbers) if user.kind in ("COMMENT", "SECURITY LABEL")}
+
+
+def _is_for_all_tables(publication: TocEntry) -> bool:
+    """`CREATE PUBLICATION name FOR ALL TABLES …`: what follows the name, which may be quoted, counts."""
+    words = [token.text for token in tokens_of(publication.definition)]
+    return [word.upper() for word in words[3:6]] == ["FOR", "ALL", "TABLES"]
 
 
 def number_of(entry: str) -> int:
@@ -287,7 +231,3 @@ def _what(entry: str) -> str:
 
 def _is_data(entry: str) -> bool:
     return _what(entry).startswith(("TABLE DATA ", "TABLE ATTACH "))
-
-
-def _unquoted(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name

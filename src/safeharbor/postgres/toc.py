@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+PRE_DATA, DATA, POST_DATA = 2, 3, 4  # sections
 _MAGIC = b"PGDMP"
 _CUSTOM = 1
 _OLDEST, _NEWEST = (1, 11, 0), (1, 16, 255)
@@ -27,7 +28,10 @@ class UnknownToc(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TocEntry:
-    """An entry. `kind` is pg_dump's word (TABLE, COMMENT, …), `name` its tag; `needs` are numbers of other entries."""
+    """An entry. `kind` is pg_dump's word (TABLE, COMMENT, …), `name` its tag; `needs` are numbers of other entries.
+
+    `definition` is its SQL, `start` where that begins in the dump.
+    """
 
     number: int
     kind: str
@@ -35,6 +39,10 @@ class TocEntry:
     name: str
     owner: str
     needs: tuple[int, ...]
+    section: int = 0
+    definition: str = ""
+    tablespace: str = ""
+    start: int = 0
 
     @property
     def what(self) -> str:
@@ -54,10 +62,27 @@ def users_of(toc: Mapping[int, TocEntry], numbers: Iterable[int]) -> list[TocEnt
     return [entry for entry in toc.values() if entry.number not in wanted and not wanted.isdisjoint(entry.needs)]
 
 
+def with_dependants(toc: Mapping[int, TocEntry], numbers: Iterable[int]) -> set[int]:
+    """These entries and whatever needs them, directly or not."""
+    users: dict[int, list[int]] = {}
+    for entry in toc.values():
+        for need in entry.needs:
+            users.setdefault(need, []).append(entry.number)
+    found: set[int] = set()
+    waiting = list(numbers)
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            waiting += users.get(number, ())
+    return found
+
+
 class _Reader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._int_size = 4
+        self._position = 0
 
     def read(self) -> dict[int, TocEntry]:
         version, offset_size = self._head()
@@ -90,11 +115,13 @@ class _Reader:
         self._text()  # two numbers of the catalog
         self._text()
         name, kind = self._text(), self._text()
-        self._int()  # section
-        for _ in ("definition", "drop", "copy"):
+        section = self._int()
+        start = self._position + 1 + self._int_size
+        definition = self._text()
+        for _ in ("drop", "copy"):
             self._text()
         schema = self._text()
-        self._text()  # tablespace
+        tablespace = self._text()
         if version >= (1, 14, 0):
             self._text()  # table access method
         if version >= (1, 16, 0):
@@ -107,7 +134,7 @@ class _Reader:
                 raise UnknownToc("a dependency is no number")
             needs.append(int(need))
         self._take(1 + offset_size)  # where its data is
-        return TocEntry(number, kind, schema, name, owner, tuple(needs))
+        return TocEntry(number, kind, schema, name, owner, tuple(needs), section, definition, tablespace, start)
 
     def _int(self) -> int:
         sign, *rest = self._take(1 + self._int_size)
@@ -129,4 +156,5 @@ class _Reader:
         data = self._file.read(size)
         if len(data) < size:
             raise UnknownToc("it ends in the middle")
+        self._position += size
         return data

@@ -77,7 +77,7 @@ def read_dump(
         order = choose_restore_tools(find_client_tools(settings.pg_bin), target.major)
         order.sort(key=lambda tools: tools.major < writer)
         contents = read_contents(archive.dump, order)
-        needs = read_needs(archive.dump, contents.tools)
+        needs = read_needs(contents.toc)
     except ToolFailed as error:
         findings.problems.append(CannotRestore(error.message, hint=error.hint))
         return None
@@ -205,7 +205,7 @@ def choose_entries(
     staying: list[str] = []
     if not target.is_superuser:
         staying = extensions_that_stay(target) if in_place and live is not None else []
-        entries, left_out = select_entries(contents, needs, available, [*staying, *without])
+        entries, left_out = select_entries(contents, available, [*staying, *without])
         findings.warnings += [f"left out: {what}" for what in left_out]
     else:
         _report_missing(

@@ -13,8 +13,8 @@ import psycopg
 from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor.journal import RestoreRecord, Side
 from safeharbor.postgres.connection import connected
-from safeharbor.postgres.contents import split_entries
 from safeharbor.postgres.in_place import InPlaceLoad
+from safeharbor.postgres.order import order_entries
 from safeharbor.restore.stage import compare_rows, table_of_contents
 from safeharbor.restore.swap import interrupted
 from safeharbor.signals import signals_held
@@ -54,7 +54,7 @@ def load_in_place(
             progress.step("transaction begun")
             progress.phase("load")
             load.wipe()
-            with table_of_contents(_entries(plan)) as listed:
+            with table_of_contents(order_entries(plan.entries, plan.contents.toc).flat()) as listed:
                 load.load(archive.dump, listed, keep_owners=target.is_superuser, keep_privileges=plan.keep_privileges)
             progress.step("loaded")
             rows = compare_rows(load.count_rows(), archive.manifest) if archive.manifest is not None else None
@@ -97,12 +97,6 @@ def is_committed(target: Target, record: RestoreRecord) -> bool:
     if status == "in progress":
         raise RestorePending(f"The transaction {record.transaction} of the restore {record.id} is still running.")
     return status == "committed"
-
-
-def _entries(plan: DatabasePlan) -> tuple[str, ...]:
-    """What to load, event triggers last."""
-    first, late, last = split_entries(plan.entries)
-    return (*first, *late, *last)
 
 
 def _after_failure(swap: Swap, target: Target, error: BaseException) -> None:

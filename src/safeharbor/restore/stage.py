@@ -22,8 +22,8 @@ from safeharbor.archive.reader import Rejected
 from safeharbor.archive.source import Truncated
 from safeharbor.errors import ArchiveRejected, CannotRestore, StorageUnavailable, one_line, translate_os_error
 from safeharbor.postgres.connection import connected
-from safeharbor.postgres.contents import split_entries, split_late
 from safeharbor.postgres.load import LoadOptions, finish_loading, load_argv, loading
+from safeharbor.postgres.order import Order, Pass, order_entries
 from safeharbor.postgres.properties import properties_in_manifest, read_properties, replay_properties
 from safeharbor.postgres.snapshot import count_table_rows, list_tables
 from safeharbor.postgres.target import TargetDatabase, create_beside
@@ -132,8 +132,7 @@ class Staging:
         self._extraction: Extraction | None = None
         self._unreported = 0
         self._warnings: list[str] = []
-        self._late: list[str] = []
-        self._last: list[str] = []
+        self._order: Order | None = None
 
     def prepare_database(self, target: Target, plan: DatabasePlan, like: TargetDatabase | None = None) -> None:
         """Create the empty database, as the live one is, or the archive says, or as `like`.
@@ -239,9 +238,10 @@ class Staging:
     def _start_loading(self) -> None:
         if self._tool is not None or self._plan is None or self._url is None or not self._has_dump():
             return
-        first, self._late, self._last = split_entries(self._plan.entries)
-        listed = self._until_loaded.enter_context(table_of_contents(tuple(first)))
-        self._tool = self._until_loaded.enter_context(self._loading(listed, self._places.jobs))
+        self._order = order_entries(self._plan.entries, self._plan.contents.toc)
+        listed = self._until_loaded.enter_context(table_of_contents(self._order.passes[Pass.DATA]))
+        jobs = self._places.jobs if self._order.is_known else 1
+        self._tool = self._until_loaded.enter_context(self._loading(listed, jobs))
 
     @contextmanager
     def _loading(self, listed: Path, jobs: int) -> Iterator[RunningTool]:
@@ -274,16 +274,15 @@ class Staging:
         assert self._plan is not None  # noqa: S101 - asked by the caller
         self._progress.phase("load")
         finish_loading(self._tool, self._url)
-        before, privileges, after = split_late(self._late)
-        self._load_more(before, self._places.jobs)
-        self._load_more(privileges, 1)
-        self._load_more(after, self._places.jobs)
+        assert self._order is not None  # noqa: S101 - set when the load began
+        for each in (Pass.RULES, Pass.PRIVILEGES, Pass.VIEWS):
+            self._load_more(self._order.passes[each], 1 if each is Pass.PRIVILEGES else self._places.jobs)
         self._progress.phase("check")
         rows = self._check_rows()
         self._progress.phase("analyze")
         with self.session() as session:
             session.execute("ANALYZE")
-        self._load_more(self._last, self._places.jobs)
+        self._load_more(self._order.passes[Pass.EVENT_TRIGGERS], self._places.jobs)
         properties = None
         if self._plan.live is not None:
             properties = read_properties(target, self._plan.live.name)
@@ -295,12 +294,12 @@ class Staging:
             self._warnings += [f"not carried over to the new database: {what}" for what in refused]
         return rows
 
-    def _load_more(self, entries: list[str], jobs: int) -> None:
+    def _load_more(self, entries: tuple[str, ...], jobs: int) -> None:
         """Load what had to wait, in the order of the dump."""
         if not entries:
             return
         assert self._url is not None  # noqa: S101 - set with the plan
-        with table_of_contents(tuple(entries)) as listed, self._loading(listed, jobs) as tool:
+        with table_of_contents(entries) as listed, self._loading(listed, jobs) as tool:
             finish_loading(tool, self._url)
 
     def _check_rows(self) -> int | None:
