@@ -10,6 +10,8 @@ import pytest
 
 from safeharbor.archive.checked import run_foreign_pass
 from safeharbor.archive.source import opened_archive
+from safeharbor.errors import ArchiveRejected
+from safeharbor.restore.request import opened_for_restore
 from safeharbor.uploads.extract import Extraction
 from safeharbor.verify import ArchiveKind, Verification, verify_archive, verify_source
 from support.archives import DUMP
@@ -277,3 +279,39 @@ def test_no_end_of_names_below_a_skipped_directory_eats_the_memory(
     by_hand(tmp_path / "a.tar", *names, ("db.dump", DUMP))
 
     assert "too many names" in verify_archive(tmp_path / "a.tar", settings).problems[0]
+
+
+def bytes_read() -> int:
+    """How many bytes this process has read with read calls so far."""
+    with open("/proc/self/io", encoding="ascii") as counters:
+        return int(dict(line.split(": ") for line in counters)["rchar"])
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(8000, 0), (3000, 600), (40, 300_000)], ids=["empty", "small", "larger than what is read ahead"]
+)
+def test_the_content_is_read_once_and_headers_once_more(tmp_path: Path, count: int, size: int) -> None:
+    archive = tmp_path / "a.tar"
+    by_hand(archive, ("db.dump", DUMP), *((f"uploads/{number:05}", bytes(size)) for number in range(count)))
+    root = os.open(tmp_path, os.O_RDONLY)
+
+    before = bytes_read()
+    with opened_for_restore(archive) as opened:
+        opening = bytes_read() - before
+        run_foreign_pass(opened.source, Extracting(Extraction(root, in_order=False)))
+    reading = bytes_read() - before - opening
+    os.close(root)
+
+    assert archive.stat().st_size <= reading <= archive.stat().st_size + 4096
+    assert opening <= min(archive.stat().st_size, (count + 10) * 33 * 1024) + 4096
+
+
+def test_an_archive_of_many_headers_and_no_dump_is_read_once(tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar"
+    by_hand(archive, *((f"uploads/{number:05}", b"") for number in range(20_000)))
+
+    before = bytes_read()
+    with pytest.raises(ArchiveRejected, match=r"holds no db\.dump"), opened_for_restore(archive):
+        pass
+
+    assert bytes_read() - before <= archive.stat().st_size + 4096

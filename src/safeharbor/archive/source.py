@@ -41,8 +41,11 @@ class Source:
         return self._held_at + self._used
 
     def seek(self, position: int) -> None:
-        """Go on reading at `position`."""
-        self._held, self._held_at, self._used = b"", position, 0
+        """Go on reading at `position`; what is held of the file there is not read again."""
+        if self._held_at <= position <= self._held_at + len(self._held):
+            self._used = position - self._held_at
+        else:
+            self._held, self._held_at, self._used = b"", position, 0
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes, at most a few MiB. Raises Truncated, OSError."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from safeharbor.settings import Settings
 
 _CHUNK = 1024 * 1024
+_HEADERS_READ_AHEAD = 32 * 1024  # where only headers are wanted, each read beyond them is for nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +123,15 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
         offset = size = files = length = 0
         skipped = Skipped()
         try:
-            for member, at in read_foreign_members(source, skipped):
+            headers = Source(source.descriptor, path, _HEADERS_READ_AHEAD)
+            for member, at in read_foreign_members(headers, skipped):
                 if member.name == layout.DUMP_NAME:
                     offset, size = at, member.size
                 elif member.kind not in (layout.DIRECTORY, layout.SYMLINK):
                     files, length = files + 1, length + member.size
                 if at + member.size > source.size:
                     raise Truncated
-                source.seek(at + member.size)
+                headers.seek(at + member.size)
         except (Rejected, Truncated) as error:
             why = str(error) or "it was cut: it ends in the middle"
             raise ArchiveRejected(f"{path}: {why.rstrip('.')}.") from None
