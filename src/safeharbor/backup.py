@@ -24,12 +24,14 @@ from safeharbor.drill.leftovers import sweep_leftovers
 from safeharbor.dump_part import DumpPart, DumpSource
 from safeharbor.errors import SafeHarborError, translate_os_error
 from safeharbor.lock import directory_lock
+from safeharbor.min_free import Floor
 from safeharbor.postgres.connection import backup_lock, bounded, pinned
 from safeharbor.postgres.dump import choose_compression
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
 from safeharbor.preflight import (
     check_places,
+    estimate_uploads,
     expected_upload_bytes,
     require_no_interrupted_restore,
     require_space,
@@ -209,15 +211,16 @@ class _Run:
         url = pinned(self._url, session)
         tools = choose_client_tools(find_client_tools(self._settings.pg_bin), session.info.server_version // 10000)
         compression = choose_compression(self._settings.dump_compression, tools)
+        self._previous = newest_manifest(self._directory)
+        uploads = estimate_uploads(self._settings, self._is_excluded, self._sharing)
         snapshot = until_dumped.enter_context(open_snapshot(url, self._settings.lock_timeout_seconds))
         properties = snapshot.properties()
-        self._previous = newest_manifest(self._directory)
         self._sharing, warning = require_space(
             self._settings,
             self._directory,
             properties.size_bytes,
             self._previous,
-            self._is_excluded,
+            uploads,
             self._sharing,
         )
         if warning:
@@ -230,7 +233,8 @@ class _Run:
         """Write everything."""
         with ExitStack() as until_written:
             with signals_held():  # one that came in between would leave the writer's own file open
-                writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()))
+                floor = Floor(draft.descriptor, self._directory, self._settings.min_free)
+                writer = ArchiveWriter(draft.descriptor, self._directory, int(taken_at.timestamp()), floor.require)
                 until_written.callback(writer.close)
                 until_written.callback(self._references.close)
             dump, collected, shared = self._write_parts(draft, writer, source, until_dumped, index)
@@ -291,7 +295,7 @@ class _Run:
                 return dump, *self._uploads(writer, self._progress, index)
         expected = None if dump_bytes is None or upload_bytes is None else dump_bytes + upload_bytes
         self._progress.phase("dump and uploads", expected)
-        with part.beside(draft.descriptor, gap, until_dumped.close) as beside:
+        with part.beside(draft.descriptor, gap, until_dumped.close, writer.require_room) as beside:
             with signals_held():  # it opens a file, as the writer itself
                 writer.begin_apart(gap.start)
             with self._timed("uploads"):

@@ -81,16 +81,19 @@ class DumpPart:
         return self._record(size, digest)
 
     @contextmanager
-    def beside(self, descriptor: int, gap: Gap, when_dumped: Callable[[], None]) -> Iterator[DumpBeside]:
+    def beside(
+        self, descriptor: int, gap: Gap, when_dumped: Callable[[], None], require_room: Callable[[int], None]
+    ) -> Iterator[DumpBeside]:
         """It is being written while the block runs; `when_dumped` is called when the snapshot is not needed any more.
 
+        `require_room` is asked before so many bytes are written, and raises if they may not be.
         If the block is left early, pg_dump is ended.
         """
         with self._tools() as (tool, decoder):
             dump = DumpBeside(self._progress)
 
             def write() -> tuple[int, str]:
-                return write_apart(descriptor, gap, self._decoded(read_dump(tool), decoder, dump.take))
+                return write_apart(descriptor, gap, self._decoded(read_dump(tool), decoder, dump.take), require_room)
 
             def conclude(size: int, digest: str) -> DumpRecord:
                 self._conclude(tool, decoder)

@@ -6,8 +6,10 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from safeharbor.archive.layout import time_in_name
 from safeharbor.errors import SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
 from safeharbor.journal import find_interrupted
+from safeharbor.min_free import show_room
 from safeharbor.uploads.collect import estimate_size
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from safeharbor.archive.manifest import Manifest
     from safeharbor.settings import Settings
     from safeharbor.sharing import Sharing
+    from safeharbor.uploads.collect import Estimate
 
 # a compressed dump is seldom smaller than this part of its database
 _SMALLEST_DUMP_PART = 20
@@ -105,7 +108,7 @@ def require_space(
     directory: Path,
     database_size_bytes: int,
     previous: Manifest | None,
-    is_excluded: Callable[[str], bool] | None,
+    uploads: Estimate,
     sharing: Sharing,
 ) -> tuple[Sharing, str]:
     """How to share blocks so that there is room, and a warning if that is not as the settings want it.
@@ -113,13 +116,14 @@ def require_space(
     Where there is no room to write everything anew, an archive with old blocks is better than none. Raises
     StorageUnavailable.
     """
+    dump = database_size_bytes // _SMALLEST_DUMP_PART if previous is None else previous.dump_size * 11 // 10
     try:
-        check_space(settings, directory, database_size_bytes, previous, is_excluded, may_share=sharing.may_share)
+        _check_space(settings, directory, dump + (uploads.newer if sharing.may_share else uploads.whole))
     except StorageUnavailable:
         despite = sharing.despite_age()
         if despite is sharing:
             raise
-        check_space(settings, directory, database_size_bytes, previous, is_excluded, may_share=True)
+        _check_space(settings, directory, dump + uploads.newer)
         return (
             despite,
             "there is no room to write everything anew, as BACKUP_FULL_READ_DAYS wants; old blocks are shared",
@@ -127,36 +131,22 @@ def require_space(
     return sharing, ""
 
 
-def check_space(
-    settings: Settings,
-    directory: Path,
-    database_size_bytes: int,
-    previous: Manifest | None,
-    is_excluded: Callable[[str], bool] | None,
-    *,
-    may_share: bool = False,
-) -> None:
-    """There is room for an archive about as large as the last one. Raises StorageUnavailable.
+def estimate_uploads(settings: Settings, is_excluded: Callable[[str], bool] | None, sharing: Sharing) -> Estimate:
+    """What the uploads will take, by a walk; `newer` is what the archive that blocks are shared with does not have.
 
-    Only if that seems not so are the uploads measured by a walk, so that a tree that shrank is not refused. An archive
-    that may share blocks can take almost nothing or all of it; then there must be room for the dump, and the disk says
-    the rest.
+    Raises OSError.
     """
+    basis = sharing.previous.name if sharing.previous is not None else ""
+    return estimate_size(settings.upload_dir, is_excluded, time_in_name(basis))
+
+
+def _check_space(settings: Settings, directory: Path, needed: int) -> None:
+    """There is room for so many bytes, and as much stays free as the settings want. Raises StorageUnavailable."""
     system = os.statvfs(directory)
-    free = system.f_bavail * system.f_frsize
-    if not system.f_blocks:
-        return  # a filesystem that does not tell
-    dump = database_size_bytes // _SMALLEST_DUMP_PART
-    if previous is not None:
-        dump = previous.dump_size
-        if (dump + (expected_upload_bytes(previous) or 0)) * 11 // 10 <= free:
-            return
-    if may_share and dump * 11 // 10 <= free:
-        return
-    needed = dump + estimate_size(settings.upload_dir, is_excluded)
-    if needed > free:
+    room = settings.min_free.room(system)
+    if room is not None and needed > room:
         raise StorageUnavailable(
-            f"{directory} has {free:,} bytes free; the next archive takes about {needed:,}.",
+            f"{show_room(directory, system, settings.min_free)}; the next archive takes about {needed:,}.",
             hint="Free some space there, or keep fewer: lower BACKUP_RETENTION_DAILY, then `safeharbor prune`.",
         )
 

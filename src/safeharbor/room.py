@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor.catalog import CatalogEntry
+    from safeharbor.min_free import MinFree
 
 MOST_COUNTED = 1000
 _LOOKED_AT = 3  # the newest may have been due to be written anew, or asked to be
@@ -31,10 +32,11 @@ class Room:
     fits: int | None = None
 
 
-def measure_room(directory: Path, complete: Sequence[CatalogEntry], full_read_days: int) -> Room:
+def measure_room(directory: Path, complete: Sequence[CatalogEntry], full_read_days: int, min_free: MinFree) -> Room:
     """The room in `directory`; `complete` are its complete archives, the newest first.
 
-    What retention will free is not counted in: it deletes only after an archive was written.
+    What is to stay free (BACKUP_MIN_FREE) is not counted, nor what retention will free: it deletes only after an
+    archive was written.
     """
     costs = tuple(islice(plan_costs(complete, full_read_days), MOST_COUNTED))
     next_archive = costs[0] if costs else None
@@ -42,9 +44,9 @@ def measure_room(directory: Path, complete: Sequence[CatalogEntry], full_read_da
         system = os.statvfs(directory)
     except OSError:
         return Room(next_archive=next_archive)
-    if not system.f_blocks:
+    free = min_free.room(system)
+    if free is None:
         return Room(next_archive=next_archive)
-    free = system.f_bavail * system.f_frsize
     return Room(free, next_archive, count_fitting(costs, free) if costs else None)
 
 

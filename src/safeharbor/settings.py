@@ -17,6 +17,7 @@ from pathlib import Path
 from safeharbor.alert_settings import NotifyOn, judge_notify_urls, judge_ping_url, split_notify_urls, usable_ping_url
 from safeharbor.database_url import DatabaseUrl, UnusableDatabaseUrl, merge_connect_args, parse_database_url
 from safeharbor.errors import SettingsInvalid
+from safeharbor.min_free import MinFree, parse_min_free
 from safeharbor.schedule import (
     DEFAULT_DRILL_SCHEDULE,
     DEFAULT_SCHEDULE,
@@ -78,6 +79,7 @@ class Settings:
     upload_references: tuple[str, ...] = ()
     sentinel: Path | None = None
     full_read_days: int = 7
+    min_free: MinFree = field(default_factory=MinFree)
     max_age_seconds: float = 26 * 3600.0
     status_file: Path | None = None
     metrics_file: Path | None = None
@@ -137,6 +139,7 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         upload_references=reader.patterns("BACKUP_UPLOAD_REFERENCES"),
         sentinel=reader.sentinel(),
         full_read_days=reader.count("BACKUP_FULL_READ_DAYS", 7, Concern.SHARING),
+        min_free=reader.min_free("BACKUP_MIN_FREE"),
         max_age_seconds=reader.duration("BACKUP_MAX_AGE", 26 * 3600.0, Concern.MONITORING),
         status_file=reader.published_file("BACKUP_STATUS_FILE", ".json"),
         metrics_file=reader.published_file("BACKUP_METRICS_FILE", ".prom"),
@@ -314,6 +317,14 @@ class _Reader:
             self._add(concern, name, text, "a whole number, 0 or more")
             return default
         return int(text)
+
+    def min_free(self, name: str) -> MinFree:
+        text = self.text(name)
+        try:
+            return parse_min_free(text) if text else MinFree()
+        except ValueError:
+            self._add(Concern.DIRECTORY, name, text, "a size such as 2GiB, a part such as 5%, or 0")
+            return MinFree()
 
     def compression(self) -> str:
         text = self.text("BACKUP_DUMP_COMPRESSION").lower()

@@ -90,6 +90,12 @@ VARIABLES = (
         "7",
         "After how many days everything is read and written anew; archives share no older blocks. 0: each time.",
     ),
+    Variable(
+        "BACKUP_MIN_FREE",
+        "the greater of 1 GiB and 5 %, but never more than 10 %",
+        "How much stays free where archives and restored uploads are written: a size such as 2GiB, a part of the "
+        "filesystem such as 5%, or 0.",
+    ),
     Variable("BACKUP_MAX_AGE", "26h", "How old the newest archive may be before `status` calls it stale."),
     Variable(
         "BACKUP_STATUS_FILE",

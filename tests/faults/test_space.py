@@ -12,7 +12,7 @@ from support.faults import Before, failed, fake_tools
 from support.filesystems import mounted_image, mounted_tmpfs
 from support.needs import need_program, need_root
 from support.postgres import Database
-from support.runs import Site
+from support.runs import Outcome, Site
 
 
 @pytest.fixture
@@ -52,16 +52,70 @@ def test_a_filesystem_that_fills_up_during_the_run_loses_nothing(site: Site, dat
         elsewhere.environment = {**site.environment, "BACKUP_DIR": str(place)}
         assert elsewhere.run("backup").status == 0
         before = Before(elsewhere)
-        # the estimate goes by the last archive; this dump is far larger
+        # the estimate of the dump goes by the last archive; this dump is far larger
         rows = "SELECT md5(g::text) || md5(t::text || g) FROM generate_series(1, 300000) g, now() t"
         database.execute(f"CREATE TABLE large AS {rows}")
 
         done = elsewhere.run("backup")
 
-        failed(done, 7, "No space left", "1 existing archive is untouched")
+        failed(done, 7, "is nearly full", "BACKUP_MIN_FREE", "1 existing archive is untouched")
+        filled = elsewhere.run("backup", BACKUP_MIN_FREE="0")
+        failed(filled, 7, "No space left", "1 existing archive is untouched")
         assert [name for name in os.listdir(place) if name.endswith(".tmp")] == []
         database.execute("DROP TABLE large")
         before.unharmed()
+
+
+def test_one_huge_upload_is_refused_before_the_disk_is_touched(site: Site, uncalled: Path) -> None:
+    place = site.root / "small"
+    with mounted_image("ext4", place, 300 << 20):
+        assert site.run("backup", BACKUP_DIR=str(place)).status == 0
+        with open(site.uploads / "huge", "wb") as huge:
+            huge.truncate(20 << 30)  # sparse: any web app can make one
+
+        done = site.run("backup", BACKUP_DIR=str(place), BACKUP_PG_BIN=str(uncalled))
+
+        failed(done, 7, "bytes free", "stay free (BACKUP_MIN_FREE)", "takes about 21,47", "1 existing archive")
+    require_uncalled(site)
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_a_run_that_reaches_what_is_to_stay_free_stops_there(site: Site, database: Database, kind: str) -> None:
+    rows = "SELECT g, repeat(md5(g::text), 4) FROM generate_series(1, 200000) g"
+    place = site.root / "small"
+    mount = mounted_tmpfs(place, 48 << 20) if kind == "tmpfs" else mounted_image("ext4", place, 56 << 20)
+    with mount:
+        assert site.run("backup", BACKUP_DIR=str(place)).status == 0
+        database.execute(f"CREATE TABLE large AS {rows}")
+        run = site.start("backup", BACKUP_DIR=str(place), BACKUP_MIN_FREE="40MiB", BACKUP_DUMP_COMPRESSION="none")
+        least = free_bytes(place)
+        while run.poll() is None:
+            least = min(least, free_bytes(place))
+        done = Outcome(run.returncode, *(each.decode() for each in run.communicate()))
+
+        failed(done, 7, f"{place} is nearly full", "1 existing archive is untouched")
+        assert least >= (38 << 20)  # the filesystem's own bookkeeping takes a little
+        assert [name for name in os.listdir(place) if name.endswith(".tmp")] == []
+
+
+def free_bytes(place: Path) -> int:
+    system = os.statvfs(place)
+    return system.f_bavail * system.f_frsize
+
+
+def test_a_restore_leaves_free_what_is_to_stay_free(site: Site) -> None:
+    place = site.root / "place"
+    with mounted_tmpfs(place, 64 << 20):
+        uploads = place / "uploads"
+        uploads.mkdir()
+        (uploads / "a.bin").write_bytes(noise(2_000_000))
+        assert site.run("backup", BACKUP_UPLOAD_DIR=str(uploads)).status == 0
+        settings = {"BACKUP_UPLOAD_DIR": str(uploads), "BACKUP_MIN_FREE": "95%"}
+
+        for verb in ("--dry-run", "--yes"):
+            done = site.run("restore", "--from", str(site.archives[-1]), verb, **settings)
+            failed(done, 7, "stay free (BACKUP_MIN_FREE)", "the restored uploads take about")
+        assert os.listdir(place) == ["uploads"]
 
 
 def test_a_filesystem_without_inodes_is_told(site: Site) -> None:

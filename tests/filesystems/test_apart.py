@@ -341,7 +341,7 @@ def test_any_size_of_dump_meets_its_uploads(tmp_path: Path) -> None:
                 pieces: Iterator[bytes] = pieces,
                 found: list[tuple[int, str]] = found,
             ) -> None:
-                found.append(write_apart(descriptor, gap, pieces))
+                found.append(write_apart(descriptor, gap, pieces, lambda _: None))
 
             thread = threading.Thread(target=pump)
             thread.start()
@@ -378,7 +378,7 @@ def test_whoever_waits_for_room_is_let_go_when_the_uploads_fail(tmp_path: Path) 
 
         def pump() -> None:
             try:
-                write_apart(file.fileno(), gap, iter([b"x" * 5000]))
+                write_apart(file.fileno(), gap, iter([b"x" * 5000]), lambda _: None)
             except Abandoned as failure:
                 failures.append(failure)
 

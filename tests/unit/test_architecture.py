@@ -34,7 +34,7 @@ FLOORS = {
         (
             "__init__", "settings", "variables", "database_url", "schedule", "errors", "process", "publish", "lock",
             "progress", "signals", "journal", "clone", "filesystem", "holes", "state_directory",
-            "alert_settings", "deadline", "quantities", "threads",
+            "alert_settings", "min_free", "deadline", "quantities", "threads",
         ),
         GROUND,
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor.catalog import CatalogEntry, look_at
+from safeharbor.min_free import MinFree
 from safeharbor.room import MOST_COUNTED, count_fitting, measure_room, plan_costs
 from support.archives import TAKEN_AT, put_archive
 
@@ -37,7 +38,7 @@ def nightly(archive: CatalogEntry, shared: str) -> list[CatalogEntry]:
 
 
 def test_without_an_archive_nothing_is_known_but_what_is_free(tmp_path: Path) -> None:
-    room = measure_room(tmp_path, [], 7)
+    room = measure_room(tmp_path, [], 7, MinFree(size=0))
 
     assert room.free is not None
     assert (room.next_archive, room.fits) == (None, None)
@@ -85,6 +86,6 @@ def test_a_filesystem_that_does_not_tell_is_no_full_one(
     silent = os.statvfs_result((4096, 4096, 0, 0, 0, 0, 0, 0, 0, 255))
     monkeypatch.setattr("safeharbor.room.os.statvfs", lambda _: silent)
 
-    room = measure_room(tmp_path, [archive], 7)
+    room = measure_room(tmp_path, [archive], 7, MinFree(size=0))
 
     assert (room.free, room.next_archive, room.fits) == (None, WHOLE, None)

@@ -18,7 +18,7 @@ from safeharbor.archive.runs import block_size_of, pad_blocks
 from safeharbor.holes import can_move, put_in, take_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _LEAST_ROOM, _MOST_ROOM = 16 * 1024 * 1024, 256 * 1024**3
 
@@ -96,7 +96,9 @@ def plan_gap(descriptor: int, expected_dump_size: int) -> Gap | None:
     return Gap(descriptor, start, block)
 
 
-def write_apart(descriptor: int, gap: Gap, chunks: Iterator[bytes]) -> tuple[int, str]:
+def write_apart(
+    descriptor: int, gap: Gap, chunks: Iterator[bytes], require_room: Callable[[int], None]
+) -> tuple[int, str]:
     """Write the dump at its place while somebody else writes uploads behind the gap; its size and SHA-256 in hex.
 
     Raises Abandoned, OSError, and what `chunks` raises.
@@ -106,6 +108,7 @@ def write_apart(descriptor: int, gap: Gap, chunks: Iterator[bytes]) -> tuple[int
     for chunk in chunks:
         gap.reach(position + len(chunk))
         digest.update(chunk)
+        require_room(len(chunk))
         pwrite_all(descriptor, chunk, position)
         position += len(chunk)
     return position - DUMP_OFFSET, digest.hexdigest()

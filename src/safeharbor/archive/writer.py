@@ -59,8 +59,16 @@ class ArchiveWriter:
     without runs, `flush`, `join_dump`, `finish`, `close`.
     """
 
-    def __init__(self, descriptor: int, directory: Path, taken_at_seconds: int) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        directory: Path,
+        taken_at_seconds: int,
+        require_room: Callable[[int], None] | None = None,
+    ) -> None:
+        """`require_room` is asked before so many bytes are written; it raises if they may not be."""
         self._descriptor = descriptor
+        self.require_room = require_room or (lambda _: None)
         self._buffer = bytearray()
         self._flushed_to = DUMP_OFFSET
         self._taken_at = taken_at_seconds
@@ -249,6 +257,7 @@ class ArchiveWriter:
         if len(self._buffer) + len(data) > _BUFFER:
             self.flush()
         if len(data) >= _BUFFER:
+            self.require_room(len(data))
             write_all(self._descriptor, data)
             self._flushed_to += len(data)
         else:
@@ -257,6 +266,7 @@ class ArchiveWriter:
     def flush(self) -> None:
         """Hand everything to the kernel."""
         if self._buffer:
+            self.require_room(len(self._buffer))
             write_all(self._descriptor, self._buffer)
             self._flushed_to += len(self._buffer)
             self._buffer.clear()

@@ -25,7 +25,8 @@ from safeharbor.doctor.storage import (
 from safeharbor.doctor.surroundings import check_engine_socket
 from safeharbor.doctor.telling import check_alerts, check_metrics_file
 from safeharbor.errors import SafeHarborError
-from safeharbor.preflight import require_space
+from safeharbor.min_free import show_room
+from safeharbor.preflight import estimate_uploads, require_space
 from safeharbor.sharing import remembered
 from safeharbor.uploads.collect import make_filter
 
@@ -86,9 +87,9 @@ def check_room(settings: Settings, live: Looked, newest: Manifest | None) -> lis
         return [not_checked("space", "the database did not tell its size" if live.is_reachable else UNREACHABLE)]
     is_excluded = make_filter(settings.exclude)
     with remembered(directory, settings, full=False) as sharing:
-        _, despite = require_space(settings, directory, live.size or 0, newest, is_excluded, sharing)
-    system = os.statvfs(directory)
-    free = f"{directory} has {system.f_bavail * system.f_frsize:,} bytes free"
+        uploads = estimate_uploads(settings, is_excluded, sharing)
+        _, despite = require_space(settings, directory, live.size or 0, newest, uploads, sharing)
+    free = show_room(directory, os.statvfs(directory), settings.min_free)
     if despite:
         return [warning("space", f"{free}: {despite}", "Free some space there, or keep fewer archives.")]
     return [fine("space", f"{free}, enough for the next archive")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from safeharbor.doctor.database import UNREACHABLE
 from safeharbor.doctor.findings import Finding, attempt_query, failed, fine, not_checked, problem, warning
 from safeharbor.errors import ExitStatus, SafeHarborError, StorageUnavailable, one_line
+from safeharbor.min_free import show_room
 from safeharbor.postgres.target import Target, target_connected
 from safeharbor.restore.database_plan import judge_target
 from safeharbor.restore.dump_copy import lives_in_memory
@@ -110,7 +111,12 @@ def check_uploads_target(settings: Settings, newest: Manifest | None) -> list[Fi
         check_movable(uploads, make_filter(settings.exclude))
         if newest is None:
             return [fine("restore uploads", f"{uploads} can be exchanged; for its size there is no archive to go by")]
-        return [fine("restore uploads", check_upload_room(uploads, newest.upload_bytes, newest.upload_files))]
+        return [
+            fine(
+                "restore uploads",
+                check_upload_room(uploads, newest.upload_bytes, newest.upload_files, settings.min_free),
+            )
+        ]
     except StorageUnavailable as error:
         return [warning("restore uploads", one_line(error.message), error.hint)]
 
@@ -128,9 +134,10 @@ def check_tmp_dir(settings: Settings, newest: Manifest | None) -> list[Finding]:
         why = f"{directory} is in memory"
     else:
         system = os.statvfs(directory)
-        free = system.f_bavail * system.f_frsize
-        if newest is not None and system.f_blocks and free < newest.dump_size:
-            why = f"{directory} has {free:,} bytes free; a copy of the dump takes {newest.dump_size:,}"
+        room = settings.min_free.room(system)
+        if newest is not None and room is not None and room < newest.dump_size:
+            free = show_room(directory, system, settings.min_free)
+            why = f"{free}; a copy of the dump takes {newest.dump_size:,}"
     if why:
         return [
             warning(

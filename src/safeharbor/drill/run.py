@@ -34,6 +34,7 @@ from safeharbor.errors import (
 )
 from safeharbor.journal import new_id
 from safeharbor.lock import drill_lock
+from safeharbor.min_free import show_room
 from safeharbor.postgres.contents import without_subscriptions
 from safeharbor.postgres.scratch import hold_scratch, mark_scratch, scratch_name
 from safeharbor.postgres.sessions import end_backend
@@ -294,11 +295,12 @@ class _Run:
         parent = scratch_parent(self._settings)
         check_directory(parent)
         system = os.statvfs(parent)
-        free, block = system.f_bavail * system.f_frsize, max(system.f_bsize, 512)
-        needed = archive.upload_bytes + archive.upload_files * block
-        if needed > free and system.f_blocks:
+        room = self._settings.min_free.room(system)
+        needed = archive.upload_bytes + archive.upload_files * max(system.f_bsize, 512)
+        if room is not None and needed > room:
+            there = show_room(parent, system, self._settings.min_free)
             raise StorageUnavailable(
-                f"{parent} has {free:,} bytes free; the drill's copy of the uploads takes about {needed:,}.",
+                f"{there}; the drill's copy of the uploads takes about {needed:,}.",
                 hint="Free some space there, or point BACKUP_TMP_DIR at a place that has it.",
             )
 

@@ -18,6 +18,7 @@ from safeharbor.errors import (
 )
 from safeharbor.journal import find_interrupted
 from safeharbor.lock import is_locked
+from safeharbor.min_free import show_room
 from safeharbor.postgres.target import target_connected
 from safeharbor.preflight import check_apart, check_directory
 from safeharbor.references import describe_recorded
@@ -40,6 +41,7 @@ from safeharbor.verify import verify_source
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from safeharbor.min_free import MinFree
     from safeharbor.postgres.target import Target
     from safeharbor.progress import Progress
     from safeharbor.restore.database_plan import DatabasePlan
@@ -199,7 +201,7 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
             )
         check_movable(uploads, make_filter(left_out_patterns(archive.manifest, settings)))
         check_filesystem(uploads, archive, findings)
-        findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files))
+        findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files, settings.min_free))
         if archive.manifest is None:
             findings.losses.append("uploads that are not in this archive: it has no list of files to compare with")
         else:
@@ -239,17 +241,17 @@ def _describe_ways_back(
         findings.ways_back.append(f"Kept until `safeharbor restore --discard-previous`: {what}.")
 
 
-def check_upload_room(uploads: Path, size: int, files: int) -> str:
+def check_upload_room(uploads: Path, size: int, files: int, min_free: MinFree) -> str:
     """How much room uploads of this size in bytes take beside those in `uploads`, and how much there is.
 
     Raises StorageUnavailable if that is too little, OSError.
     """
     system = os.statvfs(uploads)
-    free, block = system.f_bavail * system.f_frsize, max(system.f_bsize, 512)
-    needed = size + files * block
-    if needed > free and system.f_blocks:
+    room, needed = min_free.room(system), size + files * max(system.f_bsize, 512)
+    free = show_room(uploads, system, min_free)
+    if room is not None and needed > room:
         raise StorageUnavailable(
-            f"{uploads} has {free:,} bytes free; the restored uploads take about {needed:,} beside the present ones.",
+            f"{free}; the restored uploads take about {needed:,} beside the present ones.",
             hint="Free some space there; `safeharbor restore --discard-previous` deletes what earlier restores kept.",
         )
-    return f"{uploads} has {free:,} bytes free; the restored uploads take {needed:,}"
+    return f"{free}; the restored uploads take {needed:,}"

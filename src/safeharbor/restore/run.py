@@ -205,7 +205,7 @@ class _Run:
             had_database=live is not None or self.target is None,
             uploads=os.fspath(uploads) if uploads is not None else "",
             kept_database_bytes=live.size if live is not None and not self.request.in_place else 0,
-            kept_uploads_bytes=estimate_size(uploads, None) if uploads is not None else 0,
+            kept_uploads_bytes=estimate_size(uploads, None).whole if uploads is not None else 0,
             slots=len(self.target.logical_slots(live.name)) if self.target is not None and live is not None else 0,
         )
 

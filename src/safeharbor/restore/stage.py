@@ -221,11 +221,11 @@ class Staging:
 
     def _open_copy(self, directory: Path, size: int) -> DumpCopy | None:
         """None: one job will load straight from the archive."""
-        system = os.statvfs(directory)
+        room = self._settings.min_free.room(os.statvfs(directory))
         why = ""
         if lives_in_memory(directory):
             why = f"{directory} is in memory"
-        elif system.f_bavail * system.f_frsize < size and system.f_blocks:
+        elif room is not None and room < size:
             why = f"{directory} has no room for a copy of the dump"
         if not why:
             try:

@@ -6,7 +6,7 @@ import os
 import stat
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor.archive import layout
 from safeharbor.archive.index import FACTS_SIZE, Remembered
@@ -19,11 +19,12 @@ from safeharbor.uploads.facts import pack_facts, tells_changes
 from safeharbor.uploads.memory import Recollection
 from safeharbor.uploads.omissions import Omissions
 from safeharbor.uploads.read import UploadReader, directory_member
-from safeharbor.uploads.walk import Batch, open_root, walk_batches, walk_tree
+from safeharbor.uploads.walk import Batch, open_root, walk_batches
 from safeharbor.uploads.weave import Counts, Weaver, chunk_piece, entry_piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
     from safeharbor.archive.index import Chunk
@@ -48,6 +49,13 @@ class Collected:
     omissions: Omissions
     shared_members: int = 0
     refused: str = ""
+
+
+class Estimate(NamedTuple):
+    """What the tree will take in an archive, and what of it was changed since an earlier archive. In bytes."""
+
+    whole: int
+    newer: int
 
 
 def make_filter(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
@@ -85,19 +93,34 @@ def write_uploads(
         return replace(again, refused=str(refused))
 
 
-def estimate_size(root: Path | None, is_excluded: Callable[[str], bool] | None) -> int:
-    """How many bytes the tree will take in an archive, by a walk without reading. Raises OSError."""
+def estimate_size(
+    root: Path | None, is_excluded: Callable[[str], bool] | None, since: datetime | None = None
+) -> Estimate:
+    """How many bytes the tree will take in an archive, by a walk without reading; sparse files at their whole size.
+
+    Raises OSError.
+    """
     if root is None:
-        return 0
+        return Estimate(0, 0)
+    since_ns = int(since.timestamp()) * 1_000_000_000 if since is not None else 0
+    whole = newer = 0
     descriptor = open_root(root)
     try:
-        return sum(
-            layout.BLOCK
-            + (-(-entry.status.st_size // layout.BLOCK) * layout.BLOCK if stat.S_ISREG(entry.status.st_mode) else 0)
-            for entry in walk_tree(descriptor, is_excluded, Omissions())
-        )
+        for found in walk_batches(descriptor, is_excluded, Omissions()):
+            if not isinstance(found, Batch):
+                whole += layout.BLOCK
+                newer += layout.BLOCK
+                continue
+            for status in found.statuses:
+                size = layout.BLOCK
+                if stat.S_ISREG(status.st_mode):
+                    size += -(-status.st_size // layout.BLOCK) * layout.BLOCK
+                whole += size
+                if status.st_ctime_ns >= since_ns:
+                    newer += size
     finally:
         os.close(descriptor)
+    return Estimate(whole, newer)
 
 
 class _Collector:
