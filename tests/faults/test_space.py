@@ -110,10 +110,10 @@ def test_a_restore_leaves_free_what_is_to_stay_free(site: Site) -> None:
         uploads.mkdir()
         (uploads / "a.bin").write_bytes(noise(2_000_000))
         assert site.run("backup", BACKUP_UPLOAD_DIR=str(uploads)).status == 0
-        settings = {"BACKUP_UPLOAD_DIR": str(uploads), "BACKUP_MIN_FREE": "95%"}
+        site.environment.update(BACKUP_UPLOAD_DIR=str(uploads), BACKUP_MIN_FREE="95%")
 
         for verb in ("--dry-run", "--yes"):
-            done = site.run("restore", "--from", str(site.archives[-1]), verb, **settings)
+            done = site.run("restore", "--from", str(site.archives[-1]), verb)
             failed(done, 7, "stay free (BACKUP_MIN_FREE)", "the restored uploads take about")
         assert os.listdir(place) == ["uploads"]
 
