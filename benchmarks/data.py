@@ -13,10 +13,13 @@ from safeharbor.archive import layout
 from safeharbor.archive.layout import Member
 from safeharbor.archive.manifest import encode_manifest
 from safeharbor.archive.writer import ArchiveWriter
-from safeharbor.postgres.dump import choose_compression, dump_argv, dumping, finish_dump, read_dump
+from safeharbor.dump_part import DumpPart, DumpSource
+from safeharbor.postgres.connection import connected
+from safeharbor.postgres.dump import choose_compression
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
-from safeharbor.record import DumpRecord, manifest_document
+from safeharbor.progress import NoProgress
+from safeharbor.record import manifest_document
 from safeharbor.settings import Settings
 from safeharbor.uploads.omissions import Omissions
 
@@ -85,23 +88,17 @@ def make_large_archive(path: Path, settings: Settings, members: int, size: int =
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     writer = ArchiveWriter(descriptor, path.parent, at)
     try:
-        with open_snapshot(settings.database, settings.lock_timeout_seconds) as snapshot:
+        with (
+            connected(settings.database) as session,
+            open_snapshot(settings.database, settings.lock_timeout_seconds) as snapshot,
+        ):
             properties = snapshot.properties()
             tools = choose_client_tools(find_client_tools(settings.pg_bin), properties.server_major)
             compression = choose_compression(settings.dump_compression, tools)
-            tables, without_data = snapshot.count_rows(())
-            argv = dump_argv(
-                tools,
-                settings.database,
-                snapshot_id=snapshot.id,
-                compression=compression,
-                lock_timeout_seconds=settings.lock_timeout_seconds,
-                without_data=(),
-            )
-            with dumping(argv, settings.database) as tool:
-                dump_size, digest = writer.write_dump(read_dump(tool))
-                finish_dump(tool, settings.database)
-        dump = DumpRecord(dump_size, digest, compression, tools, properties, tables, without_data)
+            source = DumpSource(settings.database, tools, compression, session, snapshot, properties)
+            part = DumpPart(settings, source, NoProgress())
+            part.look()
+            dump = part.write(writer)
         writer.write_member(Member(layout.UPLOADS_NAME, layout.DIRECTORY, 0o755, 0, 0, at, 0))
         body = os.urandom(size - 8)
         for number in range(members):

@@ -276,7 +276,7 @@ class _Run:
         """The dump and the uploads, at the same time where that is possible and worth it."""
         part = DumpPart(self._settings, source, self._progress)
         with self._phase("rows"):
-            warning = part.count_rows()
+            warning = part.look()
             self._references.gather(self._settings.upload_references, source.snapshot.values)
         if warning:
             self._warn(warning)

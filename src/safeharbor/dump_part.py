@@ -11,20 +11,24 @@ from typing import TYPE_CHECKING
 from safeharbor.archive.apart import Abandoned, write_apart
 from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed
 from safeharbor.postgres.connection import is_alive
-from safeharbor.postgres.decode import decoding, feed, finish_decoding
-from safeharbor.postgres.dump import dump_argv, dumping, finish_dump, read_dump
+from safeharbor.postgres.decode import CountedDecoding, feed
+from safeharbor.postgres.dump import LeftOut, dump_argv, dumping, finish_dump, read_dump
+from safeharbor.postgres.patterns import is_left_out
 from safeharbor.record import DumpRecord, fits_manifest
 from safeharbor.signals import signals_held
 from safeharbor.threads import Worker
+from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import psycopg
 
     from safeharbor.archive.apart import Gap
     from safeharbor.archive.writer import ArchiveWriter
     from safeharbor.database_url import DatabaseUrl
+    from safeharbor.postgres.copied import TableName
+    from safeharbor.postgres.rows import Table
     from safeharbor.postgres.snapshot import DatabaseProperties, Snapshot
     from safeharbor.postgres.structure import Structure
     from safeharbor.postgres.tools import ClientTools
@@ -49,29 +53,31 @@ class DumpSource:
 
 
 class DumpPart:
-    """Takes the dump of one backup. `count_rows` first, then `write` or `beside`."""
+    """Takes the dump of one backup. `look` first, then `write` or `beside`."""
 
     def __init__(self, settings: Settings, source: DumpSource, progress: Progress) -> None:
         self._settings = settings
         self._source = source
         self._progress = progress
-        self._tables: Mapping[str, int] = {}
-        self._without_data: list[str] = []
+        self._left_out = LeftOut(settings.exclude_schema, settings.exclude_table, settings.exclude_table_data)
+        self._tables: Sequence[Table] = ()
+        self._fits = True
         self._structure: Structure | None = None
+        self._rows: Mapping[TableName, int] = {}
 
-    def count_rows(self) -> str:
-        """Count the rows of every table in the snapshot; a warning if they will not be in the manifest.
+    def look(self) -> str:
+        """See which tables there are, where sequences stand, and how many constraints and indexes there are.
 
-        And see where sequences stand, and how many constraints and indexes there are.
+        A warning if the rows of so many tables will not be in the manifest.
         """
-        tables, self._without_data = self._source.snapshot.count_rows(self._settings.exclude_table_data)
+        self._tables = self._source.snapshot.tables()
         structure = self._source.snapshot.structure()
-        numbers: dict[str, int | None] = {**tables, **structure.sequences}
-        self._structure = structure if fits_manifest(numbers) else None
-        if not fits_manifest(tables):
-            return f"row counts of {len(tables)} tables do not fit into the manifest and are left out"
-        self._tables = tables
-        return ""
+        names: dict[str, int | None] = {table.quoted: 0 for table in self._tables}
+        self._structure = structure if fits_manifest({**names, **structure.sequences}) else None
+        self._fits = fits_manifest(names)
+        if self._fits:
+            return ""
+        return f"row counts of {len(names)} tables do not fit into the manifest and are left out"
 
     def write(self, writer: ArchiveWriter) -> DumpRecord:
         """Write it where the archive begins. Raises ToolFailed, DatabaseUnavailable, OSError."""
@@ -108,7 +114,7 @@ class DumpPart:
                 with signals_held():
                     gap.abandon()
                     tool.terminate()  # pg_dump tells the server
-                    decoder.kill()
+                    decoder.tool.kill()
                     if not dump.has_ended(_GRACE_SECONDS):
                         tool.kill()
                 raise
@@ -116,8 +122,8 @@ class DumpPart:
                 dump.has_ended()  # the pipes must not be closed while they are read
 
     @contextmanager
-    def _tools(self) -> Iterator[tuple[RunningTool, RunningTool]]:
-        """pg_dump, and a pg_restore that decodes what it is given."""
+    def _tools(self) -> Iterator[tuple[RunningTool, CountedDecoding]]:
+        """pg_dump, and a pg_restore that decodes what it is given and has its rows counted."""
         source = self._source
         argv = dump_argv(
             source.tools,
@@ -125,22 +131,23 @@ class DumpPart:
             snapshot_id=source.snapshot.id,
             compression=source.compression,
             lock_timeout_seconds=self._settings.lock_timeout_seconds,
-            without_data=self._settings.exclude_table_data,
+            encoding=str(source.properties.document["encoding"]),
+            left_out=self._left_out,
         )
-        with dumping(argv, source.url) as tool, decoding(source.tools) as decoder:
+        with dumping(argv, source.url) as tool, CountedDecoding.started(source.tools) as decoder:
             yield tool, decoder
 
     def _decoded(
-        self, chunks: Iterator[bytes], decoder: RunningTool, advance: Callable[[int], None]
+        self, chunks: Iterator[bytes], decoder: CountedDecoding, advance: Callable[[int], None]
     ) -> Iterator[bytes]:
         """The same chunks, each also given to the decoder: a cut dump is noticed without reading it again."""
         is_listening = True
         for chunk in chunks:
             advance(len(chunk))
-            is_listening = is_listening and feed(decoder, chunk)
+            is_listening = is_listening and feed(decoder.tool, chunk)
             yield chunk
 
-    def _conclude(self, tool: RunningTool, decoder: RunningTool) -> None:
+    def _conclude(self, tool: RunningTool, decoder: CountedDecoding) -> None:
         """Hear both out. Raises ToolFailed, or DatabaseUnavailable if the session beside the dump is gone too."""
         source = self._source
         try:
@@ -151,7 +158,7 @@ class DumpPart:
                 raise
             raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
         try:
-            finish_decoding(decoder)
+            self._rows = decoder.finish()
         except SafeHarborError as error:
             raise ToolFailed(
                 f"pg_dump ended well, but what it wrote does not decode to its end: {error.message}",
@@ -159,9 +166,27 @@ class DumpPart:
             ) from error
 
     def _record(self, size: int, digest: str) -> DumpRecord:
-        source, tables = self._source, self._tables
+        """The rows are those of the dump itself; a table that it has none of was left out on purpose.
+
+        Raises ToolFailed if one was not.
+        """
+        source, left_out = self._source, self._left_out
+        rows: dict[str, int] = {}
+        without: list[str] = []
+        missing: list[str] = []
+        for table in self._tables:
+            if table.raw in self._rows:
+                rows[table.quoted] = self._rows[table.raw]
+            elif is_left_out(table, left_out.schemas, left_out.tables):
+                missing.append(table.quoted)
+            elif left_out.data:
+                without.append(table.quoted)
+            else:
+                raise ToolFailed(f"pg_dump ended well, but its dump lacks the rows of {ascii_safe(table.quoted)}.")
+        if missing:
+            self._progress.note(f"{len(missing)} tables left out, which a restore will not bring back")
         how = (source.compression, source.tools, source.properties)
-        return DumpRecord(size, digest, *how, tables, self._without_data, self._structure)
+        return DumpRecord(size, digest, *how, rows if self._fits else {}, without, self._structure, left_out, missing)
 
 
 class DumpBeside:

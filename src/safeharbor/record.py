@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import safeharbor
 from safeharbor.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
 from safeharbor.archive.manifest import secret_key_fingerprint
+from safeharbor.postgres.dump import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from safeharbor.archive.sums import Tally
+    from safeharbor.postgres.dump import LeftOut
     from safeharbor.postgres.snapshot import DatabaseProperties
     from safeharbor.postgres.structure import Structure
     from safeharbor.postgres.tools import ClientTools
@@ -34,6 +36,8 @@ class DumpRecord:
     tables: Mapping[str, int]
     tables_without_data: list[str]
     structure: Structure | None = None
+    left_out: LeftOut = NOTHING
+    tables_left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,9 @@ def manifest_document(
             **properties.document,
             "tables": dict(dump.tables),
             "tables_without_data": dump.tables_without_data,
+            "excluded_schemas": list(dump.left_out.schemas),
+            "excluded_tables": list(dump.left_out.tables),
+            "tables_left_out": list(dump.tables_left_out),
             "sequences": dict(structure.sequences) if structure is not None else None,
             "constraints": structure.constraints if structure is not None else None,
             "indexes": structure.indexes if structure is not None else None,

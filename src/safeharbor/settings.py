@@ -75,6 +75,8 @@ class Settings:
     dump_compression: str = "auto"
     pg_bin: tuple[Path, ...] = ()
     exclude: tuple[str, ...] = ()
+    exclude_schema: tuple[str, ...] = ()
+    exclude_table: tuple[str, ...] = ()
     exclude_table_data: tuple[str, ...] = ()
     upload_references: tuple[str, ...] = ()
     sentinel: Path | None = None
@@ -135,6 +137,8 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         dump_compression=reader.compression(),
         pg_bin=tuple(Path(part) for part in reader.text("BACKUP_PG_BIN").split(":") if part),
         exclude=reader.patterns("BACKUP_EXCLUDE"),
+        exclude_schema=reader.patterns("BACKUP_EXCLUDE_SCHEMA"),
+        exclude_table=reader.patterns("BACKUP_EXCLUDE_TABLE"),
         exclude_table_data=reader.patterns("BACKUP_EXCLUDE_TABLE_DATA"),
         upload_references=reader.patterns("BACKUP_UPLOAD_REFERENCES"),
         sentinel=reader.sentinel(),

@@ -69,6 +69,18 @@ VARIABLES = (
         "Uploads to leave out: patterns as in a .gitignore, separated by commas or line breaks.",
     ),
     Variable(
+        "BACKUP_EXCLUDE_SCHEMA",
+        "",
+        "Schemas to leave out with all that is in them, such as those that the role may not read: patterns as for "
+        "`pg_dump --exclude-schema`, separated by commas or line breaks. A restore does not bring them back.",
+    ),
+    Variable(
+        "BACKUP_EXCLUDE_TABLE",
+        "",
+        "Tables, views and sequences to leave out: patterns as for `pg_dump --exclude-table`, separated by commas or "
+        "line breaks. A restore does not bring them back.",
+    ),
+    Variable(
         "BACKUP_EXCLUDE_TABLE_DATA",
         "",
         "Tables whose rows to leave out (sessions, caches): patterns as for `pg_dump --exclude-table-data`, "

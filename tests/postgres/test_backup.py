@@ -11,13 +11,14 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from safeharbor.postgres.server import find_server_bins
+from safeharbor.postgres.server import PrivateServer, find_server_bins
 from safeharbor.postgres.tools import find_client_tools
-from support.postgres import Database, Servers, drop_database, make_database
+from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Site, make_site
 
 CHECKSUMS = """
@@ -331,3 +332,136 @@ def test_the_digest_of_the_dump_is_that_of_its_bytes(site: Site, tmp_path: Path)
     assert digests["db.dump"] == hashlib.sha256((out / "db.dump").read_bytes()).hexdigest()
     assert digests["SHA256SUMS"] == hashlib.sha256((out / "SHA256SUMS").read_bytes()).hexdigest()
     assert time.time() - site.archives[0].stat().st_mtime < 60
+
+
+def test_tables_that_change_at_any_moment_are_restored_as_they_are_in_the_dump(site: Site, database: Database) -> None:
+    """TRUNCATE is not transactional for those with an older snapshot: the dump can have no rows where a count had."""
+    database.execute("CREATE TABLE queue AS SELECT g FROM generate_series(1, 1000) g")
+    rounds = 0
+    ended = threading.Event()
+
+    def disturb() -> None:
+        nonlocal rounds
+        with psycopg.connect(database.url, autocommit=True) as session:
+            while not ended.is_set():
+                session.execute("TRUNCATE queue")
+                session.execute("INSERT INTO queue SELECT g FROM generate_series(1, 1000) g")
+                rounds += 1
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        for _ in range(5):
+            before = rounds
+            done = site.run("backup")
+            assert done.status == 0, done.output
+            assert rounds > before
+            drilled = site.run("drill")
+            assert drilled.status == 0, drilled.output
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_the_rows_are_counted_in_the_dump_itself_under_every_kind_of_name(site: Site, database: Database) -> None:
+    name = "COPY x.y (a) FROM stdin;\n\\.\n\"'-- ; é".replace('"', '""')
+    database.execute(
+        f"""
+        CREATE TABLE "{name}" (a text); INSERT INTO "{name}" VALUES (E'a\\nb'), (E'\\\\.'), (NULL), ('');
+        CREATE TABLE bare (); INSERT INTO bare DEFAULT VALUES; INSERT INTO bare DEFAULT VALUES;
+        CREATE TABLE none (a int);
+        CREATE TABLE made (a int GENERATED ALWAYS AS (1) STORED); INSERT INTO made DEFAULT VALUES;
+        CREATE TABLE parent (a int); CREATE TABLE child () INHERITS (parent);
+        INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1), (2), (3);
+        CREATE TABLE parts (a int) PARTITION BY LIST (a); CREATE TABLE part PARTITION OF parts FOR VALUES IN (1);
+        INSERT INTO parts VALUES (1), (1);
+        CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $x$ SELECT '
+COPY public.none (a) FROM stdin;
+1
+' $x$;
+        CREATE SEQUENCE "COPY public.none (a) FROM stdin;
+1
+\\.
+";
+        SELECT lo_from_bytea(0, decode(repeat('0a5c2e0a', 100000), 'hex'));
+        """
+    )
+
+    done = site.run("backup")
+
+    assert done.status == 0, done.output
+    stated = manifest_of(site.archives[0])["database"]
+    assert isinstance(stated, dict)
+    assert stated["tables"] == {
+        f'public."{name}"': 4, "public.bare": 2, "public.child": 3, "public.entry": 500, "public.made": 1,
+        'public."none"': 0, "public.parent": 1, "public.part": 2, "public.photo": 10,
+    }  # fmt: skip
+    drilled = site.run("drill")
+    assert drilled.status == 0, drilled.output
+
+
+def test_a_table_of_another_shape_under_the_name_of_alembics_costs_no_backup(site: Site, database: Database) -> None:
+    for shape in (
+        "TABLE alembic_version(version text)",
+        "SEQUENCE alembic_version",
+        "VIEW alembic_version AS SELECT 1/0",
+    ):
+        database.execute(f"CREATE {shape}")
+        done = site.run("backup")
+        assert done.status == 0, done.output
+        database.execute(f"DROP {shape.split()[0]} alembic_version")
+
+
+def test_names_in_a_database_without_an_encoding_need_not_be_text(server: PrivateServer, tmp_path: Path) -> None:
+    made = make_database(server)
+    try:
+        execute(server.url(), f'DROP DATABASE "{made.name}"')
+        execute(
+            server.url(),
+            f"CREATE DATABASE {made.name} OWNER {made.owner} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'",
+        )
+        site = make_site(tmp_path, made)
+        with psycopg.connect(made.url, autocommit=True, client_encoding="latin1") as session:
+            session.execute('CREATE TABLE "caf\xe9" (id serial primary key, "\xe9" text)')
+            session.execute('INSERT INTO "caf\xe9" ("\xe9") VALUES (\'\xe9\')')
+        assert site.run("backup").status == 0
+        stated = manifest_of(site.archives[0])["database"]
+        assert isinstance(stated, dict)
+        assert stated["tables"]['public."caf\udce9"'] == 1
+        for command in (["verify", "--latest"], ["drill"], ["restore", "--from", "latest", "--yes"]):
+            done = site.run(*command)
+            assert done.status == 0, done.output
+        with psycopg.connect(made.url, client_encoding="latin1") as session:
+            assert session.execute('SELECT count(*) FROM "caf\xe9"').fetchall() == [(1,)]
+        in_place = site.run("restore", "--from", "latest", "--in-place", "--yes")
+        assert in_place.status == 0, in_place.output
+    finally:
+        drop_database(made)
+
+
+def test_a_schema_that_may_not_be_read_is_left_out_knowingly(site: Site, database: Database) -> None:
+    database.execute(
+        f"CREATE SCHEMA hooks; CREATE TABLE hooks.h(id int); CREATE TABLE secret(id int); "
+        f"GRANT USAGE ON SCHEMA hooks TO {database.owner}",
+        superuser=True,
+    )
+    refused = site.run("backup")
+    assert refused.status == 1
+    assert "BACKUP_EXCLUDE_SCHEMA" in refused.stderr
+    assert "BACKUP_EXCLUDE_TABLE" in refused.stderr
+    settings: dict[str, Any] = {"BACKUP_EXCLUDE_SCHEMA": "hooks", "BACKUP_EXCLUDE_TABLE": "secret"}
+
+    done = site.run("backup", **settings)
+
+    assert done.status == 0, done.output
+    assert "2 tables left out" in done.output
+    stated = manifest_of(site.archives[0])["database"]
+    assert isinstance(stated, dict)
+    assert stated["tables_left_out"] == ["hooks.h", "public.secret"]
+    assert stated["tables"] == {"public.entry": 500, "public.photo": 10}
+    kept = site.run("restore", "--from", "latest", "--yes", **settings)
+    assert kept.status == 8
+    assert "hooks.h" in kept.stderr
+    database.execute("DROP SCHEMA hooks CASCADE; DROP TABLE secret", superuser=True)
+    restored = site.run("restore", "--from", "latest", "--yes", **settings)
+    assert restored.status == 0, restored.output

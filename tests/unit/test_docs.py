@@ -105,7 +105,7 @@ def test_every_exit_status_is_documented(status: ExitStatus) -> None:
 def test_every_key_of_the_manifest_is_specified(tmp_path: Path) -> None:
     page = (DOCS / "archive-format.md").read_text().split("\n## manifest.json\n", 1)[1]
     snapshot = (ROOT / "src" / "safeharbor" / "postgres" / "snapshot.py").read_text()
-    of_database = dict.fromkeys(re.findall(r'^ +"([a-z_]+)": (?:row|settings|extensions|self)', snapshot, re.MULTILINE))
+    of_database = dict.fromkeys(re.findall(r'^ +"([a-z_]+)": (?:row|settings|extensions|read)', snapshot, re.MULTILINE))
     properties = DatabaseProperties("reef", "1", "15.1", 15, 0, of_database)
     dump = DumpRecord(0, "", "gzip", ClientTools(tmp_path, 15, "15.1"), properties, {}, [])
     tally = Tally(tmp_path)

@@ -180,7 +180,10 @@ def redact(text: str, url: DatabaseUrl) -> str:
 def hint_for(said: str) -> str:
     """What to do about a refusal in PostgreSQL's words; "" if nothing special."""
     if "permission denied" in said:
-        return "Back up as the role that owns the tables, or grant it SELECT: `GRANT pg_read_all_data TO role;`."
+        return (
+            "Back up as the role that owns the tables, or grant it SELECT: `GRANT pg_read_all_data TO role;`. "
+            "BACKUP_EXCLUDE_SCHEMA and BACKUP_EXCLUDE_TABLE leave out what it may not read."
+        )
     if "row-level security" in said or "row security" in said:
         return "Back up as the tables' owner without FORCE ROW LEVEL SECURITY, or as a role with BYPASSRLS."
     if "lock timeout" in said or ("statement timeout" in said and "LOCK TABLE" in said):  # pg_dump's way to wait

@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safeharbor.errors import SafeHarborError, ToolFailed
+from safeharbor.postgres.copied import RowCounter, ScriptNotUnderstood, TableName
 from safeharbor.process import DEVNULL, PIPE, RunningTool, started_tool, tool_environment, widen
+from safeharbor.signals import signals_held
+from safeharbor.threads import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from safeharbor.postgres.tools import ClientTools
 
+_PIECE = 1024 * 1024
 _CANNOT_READ = re.compile(
     r"unsupported version|does not support compression|compression is not supported|not built with"
 )
@@ -31,6 +35,55 @@ def decoding(tools: ClientTools) -> Iterator[RunningTool]:
     with started_tool(argv, env=tool_environment({}), stdin=PIPE, stdout=DEVNULL) as tool:
         widen(tool.stdin.fileno())
         yield tool
+
+
+class CountedDecoding:
+    """The decoder of a dump that is being taken, and the thread that counts the rows which it decodes."""
+
+    def __init__(self, tool: RunningTool) -> None:
+        self.tool = tool
+        self._counter = RowCounter()
+        self._failure: BaseException | None = None
+        self._worker = Worker(self._count)
+
+    @classmethod
+    @contextmanager
+    def started(cls, tools: ClientTools) -> Iterator[CountedDecoding]:
+        """Data alone: nothing in such a script can be taken for rows, and every block of the dump is decoded for it."""
+        argv = [str(tools.pg_restore), "--data-only", "--file=-"]
+        with started_tool(argv, env=tool_environment({}), stdin=PIPE) as tool:
+            widen(tool.stdin.fileno())
+            widen(tool.stdout.fileno())
+            counted = cls(tool)
+            try:
+                with signals_held():  # one that came in between would leave a thread that nobody ends
+                    counted._worker.start()
+                yield counted
+            finally:
+                with signals_held():
+                    if counted._worker.is_alive:
+                        tool.kill()  # the thread ends with it, and gives the pipe back
+                        counted._worker.join()
+
+    def finish(self) -> dict[TableName, int]:
+        """The rows of each table of the dump. Raises ToolFailed, UnreadableHere."""
+        finish_decoding(self.tool)
+        self._worker.join()
+        try:
+            if self._failure is not None:
+                raise self._failure
+            self._counter.finish()
+        except ScriptNotUnderstood as error:
+            raise ToolFailed(f"the rows in pg_restore's script cannot be counted at {error}") from error
+        return self._counter.rows
+
+    def _count(self) -> None:
+        try:
+            while piece := self.tool.stdout.read1(_PIECE):  # type: ignore[attr-defined] # a BufferedReader
+                self._counter.feed(piece)
+        except BaseException as failure:
+            self._failure = failure
+            self.tool.kill()  # it would wait for somebody who reads
 
 
 def feed(decoder: RunningTool, chunk: bytes) -> bool:

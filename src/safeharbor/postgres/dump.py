@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor.errors import DatabaseUnavailable, ToolFailed
@@ -26,6 +27,18 @@ CONNECTION_LOST = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What the operator leaves out of dumps: patterns as pg_dump takes them."""
+
+    schemas: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+
+
+NOTHING = LeftOut()
+
+
 def dump_argv(
     tools: ClientTools,
     url: DatabaseUrl,
@@ -33,7 +46,8 @@ def dump_argv(
     snapshot_id: str,
     compression: str,
     lock_timeout_seconds: float,
-    without_data: tuple[str, ...],
+    encoding: str,
+    left_out: LeftOut,
 ) -> list[str]:
     """The command line of pg_dump; it holds no secret."""
     return [
@@ -43,7 +57,10 @@ def dump_argv(
         f"--compress={compression}",
         f"--lock-wait-timeout={int(lock_timeout_seconds * 1000)}",
         "--no-password",  # never wait for a terminal that is not there
-        *[f"--exclude-table-data={pattern}" for pattern in without_data],
+        f"--encoding={encoding}",  # the database's own, whatever PGCLIENTENCODING says: nothing is converted
+        *[f"--exclude-schema={pattern}" for pattern in left_out.schemas],
+        *[f"--exclude-table={pattern}" for pattern in left_out.tables],
+        *[f"--exclude-table-data={pattern}" for pattern in left_out.data],
         f"--dbname={url.conninfo()}",
     ]
 

@@ -6,7 +6,6 @@ for a whole one. The script's own COMMIT is held back until everything else has 
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import ExitStack
 from queue import SimpleQueue
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from safeharbor.errors import CannotRestore, DatabaseUnavailable, OutOfResources, ToolFailed
 from safeharbor.postgres.load import load_failure
-from safeharbor.postgres.snapshot import ORDINARY_TABLES
+from safeharbor.postgres.rows import COUNT_SCRIPT, parse_counts
 from safeharbor.process import PIPE, RunningTool, started_tool, tool_environment
 from safeharbor.threads import Worker
 
@@ -84,22 +83,6 @@ CREATE SCHEMA public AUTHORIZATION pg_database_owner;
 COMMENT ON SCHEMA public IS 'standard public schema';
 GRANT USAGE ON SCHEMA public TO PUBLIC;
 """
-
-
-# not a function of its own: the dump's event triggers would see it
-_COUNT = f"""
-DO $safeharbor$
-DECLARE counts jsonb := '{{}}'; each record; number bigint;
-BEGIN
-  FOR each IN SELECT * FROM ({ORDINARY_TABLES}) t(schema, name, quoted) LOOP
-    EXECUTE format('SELECT count(*) FROM ONLY %s', each.quoted) INTO number;
-    counts := counts || jsonb_build_object(each.quoted, number);
-  END LOOP;
-  PERFORM set_config('safeharbor.counts', counts::text, true);
-END
-$safeharbor$;
-SELECT 'safeharbor ' || current_setting('safeharbor.counts');
-"""  # noqa: S608 - made of constants
 
 
 def find_strangers(session: psycopg.Connection) -> list[str]:
@@ -220,8 +203,7 @@ class InPlaceLoad:
 
     def count_rows(self) -> dict[str, int]:
         """The exact row count of every ordinary table, by quoted `schema.table`, as the transaction sees them."""
-        counts: dict[str, int] = json.loads(self._ask(_COUNT))
-        return counts
+        return parse_counts(self._ask(COUNT_SCRIPT))
 
     def commit(self) -> None:
         """Make it so. Raises CannotRestore if it was rolled back, DatabaseUnavailable if nobody knows."""

@@ -1,8 +1,12 @@
-"""Table patterns as psql and pg_dump read them, so that our row counts leave out what pg_dump leaves out."""
+"""Table patterns as psql and pg_dump read them, so that a backup can say why a table is not in its dump."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from safeharbor.postgres.rows import Table
 
 
 def table_pattern(pattern: str) -> tuple[re.Pattern[str] | None, re.Pattern[str]]:
@@ -39,10 +43,12 @@ def table_pattern(pattern: str) -> tuple[re.Pattern[str] | None, re.Pattern[str]
     return (compiled[0], compiled[1]) if len(compiled) == 2 else (None, compiled[0])
 
 
-def matches_any(schema: str, table: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a table is named by one of the patterns."""
-    for pattern in patterns:
+def is_left_out(table: Table, schemas: tuple[str, ...], tables: tuple[str, ...]) -> bool:
+    """Whether a table is named by one of the patterns, or its schema is by one of those for schemas."""
+    if any(table_pattern(pattern)[1].fullmatch(table.schema) for pattern in schemas):
+        return True
+    for pattern in tables:
         schema_pattern, name_pattern = table_pattern(pattern)
-        if name_pattern.fullmatch(table) and (schema_pattern is None or schema_pattern.fullmatch(schema)):
+        if name_pattern.fullmatch(table.name) and (schema_pattern is None or schema_pattern.fullmatch(table.schema)):
             return True
     return False

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
-from psycopg import sql
 
 from safeharbor.postgres.connection import begin_unlimited, connected
-from safeharbor.postgres.patterns import matches_any
 from safeharbor.postgres.references import read_values
+from safeharbor.postgres.rows import Table, list_tables
 from safeharbor.postgres.structure import Structure, read_structure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from safeharbor.database_url import DatabaseUrl
-
-_TABLES_PER_QUERY = 50
-
-ORDINARY_TABLES = """
-    SELECT n.nspname, c.relname, format('%I.%I', n.nspname, c.relname)
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND c.relpersistence <> 't'
-      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                      WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-    ORDER BY 1, 2
-"""
 
 _DATABASE = """
     SELECT d.datname, pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, d.datlocprovider::text,
@@ -104,23 +91,13 @@ class Snapshot:
                 "comment": row[10],
                 "settings": settings,
                 "extensions": extensions,
-                "alembic_revision": self._alembic_revision(),
+                "alembic_revision": read_revision(self._session),
             },
         )
 
-    def count_rows(self, without_data: tuple[str, ...]) -> tuple[dict[str, int], list[str]]:
-        """The exact row count of every ordinary table, by quoted `schema.table`; and the tables left out.
-
-        Raises psycopg.Error.
-        """
-        left_out: list[str] = []
-        tables = []
-        for table in list_tables(self._session):
-            if without_data and matches_any(table.schema, table.name, without_data):
-                left_out.append(table.quoted)
-            else:
-                tables.append(table)
-        return count_table_rows(self._session, tables), left_out
+    def tables(self) -> list[Table]:
+        """Every ordinary table. Raises psycopg.Error."""
+        return list_tables(self._session)
 
     def structure(self) -> Structure:
         """Where its sequences stand, and how many constraints and indexes there are. Raises psycopg.Error."""
@@ -130,25 +107,9 @@ class Snapshot:
         """The values of a column that holds paths of uploads. Raises UnknownReference, psycopg.Error."""
         return read_values(self._session, reference)
 
-    def _alembic_revision(self) -> str | None:
-        """The revision that Alembic's table names (several heads: joined by a comma); None without such a table."""
-        if self._one("SELECT to_regclass('alembic_version')")[0] is None:
-            return None
-        rows = self._tolerantly("SELECT version_num FROM alembic_version ORDER BY 1")
-        return ",".join(str(row[0]) for row in rows) or None
-
     def _system_identifier(self) -> str:
-        rows = self._tolerantly("SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+        rows = rows_if_told(self._session, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
         return str(rows[0][0]) if rows else ""  # managed servers may not tell
-
-    def _tolerantly(self, query: str) -> list[tuple[Any, ...]]:
-        self._session.execute("SAVEPOINT optional")
-        try:
-            rows = self._session.execute(query).fetchall()
-        except psycopg.errors.InsufficientPrivilege:
-            rows = []
-        self._session.execute("ROLLBACK TO SAVEPOINT optional")
-        return rows
 
     def _one(self, query: str) -> tuple[Any, ...]:
         row = self._session.execute(query).fetchone()
@@ -156,39 +117,21 @@ class Snapshot:
         return row
 
 
-class Table(NamedTuple):
-    """An ordinary table; `quoted` is its name as SQL spells it."""
-
-    schema: str
-    name: str
-    quoted: str
+def read_revision(session: psycopg.Connection) -> str | None:
+    """The revision that Alembic's table names (several heads: joined by a comma); None without a table of its kind."""
+    rows = rows_if_told(session, "SELECT version_num FROM alembic_version ORDER BY 1")
+    return ",".join(str(row[0]) for row in rows) or None
 
 
-def list_tables(session: psycopg.Connection) -> list[Table]:
-    """Every ordinary table that belongs to no extension. Raises psycopg.Error."""
-    return [Table(*row) for row in session.execute(ORDINARY_TABLES).fetchall()]
-
-
-def count_table_rows(session: psycopg.Connection, tables: Sequence[Table]) -> dict[str, int]:
-    """The exact row counts by quoted `schema.table`, within the session's open transaction.
-
-    Each batch runs in a savepoint that is rolled back, which gives its table locks back and keeps the
-    snapshot: 10,000 tables would otherwise fill the server's lock table. Raises psycopg.Error.
-    """
-    counts: dict[str, int] = {}
-    for start in range(0, len(tables), _TABLES_PER_QUERY):
-        batch = tables[start : start + _TABLES_PER_QUERY]
-        query = sql.SQL(" UNION ALL ").join(
-            sql.SQL("SELECT {}::int, count(*) FROM ONLY {}").format(
-                sql.Literal(number), sql.Identifier(table.schema, table.name)
-            )
-            for number, table in enumerate(batch)
-        )
-        session.execute("SAVEPOINT batch")
-        for number, rows in session.execute(query).fetchall():
-            counts[batch[number].quoted] = rows
-        session.execute("ROLLBACK TO SAVEPOINT batch")
-    return counts
+def rows_if_told(session: psycopg.Connection, query: LiteralString) -> list[tuple[Any, ...]]:
+    """What a query gives that nothing depends on; none if the server refuses it. Raises if the session is lost."""
+    try:
+        with session.transaction():
+            return session.execute(query).fetchall()
+    except psycopg.Error:
+        if session.broken:
+            raise
+        return []
 
 
 @contextmanager

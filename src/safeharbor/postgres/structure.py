@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, LiteralString
 
 from psycopg import sql
 
+from safeharbor.postgres.rows import names_as_bytes, readable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -68,13 +70,15 @@ class Structure:
 
 def read_structure(session: psycopg.Connection) -> Structure:
     """The structure of the session's database, within its open transaction. Raises psycopg.Error."""
-    found = session.execute(_SEQUENCES.format(**_WHAT_IS_OWN)).fetchall()
+    with names_as_bytes(session):
+        found = session.execute(_SEQUENCES.format(**_WHAT_IS_OWN)).fetchall()
+        sequences = _last_values(session, [(schema, name, quoted) for schema, name, quoted, _, _ in found])
     return Structure(
-        sequences=_last_values(session, [(schema, name, quoted) for schema, name, quoted, _, _ in found]),
+        sequences={readable(session, quoted): value for quoted, value in sequences.items()},
         constraints=_count(session, _CONSTRAINTS),
         indexes=_count(session, _INDEXES),
-        descending=frozenset(quoted for _, _, quoted, ascends, _ in found if not ascends),
-        cycling=frozenset(quoted for _, _, quoted, _, cycles in found if cycles),
+        descending=frozenset(readable(session, quoted) for _, _, quoted, ascends, _ in found if not ascends),
+        cycling=frozenset(readable(session, quoted) for _, _, quoted, _, cycles in found if cycles),
     )
 
 

@@ -12,8 +12,9 @@ from safeharbor.errors import ArchiveRejected, CannotRestore, DatabaseUnavailabl
 from safeharbor.postgres.connection import connected
 from safeharbor.postgres.contents import Needs, read_contents, read_needs, select_entries
 from safeharbor.postgres.in_place import find_strangers
+from safeharbor.postgres.rows import count_table_rows, list_tables
 from safeharbor.postgres.sessions import count_clients
-from safeharbor.postgres.snapshot import count_table_rows, list_tables
+from safeharbor.postgres.snapshot import read_revision
 from safeharbor.postgres.tools import choose_restore_tools, find_client_tools, is_safe_for_foreign_dumps
 from safeharbor.restore.left_out import extensions_that_stay, is_extension, without_followers
 from safeharbor.restore.server_checks import (
@@ -23,11 +24,14 @@ from safeharbor.restore.server_checks import (
     check_writable,
     describe_subscriptions,
 )
+from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from safeharbor.archive.manifest import Manifest
     from safeharbor.postgres.contents import DumpContents
+    from safeharbor.postgres.rows import Table
     from safeharbor.postgres.target import Target, TargetDatabase
     from safeharbor.restore.findings import Findings
     from safeharbor.restore.request import OpenArchive, RestoreRequest
@@ -252,7 +256,8 @@ def compare_database(
         return
     try:
         with connected(target.url) as session:
-            live, revision, is_exact = _read_live(session, exact=exact)
+            tables = _without_left_out(list_tables(session), manifest, findings)
+            live, revision, is_exact = _read_live(session, tables, exact=exact)
     except SafeHarborError as error:
         findings.losses.append(f"whatever is in the live database, which cannot be read: {error.message}")
         return
@@ -275,31 +280,39 @@ def compare_database(
         )
 
 
-def _read_live(session: psycopg.Connection, *, exact: bool) -> tuple[dict[str, int], str | None, bool]:
+def _without_left_out(tables: list[Table], manifest: Manifest, findings: Findings) -> list[Table]:
+    """All tables but those that the backup left out on purpose, which the role may not even be allowed to read.
+
+    Those are a problem: the live database would lose them.
+    """
+    left_out = set(_texts(manifest.document, "tables_left_out"))
+    _report_missing(
+        findings,
+        [ascii_safe(table.quoted) for table in tables if table.quoted in left_out],
+        "The archive leaves out {}, which the live database has and would lose.",
+        "Save {} with `pg_dump --table` and drop it first; or restore into another database with --database-url.",
+    )
+    return [table for table in tables if table.quoted not in left_out]
+
+
+def _read_live(
+    session: psycopg.Connection, tables: list[Table], *, exact: bool
+) -> tuple[dict[str, int], str | None, bool]:
     """Rows by table, the schema's revision, and whether the rows were counted, not estimated.
 
     Each query that counts has `_COUNT_MILLISECONDS`: whoever waits at the prompt must not wait for a large database.
     """
     session.execute("SET default_transaction_read_only = on")
     session.execute(sql.SQL("SET statement_timeout = {}").format(_COUNT_MILLISECONDS))
-    tables = list_tables(session)
     try:
         if exact:
             with session.transaction():
-                return count_table_rows(session, tables), _read_revision(session), True
+                return count_table_rows(session, tables), read_revision(session), True
     except psycopg.errors.QueryCanceled:
         pass
     about = {(row[0], row[1]): int(row[2]) for row in session.execute(_ESTIMATES).fetchall()}
     counts = {table.quoted: about.get((table.schema, table.name), 0) for table in tables}
-    return counts, _read_revision(session), False
-
-
-def _read_revision(session: psycopg.Connection) -> str | None:
-    found = session.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
-    if found is None or not found[0]:
-        return None
-    rows = session.execute("SELECT version_num FROM alembic_version ORDER BY 1").fetchall()
-    return ",".join(str(row[0]) for row in rows) or None
+    return counts, read_revision(session), False
 
 
 def _s(count: int) -> str:

@@ -25,7 +25,7 @@ from safeharbor.postgres.connection import connected
 from safeharbor.postgres.load import LoadOptions, finish_loading, load_argv, loading
 from safeharbor.postgres.order import Order, Pass, order_entries
 from safeharbor.postgres.properties import properties_in_manifest, read_properties, replay_properties
-from safeharbor.postgres.snapshot import count_table_rows, list_tables
+from safeharbor.postgres.rows import count_table_rows, list_tables
 from safeharbor.postgres.target import TargetDatabase, create_beside
 from safeharbor.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
 from safeharbor.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS, Extraction

@@ -1,0 +1,71 @@
+"""The rows of a dump, counted in the script that pg_restore makes of it while the dump is decoded."""
+
+from __future__ import annotations
+
+import re
+
+_NAME = rb'(?:"(?:[^"]|"")*"|[^".\s(]+)'
+# one statement, one comment, or one command of psql; what is quoted may hold anything
+_STATEMENT = re.compile(rb"""\s*+(?:--[^\n]*+\n|\\[^\n]*+\n|(?:[^"';]|"[^"]*+"|'[^']*+')++;\n)""")
+_COPY = re.compile(rb"\s*COPY (?P<schema>" + _NAME + rb")\.(?P<table>" + _NAME + rb").* FROM stdin;\n", re.DOTALL)
+_END = b"\n\\.\n"
+
+TableName = tuple[bytes, bytes]
+
+
+class ScriptNotUnderstood(ValueError):
+    """The script is none that pg_restore makes of data alone."""
+
+
+class RowCounter:
+    """Counts the rows of each table, schema and name as bytes, in a script of data alone that comes in pieces."""
+
+    def __init__(self) -> None:
+        self.rows: dict[TableName, int] = {}
+        self._held = b""
+        self._table: TableName | None = None  # whose rows are coming
+        self._count = 0
+
+    def feed(self, piece: bytes) -> None:
+        """So much more of the script."""
+        self._held += piece
+        while self._take_rows() if self._table is not None else self._take_statements():
+            pass
+
+    def finish(self) -> None:
+        """That was all. Raises ScriptNotUnderstood if something is left over."""
+        if self._table is not None or self._held.strip():
+            raise ScriptNotUnderstood(repr(self._held[:200]))
+
+    def _take_statements(self) -> bool:
+        """Whether rows come after what was read."""
+        position = 0
+        while found := _STATEMENT.match(self._held, position):
+            position = found.end()
+            copy = _COPY.fullmatch(found[0])
+            if copy is not None:
+                self._table = (_unquoted(copy["schema"]), _unquoted(copy["table"]))
+                self._held = b"\n" + self._held[position:]  # so that the end after no rows looks like any other
+                self._count = -1
+                return True
+        self._held = self._held[position:]
+        return False
+
+    def _take_rows(self) -> bool:
+        """Whether their end was found. A line break within a value is escaped: each line is a row."""
+        assert self._table is not None  # noqa: S101 - the caller looked
+        end = self._held.find(_END)
+        if end < 0:
+            whole = max(0, len(self._held) - len(_END) + 1)
+            self._count += self._held.count(b"\n", 0, whole)
+            self._held = self._held[whole:]
+            return False
+        self._count += self._held.count(b"\n", 0, end + 1)
+        self.rows[self._table] = self.rows.get(self._table, 0) + self._count
+        self._held = self._held[end + len(_END) :]
+        self._table = None
+        return True
+
+
+def _unquoted(name: bytes) -> bytes:
+    return name[1:-1].replace(b'""', b'"') if name.startswith(b'"') else name
