@@ -142,6 +142,7 @@ class Stage:
 
         What tells that it is ours goes last, so that this may be called again after a crash.
         """
+        self._name = _find_by_inode(self._root, self._name, os.fstat(self._stage).st_ino)
         self.require_in_place()
         last = (b"new", b"old", STAGING_MARKER)
         for each in map(os.fsencode, os.listdir(self._stage)):
