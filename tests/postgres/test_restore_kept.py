@@ -107,3 +107,44 @@ def test_a_state_that_comes_in_while_the_operator_is_asked_is_not_discarded(site
     assert asked.returncode == 0
     assert b"discarded 1 kept state" in said
     assert [record.id for record in Journal(site.backups).read()] == [second]
+
+
+def test_what_only_names_speak_of_is_shown_and_its_databases_go_only_when_they_are_named(
+    site: Site, database: Database
+) -> None:
+    assert site.run("backup").status == 0
+    restore = restored(site)
+    (site.backups / ".safeharbor-restore.json").unlink()
+    live = state(site, database)
+    kept, stage = f"{database.name}_before_{restore}", f".safeharbor-restore-{restore}"
+
+    shown = site.run("restore", "--discard-previous", "--yes")
+    asked = site.run("restore", "--discard-previous", "--id", restore)
+    assert shown.status == 0, shown.output
+    assert all(word in shown.stdout for word in (kept, stage, "--id ID"))
+    failed(asked, 1, "Not confirmed")
+    query = f"SELECT count(*) FROM pg_database WHERE datname = '{kept}'"
+    assert execute(database.server.url(), query) == [(1,)]
+
+    done = site.run("restore", "--discard-previous", "--id", restore, "--yes")
+
+    assert done.status == 0, done.output
+    assert "dropped 1 database" in done.stdout
+    assert execute(database.server.url(), query) == [(0,)]
+    assert (site.uploads / stage / "old").is_dir()
+    assert state(site, database) == live
+
+
+def test_excluded_uploads_are_no_loss_in_the_plan_and_stay(site: Site, database: Database) -> None:
+    site.environment["BACKUP_EXCLUDE"] = "/videos/"
+    (site.uploads / "videos").mkdir()
+    (site.uploads / "videos" / "v.mp4").write_text("v")
+    assert site.run("backup").status == 0
+
+    planned = site.run("restore", "--from", "latest", "--dry-run")
+    restored(site)
+    kept = (site.uploads / "videos" / "v.mp4").read_text()
+    assert site.run("restore", "--discard-previous", "--yes").status == 0
+
+    assert "videos" not in planned.output
+    assert kept == (site.uploads / "videos" / "v.mp4").read_text() == "v"

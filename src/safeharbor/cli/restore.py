@@ -22,14 +22,16 @@ from safeharbor.cli.watch import watching
 from safeharbor.errors import ExitStatus
 from safeharbor.restore.plan import plan_restore
 from safeharbor.restore.recover import discard_previous as discard_kept_states
-from safeharbor.restore.recover import list_kept, resume_restore, undo_restore
+from safeharbor.restore.recover import discard_unrecorded, list_kept, list_unrecorded, resume_restore, undo_restore
 from safeharbor.restore.recover import retargeted as retargeted_to
 from safeharbor.restore.request import RestoreRequest, choose_archive
 from safeharbor.restore.run import restore_archive
+from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from safeharbor.restore.findings import RestorePlan, RestoreResult
     from safeharbor.restore.recover import Recovery
+    from safeharbor.restore.unrecorded import Unrecorded
     from safeharbor.settings import Settings
 
 _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and uploads:"
@@ -248,10 +250,36 @@ def _confirm_by_names(plan: str, *, yes: bool) -> bool:
     return yes or _ask("Type 'yes' to do that:", "yes")
 
 
+def _discard_unrecorded(settings: Settings, found: Unrecorded, *, yes: bool) -> None:
+    if found.uploads:
+        stage = f"{found.uploads}/.safeharbor-restore-{found.id}"
+        click.echo(
+            f"{ascii_safe(stage)} is left as it is, since anybody could have made it. Look at it, then delete it."
+        )
+    if not found.databases:
+        return
+    names = ", ".join(f'"{name}"' for name in found.databases)
+    if not yes and not _ask(f"Type 'discard' to drop {names} for ever:", "discard"):
+        click.echo("Not confirmed. Nothing was changed.", err=True)
+        exit_with(ExitStatus.FAILED)
+        return
+    done = discard_unrecorded(settings, found)
+    click.echo(f"dropped {plural(len(done), 'database')}")
+
+
 def _discard(settings: Settings, restore_id: str, *, yes: bool) -> None:
     kept = [record for record in list_kept(settings) if restore_id in ("", record.id)]
+    unrecorded = list_unrecorded(settings)
+    for found in unrecorded:
+        click.echo(f"The journal does not know restore {found.id}, of which names speak: {found.describe()}")
+    chosen = next((found for found in unrecorded if found.id == restore_id), None)
+    if chosen is not None:
+        _discard_unrecorded(settings, chosen, yes=yes)
+        return
     if not kept:
-        click.echo("No restore keeps a previous state.")
+        click.echo("No restore in the journal keeps a previous state.")
+        if unrecorded:
+            click.echo("`--id ID` deletes the databases of one of them, after asking.")
         return
     for record in kept:
         size = show_bytes(record.kept_database_bytes + record.kept_uploads_bytes)

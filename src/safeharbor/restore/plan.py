@@ -199,14 +199,15 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
             raise StorageUnavailable(
                 f"The uploads directory {uploads} does not exist.", hint=f"Create it, or mount it: mkdir -p {uploads}"
             )
-        check_movable(uploads, make_filter(left_out_patterns(archive.manifest, settings)))
+        is_excluded = make_filter(left_out_patterns(archive.manifest, settings))
+        check_movable(uploads, is_excluded)
         check_filesystem(uploads, archive, findings)
         findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files, settings.min_free))
         if archive.manifest is None:
             findings.losses.append("uploads that are not in this archive: it has no list of files to compare with")
         else:
             names = (name for name, _ in archive.listed_files())
-            findings.losses += compare_uploads(uploads, names, archive.manifest.taken_at)
+            findings.losses += compare_uploads(uploads, names, archive.manifest.taken_at, is_excluded)
     except Truncated:
         findings.problems.append(ArchiveRejected(f"{archive.path}: it was cut: it ends in the middle."))
     except SafeHarborError as error:

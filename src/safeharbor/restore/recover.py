@@ -16,7 +16,7 @@ import psycopg
 from safeharbor.errors import CannotRestore, Interrupted, RestorePending, SafeHarborError, one_line, translate_os_error
 from safeharbor.journal import Journal, Mark, Phase, RestoreRecord, Side, find_interrupted
 from safeharbor.lock import directory_lock
-from safeharbor.postgres.target import target_connected
+from safeharbor.postgres.target import drop_database, target_connected
 from safeharbor.preflight import check_directory
 from safeharbor.restore.in_place import is_committed
 from safeharbor.restore.request import RestoreRequest, target_address
@@ -110,6 +110,26 @@ def discard_previous(settings: Settings, restore_id: str) -> list[RestoreRecord]
             with _opened(settings, journal, record) as (swap, _):
                 swap.discard()
         return records
+
+
+def list_unrecorded(settings: Settings) -> list[Unrecorded]:
+    """What names speak of and the journal does not know, newest first. Raises SafeHarborError, OSError."""
+    return find_unrecorded(settings, Journal(settings.backup_dir))
+
+
+def discard_unrecorded(settings: Settings, found: Unrecorded) -> list[str]:
+    """Delete the databases that names say a restore has kept, as the operator was shown; their names.
+
+    Nothing in the uploads is deleted: a name there proves nothing. Raises SafeHarborError.
+    """
+    with _recovering(settings) as journal:
+        if journal.find(found.id) is not None or find_interrupted(settings.backup_dir) is not None:
+            raise CannotRestore(f"The journal knows restore {found.id} now.", intact="Nothing was changed.")
+        with _target_of(settings, replace(found.record(Side.OLD), database=found.database)) as target:
+            assert target is not None  # noqa: S101 - there is a database
+            for name in found.databases:
+                drop_database(target, name)
+    return list(found.databases)
 
 
 def finish_removals(settings: Settings, journal: Journal) -> None:
