@@ -160,6 +160,8 @@ class _Collector:
                 if self._items >= _REPORT_ITEMS:
                     self._report()
             self._settle()
+            for line in self._omissions.notes():
+                self._progress.note(line)
         finally:
             if self._weaver is not None:
                 self._weaver.close()

@@ -48,6 +48,7 @@ class Omissions:
     skipped: Listed = field(default_factory=Listed)
     excluded: Listed = field(default_factory=Listed)
     altered: Listed = field(default_factory=Listed)
+    attributes: Listed = field(default_factory=Listed)
     unreadable_directories: int = 0
 
     def document(self) -> dict[str, object]:
@@ -59,8 +60,19 @@ class Omissions:
             "skipped": self.skipped.document(),
             "excluded": self.excluded.document(),
             "altered": self.altered.document(),
+            "attributes": self.attributes.document(),
             "unreadable_directories": self.unreadable_directories,
         }
+
+    def notes(self) -> list[str]:
+        """What is said once and is no warning: each night has it."""
+        count = self.attributes.count
+        if not count:
+            return []
+        return [
+            f"{count} of the files that were read {'has' if count == 1 else 'have'} access control lists, extended "
+            f"attributes or capabilities, which archives do not keep: {self.attributes.first()}"
+        ]
 
     def warnings(self) -> list[str]:
         """One line for each kind that the operator should know of; what was excluded on purpose is none."""

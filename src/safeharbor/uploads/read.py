@@ -49,6 +49,7 @@ class UploadReader:
         self._writer = writer
         self._omissions = omissions
         self._report = report
+        self._last_with_attributes = b""
 
     def read(self, entry: Entry, opened: int = NOT_OPEN) -> Kept | None:
         """Put in what is no directory; None, and noted, if it is not in the archive. Raises OSError of the archive.
@@ -103,6 +104,9 @@ class UploadReader:
         before = entry.status
         descriptor = os.open(entry.name, READ_FLAGS, dir_fd=entry.directory) if opened == NOT_OPEN else opened
         try:
+            if not insist and _has_attributes(descriptor) and entry.path != self._last_with_attributes:
+                self._last_with_attributes = entry.path
+                self._omissions.attributes.add(entry.path)
             member = member_of(
                 entry.path,
                 layout.FILE,
@@ -197,6 +201,14 @@ def _status_now(entry: Entry) -> os.stat_result | None:
         return os.stat(entry.name, dir_fd=entry.directory, follow_symlinks=False)
     except OSError:
         return None
+
+
+def _has_attributes(descriptor: int) -> bool:
+    """Whether a file has what no archive keeps: ACLs, extended attributes, capabilities; a label of SELinux is none."""
+    try:
+        return any(name != "security.selinux" for name in os.listxattr(descriptor))
+    except OSError:  # a filesystem that has none
+        return False
 
 
 def _kind(mode: int) -> str:
