@@ -46,6 +46,8 @@ _STRANGERS = """
           UNION ALL SELECT 'pg_catalog.pg_largeobject'::regclass, oid, lomowner FROM pg_catalog.pg_largeobject_metadata
          ) o
     WHERE o.oid >= 16384 AND pg_catalog.pg_get_userbyid(o.owner) <> current_user
+      AND NOT (o.class = 'pg_catalog.pg_namespace'::regclass
+               AND pg_catalog.pg_get_userbyid(o.owner) = 'pg_database_owner')
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = o.class AND e.objid = o.oid
                       AND e.deptype IN ('e', 'i'))
     ORDER BY 1, 2 LIMIT 20
@@ -58,9 +60,21 @@ _WIPE_AS_SUPERUSER = """
 DO $safeharbor$
 DECLARE statement text;
 BEGIN
-  FOR statement IN
-    SELECT format('DROP EVENT TRIGGER %I', evtname) FROM pg_catalog.pg_event_trigger
+  FOR statement IN  -- those of an extension go with it, and must not act until then
+    SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_depend d
+                             WHERE d.classid = 'pg_catalog.pg_event_trigger'::regclass AND d.objid = t.oid
+                               AND d.deptype = 'e')
+                THEN format('ALTER EVENT TRIGGER %I DISABLE', evtname) ELSE format('DROP EVENT TRIGGER %I', evtname) END
+    FROM pg_catalog.pg_event_trigger t
     UNION ALL SELECT format('DROP PUBLICATION %I', pubname) FROM pg_catalog.pg_publication
+  LOOP EXECUTE statement; END LOOP;
+  FOR statement IN  -- the publisher's slot stays: removing it needs a connection there, and no transaction
+    SELECT s FROM pg_catalog.pg_subscription,
+      unnest(ARRAY[format('ALTER SUBSCRIPTION %I DISABLE', subname),
+                   format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', subname),
+                   format('DROP SUBSCRIPTION %I', subname)]) WITH ORDINALITY u(s, number)
+    WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+    ORDER BY subname, number
   LOOP EXECUTE statement; END LOOP;
   FOR statement IN
     SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', extname) FROM pg_catalog.pg_extension
@@ -70,13 +84,29 @@ BEGIN
     SELECT format('DROP SCHEMA IF EXISTS %I CASCADE', nspname) FROM pg_catalog.pg_namespace
     WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
   LOOP EXECUTE statement; END LOOP;
-  FOR statement IN
-    SELECT format('DROP FOREIGN DATA WRAPPER %I CASCADE', fdwname) FROM pg_catalog.pg_foreign_data_wrapper
+  FOR statement IN  -- what is in no schema
+    SELECT format('DROP CAST (%s AS %s) CASCADE', castsource::regtype, casttarget::regtype) FROM pg_catalog.pg_cast
+    WHERE oid >= 16384
+    UNION ALL SELECT format('DROP TRANSFORM FOR %s LANGUAGE %I CASCADE', trftype::regtype, lanname)
+              FROM pg_catalog.pg_transform t JOIN pg_catalog.pg_language l ON l.oid = t.trflang WHERE t.oid >= 16384
+    UNION ALL SELECT format('DROP ACCESS METHOD %I CASCADE', amname) FROM pg_catalog.pg_am WHERE oid >= 16384
+    UNION ALL SELECT format('DROP FOREIGN DATA WRAPPER %I CASCADE', fdwname) FROM pg_catalog.pg_foreign_data_wrapper
     UNION ALL SELECT format('DROP LANGUAGE %I CASCADE', lanname) FROM pg_catalog.pg_language
               WHERE lanispl AND lanname <> 'plpgsql'
   LOOP EXECUTE statement; END LOOP;
   PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata;
-  DELETE FROM pg_catalog.pg_default_acl;
+  FOR statement IN  -- back to what PostgreSQL gives by itself: then the entry goes, and what refers to it
+    SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %s %s', defaclrole::regrole, s)
+    FROM (SELECT d.*, CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS'
+                                         WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END AS kind
+          FROM pg_catalog.pg_default_acl d WHERE defaclnamespace = 0) d,
+      LATERAL (SELECT 1, format('REVOKE ALL ON %s FROM %s', kind,
+                                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+               FROM pg_catalog.aclexplode(defaclacl) a
+               UNION SELECT 2, format('GRANT ALL ON %s TO %s', kind, defaclrole::regrole)
+               UNION SELECT 3, format('GRANT ALL ON %s TO PUBLIC', kind) WHERE defaclobjtype IN ('f', 'T')) u(step, s)
+    ORDER BY d.oid, step
+  LOOP EXECUTE statement; END LOOP;
 END
 $safeharbor$;
 CREATE SCHEMA public AUTHORIZATION pg_database_owner;
@@ -155,9 +185,10 @@ class InPlaceLoad:
 
         Raises CannotRestore, DatabaseUnavailable.
         """
+        role = "SET LOCAL ROLE NONE;\n" if self._is_superuser else ""  # whatever the database's settings say
         return self._ask(
             "BEGIN READ WRITE;\n"  # whatever default_transaction_read_only says
-            f"SET LOCAL lock_timeout = {self._lock_timeout};\n"
+            f"{role}SET LOCAL lock_timeout = {self._lock_timeout};\n"
             "SET LOCAL statement_timeout = 0;\n"
             "SET LOCAL synchronous_commit = on;\n"  # its commit is the restore
             "SET LOCAL idle_in_transaction_session_timeout = 0;\n"  # uploads are swapped while it is open
