@@ -159,6 +159,7 @@ def _parse_url(rest: str) -> dict[str, str]:
         found["password"] = unquote(password)
     place, _, query = rest.partition("?")
     authority, _, database = place.partition("/")
+    _require_one_meaning(authority, database, query)
     hosts, ports = _split_hosts(authority)
     if any(hosts):
         found["host"] = ",".join(hosts)
@@ -168,6 +169,21 @@ def _parse_url(rest: str) -> dict[str, str]:
         found["dbname"] = unquote(database)
     found.update(_parse_query(query.partition("#")[0] if "#" in query else query))
     return found
+
+
+_MORE_KEYS = frozenset({"password", "ssl", "host", *_SECRET_KEYS})  # whose values may have an @, besides libpq's
+_SPELL = (
+    "a URL that can be read in one way only: an @ stands behind its host, as if it were of the password. Write such "
+    "signs of a password as %40 (@), %2F (/), %3A (:), %3F (?), %23 (#), %25 (%)"
+)
+
+
+def _require_one_meaning(authority: str, database: str, query: str) -> None:
+    """Raises UnusableDatabaseUrl where a part of the password would be taken for the host or the database."""
+    pairs = [pair.partition("=") for pair in query.split("&") if "@" in pair]
+    is_odd = any(not equals or unquote(key) not in _LIBPQ_KEYS | _MORE_KEYS for key, equals, _ in pairs)
+    if "@" in database or "#" in authority or is_odd:
+        raise UnusableDatabaseUrl(_SPELL)
 
 
 def _split_user(rest: str) -> tuple[str, str | None, str]:

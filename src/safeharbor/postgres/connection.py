@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from safeharbor.errors import DatabaseUnavailable, LockHeld, SafeHarborError, translate_os_error
+from safeharbor.postgres.fixed import fix_settings, settings_in_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,7 +58,7 @@ def bounded(url: DatabaseUrl, settings: Settings) -> DatabaseUrl:
 
 @contextmanager
 def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
-    """An autocommit session, closed when the block is left.
+    """An autocommit session with settings of our own, closed when the block is left.
 
     Raises DatabaseUnavailable, also when the session is lost inside the block.
     """
@@ -72,6 +74,7 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
             hint=_CLOSED if "not currently accepting connections" in said else None,
         ) from None
     try:
+        fix_settings(connection, url)
         yield connection
     except psycopg.OperationalError as error:
         if connection.broken or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
@@ -95,16 +98,14 @@ def begin_unlimited(session: psycopg.Connection, mode: LiteralString, settings: 
 
     All in one message: a limit could end the transaction before the statement that lifts it. Raises psycopg.Error.
     """
-    lifted = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
-    if session.info.server_version >= 170000:
-        lifted["transaction_timeout"] = "0"
+    fixed = settings_in_transaction(session)
     session.execute(
         sql.SQL("; ").join(
             [
                 sql.SQL("BEGIN ISOLATION LEVEL " + mode),
                 *(
                     sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value))
-                    for name, value in {**lifted, **settings}.items()
+                    for name, value in {**fixed, **settings}.items()
                 ),
             ]
         )
@@ -162,18 +163,23 @@ def describe_error(error: psycopg.Error, url: DatabaseUrl) -> str:
 
 
 def redact(text: str, url: DatabaseUrl) -> str:
-    """`text` without the address's password, in whichever spelling."""
+    """`text` without the address's password, in whichever spelling.
+
+    One that is an ordinary word, or the role's or the database's name, is only taken out where a password stands:
+    "password authentication failed" would tell with its gap what it hides.
+    """
     if not url.password:
         return text
     from urllib.parse import quote, quote_plus
 
-    for spelling in {
-        url.password,
-        quote(url.password),
-        quote(url.password, safe=""),
-        quote_plus(url.password),
-    }:
-        text = text.replace(spelling, "***")
+    spellings = {url.password, quote(url.password), quote(url.password, safe=""), quote_plus(url.password)}
+    is_word = re.fullmatch(r"[a-z]{1,12}", url.password, re.IGNORECASE) is not None
+    is_word = is_word or url.password in dict(url.parameters).values()
+    for spelling in spellings:
+        if is_word:
+            text = re.sub(rf"(?<=[:=]){re.escape(spelling)}(?=@|[\s'\"]|$)", "***", text)
+        else:
+            text = text.replace(spelling, "***")
     return text
 
 

@@ -17,7 +17,7 @@ _TABLES_PER_QUERY = 50
 
 # the last two are the names as bytes, as a dump in the database's own encoding has them
 _ORDINARY_TABLES = """
-    SELECT n.nspname, c.relname, format('%I.%I', n.nspname, c.relname),
+    SELECT n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname),
            pg_catalog.convert_to(n.nspname::text, pg_catalog.getdatabaseencoding()),
            pg_catalog.convert_to(c.relname::text, pg_catalog.getdatabaseencoding())
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

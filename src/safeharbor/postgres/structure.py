@@ -27,7 +27,7 @@ _OWN = sql.SQL("""
                     WHERE d.classid = {kind}::regclass AND d.objid = {id} AND d.deptype = 'e')
 """)
 _SEQUENCES = sql.SQL("""
-    SELECT n.nspname, c.relname, format('%I.%I', n.nspname, c.relname), s.seqincrement > 0, s.seqcycle
+    SELECT n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), s.seqincrement > 0, s.seqcycle
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid
     WHERE c.relpersistence <> 't' AND {own_class} ORDER BY 1, 2

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from safeharbor.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
 from safeharbor.postgres.connection import connected, pinned
+from safeharbor.postgres.fixed import fixed_for_tools
 from safeharbor.postgres.sessions import answered_within, end_sessions
 
 if TYPE_CHECKING:
@@ -22,13 +23,7 @@ if TYPE_CHECKING:
 
 _PAUSE_SECONDS = 0.25
 _MAINTENANCE = ("postgres", "template1")
-# what is set for the role, the database or the server is meant for the app; a lock is waited for in bounded time
-_OWN_SETTINGS = {
-    "statement_timeout": "0",
-    "idle_session_timeout": "0",  # while the dump is loaded and the operator is asked, this session waits
-    "default_transaction_read_only": "off",
-    "lock_timeout": "10s",
-}
+_OWN_LOCK_TIMEOUT = "10s"  # a lock is waited for in bounded time
 _OWN_WAITS_SECONDS = 20  # what the server itself may wait in a swap, for locks and for sessions that are leaving
 _RESTORE_LOCK = 0x73616665  # "safe" in ASCII, the first of two keys; the second is the database's name
 
@@ -153,10 +148,8 @@ class Target:
             raise LockHeld(f"Another restore of {self.url.describe()} is running, from here or from another host.")
 
     def _set_aside_limits(self) -> None:
-        settings = dict(_OWN_SETTINGS) if self.major < 17 else {**_OWN_SETTINGS, "transaction_timeout": "0"}
-        for setting, value in settings.items():
-            self._one("SELECT pg_catalog.set_config(%s, %s, false)", (setting, value))
-        self.url = self.url.with_options(" ".join(f"-c {setting}={value}" for setting, value in settings.items()))
+        self._one("SELECT pg_catalog.set_config('lock_timeout', %s, false)", (_OWN_LOCK_TIMEOUT,))
+        self.url = fixed_for_tools(self.url, self.session).with_options(f"-c lock_timeout={_OWN_LOCK_TIMEOUT}")
 
     def _one(self, query: str, arguments: tuple[object, ...] = ()) -> tuple[Any, ...]:
         row = self.session.execute(query.encode(), arguments or None).fetchone()
