@@ -13,6 +13,7 @@ from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed
 from safeharbor.postgres.connection import is_alive
 from safeharbor.postgres.decode import CountedDecoding, feed
 from safeharbor.postgres.dump import LeftOut, dump_argv, dumping, finish_dump, read_dump
+from safeharbor.postgres.errors import why_dump_failed
 from safeharbor.postgres.patterns import is_left_out
 from safeharbor.record import DumpRecord, fits_manifest
 from safeharbor.signals import signals_held
@@ -155,6 +156,9 @@ class DumpPart:
                 self._progress.note(line)
         except ToolFailed as error:
             if is_alive(source.session):
+                error.hint = error.hint or why_dump_failed(
+                    source.session, is_in_data="Dumping the contents of table" in error.message
+                )
                 raise
             raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
         try:

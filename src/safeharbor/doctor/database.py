@@ -12,8 +12,9 @@ import psycopg
 from safeharbor.doctor.drilling import check_leftovers, check_references
 from safeharbor.doctor.findings import Finding, attempt, attempt_query, failed, fine, not_checked, problem, warning
 from safeharbor.errors import ExitStatus, SafeHarborError, ToolFailed
-from safeharbor.postgres.connection import bounded, connected, hint_for
+from safeharbor.postgres.connection import bounded, connected
 from safeharbor.postgres.dump import choose_compression
+from safeharbor.postgres.errors import GRANT, ROW_SECURITY
 from safeharbor.postgres.privileges import Readable, installed_extensions, read_privileges
 from safeharbor.postgres.sessions import answered_within
 from safeharbor.postgres.tools import (
@@ -194,7 +195,7 @@ def judge_privileges(readable: Readable) -> list[Finding]:
         what = _shorten(readable.unreadable)
         if readable.unreadable_large_objects:
             what = " and ".join(each for each in (what, f"{readable.unreadable_large_objects} large objects") if each)
-        found.append(problem("tables", f"may not be read: {what}", hint_for("permission denied"), ExitStatus.FAILED))
+        found.append(problem("tables", f"may not be read: {what}", GRANT, ExitStatus.FAILED))
     else:
         found.append(fine("tables", f"all {readable.tables} can be read"))
     if readable.hidden:
@@ -202,7 +203,7 @@ def judge_privileges(readable: Readable) -> list[Finding]:
             problem(
                 "row security",
                 f"policies hide rows of {_shorten(readable.hidden)} from this role, so pg_dump refuses",
-                hint_for("row-level security"),
+                ROW_SECURITY,
                 ExitStatus.FAILED,
             )
         )

@@ -36,7 +36,9 @@ from safeharbor.journal import new_id
 from safeharbor.lock import drill_lock
 from safeharbor.min_free import show_room
 from safeharbor.postgres.contents import without_subscriptions
-from safeharbor.postgres.scratch import hold_scratch, mark_scratch, scratch_name
+from safeharbor.postgres.errors import FULL
+from safeharbor.postgres.load import ServerFull
+from safeharbor.postgres.scratch import hold_scratch, is_disk_full, mark_scratch, scratch_name
 from safeharbor.postgres.sessions import end_backend
 from safeharbor.postgres.structure import read_structure
 from safeharbor.postgres.target import drop_database, target_connected
@@ -205,7 +207,7 @@ class _Run:
             try:
                 staged = staging.run(server.target)
             except CannotRestore as error:
-                raise _refused(error, archive) from error
+                raise self._refused(error, archive, server.target, places.database) from error
         self._progress.step("restored")
         self._report.warnings += staged.warnings
         self._report.describe_staged(staged)
@@ -219,6 +221,12 @@ class _Run:
             with self._phase("check"):
                 self._check(server.target, places)
             self._progress.step("checked")
+
+    def _refused(self, error: CannotRestore, archive: OpenArchive, target: Target, database: str) -> SafeHarborError:
+        """What a load that failed says of the archive; a full disk says nothing of it."""
+        if isinstance(error, ServerFull) or is_disk_full(target.url.with_database(database), archive.dump.size):
+            return StorageUnavailable(error.message, hint=FULL)
+        return ArchiveRejected(f"{archive.path} does not restore. {error.message}", hint=error.hint)
 
     def _prepare(self, staging: Staging, server: DrillServer, plan: DatabasePlan) -> None:
         try:
@@ -316,10 +324,3 @@ class _Run:
 def _settings_only(properties: Properties) -> Properties:
     """The copy is nobody else's, bears our comment, and lives for minutes."""
     return replace(properties, grants=None, comment=None, connection_limit=-1)
-
-
-def _refused(error: CannotRestore, archive: OpenArchive) -> SafeHarborError:
-    """What a load that failed says of the archive; a full disk says nothing of it."""
-    if "No space left" in error.message or "could not extend file" in error.message:
-        return StorageUnavailable(error.message, hint=error.hint)
-    return ArchiveRejected(f"{archive.path} does not restore. {error.message}", hint=error.hint)

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from safeharbor.errors import DatabaseUnavailable, LockHeld, SafeHarborError, translate_os_error
+from safeharbor.postgres.errors import hint_of, hint_to_connect
 from safeharbor.postgres.fixed import fix_settings, settings_in_transaction
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ _LOOK_AGAIN_SECONDS = 0.1
 # "safeharb" in ASCII; advisory locks are per database, so one key serves all
 _LOCK_KEY = 0x7361666568617262
 
-_CLOSED = (
-    "If a restore was interrupted: `safeharbor restore --resume` finishes it, `safeharbor restore --undo` goes back."
-)
 _SERVER_KEEPALIVES = {
     "tcp_keepalives_idle": "keepalives_idle",
     "tcp_keepalives_interval": "keepalives_interval",
@@ -71,7 +69,7 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
             raise translate_os_error(OSError(errno.EMFILE, said), f"connecting to {url.describe()}") from None
         raise DatabaseUnavailable(
             f"The database {url.describe()} cannot be used: {said}",
-            hint=_CLOSED if "not currently accepting connections" in said else None,
+            hint=hint_to_connect(url),
         ) from None
     try:
         fix_settings(connection, url)
@@ -90,7 +88,7 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
 
 def _refusal(error: psycopg.Error, url: DatabaseUrl) -> SafeHarborError:
     said = describe_error(error, url)
-    return SafeHarborError(f"The database {url.describe()} answered: {said}", hint=hint_for(said))
+    return SafeHarborError(f"The database {url.describe()} answered: {said}", hint=hint_of(error))
 
 
 def begin_unlimited(session: psycopg.Connection, mode: LiteralString, settings: Mapping[str, str]) -> None:
@@ -181,19 +179,3 @@ def redact(text: str, url: DatabaseUrl) -> str:
         else:
             text = text.replace(spelling, "***")
     return text
-
-
-def hint_for(said: str) -> str:
-    """What to do about a refusal in PostgreSQL's words; "" if nothing special."""
-    if "permission denied" in said:
-        return (
-            "Back up as the role that owns the tables, or grant it SELECT: `GRANT pg_read_all_data TO role;`. "
-            "BACKUP_EXCLUDE_SCHEMA and BACKUP_EXCLUDE_TABLE leave out what it may not read."
-        )
-    if "row-level security" in said or "row security" in said:
-        return "Back up as the tables' owner without FORCE ROW LEVEL SECURITY, or as a role with BYPASSRLS."
-    if "lock timeout" in said or ("statement timeout" in said and "LOCK TABLE" in said):  # pg_dump's way to wait
-        return "Somebody holds a lock on a table. BACKUP_LOCK_TIMEOUT says how long to wait for it."
-    if "max_locks_per_transaction" in said:
-        return "Raise max_locks_per_transaction on the server: pg_dump locks every table."
-    return ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor.errors import DatabaseUnavailable, ToolFailed
-from safeharbor.postgres.connection import hint_for, redact
+from safeharbor.postgres.connection import redact
 from safeharbor.process import RunningTool, run_tool, started_tool, tool_environment, widen
 
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 _CHUNK = 1024 * 1024
 
+# libpq's own words, which come under LC_ALL=C; never the server's
 CONNECTION_LOST = re.compile(
-    r"server closed the connection|terminating connection|connection to server .* failed"
+    r"server closed the connection|connection to server .* failed"
     r"|could not receive data|SSL SYSCALL|SSL connection has been closed|no connection to the server"
-    r"|could not send data|Connection (reset|timed out)|connection not open|the database system is"
+    r"|could not send data|Connection (reset|timed out)|connection not open"
 )
 
 
@@ -110,7 +111,7 @@ def finish_dump(tool: RunningTool, url: DatabaseUrl) -> list[str]:
     message = f"pg_dump failed on {url.describe()} ({how}): {last}"
     if CONNECTION_LOST.search(last):
         raise DatabaseUnavailable(message)
-    raise ToolFailed(message, hint=hint_for(last))
+    raise ToolFailed(message)
 
 
 def _has_zstd(tools: ClientTools) -> bool:

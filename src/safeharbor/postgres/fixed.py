@@ -70,10 +70,12 @@ def fixed_for_tools(url: DatabaseUrl, session: psycopg.Connection) -> DatabaseUr
 
     The same address behind a pooler, which may refuse them. Raises psycopg.Error.
     """
-    row = session.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+    query = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.has_parameter_privilege('lc_messages', 'SET')"
+    row = session.execute(query).fetchone()
     if row is None or row[0] != session.info.backend_pid:
         return url
-    settings = _left_open({**_MEANING, **_limits(session.info.server_version)}, url)
+    language = {"lc_messages": "C"} if row[1] else {}  # pg_restore does not tell the code of an error
+    settings = _left_open({**_MEANING, **language, **_limits(session.info.server_version)}, url)
     return url.with_options(" ".join(f"-c {name}={value}" for name, value in settings.items()))
 
 

@@ -6,7 +6,6 @@ for a whole one. The script's own COMMIT is held back until everything else has 
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 _CHUNK = 1024 * 1024
 _TAIL = 64 * 1024
 _CANCEL_SECONDS = 2.0
+_CONNECTION_WENT_BAD = 2  # psql(1), "Exit Status"
 _COMMIT = b"\nCOMMIT;\n"
 _NEWER_SETTING = b"\nSET transaction_timeout = 0;\n"
 
@@ -151,6 +151,7 @@ class InPlaceLoad:
             "--no-align",
             "--tuples-only",
             "--set=ON_ERROR_STOP=1",
+            "--set=VERBOSITY=verbose",  # the code of an error: its words come in the server's language
             "--no-password",
             f"--dbname={self._url.conninfo()}",
         ]
@@ -272,8 +273,6 @@ class InPlaceLoad:
         assert self._psql is not None  # noqa: S101 - inside the block only
         status = self._psql.wait(30)
         failure = load_failure(self._psql.stderr, status, self._url)
-        if re.search(r"max_locks_per_transaction", failure.message):
-            failure.hint = "Raise max_locks_per_transaction on the server: one transaction must lock every table."
-        elif "lock timeout" in failure.message:
-            failure.hint = "Somebody uses a table. Stop the app; BACKUP_LOCK_TIMEOUT says how long to wait."
+        if status == _CONNECTION_WENT_BAD and not isinstance(failure, DatabaseUnavailable):
+            return DatabaseUnavailable(failure.message, hint="See that the server is up, then run the restore again.")
         return failure

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from safeharbor.errors import CannotRestore, DatabaseUnavailable, ToolFailed
 from safeharbor.postgres.connection import redact
 from safeharbor.postgres.dump import CONNECTION_LOST
+from safeharbor.postgres.errors import DISK_FULL, FULL, LOCK_TABLE_FULL, LOCK_TIMEOUT
 from safeharbor.process import DEVNULL, RunningTool, started_tool, tool_environment
 
 if TYPE_CHECKING:
@@ -19,14 +20,18 @@ if TYPE_CHECKING:
     from safeharbor.database_url import DatabaseUrl
     from safeharbor.postgres.tools import ClientTools
 
+# pg_restore tells no code; where the role may set lc_messages, these are words of the language C
 _HINTS = (
     (r'extension "[^"]+" is not available', "Install that extension's package on the database server."),
     (r'role "[^"]+" does not exist', "Create that role first, or restore as a role that is no superuser."),
     (r'tablespace "[^"]+" does not exist', "Create that tablespace first."),
     (r"collation|locale", "Install that locale on the database server; `locale -a` there lists those it has."),
-    (r"No space left on device|could not extend file", "The database server's disk is full."),
     (r"unrecognized configuration parameter", "The client is newer than the server: install the server's own client."),
 )
+_FULL = re.compile(r"No space left on device|could not extend file")
+_CODE = re.compile(r"(?:^|: )\w+:  ([0-9A-Z]{5}): ")  # as psql prints it with VERBOSITY=verbose
+_LOCK_TABLE = "Raise max_locks_per_transaction on the server: one transaction must lock every table."
+_LOCKED = "Somebody uses a table. Stop the app; BACKUP_LOCK_TIMEOUT says how long to wait."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,13 @@ def finish_loading(tool: RunningTool, url: DatabaseUrl) -> None:
 
 
 def _is_worth(line: str) -> bool:
-    return not re.match(r"Command was|CONTEXT|\S* *(WARNING|NOTICE):", line)
+    return not re.match(r"Command was|CONTEXT|\S* *(WARNING|NOTICE):|\S+:  \w+, \w+\.c:\d+$", line)
+
+
+class ServerFull(CannotRestore):
+    """The disk of the database server is full, which says nothing of the dump."""
+
+    hint = FULL
 
 
 def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | DatabaseUnavailable | ToolFailed:
@@ -83,13 +94,20 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | Da
     # the statement itself may be long, and hold rows
     words = [re.sub(r"^(pg_restore|psql(:<stdin>:\d+)?): ", "", line) for line in lines if _is_worth(line)]
     # the reason first: an entry of several statements can push it out of the last words
-    reasons = [word for word in words[:-4] if "ERROR:" in word or "FATAL:" in word]
+    reasons = [word for word in words[:-4] if word.startswith("error: ") or _CODE.search(word)]
     last = " ".join([*reasons[:1], *words[-4:]])[:1000]
     if status < 0:  # by the kernel for want of memory, or by somebody: that says nothing of the dump
         return ToolFailed(f"Loading the dump into {url.describe()} was ended by signal {-status}. {last}".rstrip())
     last = last or f"exit status {status}"
     message = f"Loading the dump into {url.describe()} failed: {last}"
-    if CONNECTION_LOST.search(last) and "No space left" not in last:
+    if CONNECTION_LOST.search(last) and not _FULL.search(last):
         return DatabaseUnavailable(message, hint="See that the server is up, then run the restore again.")
+    code = found[1] if (found := _CODE.search(last)) else ""
+    if code == DISK_FULL or _FULL.search(last):
+        return ServerFull(message)
+    if code == LOCK_TABLE_FULL:
+        return CannotRestore(message, hint=_LOCK_TABLE)
+    if code == LOCK_TIMEOUT:
+        return CannotRestore(message, hint=_LOCKED)
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, last)), "")
     return CannotRestore(message, hint=hint)

@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
+from safeharbor.errors import SafeHarborError
 from safeharbor.journal import new_id, side_database
+from safeharbor.postgres.connection import connected
 
 if TYPE_CHECKING:
+    from safeharbor.database_url import DatabaseUrl
     from safeharbor.postgres.target import Target
 
 MARK = "Scratch copy of a Safe Harbor drill"
 _DRILL_LOCK = 0x6472696C  # "dril" in ASCII, the first of two keys; the second is the scratch database's name
 _OLDEST = 1_577_836_800  # 2020: an id from before that is a time of nobody's drill
 _AHEAD_SECONDS = 86400.0
+_SMALLEST_TRIAL_BYTES = 32 << 20
+_LARGEST_TRIAL_BYTES = 256 << 20
 
 _LEFT = """
     SELECT d.datname FROM pg_catalog.pg_database d
@@ -69,3 +74,23 @@ def find_left_scratch(session: psycopg.Connection[Any]) -> list[str]:
 
 
 __all__ = ["MARK", "find_left_scratch", "hold_scratch", "is_id_of_drill", "mark_scratch", "new_id", "scratch_name"]
+
+
+def is_disk_full(url: DatabaseUrl, size_bytes: int) -> bool:
+    """Whether the server has no room for so much more in that database, by trying it: its words may be in any language.
+
+    A table of the session's own, gone with it; at most 256 MiB.
+    """
+    rows = min(max(size_bytes, _SMALLEST_TRIAL_BYTES), _LARGEST_TRIAL_BYTES) // 1000
+    try:
+        with connected(url) as session:
+            session.execute(
+                sql.SQL(
+                    "CREATE TEMP TABLE room AS SELECT pg_catalog.repeat('x', 960) "
+                    "FROM pg_catalog.generate_series(1, {})"
+                ).format(sql.Literal(rows))
+            )
+    except (SafeHarborError, psycopg.Error) as error:
+        cause = error if isinstance(error, psycopg.Error) else error.__cause__
+        return isinstance(cause, psycopg.errors.DiskFull)
+    return False
