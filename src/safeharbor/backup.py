@@ -27,7 +27,6 @@ from safeharbor.lock import directory_lock
 from safeharbor.min_free import Floor
 from safeharbor.postgres.connection import backup_lock, bounded, pinned
 from safeharbor.postgres.dump import choose_compression
-from safeharbor.postgres.fixed import fixed_for_tools, let_go_of_snapshot
 from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools
 from safeharbor.preflight import (
@@ -226,8 +225,7 @@ class _Run:
         )
         if warning:
             self._warn(warning)
-        let_go_of_snapshot(session)
-        return DumpSource(fixed_for_tools(url, session), tools, compression, session, snapshot, properties)
+        return DumpSource(url, tools, compression, session, snapshot, properties)
 
     def _write(
         self, draft: Draft, taken_at: datetime, source: DumpSource, until_dumped: ExitStack, index: Recording | None

@@ -14,6 +14,7 @@ from safeharbor.postgres.connection import is_alive
 from safeharbor.postgres.decode import CountedDecoding, feed
 from safeharbor.postgres.dump import LeftOut, dump_argv, dumping, finish_dump, read_dump
 from safeharbor.postgres.errors import why_dump_failed
+from safeharbor.postgres.fixed import fixed_for_tools, let_go_of_snapshot
 from safeharbor.postgres.patterns import is_left_out
 from safeharbor.record import DumpRecord, fits_manifest
 from safeharbor.signals import signals_held
@@ -128,7 +129,7 @@ class DumpPart:
         source = self._source
         argv = dump_argv(
             source.tools,
-            source.url,
+            fixed_for_tools(source.url, source.session),
             snapshot_id=source.snapshot.id,
             compression=source.compression,
             lock_timeout_seconds=self._settings.lock_timeout_seconds,
@@ -168,6 +169,7 @@ class DumpPart:
                 f"pg_dump ended well, but what it wrote does not decode to its end: {error.message}",
                 hint="pg_dump and pg_restore of one installation belong together; see BACKUP_PG_BIN.",
             ) from error
+        let_go_of_snapshot(source.session)
 
     def _record(self, size: int, digest: str) -> DumpRecord:
         """The rows are those of the dump itself; a table that it has none of was left out on purpose.

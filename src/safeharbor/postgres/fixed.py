@@ -6,14 +6,14 @@ Those are meant for the app: `datestyle` or `quote_all_identifiers` would change
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import psycopg
 
     from safeharbor.database_url import DatabaseUrl
 
@@ -80,8 +80,9 @@ def fixed_for_tools(url: DatabaseUrl, session: psycopg.Connection) -> DatabaseUr
 
 
 def let_go_of_snapshot(session: psycopg.Connection) -> None:
-    """Make an open transaction hold back no vacuum, as its last cursor would. Raises psycopg.Error."""
-    session.execute("SELECT 1", prepare=False)  # without parameters: the simple protocol leaves no cursor open
+    """Make an open transaction hold back no vacuum, as its last cursor would; nothing if the session is lost."""
+    with suppress(psycopg.Error):
+        session.execute("SELECT 1", prepare=False)  # without parameters: the simple protocol leaves no cursor open
 
 
 def _limits(server_version: int) -> dict[str, str]:
