@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from safeharbor.errors import CannotRestore, DatabaseUnavailable, OutOfResources, ToolFailed
 from safeharbor.postgres.load import load_failure
 from safeharbor.postgres.rows import COUNT_SCRIPT, parse_counts
+from safeharbor.postgres.swap import COMMIT_ON_DISK
 from safeharbor.process import PIPE, RunningTool, started_tool, tool_environment
 from safeharbor.threads import Worker
 
@@ -191,9 +192,9 @@ class InPlaceLoad:
             "BEGIN READ WRITE;\n"  # whatever default_transaction_read_only says
             f"{role}SET LOCAL lock_timeout = {self._lock_timeout};\n"
             "SET LOCAL statement_timeout = 0;\n"
-            "SET LOCAL synchronous_commit = on;\n"  # its commit is the restore
             "SET LOCAL idle_in_transaction_session_timeout = 0;\n"  # uploads are swapped while it is open
             "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout';\n"
+            f"{COMMIT_ON_DISK};\n"
             "SELECT 'safeharbor ' || pg_catalog.pg_current_xact_id();\n"
         )
 

@@ -18,6 +18,13 @@ _TRIES = 40
 _PAUSE_SECONDS = 0.25
 _LOCK_TIMEOUT = "5s"
 
+# A server, role or database may have switched it off: a crash would then take the commit back, and not the uploads.
+# "local" waits for our own disk, and for no standby; every other value does at least that.
+COMMIT_ON_DISK = (
+    "SELECT pg_catalog.set_config('synchronous_commit', 'local', true) "
+    "WHERE pg_catalog.current_setting('synchronous_commit') = 'off'"
+)
+
 
 def close_database(target: Target, name: str) -> None:
     """Let nobody in any more, and end the sessions that are there, in bounded time.
@@ -64,7 +71,7 @@ def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: st
         try:
             with target.answering(), session.transaction():
                 session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
-                session.execute("SET LOCAL synchronous_commit = on")  # a server that dies now must not forget it
+                session.execute(COMMIT_ON_DISK)
                 if outgoing:
                     session.execute(_rename(live, outgoing))
                 session.execute(_rename(incoming, live))
