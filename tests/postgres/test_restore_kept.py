@@ -135,6 +135,36 @@ def test_what_only_names_speak_of_is_shown_and_its_databases_go_only_when_they_a
     assert state(site, database) == live
 
 
+def test_status_and_doctor_show_what_only_names_speak_of(site: Site, database: Database) -> None:
+    assert site.run("backup").status == 0
+    restore = restored(site)
+    before = [site.run("status"), site.run("doctor")]
+    (site.backups / ".safeharbor-restore.json").unlink()
+    kept, stage = f"{database.name}_before_{restore}", f".safeharbor-restore-{restore}"
+
+    status, doctor = site.run("status"), site.run("doctor")
+
+    assert all("not in the journal" not in done.output and "journal knows no" not in done.output for done in before)
+    assert status.status == 0, status.output
+    (line,) = (line for line in status.stdout.splitlines() if "not in the journal" in line)
+    ways = (f"--undo --id {restore}", f"--discard-previous --id {restore}")
+    assert all(word in line for word in (kept, stage, "MiB of databases", *ways))
+    found = f'the journal knows no restore that left "{kept}"'
+    assert doctor.status == 3, doctor.output
+    assert found in doctor.output
+
+
+def test_status_of_a_server_that_is_down_says_what_it_could_not_look_at(site: Site) -> None:
+    assert site.run("backup").status == 0
+    site.environment["BACKUP_DATABASE_URL"] = "postgresql://app@127.0.0.1:1/app"
+
+    done, health = site.run("status"), site.run("status", "--healthcheck")
+
+    assert done.status == 0, done.output
+    assert "was not looked at" in done.stdout
+    assert (health.status, len(health.stdout.splitlines())) == (0, 1)
+
+
 def test_excluded_uploads_are_no_loss_in_the_plan_and_stay(site: Site, database: Database) -> None:
     site.environment["BACKUP_EXCLUDE"] = "/videos/"
     (site.uploads / "videos").mkdir()

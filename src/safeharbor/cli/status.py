@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 import click
 
 from safeharbor.cli.command import exit_with, safeharbor_command, show_error
+from safeharbor.cli.render import show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.status_lines import tell_status
-from safeharbor.errors import ExitStatus, SafeHarborError
+from safeharbor.errors import ExitStatus, SafeHarborError, one_line
 from safeharbor.health import Health
-from safeharbor.settings import parse_duration
+from safeharbor.settings import Concern, Settings, parse_duration
 from safeharbor.status import read_status
 from safeharbor.status_document import describe_status
+from safeharbor.uploads.omissions import ascii_safe
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -27,6 +29,26 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     if seconds <= 0:
         raise click.BadParameter(f"{value!r} is no duration such as 90m, 26h or 2d")
     return seconds
+
+
+def _show_unrecorded(settings: Settings) -> None:
+    """What looks like a state that a restore keeps, of which the journal knows nothing. It judges nothing."""
+    if settings.problems_in(Concern.DATABASE, Concern.RESTORE):
+        return
+    from safeharbor.restore.recover import list_unrecorded  # with the driver, which a healthcheck does not need
+
+    try:
+        unrecorded = list_unrecorded(settings)
+    except (SafeHarborError, OSError) as error:
+        click.echo(f"  whether states are kept that the journal does not know was not looked at: {one_line(error)}")
+        return
+    for found in unrecorded:
+        size = f", {show_bytes(found.database_bytes)} of databases" if found.databases else ""
+        click.echo(
+            f"  not in the journal: {ascii_safe(found.describe())}{size}; to look at it: "
+            f"safeharbor restore --undo --id {found.id}, to free it: "
+            f"safeharbor restore --discard-previous --id {found.id}; both ask"
+        )
 
 
 @safeharbor_command(
@@ -63,6 +85,8 @@ def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
     else:
         for line in tell_status(status, settings, datetime.now(UTC))[: 1 if healthcheck else None]:
             click.echo(line)
+        if not healthcheck:
+            _show_unrecorded(settings)
     if healthcheck:
         exit_with(ExitStatus.DONE if status.is_healthy else ExitStatus.FAILED)
     elif not status.is_healthy or status.health is Health.FAILED:

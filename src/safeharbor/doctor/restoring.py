@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING
 from safeharbor.doctor.database import UNREACHABLE
 from safeharbor.doctor.findings import Finding, attempt_query, failed, fine, not_checked, problem, warning
 from safeharbor.errors import ExitStatus, SafeHarborError, StorageUnavailable, one_line
+from safeharbor.journal import Journal
 from safeharbor.min_free import show_room
 from safeharbor.postgres.target import Target, target_connected
 from safeharbor.restore.database_plan import judge_target
 from safeharbor.restore.dump_copy import lives_in_memory
 from safeharbor.restore.plan import check_upload_room
 from safeharbor.restore.request import target_address
+from safeharbor.restore.unrecorded import find_unrecorded_databases
 from safeharbor.restore.uploads_target import check_movable
 from safeharbor.settings import Concern
 from safeharbor.uploads.collect import make_filter
+from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from safeharbor.archive.manifest import Manifest
     from safeharbor.doctor.database import Looked
     from safeharbor.settings import Settings
 
-_NAMES = ("restore role", "extensions", "logical slots")
+_NAMES = ("restore role", "extensions", "logical slots", "kept databases")
 
 
 def look_at_target(settings: Settings, live: Looked) -> list[Finding]:
@@ -40,6 +45,7 @@ def look_at_target(settings: Settings, live: Looked) -> list[Finding]:
                 *attempt_query("restore role", session, lambda: _check_role(target)),
                 *attempt_query("extensions", session, lambda: _check_extensions(target, live)),
                 *attempt_query("logical slots", session, lambda: _check_slots(target)),
+                *attempt_query("kept databases", session, lambda: _check_kept(target, settings.backup_dir)),
             ]
     except SafeHarborError as error:
         rest = [not_checked(name, "the server to restore to cannot be reached") for name in _NAMES[1:]]
@@ -96,6 +102,25 @@ def _check_slots(target: Target) -> list[Finding]:
             "logical slots",
             f"{', '.join(slots)}: after a restore they stay with the previous database and hold WAL there",
             "After a restore: safeharbor restore --discard-previous, soon; then make the slots anew.",
+        )
+    ]
+
+
+def _check_kept(target: Target, directory: Path) -> list[Finding]:
+    try:
+        known = {record.id for record in Journal(directory).read()}
+    except (SafeHarborError, OSError) as error:
+        return [not_checked("kept databases", f"the journal of restores cannot be read: {one_line(error)}")]
+    found = find_unrecorded_databases(target, known)
+    if not found:
+        return [fine("kept databases", "every database with the name of a kept state is in the journal")]
+    names = ", ".join(f'"{ascii_safe(name)}" ({size:,} bytes)' for name, size in found.items())
+    return [
+        warning(
+            "kept databases",
+            f"the journal knows no restore that left {names}",
+            "`safeharbor restore --undo --id ID` shows what it would move, and asks; `safeharbor restore "
+            "--discard-previous --id ID` asks, then drops them. ID is the end of the name.",
         )
     ]
 

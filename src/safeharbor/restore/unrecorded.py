@@ -19,18 +19,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor.journal import Journal
+    from safeharbor.postgres.target import Target
     from safeharbor.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Unrecorded:
-    """Names that end in one id: databases beside the live one, and an entry in the uploads ("" for none)."""
+    """Names that end in one id: databases beside the live one, and an entry in the uploads ("" for none).
+
+    `database_bytes`: what the databases take, as far as our role may ask.
+    """
 
     id: str
     database: str
     databases: tuple[str, ...]
     uploads: str
     has_database: bool
+    database_bytes: int = 0
 
     def describe(self) -> str:
         """What there is, for a list."""
@@ -76,17 +81,24 @@ def find_unrecorded(settings: Settings, journal: Journal) -> list[Unrecorded]:
     stages = {name[-12:] for name in find_look_alikes(uploads, known)} if uploads is not None else set[str]()
     url, name = target_address(settings)
     with target_connected(url, name) as target:
-        base = side_database(name, "restore", "0" * 12).removesuffix("_restore_" + "0" * 12)
-        beside = target.databases_beside(f"^{re.escape(base)}_(restore|before)_[0-9a-f]{{12}}$")
+        sizes = find_unrecorded_databases(target, known)
         has_database = target.find(name) is not None
-    beside = [each for each in beside if each[-12:] not in known]
     return [
         Unrecorded(
             id=each,
             database=name,
-            databases=tuple(database for database in beside if database.endswith(each)),
+            databases=tuple(database for database in sizes if database.endswith(each)),
             uploads=str(uploads) if each in stages else "",
             has_database=has_database,
+            database_bytes=sum(size for database, size in sizes.items() if database.endswith(each)),
         )
-        for each in sorted(stages | {database[-12:] for database in beside}, reverse=True)
+        for each in sorted(stages | {database[-12:] for database in sizes}, reverse=True)
     ]
+
+
+def find_unrecorded_databases(target: Target, known: set[str]) -> dict[str, int]:
+    """Databases with names like those that a restore of this one leaves, and their sizes. Raises psycopg.Error."""
+    base = side_database(target.name, "restore", "0" * 12).removesuffix("_restore_" + "0" * 12)
+    beside = target.databases_beside(f"^{re.escape(base)}_(restore|before)_[0-9a-f]{{12}}$")
+    found = {each: target.find(each) for each in beside if each[-12:] not in known}
+    return {each: about.size for each, about in found.items() if about is not None}
