@@ -29,6 +29,30 @@ def filesystem_of(descriptor: int) -> int:
     return int(answer[0]) & 0xFFFFFFFF
 
 
+def names_in(directory: int) -> list[bytes]:
+    """What is in an open directory now. Raises OSError.
+
+    Btrfs goes on listing what was there when a descriptor was opened, so a new one is opened for each look.
+    """
+    descriptor = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        return list(map(os.fsencode, os.listdir(descriptor)))
+    finally:
+        os.close(descriptor)
+
+
+def is_inode(directory: int, name: bytes, inode: int) -> bool:
+    """Whether an entry of an open directory is the file of this number on the directory's filesystem. Raises OSError.
+
+    A listing cannot tell it: for a Btrfs subvolume or a mount point it has a number of another kind.
+    """
+    try:
+        status = os.lstat(name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    return (status.st_dev, status.st_ino) == (os.fstat(directory).st_dev, inode)
+
+
 def mount_of(descriptor: int) -> int:
     """The number of the mount that an open file was reached by (proc(5), fdinfo). Raises OSError.
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safeharbor.errors import StorageUnavailable
-from safeharbor.filesystem import mount_of
+from safeharbor.filesystem import is_inode, mount_of, names_in
 from safeharbor.publish import fsync_open_directory, rename_between
 from safeharbor.uploads.movable import is_left_alone
 from safeharbor.uploads.removal import open_own_directory
@@ -120,12 +120,11 @@ class Exchange:
                 self._step_aside(source, name)
 
     def _moving(self, directory: int, path: bytes) -> list[bytes]:
-        with os.scandir(directory) as entries:
-            found = [(os.fsencode(entry.name), entry.inode()) for entry in entries]
-        if not path:  # never the stage itself, whatever name somebody has given it
-            stage = os.fstat(self._stage).st_ino
-            found = [each for each in found if each[1] != stage and not is_left_alone(directory, each[0])]
-        return [name for name, _ in found if _join(path, name) not in self._fixed]
+        names = [name for name in names_in(directory) if _join(path, name) not in self._fixed]
+        if path:
+            return names
+        stage = os.fstat(self._stage).st_ino  # never the stage itself, whatever name somebody has given it
+        return [name for name in names if not (is_left_alone(directory, name) or is_inode(directory, name, stage))]
 
     def _move(self, source: int, name: bytes, target: int, path: bytes) -> None:
         try:
@@ -146,7 +145,7 @@ class Exchange:
             before = os.fstat(descriptor)
             with self._made(self._stage, _HALVES) as halves:
                 with self._made(halves, half) as new:
-                    for each in map(os.fsencode, os.listdir(descriptor)):
+                    for each in names_in(descriptor):
                         self._move_or_clear(descriptor, each, new, _join(path, each))
                     _give_attributes(new, before)
                     fsync_open_directory(new)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.archive.layout import STAGING_MARKER, is_staging_name
 from safeharbor.errors import CannotRestore
-from safeharbor.filesystem import mount_of
+from safeharbor.filesystem import is_inode, mount_of, names_in
 from safeharbor.journal import Leg, Mark, Side, StageIdentity
 from safeharbor.publish import fsync_open_directory, rename_between, write_all
 from safeharbor.uploads.exchange import Exchange
@@ -145,11 +145,11 @@ class Stage:
         self._name = _find_by_inode(self._root, self._name, os.fstat(self._stage).st_ino)
         self.require_in_place()
         last = (b"new", b"old", STAGING_MARKER)
-        for each in map(os.fsencode, os.listdir(self._stage)):
+        for each in names_in(self._stage):
             if each not in last:
                 remove_below(self._stage, each, f"{self.path}/{os.fsdecode(each)}")
         for side in Side:
-            for each in map(os.fsencode, os.listdir(self.side(side))):
+            for each in names_in(self.side(side)):
                 remove_below(self.side(side), each, f"{self.path}/{side}/{os.fsdecode(each)}")
         for each in last:
             remove_below(self._stage, each, f"{self.path}/{os.fsdecode(each)}")
@@ -189,7 +189,7 @@ def create_stage(uploads: Path, restore_id: str, secret: str) -> Stage:
     try:
         os.mkdir(name, 0o700, dir_fd=opened[0])
         opened.append(os.open(name, _OPEN_DIRECTORY, dir_fd=opened[0]))
-        if os.listdir(opened[1]):
+        if names_in(opened[1]):
             raise StageReplaced(f"{uploads}/{os.fsdecode(name)} was replaced as soon as it was made.")
         os.fchmod(opened[1], 0o700)  # a umask or a default ACL may have had its say
         for side in (Side.NEW, Side.OLD):
@@ -249,7 +249,7 @@ def remove_unfinished(uploads: Path, restore_id: str) -> bool:
     stage = -1
     try:
         stage = os.open(name, _OPEN_DIRECTORY, dir_fd=root)
-        for each in map(os.fsencode, os.listdir(stage)):
+        for each in names_in(stage):
             if each in (b"new", b"old"):
                 os.rmdir(each, dir_fd=stage)
             elif each.startswith(STAGING_MARKER):
@@ -292,9 +292,10 @@ def _refuse(stage: Stage, opened: list[int], identity: StageIdentity | None) -> 
 
 def _find_by_inode(root: int, name: bytes, inode: int) -> bytes:
     """The name that the directory with this inode has now; whoever can write to the uploads can rename it."""
-    with os.scandir(root) as entries:
-        found = [os.fsencode(entry.name) for entry in entries if entry.inode() == inode]
-    if not found or found == [name]:
+    if is_inode(root, name, inode):
+        return name
+    found = [each for each in names_in(root) if is_inode(root, each, inode)]
+    if not found:
         return name
     try:
         rename_between(root, found[0], root, name)  # back, if its name is free
