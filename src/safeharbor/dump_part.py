@@ -13,7 +13,7 @@ from safeharbor.errors import DatabaseUnavailable, SafeHarborError, ToolFailed
 from safeharbor.postgres.connection import is_alive
 from safeharbor.postgres.decode import CountedDecoding, feed
 from safeharbor.postgres.dump import LeftOut, dump_argv, dumping, finish_dump, read_dump
-from safeharbor.postgres.errors import why_dump_failed
+from safeharbor.postgres.errors import count_ended, has_ended_more, why_dump_failed
 from safeharbor.postgres.fixed import fixed_for_tools, let_go_of_snapshot
 from safeharbor.postgres.patterns import is_left_out
 from safeharbor.record import DumpRecord, fits_manifest
@@ -64,6 +64,7 @@ class DumpPart:
         self._left_out = LeftOut(settings.exclude_schema, settings.exclude_table, settings.exclude_table_data)
         self._tables: Sequence[Table] = ()
         self._fits = True
+        self._ended_before = 0
         self._structure: Structure | None = None
         self._rows: Mapping[TableName, int] = {}
 
@@ -136,6 +137,7 @@ class DumpPart:
             encoding=str(source.properties.document["encoding"]),
             left_out=self._left_out,
         )
+        self._ended_before = count_ended(source.session)
         with dumping(argv, source.url) as tool, CountedDecoding.started(source.tools) as decoder:
             yield tool, decoder
 
@@ -157,6 +159,8 @@ class DumpPart:
                 self._progress.note(line)
         except ToolFailed as error:
             if is_alive(source.session):
+                if has_ended_more(source.session, self._ended_before):
+                    raise DatabaseUnavailable(f"{error.message} (the server has ended its session)") from error
                 error.hint = error.hint or why_dump_failed(
                     source.session, is_in_data="Dumping the contents of table" in error.message
                 )

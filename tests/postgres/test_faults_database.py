@@ -253,7 +253,7 @@ def test_a_table_that_somebody_has_locked_is_told_in_bounded_time(
         started = time.monotonic()
         done = site.run("backup", BACKUP_LOCK_TIMEOUT="1s")
 
-    failed(done, 1, "lock timeout", "BACKUP_LOCK_TIMEOUT")
+    failed(done, 1, "timeout", "BACKUP_LOCK_TIMEOUT")
     assert time.monotonic() - started < 15
     before.unharmed()
 

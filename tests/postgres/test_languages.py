@@ -125,24 +125,18 @@ def test_a_table_in_use_by_another_while_it_is_restored_in_place(there: tuple[Si
     refused(done, 8, "Hint: Somebody uses a table.")
 
 
-def test_a_session_that_the_server_ends(there: tuple[Site, Database, str]) -> None:
+def test_a_session_of_pg_dump_that_the_server_ends(there: tuple[Site, Database, str]) -> None:
     site, database, _ = there
-    database.execute(
-        "CREATE FUNCTION ends() RETURNS bool LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS "
-        "'SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-        "AND usename IS NOT NULL AND application_name IN (''safeharbor'', ''pg_dump'')'; "
-        f"GRANT EXECUTE ON FUNCTION ends() TO {database.owner}",
-        superuser=True,
-    )
-    with psycopg.connect(database.superuser_url, autocommit=True) as other:
-        blocker = psycopg.connect(database.superuser_url)
+    waits = f"FROM pg_stat_activity WHERE datname = '{database.name}' AND wait_event_type = 'Lock'"
+    with (
+        psycopg.connect(database.superuser_url) as blocker,
+        psycopg.connect(database.server.url(), autocommit=True) as other,
+    ):
         blocker.execute("LOCK TABLE entry IN ACCESS EXCLUSIVE MODE")
         process = site.start("backup", BACKUP_LOCK_TIMEOUT="60s")
-        query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        while other.execute(query).fetchone() == (0,):
+        while other.execute(f"SELECT count(*) {waits}").fetchone() == (0,):
             assert process.poll() is None
-        other.execute("SELECT ends()")
+        assert other.execute(f"SELECT pg_terminate_backend(pid) {waits}").fetchall() == [(True,)]
         _, errors = process.communicate(timeout=60)
-        blocker.close()
 
     assert process.returncode == 6, errors

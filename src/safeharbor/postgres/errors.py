@@ -56,6 +56,7 @@ _HINTS_TO_CONNECT = {
     ),
 }
 _PATIENCE_SECONDS = 5.0
+_COUNTED_WITHIN_SECONDS = 0.5
 _CODE_IN_TRACE = re.compile(rb'\tErrorResponse\t.*? C "([0-9A-Z]{5})" M ')
 
 # why pg_dump may have failed: each is a fact of the server, asked as soon as it has
@@ -92,6 +93,30 @@ def hint_of(error: psycopg.Error) -> str:
 def hint_to_connect(url: DatabaseUrl) -> str | None:
     """What to do about a server that refuses a connection; None if nothing special."""
     return _HINTS_TO_CONNECT.get(code_of_refusal(url))
+
+
+def count_ended(session: psycopg.Connection) -> int:
+    """How many sessions of its database the server has ended by itself so far; 0 if it does not say."""
+    try:
+        with session.transaction():  # a savepoint, if it is in one: that may hold a lock
+            session.execute("SELECT pg_catalog.pg_stat_clear_snapshot()")
+            row = session.execute(
+                "SELECT pg_catalog.pg_stat_get_db_sessions_killed(oid) + pg_catalog.pg_stat_get_db_sessions_fatal(oid) "
+                "FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
+            ).fetchone()
+    except psycopg.Error:
+        return 0
+    return int(row[0]) if row is not None else 0
+
+
+def has_ended_more(session: psycopg.Connection, before: int) -> bool:
+    """Whether it has ended further ones since; a server counts one when that has gone, a moment after its client."""
+    give_up = time.monotonic() + _COUNTED_WITHIN_SECONDS
+    while count_ended(session) <= before:
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def why_dump_failed(session: psycopg.Connection, *, is_in_data: bool) -> str:

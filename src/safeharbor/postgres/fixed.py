@@ -57,12 +57,13 @@ def fix_settings(session: psycopg.Connection, url: DatabaseUrl) -> None:
     settings = _left_open({**_MEANING, **_OURS, **_limits(session.info.server_version)}, url)
     path = [] if _has("search_path", url) else [sql.SQL("('search_path', " + _SEARCH_PATH + ")")]
     values = [sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value)) for name, value in settings.items()]
-    session.execute(
-        sql.SQL(
-            "SELECT pg_catalog.set_config(name, value, false) FROM (VALUES {}) s(name, value) "
-            "WHERE pg_catalog.pg_backend_pid() = {}"  # a pooler makes process ids up
-        ).format(sql.SQL(", ").join([*values, *path]), sql.Literal(session.info.backend_pid))
-    )
+    lifted = [sql.SQL("SET LOCAL {} = 0").format(sql.Identifier(name)) for name in _limits(session.info.server_version)]
+    given = sql.SQL(
+        "SELECT pg_catalog.set_config(name, value, false) FROM (VALUES {}) s(name, value) "
+        "WHERE pg_catalog.pg_backend_pid() = {}"  # a pooler makes process ids up
+    ).format(sql.SQL(", ").join([*values, *path]), sql.Literal(session.info.backend_pid))
+    # all in one message: a limit of a millisecond would end what comes before it is lifted
+    session.execute(sql.SQL("; ").join([sql.SQL("BEGIN"), *lifted, given, sql.SQL("COMMIT")]))
 
 
 def fixed_for_tools(url: DatabaseUrl, session: psycopg.Connection) -> DatabaseUrl:
