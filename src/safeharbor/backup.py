@@ -28,7 +28,7 @@ from safeharbor.min_free import Floor
 from safeharbor.postgres.connection import backup_lock, bounded, pinned
 from safeharbor.postgres.dump import choose_compression
 from safeharbor.postgres.snapshot import open_snapshot
-from safeharbor.postgres.tools import choose_client_tools, find_client_tools
+from safeharbor.postgres.tools import choose_client_tools, find_client_tools, what_a_newer_client_costs
 from safeharbor.preflight import (
     check_places,
     estimate_uploads,
@@ -209,19 +209,17 @@ class _Run:
         Raises ToolFailed, StorageUnavailable, DatabaseUnavailable.
         """
         url = pinned(self._url, session)
-        tools = choose_client_tools(find_client_tools(self._settings.pg_bin), session.info.server_version // 10000)
+        major = session.info.server_version // 10000
+        tools = choose_client_tools(find_client_tools(self._settings.pg_bin), major)
+        if costs := what_a_newer_client_costs(tools, major):
+            self._warn(costs)
         compression = choose_compression(self._settings.dump_compression, tools)
         self._previous = newest_manifest(self._directory)
         uploads = estimate_uploads(self._settings, self._is_excluded, self._sharing)
         snapshot = until_dumped.enter_context(open_snapshot(url, self._settings.lock_timeout_seconds))
         properties = snapshot.properties()
         self._sharing, warning = require_space(
-            self._settings,
-            self._directory,
-            properties.size_bytes,
-            self._previous,
-            uploads,
-            self._sharing,
+            self._settings, self._directory, properties.size_bytes, self._previous, uploads, self._sharing
         )
         if warning:
             self._warn(warning)

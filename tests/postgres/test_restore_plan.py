@@ -163,7 +163,11 @@ def test_a_dump_by_a_client_newer_than_the_server_is_named_with_the_way(servers:
     execute(database.url, "CREATE TABLE big AS SELECT g, repeat('x', 100) FROM generate_series(1, 3000) g")
     site.environment["BACKUP_PG_BIN"] = str(find_server_bins()[18])
     try:
-        archive = backed_up(site)
+        taken = site.run("backup")
+        assert taken.status == 3, taken.output
+        assert "install postgresql-client-16" in taken.stderr
+        assert "apt-get install postgresql-client-16" in site.run("doctor").output
+        (archive,) = site.archives
         dry, done = both(site, archive)
         assert done.status == 8, done.output
         assert "transaction_timeout" in dry.output

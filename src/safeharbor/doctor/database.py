@@ -22,6 +22,7 @@ from safeharbor.postgres.tools import (
     find_client_tools,
     first_safe_version,
     is_safe_for_foreign_dumps,
+    what_a_newer_client_costs,
 )
 from safeharbor.settings import Concern
 
@@ -146,6 +147,8 @@ def _check_client(settings: Settings, server_major: int) -> list[Finding]:
     tools = choose_client_tools(find_client_tools(settings.pg_bin), server_major)
     compression = choose_compression(settings.dump_compression, tools)
     found = [fine("client", f"pg_dump {tools.version} in {tools.bin_dir}, compression {compression}")]
+    if costs := what_a_newer_client_costs(tools, server_major):
+        found.append(warning("client", costs, f"apt-get install postgresql-client-{server_major}"))
     if not is_safe_for_foreign_dumps(tools):
         needed = first_safe_version(tools.major)
         found.append(

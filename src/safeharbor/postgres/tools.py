@@ -95,6 +95,19 @@ def choose_client_tools(found: Sequence[ClientTools], server_major: int) -> Clie
     )
 
 
+def what_a_newer_client_costs(tools: ClientTools, server_major: int) -> str:
+    """Why a dump by these tools goes back into that server in one way only; "" if it does in every way.
+
+    From 17 on pg_restore sends a setting (transaction_timeout) that older servers refuse.
+    """
+    if tools.major < 17 or server_major >= 17:
+        return ""
+    return (
+        f"pg_dump {tools.version} is newer than the server, PostgreSQL {server_major}: its dumps go back into that "
+        f"server only by `restore --in-place`; install postgresql-client-{server_major}, see BACKUP_PG_BIN"
+    )
+
+
 def _ask_version(bin_dir: Path) -> ClientTools | None:
     dump, restore = bin_dir / "pg_dump", bin_dir / "pg_restore"
     if not (os.access(dump, os.X_OK) and os.access(restore, os.X_OK)):
