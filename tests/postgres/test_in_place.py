@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from safeharbor.postgres.server import PrivateServer
 from support.postgres import Database, drop_database, execute, make_database
@@ -66,6 +67,34 @@ def test_the_owner_can_restore_in_place_after_a_superuser_did(each_database: Dat
     done = site.run("restore", "--from", str(archive), "--in-place", "--yes")
 
     assert done.status == 0, done.output
+
+
+@pytest.mark.parametrize("may_create", [True, False])
+def test_a_role_that_may_connect_to_its_own_database_only(
+    server: PrivateServer, tmp_path: Path, may_create: bool
+) -> None:
+    made = make_database(server)
+    site = make_site(tmp_path, made)
+    execute(server.url(), f"ALTER ROLE {made.owner} {'' if may_create else 'NO'}CREATEDB")
+    execute(server.url(), "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
+    try:
+        archive = _backup(site)
+        made.execute("DELETE FROM photo")
+
+        drilled = site.run("drill")
+        beside = site.run("restore", "--from", str(archive), "--yes")
+        inside = site.run("restore", "--from", str(archive), "--in-place", "--yes")
+
+        assert drilled.status == 0, drilled.output
+        assert "on a private server" in drilled.output
+        assert beside.status == 6
+        assert "GRANT CONNECT ON DATABASE postgres" in beside.stderr
+        assert "--in-place" in beside.stderr
+        assert inside.status == 0, inside.output
+        assert made.execute("SELECT count(*) FROM photo") == [(10,)]
+    finally:
+        execute(server.url(), "GRANT CONNECT ON DATABASE postgres, template1 TO PUBLIC")
+        drop_database(made)
 
 
 def test_names_of_any_encoding_are_counted_in_place(server: PrivateServer, tmp_path: Path) -> None:

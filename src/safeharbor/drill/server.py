@@ -124,6 +124,8 @@ def _why_not(target: Target) -> str:
     """Why no scratch database can be made there; "" if one can."""
     if target.is_pooled:
         return f"{target.url.describe()} is reached through a connection pooler"
+    if target.is_inside:
+        return f'the server lets the role "{target.role}" into no database but its own'
     if not target.may_create:
         return f'the role "{target.role}" may not create databases'
     return ""

@@ -71,6 +71,7 @@ class Target:
         self.version = str(self._one("SHOW server_version")[0]).split(" ")[0]
         is_superuser, may_create, role, pid = self._one(_FACTS)
         self.is_superuser = bool(is_superuser)
+        self.is_inside = session.info.dbname == name  # from there it can be neither renamed nor dropped
         self.may_create = bool(may_create)
         self.role = str(role)
         self.is_pooled = pid != session.info.backend_pid  # a pooler makes process ids up
@@ -159,12 +160,13 @@ class Target:
 
 @contextmanager
 def target_connected(url: DatabaseUrl, database: str) -> Iterator[Target]:
-    """A session beside the database to restore: in `postgres`, `template1` or the address's own.
+    """A session beside the database to restore: in `postgres`, `template1` or the address's own; else in that itself.
 
     In this order, since the lock against other restores is per database: whoever restores should meet in the same one.
     Raises DatabaseUnavailable if none of them lets us in.
     """
-    names = dict.fromkeys(name for name in (*_MAINTENANCE, url.get("dbname")) if name and name != database)
+    beside = (name for name in (*_MAINTENANCE, url.get("dbname")) if name and name != database)
+    names = dict.fromkeys((*beside, database))
     refusal: DatabaseUnavailable | None = None
     with ExitStack() as stack:
         for name in names:

@@ -146,7 +146,15 @@ def judge_target(target: Target, live: TargetDatabase | None) -> list[SafeHarbor
                 hint=f"Set RESTORE_DATABASE_URL to the server itself. {in_place}",
             )
         )
-    if not target.may_create:
+    if target.is_inside:
+        problems.append(
+            DatabaseUnavailable(
+                f'The server lets the role "{target.role}" into no database beside this one, '
+                "from which the states could be exchanged.",
+                hint=f'GRANT CONNECT ON DATABASE postgres TO "{target.role}"; see pg_hba.conf too. {in_place}',
+            )
+        )
+    elif not target.may_create:
         problems.append(
             DatabaseUnavailable(
                 f'The role "{target.role}" may not create databases.',
