@@ -31,6 +31,7 @@ from safeharbor.postgres.snapshot import open_snapshot
 from safeharbor.postgres.tools import choose_client_tools, find_client_tools, what_a_newer_client_costs
 from safeharbor.preflight import (
     check_places,
+    describe_hindrances,
     estimate_uploads,
     expected_upload_bytes,
     require_no_interrupted_restore,
@@ -141,6 +142,7 @@ class _Run:
         self._references = Gathered(directory)
         if not is_locked:
             self._warn(f"{directory} is on a filesystem without locks: nothing keeps two runs apart there")
+        self._warn(*describe_hindrances(settings, self._is_excluded))
 
     def take(self, *, prune: bool, full: bool) -> BackupResult:
         names = re.compile(re.escape(self._output.name)) if self._output is not None else ARCHIVE_NAME
@@ -339,8 +341,7 @@ class _Run:
         with self._phase("references"):
             has_links = writer.tally.links > 0
             found = self._references.check(writer.tally.lines(), self._settings.upload_dir, has_links=has_links)
-        for warning in found.warnings("this archive"):
-            self._warn(warning)
+        self._warn(*found.warnings("this archive"))
         return found
 
     def _prove(self, draft: Draft, written: Written) -> None:
@@ -348,8 +349,7 @@ class _Run:
         with self._phase("sync"):
             draft.settle()
         with self._phase("verify"):
-            for warning in prove_draft(draft, written, self._settings, self._progress):
-                self._warn(warning)
+            self._warn(*prove_draft(draft, written, self._settings, self._progress))
 
     def _prune(self, name: str) -> PruneResult | None:
         problems = self._settings.problems_in(Concern.RETENTION, Concern.SCHEDULE)
@@ -364,14 +364,14 @@ class _Run:
             except OSError as error:
                 self._warn(f"the backup is good, but pruning failed: {translate_os_error(error, 'deleting').message}")
             else:
-                for warning in pruned.warnings:
-                    self._warn(warning)
+                self._warn(*pruned.warnings)
                 return pruned
         return None
 
-    def _warn(self, text: str) -> None:
-        self._warnings.append(text)
-        self._progress.warn(text)
+    def _warn(self, *texts: str) -> None:
+        for text in texts:
+            self._warnings.append(text)
+            self._progress.warn(text)
 
     @contextmanager
     def _phase(self, name: str, total_bytes: int | None = None) -> Iterator[None]:

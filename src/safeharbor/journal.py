@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOURNAL_NAME = ".safeharbor-restore.json"
-_LIMIT_BYTES = 16 * 1024 * 1024
+_LIMIT_BYTES = 64 * 1024 * 1024  # a hundred thousand entries that stay have their paths in it
 _SCHEMA = 2
 
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from safeharbor.archive.layout import time_in_name
 from safeharbor.errors import SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
-from safeharbor.journal import find_interrupted
+from safeharbor.journal import Journal, find_interrupted
 from safeharbor.min_free import show_room
 from safeharbor.uploads.collect import estimate_size
+from safeharbor.uploads.movable import find_fixed
+from safeharbor.uploads.omissions import ascii_safe
+from safeharbor.uploads.staging import find_look_alikes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +47,45 @@ def require_no_interrupted_restore(settings: Settings) -> None:
     pending = find_interrupted(settings.backup_dir)
     if pending is not None:
         raise pending.pending_error()
+
+
+def describe_hindrances(settings: Settings, is_excluded: Callable[[str], bool] | None) -> list[str]:
+    """What a restore of the uploads would stumble over, and what only looks like what a restore keeps: a line each."""
+    uploads = settings.upload_dir
+    if uploads is None:
+        return []
+    try:
+        found = describe_unknown_stages(settings)
+        fixed = find_fixed(uploads, is_excluded)
+    except OSError as error:
+        return [f"whether a restore could exchange the uploads is unknown: {error}"]
+    if fixed:
+        more = f" (and {len(fixed) - 1} more cannot be moved)" if len(fixed) > 1 else ""
+        found.append(
+            f"a restore of the uploads would be refused: {ascii_safe(str(uploads / fixed[0].path))} cannot be moved, "
+            f"{fixed[0].why}{more}. {fixed[0].remedy}"
+        )
+    return found
+
+
+def describe_unknown_stages(settings: Settings) -> list[str]:
+    """One line if something in the uploads looks like the stage of a restore that the journal does not know.
+
+    Raises JournalBroken, OSError.
+    """
+    uploads, directory = settings.upload_dir, settings.backup_dir
+    if uploads is None or not uploads.is_dir():
+        return []
+    names = find_look_alikes(uploads, {record.id for record in Journal(directory).read()})
+    if not names:
+        return []
+    one = len(names) == 1
+    which = names[0] if one else f"{names[0]} and {len(names) - 1} more"
+    return [
+        f"{which} in the uploads {'bears' if one else 'bear'} the name of a restore's directory, but the journal in "
+        f"{directory} knows no such restore. {'It is' if one else 'They are'} not archived, and left as "
+        f"{'it is' if one else 'they are'}"
+    ]
 
 
 def check_uploads(uploads: Path) -> None:

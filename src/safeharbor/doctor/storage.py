@@ -13,7 +13,13 @@ from safeharbor.doctor.probe import probe_directory
 from safeharbor.errors import SafeHarborError, translate_os_error
 from safeharbor.journal import Journal
 from safeharbor.lock import is_locked
-from safeharbor.preflight import check_apart, check_directory, check_sentinel, check_uploads
+from safeharbor.preflight import (
+    check_apart,
+    check_directory,
+    check_sentinel,
+    check_uploads,
+    describe_unknown_stages,
+)
 from safeharbor.prune import plan_prune
 from safeharbor.settings import Concern
 from safeharbor.uploads.collect import UNRELIABLE
@@ -109,6 +115,16 @@ def check_restores(settings: Settings) -> list[Finding]:
         if is_locked(directory):
             return [fine("restores", f"the restore {pending.id} is at work at this moment")]
         raise pending.pending_error()
+    unknown = describe_unknown_stages(settings)
+    if unknown:
+        return [
+            warning(
+                "restores",
+                unknown[0],
+                "If the journal was lost, `safeharbor restore --undo --id ID` shows what it would move. If not, "
+                "look at who can write to the uploads, and delete it.",
+            )
+        ]
     if records:
         return [fine("restores", f"none was interrupted; {len(records)} keep a state, which `safeharbor status` shows")]
     return [fine("restores", "none was interrupted")]

@@ -34,7 +34,7 @@ from safeharbor.restore.request import (
 )
 from safeharbor.restore.server_checks import fit_jobs
 from safeharbor.restore.uploads_compared import compare_uploads
-from safeharbor.restore.uploads_target import OwnersSeen, check_filesystem, check_movable
+from safeharbor.restore.uploads_target import OwnersSeen, check_filesystem, check_movable, check_staying
 from safeharbor.uploads.collect import make_filter
 from safeharbor.verify import verify_source
 
@@ -201,6 +201,7 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
             )
         is_excluded = make_filter(left_out_patterns(archive.manifest, settings))
         check_movable(uploads, is_excluded)
+        check_staying(uploads, archive, is_excluded, findings)
         check_filesystem(uploads, archive, findings)
         findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files, settings.min_free))
         if archive.manifest is None:

@@ -24,6 +24,7 @@ from safeharbor.restore.swap import Swap, finish_removal, opened_stage, translat
 from safeharbor.restore.unrecorded import Unrecorded, find_unrecorded
 from safeharbor.settings import Concern
 from safeharbor.signals import signals_held
+from safeharbor.uploads.collect import make_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,6 +92,7 @@ def undo_restore(
         with _opened(settings, journal, record) as (swap, _), signals_held():
             swap.record = replace(record, towards=record.live.other)
             swap.require_both()
+            swap.find_what_stays(make_filter(settings.exclude))
             swap.begin(record.live.other, by_undo=True)
             progress.step("swapping")
             _try(swap, progress, at_rest=record)

@@ -140,10 +140,8 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
 
 def left_out_patterns(manifest: Manifest | None, settings: Settings) -> tuple[str, ...]:
     """What backups leave out of the uploads: the patterns that the archive was taken with, and those of now."""
-    section = manifest.document.get("uploads") if manifest is not None else None
-    recorded = section.get("excluded_by") if isinstance(section, dict) else None
-    patterns = [each for each in recorded if isinstance(each, str)] if isinstance(recorded, list) else []
-    return tuple(dict.fromkeys([*patterns, *settings.exclude]))
+    recorded = manifest.excluded_by if manifest is not None else ()
+    return tuple(dict.fromkeys([*recorded, *settings.exclude]))
 
 
 def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:

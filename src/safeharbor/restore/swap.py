@@ -17,13 +17,13 @@ from safeharbor.errors import CannotRestore, RestorePending, SafeHarborError, on
 from safeharbor.journal import Journal, Leg, Mark, Phase, RestoreRecord, Side
 from safeharbor.postgres.swap import close_database, exchange_databases, open_database
 from safeharbor.postgres.target import drop_database
+from safeharbor.uploads.frontier import Frontier, find_frontier
 from safeharbor.uploads.staging import Stage, StageReplaced, open_stage, remove_unfinished, stage_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from safeharbor.postgres.target import Target
-    from safeharbor.uploads.frontier import Frontier
 
 
 @contextmanager
@@ -62,6 +62,17 @@ class Swap:
     def begin(self, towards: Side, *, by_undo: bool) -> None:
         """Write down where this goes to, so that a command that is typed again goes on. Raises OSError."""
         self._write(phase=Phase.SWAPPING, towards=towards, by_undo=by_undo)
+
+    def find_what_stays(self, is_excluded: Callable[[str], bool] | None) -> None:
+        """Add what has come since that an exchange is to leave where it is. Raises CannotRestore, OSError."""
+        record = self.record
+        if self.stage is None:
+            return
+        found = find_frontier(Path(record.uploads), self.stage.side(record.towards), is_excluded)
+        if set(found.stays) <= set(record.stays):
+            return
+        directories = sorted({*record.frontier, *found.directories})
+        self.step_around(Frontier(tuple(directories), tuple(sorted({*record.stays, *found.stays}))))
 
     def step_around(self, frontier: Frontier) -> None:
         """Write down which directories are exchanged entry by entry, and what stays. Raises OSError."""

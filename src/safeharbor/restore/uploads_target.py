@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from safeharbor.archive.layout import UPLOADS_NAME
 from safeharbor.errors import CannotRestore, StorageUnavailable
+from safeharbor.filesystem import mounts_below
 from safeharbor.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS
+from safeharbor.uploads.frontier import find_frontier, refused_mount
 from safeharbor.uploads.movable import find_immovable
 from safeharbor.uploads.omissions import ascii_safe
 from safeharbor.uploads.trial import try_filesystem
@@ -39,6 +42,24 @@ def check_movable(uploads: Path, is_excluded: Callable[[str], bool] | None = Non
     for found in find_immovable(uploads, is_excluded)[:1]:
         what = str(uploads) if found.path == "." else ascii_safe(str(uploads / found.path))
         raise StorageUnavailable(f"{what} cannot be moved aside: {found.why}.", hint=found.remedy)
+
+
+def check_staying(
+    uploads: Path, archive: OpenArchive, is_excluded: Callable[[str], bool] | None, findings: Findings
+) -> None:
+    """What a restore leaves where it is can stay there. Raises CannotRestore, Truncated, OSError."""
+    staying = find_frontier(uploads, None, is_excluded).stays
+    if staying:
+        first = ", ".join(map(ascii_safe, staying[:3]))
+        more = f" and {len(staying) - 3:,} more" if len(staying) > 3 else ""
+        stay = "stays where it is: archives do not hold it" if len(staying) == 1 else "stay: archives do not hold them"
+        findings.facts.append(f"{first}{more} {stay}")
+    mounts = {UPLOADS_NAME + mount + b"/": mount for mount in mounts_below(uploads)}
+    if not mounts:
+        return
+    for name, _ in archive.listed_files():
+        if name.startswith(tuple(mounts)):
+            raise refused_mount(uploads, next(mount for prefix, mount in mounts.items() if name.startswith(prefix)))
 
 
 def check_filesystem(uploads: Path, archive: OpenArchive, findings: Findings) -> None:

@@ -17,12 +17,13 @@ from safeharbor.archive import layout
 from safeharbor.errors import CannotRestore
 from safeharbor.filesystem import mounts_below
 from safeharbor.uploads.movable import is_left_alone
+from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_MOST = 10_000
+_MOST = 100_000
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -48,11 +49,7 @@ def find_frontier(uploads: Path, restored: int | None, is_excluded: Callable[[st
         for path, is_mount in _staying(root, b"", is_excluded, mounts):
             if restored is not None and _is_there(restored, path):
                 if is_mount:
-                    raise CannotRestore(
-                        f"{uploads}/{os.fsdecode(path)} is a mount point, and the archive holds it: what is behind a "
-                        "mount cannot be exchanged.",
-                        hint="Unmount it, or restore into another directory with --upload-dir.",
-                    )
+                    raise refused_mount(uploads, path)
                 continue  # the archive speaks of it
             stays.append(path)
             above = path.rpartition(b"/")[0]
@@ -74,6 +71,15 @@ def find_frontier(uploads: Path, restored: int | None, is_excluded: Callable[[st
     finally:
         os.close(root)
     return Frontier(tuple(map(os.fsdecode, sorted(directories))), tuple(map(os.fsdecode, sorted(stays))))
+
+
+def refused_mount(uploads: Path, path: bytes) -> CannotRestore:
+    """The error for a mount point at `path` below the uploads, which an archive holds too."""
+    return CannotRestore(
+        f"{uploads}/{ascii_safe(os.fsdecode(path))} is a mount point, and the archive holds it: what is behind a mount "
+        "cannot be exchanged.",
+        hint="Unmount it, or restore into another directory with --upload-dir.",
+    )
 
 
 def _staying(

@@ -53,7 +53,7 @@ def has_own_lost_and_found(uploads: Path) -> bool:
 
 
 def find_immovable(uploads: Path, is_excluded: Callable[[str], bool] | None = None) -> list[Immovable]:
-    """The entries that an exchange could not move. Changes nothing. Raises OSError.
+    """The entries that an exchange by this user could not move. Changes nothing. Raises OSError.
 
     Looked at are the top level, and mount points at any depth. What `is_excluded` leaves out of archives stays where
     it is, and need not move.
@@ -62,45 +62,55 @@ def find_immovable(uploads: Path, is_excluded: Callable[[str], bool] | None = No
         read_only = os.statvfs(uploads).f_flag & os.ST_RDONLY
         why = "it is on a filesystem that is mounted read-only" if read_only else "it may not be written"
         return [Immovable(".", why, "Mount it for writing." if read_only else _OWNER)]
+    return [*_at_the_top(uploads, is_excluded, _not_ours), *find_fixed(uploads, is_excluded)]
+
+
+def find_fixed(uploads: Path, is_excluded: Callable[[str], bool] | None = None) -> list[Immovable]:
+    """Those of them that nobody could move, root neither. Changes nothing. Raises OSError."""
+    mounts = map(os.fsdecode, mounts_below(uploads))
+    found = [Immovable(mount, _MOUNT, _UNMOUNT) for mount in mounts if not _may_stay(mount, is_excluded)]
+    return [*_at_the_top(uploads, is_excluded, _by_attributes), *found]
+
+
+def _at_the_top(
+    uploads: Path,
+    is_excluded: Callable[[str], bool] | None,
+    judge: Callable[[int, bytes, os.stat_result], Immovable | None],
+) -> list[Immovable]:
+    """What `judge` finds of the uploads themselves and of the entries at their top."""
     descriptor = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        found = [each for each in (_fixed(descriptor, b".", "."),) if each is not None]
         names = [name for name in map(os.fsencode, os.listdir(descriptor)) if not is_left_alone(descriptor, name)]
         root = os.fstat(descriptor)
-        looked = (_hindrance(descriptor, name, root) for name in sorted(names))
-        found += [each for each in looked if each is not None and not _may_stay(each.path, is_excluded)]
+        looked = [judge(descriptor, name, root) for name in (b".", *sorted(names))]
     finally:
         os.close(descriptor)
-    mounts = map(os.fsdecode, mounts_below(uploads))
-    return found + [Immovable(mount, _MOUNT, _UNMOUNT) for mount in mounts if not _may_stay(mount, is_excluded)]
+    return [each for each in looked if each is not None and not _may_stay(each.path, is_excluded)]
 
 
 def _may_stay(path: str, is_excluded: Callable[[str], bool] | None) -> bool:
     return is_excluded is not None and (is_excluded(path) or is_excluded(f"{path}/"))
 
 
-def _hindrance(uploads: int, name: bytes, root: os.stat_result) -> Immovable | None:
-    shown = os.fsdecode(name)
+def _not_ours(uploads: int, name: bytes, root: os.stat_result) -> Immovable | None:
+    """Whether its owner keeps this user from moving it."""
+    me = os.geteuid()
+    if me == 0 or name == b".":
+        return None
     try:
         status = os.lstat(name, dir_fd=uploads)
     except FileNotFoundError:
         return None  # the app has removed it meanwhile
-    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-        fixed = _fixed(uploads, name, shown)
-        if fixed is not None:
-            return fixed
-    me = os.geteuid()
-    if me == 0:
-        return None
     if root.st_mode & stat.S_ISVTX and me not in (status.st_uid, root.st_uid):
-        return Immovable(shown, f"it belongs to uid {status.st_uid} in a sticky directory", _OWNER)
+        return Immovable(os.fsdecode(name), f"it belongs to uid {status.st_uid} in a sticky directory", _OWNER)
     if stat.S_ISDIR(status.st_mode) and status.st_uid != me and not os.access(name, os.W_OK, dir_fd=uploads):
         why = f"it belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}"
-        return Immovable(shown, why, _OWNER)
+        return Immovable(os.fsdecode(name), why, _OWNER)
     return None
 
 
-def _fixed(directory: int, name: bytes, shown: str) -> Immovable | None:
-    """Whether its attributes keep it where it is."""
-    why = why_fixed(directory, os.fsdecode(name))
+def _by_attributes(uploads: int, name: bytes, _root: os.stat_result) -> Immovable | None:
+    """Whether its attributes keep it where it is (chattr(1))."""
+    shown = os.fsdecode(name)
+    why = why_fixed(uploads, shown)
     return Immovable(shown, why, f"As root: chattr -i -a {shown}. Then restore again.") if why else None
