@@ -49,10 +49,10 @@ class ToolResult:
 class RunningTool:
     """A child at work; its last words are collected while it runs."""
 
-    def __init__(self, process: subprocess.Popen[bytes], name: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], name: str, kept_lines: int = _KEPT_LINES) -> None:
         self._process = process
         self.name = name
-        self._last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._last_lines: deque[str] = deque(maxlen=kept_lines)
         self._listener: Worker | None = None
         if process.stderr is not None:
             stderr = process.stderr
@@ -159,6 +159,7 @@ def started_tool(
     stdout: int = PIPE,
     cwd: Path | None = None,
     run_as: tuple[int, int] | None = None,
+    kept_lines: int = _KEPT_LINES,
 ) -> Iterator[RunningTool]:
     """A running tool that is ended, at the latest, when the block is left.
 
@@ -207,7 +208,7 @@ def started_tool(
         until_started.close()
         raise
     try:
-        tool = RunningTool(process, name)
+        tool = RunningTool(process, name, kept_lines)
     except BaseException:
         with process:  # closes its pipes, and waits
             process.kill()

@@ -74,6 +74,12 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     help="Wipe the database and load into it in one transaction, for roles that may not create databases. "
     "Its database cannot be undone.",
 )
+@click.option(
+    "--accept-broken",
+    is_flag=True,
+    help="Restore everything else if rows break a constraint, a unique index or a view; the SQL to mend it is written "
+    "into a file in BACKUP_DIR. Not with --in-place.",
+)
 @click.option("--no-keep-previous", is_flag=True, help="Delete the previous state as soon as the new one is live.")
 @click.option("--undo", is_flag=True, help="Bring the previous state back, or take an interrupted restore back.")
 @click.option("--resume", is_flag=True, help="Finish an interrupted restore.")
@@ -89,6 +95,7 @@ def command(
     yes: bool,
     jobs: int | None,
     in_place: bool,
+    accept_broken: bool,
     no_keep_previous: bool,
     undo: bool,
     resume: bool,
@@ -103,6 +110,8 @@ def command(
         raise click.UsageError("Give one of --from PATH, --undo, --resume and --discard-previous.")
     if quick and not dry_run:
         raise click.UsageError("--quick goes with --dry-run; a restore proves every byte.")
+    if accept_broken and (in_place or where.only == "uploads" or archive is None):
+        raise click.UsageError("--accept-broken is about a database that is built beside the live one.")
     if in_place and where.only == "uploads":
         raise click.UsageError("--in-place is about the database.")
     if archive is None and (dry_run or where.only or jobs or in_place or no_keep_previous):
@@ -135,6 +144,7 @@ def command(
         keep_previous=not no_keep_previous,
         jobs=jobs or os.cpu_count() or 1,
         from_another=where.accepts_another,
+        accepts_broken=accept_broken,
     )
     if dry_run:
         with watching(quiet=quiet) as progress:

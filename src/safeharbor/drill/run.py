@@ -323,4 +323,4 @@ class _Run:
 
 def _settings_only(properties: Properties) -> Properties:
     """The copy is nobody else's, bears our comment, and lives for minutes."""
-    return replace(properties, grants=None, comment=None, connection_limit=-1)
+    return replace(properties, grants=None, comment=None, connection_limit=-1, is_template=False)

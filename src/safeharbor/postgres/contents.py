@@ -12,6 +12,7 @@ from safeharbor.errors import ArchiveRejected, OutOfResources, ToolFailed
 from safeharbor.postgres.grants import read_grants, tokens_of
 from safeharbor.postgres.toc import UnknownToc, read_toc, users_of, with_dependants
 from safeharbor.process import run_tool, tool_environment
+from safeharbor.publish import write_all
 from safeharbor.threads import Worker
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ class DumpInput:
             os.close(descriptor)
 
     @contextmanager
-    def piped(self) -> Iterator[int]:
-        """A pipe that gives the dump. Raises OSError.
+    def piped(self, patch: tuple[int, bytes] | None = None) -> Iterator[int]:
+        """A pipe that gives the dump, at one place with other bytes, if there is a `patch`. Raises OSError.
 
         A pg_dump that writes to a file notes at which offsets of that file its data is; in standard input that can be
         positioned pg_restore would go there, though the dump does not begin at the start of `file`.
@@ -106,6 +107,11 @@ class DumpInput:
             def pump() -> None:
                 left = self.size
                 try:
+                    if patch is not None:
+                        begin = os.pread(source, patch[0], self.offset) + patch[1]
+                        os.lseek(source, len(begin), os.SEEK_CUR)
+                        left -= len(begin)
+                        write_all(writing, begin)
                     while left and (sent := os.sendfile(writing, source, None, min(left, _PIECE))):
                         left -= sent
                 except OSError:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from safeharbor.postgres.target import Target
 
 _PROPERTIES = """
-    SELECT d.datconnlimit, pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl IS NULL
+    SELECT d.datconnlimit, pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl IS NULL, d.datistemplate
     FROM pg_catalog.pg_database d WHERE d.datname = %s
 """
 _ACL = """
@@ -37,6 +37,10 @@ _SETTINGS = """
 # settings whose value is a list of names, which must not be quoted as one (guc's GUC_LIST_QUOTE)
 _LISTS = {"search_path", "session_preload_libraries", "local_preload_libraries", "temp_tablespaces", "datestyle",
           "shared_preload_libraries", "unix_socket_directories"}  # fmt: skip
+_NOT_WHILE_LOADING = {
+    "role", "session_authorization", "session_replication_role", "default_transaction_read_only",
+    "default_transaction_isolation", "default_transaction_deferrable", "array_nulls", "transform_null_equals",
+}  # fmt: skip
 _WORDS: dict[str, LiteralString] = {"CREATE": "CREATE", "CONNECT": "CONNECT", "TEMPORARY": "TEMPORARY"}
 _PRIVILEGES = {"C": "CREATE", "c": "CONNECT", "T": "TEMPORARY"}
 
@@ -49,6 +53,19 @@ class Properties:
     comment: str | None
     grants: tuple[tuple[str, str, bool], ...] | None
     settings: tuple[tuple[str, str], ...]  # role ("" is everybody), "name=value"
+    is_template: bool = False
+
+    @property
+    def while_loading(self) -> Properties:
+        """Those that what is computed during a load depends on; not those that would keep a load from what it does."""
+        settings = tuple(each for each in self.settings if _key(each[1]) not in _NOT_WHILE_LOADING)
+        return Properties(-1, None, None, settings)
+
+    @property
+    def placeholders(self) -> str:
+        """The settings that the app made up, as libpq's `options`: an owner may set them for a session only."""
+        lines = [line for role, line in self.settings if not role and re.fullmatch(r"\w+\.\w+", line.partition("=")[0])]
+        return " ".join("-c " + re.sub(r"([\\ ])", r"\\\1", line) for line in lines)
 
 
 def read_properties(target: Target, name: str) -> Properties:
@@ -57,7 +74,7 @@ def read_properties(target: Target, name: str) -> Properties:
     assert row is not None  # noqa: S101 - the caller has just found it
     grants = None if row[2] else tuple(target.session.execute(_ACL, (name,)).fetchall())
     settings = target.session.execute(_SETTINGS, (name,)).fetchall()
-    return Properties(row[0], row[1], grants, tuple((role, line) for role, lines in settings for line in lines))
+    return Properties(row[0], row[1], grants, tuple((role, line) for role, lines in settings for line in lines), row[3])
 
 
 def properties_in_manifest(database: Mapping[str, Any]) -> Properties:
@@ -74,6 +91,7 @@ def properties_in_manifest(database: Mapping[str, Any]) -> Properties:
         comment if isinstance(comment, str) else None,
         _parse_acl(acl) if isinstance(acl, list) else None,
         tuple(settings),
+        database.get("is_template") is True,
     )
 
 
@@ -103,6 +121,8 @@ def replay_properties(target: Target, name: str, properties: Properties) -> list
             where = sql.SQL("DATABASE {}").format(database)
         setting = sql.SQL("ALTER {} SET {} TO {}").format(where, _identifier(key), _value(key, value))
         statements.append((f"setting {line}{f' of role {role}' if role else ''}", setting))
+    if properties.is_template:
+        statements.append(("template", sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(database)))
     refused = []
     for what, statement in statements:
         try:
@@ -112,6 +132,10 @@ def replay_properties(target: Target, name: str, properties: Properties) -> list
                 raise
             refused.append(f"{what}: {one_line(error)}")
     return refused
+
+
+def _key(line: str) -> str:
+    return line.partition("=")[0].lower()
 
 
 def _identifier(key: str) -> sql.Composable:

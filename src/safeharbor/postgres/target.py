@@ -223,6 +223,11 @@ def drop_database(target: Target, name: str) -> None:
     if target.find(name) is None:
         return
     drop = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+    row = target.session.execute(
+        "SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = %s", (name,)
+    ).fetchone()
+    if row is not None and row[0]:
+        target.session.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
     for is_last in (False, False, True):
         end_sessions(target.session, name)
         try:

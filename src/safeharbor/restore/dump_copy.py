@@ -45,6 +45,10 @@ class DumpCopy:
         os.ftruncate(self._descriptor, size)
         return True
 
+    def patch(self, offset: int, data: bytes) -> None:
+        """Have other bytes there. Raises OSError."""
+        os.pwrite(self._descriptor, data, offset)
+
     def write(self, chunk: bytes) -> None:
         """The next piece. Raises OSError."""
         write_all(self._descriptor, chunk)

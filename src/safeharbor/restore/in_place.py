@@ -15,7 +15,8 @@ from safeharbor.journal import RestoreRecord, Side
 from safeharbor.postgres.connection import connected
 from safeharbor.postgres.in_place import InPlaceLoad
 from safeharbor.postgres.order import order_entries
-from safeharbor.restore.stage import compare_rows, table_of_contents
+from safeharbor.restore.loader import table_of_contents
+from safeharbor.restore.stage import compare_rows
 from safeharbor.restore.swap import interrupted
 from safeharbor.signals import signals_held
 

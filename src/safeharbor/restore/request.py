@@ -34,7 +34,8 @@ _HEADERS_READ_AHEAD = 32 * 1024  # where only headers are wanted, each read beyo
 class RestoreRequest:
     """What the operator asked for. `database` and `uploads` say where an interrupted restore went, if it is that.
 
-    `from_another`: an archive of another database than the target's is meant.
+    `from_another`: an archive of another database than the target's is meant. `accepts_broken`: what cannot be restored
+    as it was is left out.
     """
 
     archive: Path
@@ -46,6 +47,7 @@ class RestoreRequest:
     database: str = ""
     uploads: Path | None = None
     from_another: bool = False
+    accepts_broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

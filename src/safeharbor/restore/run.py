@@ -248,7 +248,9 @@ class _Run:
             instead_of=Path(record.uploads) if stage is not None else None,
             root=stage.side(Side.NEW) if stage is not None else None,
         )
-        staging = Staging(self.settings, self.archive, places, self.progress)
+        staging = Staging(
+            self.settings, self.archive, places, self.progress, accepts_broken=self.request.accepts_broken
+        )
         if self.target is None or record.in_place:
             return staging.run(None)
         assert self.plan is not None  # noqa: S101 - there is a target

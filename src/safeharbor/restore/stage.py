@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -22,23 +20,26 @@ from safeharbor.archive.reader import Rejected
 from safeharbor.archive.source import Truncated
 from safeharbor.errors import ArchiveRejected, CannotRestore, StorageUnavailable, one_line, translate_os_error
 from safeharbor.postgres.connection import connected
-from safeharbor.postgres.load import LoadOptions, finish_loading, load_argv, loading
+from safeharbor.postgres.load import LoadFailed, finish_loading
 from safeharbor.postgres.order import Order, Pass, order_entries
-from safeharbor.postgres.properties import properties_in_manifest, read_properties, replay_properties
+from safeharbor.postgres.properties import Properties, properties_in_manifest, read_properties, replay_properties
 from safeharbor.postgres.rows import count_table_rows, list_tables
-from safeharbor.postgres.target import TargetDatabase, create_beside
+from safeharbor.postgres.target import TargetDatabase, create_beside, drop_database
 from safeharbor.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
+from safeharbor.restore.like import database_in_manifest
+from safeharbor.restore.loader import Loader
+from safeharbor.restore.second_try import ACCEPT, Broken, load_again, mending_script
 from safeharbor.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS, Extraction
 from safeharbor.uploads.movable import has_own_lost_and_found
 from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from safeharbor.archive.layout import Member
     from safeharbor.archive.manifest import Manifest
     from safeharbor.database_url import DatabaseUrl
-    from safeharbor.postgres.properties import Properties
     from safeharbor.postgres.target import Target
     from safeharbor.process import RunningTool
     from safeharbor.progress import Progress
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from safeharbor.restore.request import OpenArchive
     from safeharbor.settings import Settings
 
+_SHOWN = 10
 _LOST_AND_FOUND = b"uploads/lost+found/"
 _REFUSED_NAMES = (
     errno.EEXIST,  # it is another name of the archive's there
@@ -103,7 +105,8 @@ class Staging:
     """One pass over the archive: its dump goes into the staged database, its uploads into our directory.
 
     `judge_rows` gets the rows of each table that was loaded, and says how many there are; it raises what is to end the
-    staging. `adapt` says which of the database's properties the staged one gets.
+    staging. `adapt` says which of the database's properties the staged one gets. `accepts_broken`: what cannot be
+    restored as it was is left out, and written down.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Staging:
         *,
         judge_rows: Callable[[Mapping[str, int], Manifest], int] = compare_rows,
         adapt: Callable[[Properties], Properties] = _as_they_are,
+        accepts_broken: bool = False,
     ) -> None:
         self._settings = settings
         self._archive = archive
@@ -122,11 +126,14 @@ class Staging:
         self._progress = progress
         self._judge_rows = judge_rows
         self._adapt = adapt
+        self._accepts_broken = accepts_broken
+        self._like: TargetDatabase | None = None
+        self._properties: Properties | None = None
+        self._loader: Loader | None = None
         self._until_loaded = ExitStack()
         self._plan: DatabasePlan | None = None
         self._url: DatabaseUrl | None = None
         self._role = ""
-        self._is_superuser = False
         self._copy: DumpCopy | None = None
         self._tool: RunningTool | None = None
         self._extraction: Extraction | None = None
@@ -139,13 +146,26 @@ class Staging:
 
         If this fails: it is dropped by the caller, and nothing live has changed.
         """
-        like = like or plan.live or _database_in_manifest(target, self._archive.manifest)
+        like = like or plan.live or database_in_manifest(target, self._archive.manifest)
         create_beside(target, self._places.database, like)
-        self._plan = plan
+        self._plan, self._like = plan, like
         self._url = target.url.with_database(self._places.database)
-        self._is_superuser = target.is_superuser
         if not target.is_superuser and plan.live is not None and plan.live.owner != target.role:
             self._role = plan.live.owner
+        self._properties = self._read_properties(target)
+        replay_properties(target, self._places.database, self._properties.while_loading)
+        url = self._url.with_options(self._properties.placeholders)
+        self._loader = Loader(self._archive.dump, plan, url, target.is_superuser, self._role)
+
+    def _read_properties(self, target: Target) -> Properties:
+        """Those that the staged database gets."""
+        assert self._plan is not None  # noqa: S101 - asked once there is one
+        if self._plan.live is not None:
+            return self._adapt(read_properties(target, self._plan.live.name))
+        section = self._archive.manifest.document.get("database") if self._archive.manifest is not None else None
+        if not isinstance(section, dict):
+            return self._adapt(Properties(-1, None, None, ()))
+        return self._adapt(properties_in_manifest(section))
 
     def run(self, target: Target | None) -> Staged:
         """Stage everything. If this fails: the caller removes both stages, and nothing live has changed.
@@ -236,32 +256,12 @@ class Staging:
         return None
 
     def _start_loading(self) -> None:
-        if self._tool is not None or self._plan is None or self._url is None or not self._has_dump():
+        if self._tool is not None or self._plan is None or self._loader is None or not self._has_dump():
             return
         self._order = order_entries(self._plan.entries, self._plan.contents.toc)
-        listed = self._until_loaded.enter_context(table_of_contents(self._order.passes[Pass.DATA]))
+        self._loader.copy = self._copy
         jobs = self._places.jobs if self._order.is_known else 1
-        self._tool = self._until_loaded.enter_context(self._loading(listed, jobs))
-
-    @contextmanager
-    def _loading(self, listed: Path, jobs: int) -> Iterator[RunningTool]:
-        """pg_restore at work on these entries, with several jobs where there is a copy for them."""
-        assert self._url is not None  # noqa: S101 - set with the plan
-        assert self._plan is not None  # noqa: S101 - likewise
-        tools = self._plan.contents.tools
-        options = LoadOptions(
-            jobs=jobs,
-            keep_owners=self._is_superuser,
-            keep_privileges=self._plan.keep_privileges,
-            role=self._role,
-        )
-        if self._copy is not None:
-            with loading(load_argv(tools, self._url, self._copy.input.file, listed, options), self._url) as tool:
-                yield tool
-            return
-        argv = load_argv(tools, self._url, None, listed, options)
-        with self._archive.dump.piped() as stdin, loading(argv, self._url, stdin) as tool:
-            yield tool
+        self._tool = self._until_loaded.enter_context(self._loader.loading(self._order.passes[Pass.DATA], jobs))
 
     def _has_dump(self) -> bool:
         """Whether the dump has been read and compared: in archives by others it may come last."""
@@ -269,38 +269,62 @@ class Staging:
         return self._archive.source.position >= dump.offset + dump.size
 
     def _finish_database(self, target: Target) -> int | None:
-        assert self._tool is not None  # noqa: S101 - started at the end of the pass, at the latest
-        assert self._url is not None  # noqa: S101 - set with the plan
-        assert self._plan is not None  # noqa: S101 - asked by the caller
-        self._progress.phase("load")
-        finish_loading(self._tool, self._url)
+        assert self._loader is not None  # noqa: S101 - set with the plan
         assert self._order is not None  # noqa: S101 - set when the load began
-        for each in (Pass.RULES, Pass.PRIVILEGES, Pass.VIEWS):
-            self._load_more(self._order.passes[each], 1 if each is Pass.PRIVILEGES else self._places.jobs)
+        assert self._properties is not None  # noqa: S101 - set with the plan
+        self._progress.phase("load")
+        broken: list[Broken] = []
+        try:
+            self._load()
+        except LoadFailed as error:
+            if not self._loader.may_succeed_otherwise(error):
+                raise
+            broken = self._load_again(target, error)
         self._progress.phase("check")
         rows = self._check_rows()
         self._progress.phase("analyze")
         with self.session() as session:
             session.execute("ANALYZE")
-        self._load_more(self._order.passes[Pass.EVENT_TRIGGERS], self._places.jobs)
-        properties = None
-        if self._plan.live is not None:
-            properties = read_properties(target, self._plan.live.name)
-        elif self._archive.manifest is not None:
-            section = self._archive.manifest.document.get("database")
-            properties = properties_in_manifest(section if isinstance(section, dict) else {})
-        if properties is not None:
-            refused = replay_properties(target, self._places.database, self._adapt(properties))
-            self._warnings += [f"not carried over to the new database: {what}" for what in refused]
+        self._loader.load(self._order.passes[Pass.EVENT_TRIGGERS], 1)
+        refused = replay_properties(target, self._places.database, self._properties)
+        self._warnings += [f"not carried over to the new database: {what}" for what in refused]
+        if broken:
+            self._write_down(broken)
         return rows
 
-    def _load_more(self, entries: tuple[str, ...], jobs: int) -> None:
-        """Load what had to wait, in the order of the dump."""
-        if not entries:
-            return
-        assert self._url is not None  # noqa: S101 - set with the plan
-        with table_of_contents(entries) as listed, self._loading(listed, jobs) as tool:
-            finish_loading(tool, self._url)
+    def _load(self) -> None:
+        """Raises LoadFailed, DatabaseUnavailable."""
+        assert self._tool is not None  # noqa: S101 - started at the end of the pass, at the latest
+        assert self._loader is not None  # noqa: S101 - set with the plan
+        assert self._order is not None  # noqa: S101 - set when the load began
+        finish_loading(self._tool, self._loader.url)
+        for each in (Pass.RULES, Pass.PRIVILEGES, Pass.VIEWS):
+            self._loader.load(self._order.passes[each], 1 if each is Pass.PRIVILEGES else self._places.jobs)
+
+    def _load_again(self, target: Target, error: LoadFailed) -> list[Broken]:
+        """Into a new database of the same name; what is broken, if that is accepted."""
+        assert self._loader is not None  # noqa: S101 - set with the plan
+        assert self._like is not None  # noqa: S101 - likewise
+        assert self._properties is not None  # noqa: S101 - likewise
+        self._progress.note(f"{error.message} It is loaded again with one job, all rows before what judges them")
+        name = self._places.database
+        mark = replace(self._properties.while_loading, comment=read_properties(target, name).comment)
+        drop_database(target, name)
+        create_beside(target, name, self._like)
+        replay_properties(target, name, mark)
+        try:
+            return load_again(self._loader, self.session, accepts=self._accepts_broken)
+        except LoadFailed as second:
+            second.hint = ACCEPT
+            raise
+
+    def _write_down(self, broken: list[Broken]) -> None:
+        path = self._settings.backup_dir / f"{self._places.database}-to-mend.sql"
+        with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(mending_script(broken, self._archive.path.name))
+        self._warnings += [each.warning for each in broken[:_SHOWN]]
+        more = f" ({len(broken):,} things)" if len(broken) > _SHOWN else ""
+        self._warnings.append(f"what is broken and how to mend it{more} is in {path}")
 
     def _check_rows(self) -> int | None:
         """How many rows were loaded, compared with the manifest. Raises CannotRestore."""
@@ -315,13 +339,20 @@ class Staging:
             except psycopg.errors.InsufficientPrivilege as error:
                 self._warnings.append(f"the rows could not be counted: {one_line(error)}")
                 return None
-        return self._judge_rows(counts, self._archive.manifest)
+        try:
+            return self._judge_rows(counts, self._archive.manifest)
+        except CannotRestore as error:
+            if not self._accepts_broken:
+                error.hint = f"{error.hint} `--accept-broken` takes it as it is.".strip()
+                raise
+            self._warnings.append(error.message)
+            return sum(counts.values())
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection]:
         """A session in the staged database as the role that owns what is in it."""
         assert self._url is not None  # noqa: S101 - asked only for a database
-        with connected(self._url) as session:
+        with connected(self._loader.url if self._loader is not None else self._url) as session:
             if self._role:
                 session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self._role)))
             yield session
@@ -332,49 +363,22 @@ class Staging:
             self._progress.advance(self._unreported)
             self._unreported = 0
             if self._tool is not None and self._tool.poll() not in (None, 0):
-                assert self._url is not None  # noqa: S101 - it was started with it
-                finish_loading(self._tool, self._url)  # no need to extract the rest
+                self._require_hope(self._tool)
+
+    def _require_hope(self, failed: RunningTool) -> None:
+        """No need to extract the rest if loading again would be no use. Raises LoadFailed, DatabaseUnavailable."""
+        assert self._loader is not None  # noqa: S101 - it was started with it
+        try:
+            finish_loading(failed, self._loader.url)
+        except LoadFailed as error:
+            if not self._loader.may_succeed_otherwise(error):
+                raise
 
     def _reject(self, problem: str) -> None:
         raise ArchiveRejected(
             f"{self._archive.path}: {problem.rstrip('.')}.",
             hint="The live database and uploads are as they were. `safeharbor list` shows the other archives.",
         )
-
-
-def _database_in_manifest(target: Target, manifest: Manifest | None) -> TargetDatabase:
-    """What a database that does not exist yet is to be like."""
-    template = target.find("template1")
-    assert template is not None  # noqa: S101 - every cluster has it
-    template = replace(template, owner="", tablespace="pg_default")
-    section = manifest.document.get("database") if manifest is not None else None
-    if not isinstance(section, dict):
-        return template
-    values = {key: section.get(key) for key in ("encoding", "collate", "ctype", "locale_provider", "locale", "owner")}
-    if not all(isinstance(values[key], str) for key in ("encoding", "collate", "ctype", "locale_provider")):
-        return template
-    owner = str(values["owner"] or "")
-    if not target.is_superuser or target.missing_roles({owner}):
-        owner = ""
-    return replace(
-        template,
-        owner=owner,
-        encoding=str(values["encoding"]),
-        collate=str(values["collate"]),
-        ctype=str(values["ctype"]),
-        provider=str(values["locale_provider"]),
-        locale=values["locale"] if isinstance(values["locale"], str) else None,
-        icu_rules=None,
-    )
-
-
-@contextmanager
-def table_of_contents(entries: tuple[str, ...]) -> Iterator[Path]:
-    """A nameless file with the entries to load, as pg_restore's --use-list wants it."""
-    with tempfile.TemporaryFile() as file:
-        file.write("\n".join(entries).encode("utf-8", "surrogateescape") + b"\n")
-        file.flush()
-        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
 
 
 def _translate(error: OSError, archive: Path) -> Exception:

@@ -1,0 +1,137 @@
+"""Rows that are in an archive can always be had: the load is tolerant, and what is broken can be accepted knowingly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.postgres import Database, Servers, drop_database, execute, make_database
+from support.runs import Site, make_site
+from support.states import state_of
+
+DUPLICATE = """
+CREATE TABLE tags (id int, name text); CREATE UNIQUE INDEX tag_name ON tags (name);
+INSERT INTO tags SELECT g, 'n' || g FROM generate_series(1, 100) g;
+"""
+BREAK_THE_INDEX = """
+SET allow_system_table_mods = on;
+UPDATE pg_index SET indisready = false, indisvalid = false WHERE indexrelid = 'tag_name'::regclass;
+INSERT INTO tags VALUES (999, 'n5');
+UPDATE pg_index SET indisready = true, indisvalid = true WHERE indexrelid = 'tag_name'::regclass;
+"""
+ORPHAN = """
+CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE k (id int, p int CONSTRAINT "k; p" REFERENCES p);
+INSERT INTO p VALUES (1); INSERT INTO k VALUES (1, 1);
+"""
+ANOTHER_TABLE = """
+CREATE TABLE allowed (v int);
+CREATE FUNCTION is_allowed(int) RETURNS bool LANGUAGE plpgsql STABLE AS
+  'BEGIN RETURN EXISTS (SELECT FROM allowed WHERE v = $1); END';
+INSERT INTO allowed VALUES (1), (2);
+CREATE TABLE "a first" (v int CONSTRAINT "in list" CHECK (is_allowed(v)));
+COMMENT ON CONSTRAINT "in list" ON "a first" IS 'reads another table';
+INSERT INTO "a first" VALUES (1), (2);
+"""
+OWN_PATH = """
+CREATE FUNCTION plain(v text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN lower(v); END';
+CREATE FUNCTION slugify(v text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN plain(v); END';
+CREATE TABLE p (id int, title text, slug text GENERATED ALWAYS AS (slugify(title)) STORED);
+INSERT INTO p VALUES (1, 'Ete');
+"""
+IN_AN_INDEX = "CREATE INDEX ON p (slugify(title)); CREATE MATERIALIZED VIEW m AS SELECT slugify(title) AS s FROM p;"
+
+
+def test_rows_that_a_check_reads_elsewhere_are_loaded_before_it(site: Site, database: Database) -> None:
+    database.execute(ANOTHER_TABLE)
+    before = state_of(database.superuser_url, 18, site.uploads)
+    assert site.run("backup").status == 0
+
+    done = site.run("restore", "--from", "latest", "--yes")
+
+    assert done.status == 0, done.output
+    assert "again with one job" in done.output
+    assert state_of(database.superuser_url, 18, site.uploads) == before
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_functions_find_what_they_find_in_the_database(tmp_path: Path, servers: Servers, major: int) -> None:
+    database = make_database(servers[major])
+    try:
+        database.execute(OWN_PATH + (IN_AN_INDEX if major < 17 else ""))
+        site = make_site(tmp_path, database)
+        before = state_of(database.superuser_url, major, site.uploads)
+        assert site.run("backup").status == 0
+
+        done = site.run("restore", "--from", "latest", "--yes")
+
+        assert done.status == 0, done.output
+        assert state_of(database.superuser_url, major, site.uploads) == before
+    finally:
+        drop_database(database)
+
+
+def test_a_duplicate_under_a_unique_index_is_accepted_knowingly(site: Site, database: Database) -> None:
+    database.execute(DUPLICATE)
+    with_superuser(database, BREAK_THE_INDEX)
+    assert site.run("backup").status == 0
+
+    refused = site.run("restore", "--from", "latest", "--yes")
+    done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
+
+    assert refused.status == 8, refused.output
+    assert "(name)=(n5) is duplicated" in refused.stderr
+    assert "CREATE UNIQUE INDEX tag_name" in refused.stderr
+    assert "--accept-broken" in refused.stderr
+    assert done.status == 3, done.output
+    assert "left out: index public.tag_name" in done.stderr
+    assert database.execute("SELECT count(*) FROM tags") == [(101,)]
+    finish(site, database, "DELETE FROM tags WHERE id = 999")
+    assert database.execute("SELECT to_regclass('tag_name') IS NOT NULL") == [(True,)]
+
+
+def test_a_row_that_breaks_a_foreign_key_is_accepted_knowingly(site: Site, database: Database) -> None:
+    database.execute(ORPHAN)
+    with_superuser(database, "SET session_replication_role = replica; INSERT INTO k VALUES (2, 77)")
+    assert site.run("backup").status == 0
+
+    refused = site.run("restore", "--from", "latest", "--yes")
+    done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
+
+    assert refused.status == 8, refused.output
+    assert "(p)=(77) is not present" in refused.stderr
+    assert "--accept-broken" in refused.stderr
+    assert done.status == 3, done.output
+    assert "made NOT VALID: fk constraint" in done.stderr
+    query = "SELECT convalidated FROM pg_constraint WHERE conname = 'k; p'"
+    assert database.execute(query) == [(False,)]
+    assert database.execute("SELECT count(*) FROM k") == [(2,)]
+    finish(site, database, "DELETE FROM k WHERE id = 2")
+    assert database.execute(query) == [(True,)]
+
+
+def test_a_check_that_does_not_hold_is_accepted_knowingly(site: Site, database: Database) -> None:
+    database.execute(ANOTHER_TABLE + "DELETE FROM allowed WHERE v = 2;")
+    assert site.run("backup").status == 0
+
+    refused = site.run("restore", "--from", "latest", "--yes")
+    done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
+
+    assert refused.status == 8, refused.output
+    assert "--accept-broken" in refused.stderr
+    assert done.status == 3, done.output
+    assert database.execute('SELECT count(*) FROM "a first"') == [(2,)]
+    finish(site, database, "INSERT INTO allowed VALUES (2)")
+    assert database.execute("SELECT convalidated FROM pg_constraint WHERE conname = 'in list'") == [(True,)]
+
+
+def with_superuser(database: Database, statements: str) -> None:
+    execute(database.superuser_url, statements)
+
+
+def finish(site: Site, database: Database, mend: str) -> None:
+    """Mend the rows, then run the file that the restore has written."""
+    (script,) = site.backups.glob("*-to-mend.sql")
+    assert script.stat().st_mode & 0o777 == 0o600
+    database.execute(mend)
+    database.execute(script.read_text())

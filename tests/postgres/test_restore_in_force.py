@@ -1,0 +1,59 @@
+"""The database's settings are in force while its dump is loaded: what is computed is what was computed there."""
+
+from __future__ import annotations
+
+from support.postgres import Database, execute
+from support.runs import Site
+
+
+def test_what_is_computed_while_loading_goes_by_the_database_s_settings(site: Site, database: Database) -> None:
+    for setting in (
+        "timezone = 'Asia/Tokyo'",
+        "default_text_search_config = 'pg_catalog.german'",
+    ):
+        execute(database.server.url(), f"ALTER DATABASE {database.name} SET {setting}")
+    database.execute(
+        "CREATE TABLE orders (at timestamptz, note text);"
+        "INSERT INTO orders SELECT '2026-01-01 00:00Z'::timestamptz + g * interval '1 hour', 'die Bücher und Häuser'"
+        " FROM generate_series(1, 48) g;"
+        "CREATE MATERIALIZED VIEW per_day AS SELECT at::date AS day, count(*) FROM orders GROUP BY 1;"
+        "CREATE MATERIALIZED VIEW search AS SELECT to_tsvector(note) AS v FROM orders;"
+    )
+    query = "SELECT (SELECT array_agg(d ORDER BY d)::text FROM per_day d), (SELECT min(v::text) FROM search)"
+    before = database.execute(query)
+    assert site.run("backup").status == 0
+    assert site.run("drill").status == 0
+
+    done = site.run("restore", "--from", "latest", "--yes")
+
+    assert done.status == 0, done.output
+    assert database.execute(query) == before
+
+
+def test_a_template_stays_one_and_can_be_discarded(site: Site, database: Database) -> None:
+    assert site.run("backup").status == 0
+    execute(database.server.url(), f"ALTER DATABASE {database.name} IS_TEMPLATE true")
+
+    done = site.run("restore", "--from", "latest", "--yes")
+
+    assert done.status == 0, done.output
+    query = f"SELECT datistemplate FROM pg_database WHERE datname = '{database.name}'"
+    assert execute(database.server.url(), query) == [(True,)]
+    gone = site.run("restore", "--discard-previous", "--yes")
+    assert gone.status == 0, gone.output
+    execute(database.server.url(), f"ALTER DATABASE {database.name} IS_TEMPLATE false")
+
+
+def test_a_setting_that_the_app_made_up_is_there_for_a_check(site: Site, database: Database) -> None:
+    execute(database.server.url(), f"ALTER DATABASE {database.name} SET app.tenant = 'the re\\ef'")
+    database.execute(
+        r"CREATE TABLE orders (id int, CHECK (current_setting('app.tenant') = 'the re\ef'));"
+        "INSERT INTO orders VALUES (1)"
+    )
+    assert site.run("backup").status == 0
+
+    done = site.run("restore", "--from", "latest", "--yes")
+
+    assert done.status == 3, done.output  # an owner may not give a database such a setting
+    assert "setting app.tenant" in done.stderr
+    assert database.execute("SELECT id FROM orders") == [(1,)]
