@@ -61,7 +61,7 @@ def test_the_page_on_deploying_keeps_its_word(fresh: Stack) -> None:
     assert "restored 3 tables and 4 upload files" in shown
     wait_for(fresh.browser.is_served, "the app answers")
     assert fresh.browser.pictures() == pictures
-    assert "is live again" in type_in(fresh, undo)
+    assert "Live is:" in type_in(fresh, undo)
     assert fresh.browser.pictures() == pictures
     assert "nothing was pruned: the archive before is of another database" in unwrapped(type_in(fresh, adopt))
 

@@ -60,7 +60,8 @@ def test_a_full_disk_is_told(site: Site, tools: str) -> None:
 
         assert done.status == 7, done.output
         assert "No space left" in line(done, "directory")
-        assert "bytes free; the next archive takes about" in line(done, "space")
+        assert "has 0 bytes free" in line(done, "space")
+        assert "the next archive takes about" in line(done, "space")
         assert os.listdir(place) == ["filler"]
 
 

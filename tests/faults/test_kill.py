@@ -66,7 +66,8 @@ def test_a_kill_as_the_dump_is_put_in_its_place_leaves_all_or_nothing(site: Site
     if not count:  # where both are written in turn: that is plain writes
         return
 
-    killed_everywhere(site, before, [Call("pwrite64", when) for when in {1, max(count - 1, 1)}], "-f")
+    # each thread counts its own calls, so only the first is surely reached
+    killed_everywhere(site, before, [Call("pwrite64", 1)], "-f")
 
 
 def test_a_kill_at_the_first_pruned_archive_keeps_the_new_one(site: Site) -> None:
