@@ -115,8 +115,23 @@ def drop_database(database: Database) -> None:
     names = {row[0] for row in execute(database.server.url(), f"SELECT datname FROM pg_database WHERE {owned}")}
     for name in {database.name, *names}:
         quoted = name.replace('"', '""')
+        drop_subscriptions(database.server, name)
         execute(database.server.url(), f'DROP DATABASE IF EXISTS "{quoted}" WITH (FORCE)')
     execute(database.server.url(), f"DROP ROLE IF EXISTS {database.owner}")
+
+
+def drop_subscriptions(server: PrivateServer, database: str) -> None:
+    """A database with subscriptions cannot be dropped; they have no slot to take along."""
+    joined = "pg_subscription JOIN pg_database d ON d.oid = subdbid"
+    rows = execute(server.url(), f"SELECT quote_ident(subname) FROM {joined} WHERE datname = $n${database}$n$")
+    if not rows:
+        return
+    quoted = database.replace('"', '""')
+    execute(server.url(), f'ALTER DATABASE "{quoted}" ALLOW_CONNECTIONS true')  # a kept one is closed
+    for row in rows:
+        change = f"ALTER SUBSCRIPTION {row[0]}"
+        execute(server.url(quote(database, safe="")), f"{change} DISABLE; {change} SET (slot_name = NONE)")
+        execute(server.url(quote(database, safe="")), f"DROP SUBSCRIPTION {row[0]}")
 
 
 @pytest.fixture

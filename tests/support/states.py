@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from safeharbor.postgres.server import find_server_bins
 
 _VARYING = re.compile(rb"^(--.*|\\(un)?restrict .*)\n", re.MULTILINE)
@@ -54,3 +56,42 @@ def tree_of(root: Path) -> dict[str, str]:
 def state_of(url: str, major: int, uploads: Path) -> State:
     """Both."""
     return State(dump_text(url, major), tree_of(uploads))
+
+
+_TABLES = """
+    SELECT format('%I.%I', nspname, relname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relkind IN ('r', 'm') AND nspname !~ '^(pg_|information_schema$)' AND relispopulated
+    ORDER BY 1
+"""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A database as text that pg_dump writes, with a hash of each table's and materialized view's rows, and uploads."""
+
+    dump: bytes
+    contents: dict[str, str]
+    globals: bytes
+    uploads: dict[str, str]
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it as lines, for a difference that one can read. Rows of tables are by their hashes."""
+        rows = [f"rows of {name}: {content}" for name, content in self.contents.items()]
+        uploads = [f"upload {name}: {entry}" for name, entry in self.uploads.items()]
+        return [*self.dump.decode().splitlines(), *self.globals.decode().splitlines(), *rows, *uploads]
+
+
+def whole_state(url: str, major: int, uploads: Path) -> Whole:
+    """Everything that a restore of this database and these uploads is to bring back, and the cluster's roles."""
+    done = subprocess.run(
+        [find_server_bins()[major] / "pg_dumpall", "--globals-only", "--dbname", url], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    with psycopg.connect(url, autocommit=True) as session:
+        names = [str(row[0]) for row in session.execute(_TABLES)]
+        contents = {}
+        for name in names:
+            query = f"SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {name} t"
+            contents[name] = str(session.execute(query.encode()).fetchone())
+    return Whole(dump_text(url, major), contents, _VARYING.sub(b"", done.stdout), tree_of(uploads))
