@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine: what is missing is installed, or named.
-.PHONY: help demo test check format bench screenshots lock clean
+.PHONY: help demo test check format bench regression screenshots lock clean
 PYTHON := .venv/bin/python
 # tests wait more than they compute: one process more than there are cores
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
@@ -32,6 +32,10 @@ format: ## put the code into its format, and the generated page of settings up t
 bench: ## measure against the shell pipeline; takes an hour and 15 GB of disk
 	@scripts/bootstrap bench
 	$(PYTHON) -m benchmarks $(BENCH)
+
+regression: ## put PostgreSQL's own regression database through backup, restore and back; needs root and a compiler
+	@scripts/bootstrap dev
+	@$(PYTHON) scripts/regression.py
 
 screenshots: ## take the documentation's pictures of the page anew; needs chromium and the font Inter
 	@scripts/bootstrap dev

@@ -1,0 +1,95 @@
+"""PostgreSQL's own regression database through the whole cycle: backup, verify, drill, damage, restore, undo, in place.
+
+`make regression` runs it. The database holds what PostgreSQL's developers test: some 1,800 objects that nobody here
+wrote. Afterwards it is compared as `pg_dump` text, by hashes of the rows of each table and materialized view, and by
+the cluster's roles. It ends with 1 if anything differs. Not a part of CI: it needs a source package and a compiler.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server  # noqa: E402 - needs the path
+from support.runs import Site  # noqa: E402
+from support.states import Whole, whole_state  # noqa: E402
+
+REGRESS = "/usr/lib/postgresql/15/lib/pgxs/src/test/regress/pg_regress"
+DAMAGE = "DROP TABLE onek CASCADE; DELETE FROM tenk1 WHERE unique1 < 5000; CREATE TABLE newer (id int)"
+
+
+def make_regression_database(server: PrivateServer, tests: Path, output: Path) -> str:
+    """Run PostgreSQL's tests, and leave their database; the summary of how many passed."""
+    (output / "results").mkdir(parents=True)
+    for path in (output, output / "results"):
+        path.chmod(0o777)  # the server writes there too, as another user
+    argv: list[str | Path] = [REGRESS, "--inputdir", tests, "--outputdir", output, "--bindir", server.bin_dir]
+    argv += ["--dlpath", ROOT / ".cache/regression/dl", "--host", server.socket_dir, "--port", str(server.port)]
+    argv += ["--user", server.superuser, "--max-connections=6", "--schedule", tests / "parallel_schedule"]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=output, check=False)
+    match = re.search(r"^ ?(All \d+ tests passed|\d+ of \d+ tests failed)", done.stdout, re.MULTILINE)
+    return match[1] if match else done.stdout[-2000:] + done.stderr
+
+
+def step(site: Site, *arguments: str) -> int:
+    """Run a command and print its status and time; its status."""
+    started = time.monotonic()
+    done = site.run(*arguments, timeout=3600)
+    print(f"{' '.join(arguments):45} {done.status:3} {time.monotonic() - started:8.1f} s", flush=True)
+    if done.status not in (0, 3):
+        print(done.output)
+    return done.status
+
+
+def main() -> int:
+    """The number of comparisons and commands that were not as they should be, as an exit status."""
+    tests = Path(
+        subprocess.run([ROOT / "scripts/regression-source"], capture_output=True, text=True, check=True).stdout.strip()
+    )
+    bad = 0
+    options = {"max_locks_per_transaction": "512", "max_connections": "60"}
+    with tempfile.TemporaryDirectory() as scratch, private_server(find_server_bins()[15], options=options) as server:
+        root = Path(scratch)
+        root.chmod(0o755)
+        print("PostgreSQL's tests:", make_regression_database(server, tests, root / "regress"), flush=True)
+        site = Site(root, server.url("regression"))
+        (site.uploads / "photo.jpg").write_bytes(b"a photo")
+
+        def state() -> Whole:
+            return whole_state(server.url("regression"), 15, site.uploads)
+
+        def compare(what: str, left: Whole, right: Whole) -> int:
+            different = sum(a != b for a, b in zip(left.lines, right.lines, strict=False)) + abs(
+                len(left.lines) - len(right.lines)
+            )
+            print(f"{what:45} {'equal' if not different else f'{different} lines differ'}", flush=True)
+            (ROOT / f".cache/regression/{what.replace(' ', '-')}.txt").write_text("\n".join(left.lines))
+            return int(different > 0)
+
+        before = state()
+        (ROOT / ".cache/regression/before.txt").write_text("\n".join(before.lines))
+        bad += step(site, "backup") not in (0, 3)
+        if not site.archives:
+            return 1
+        bad += step(site, "verify", str(site.archives[-1])) != 0
+        bad += step(site, "drill") not in (0, 3)
+        server.execute(DAMAGE, "regression")
+        damaged = state()
+        bad += step(site, "restore", "--from", "latest", "--yes") not in (0, 3)
+        bad += compare("after the restore", state(), before)
+        bad += step(site, "restore", "--undo") != 0
+        bad += compare("after the undo", state(), damaged)
+        bad += step(site, "restore", "--from", "latest", "--in-place", "--yes") not in (0, 3)
+        bad += compare("after the restore in place", state(), before)
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
