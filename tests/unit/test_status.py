@@ -256,7 +256,7 @@ class TestRoom:
         status = look(settings)
 
         assert (status.health, status.room.fits) == (Health.WARNING, 0)
-        assert line(settings, "room") == "8.0 KiB free; the next archive takes 9.5 KiB, 0 more fit"
+        assert line(settings, "room") == "0 B free; the next archive takes 9.5 KiB, 0 more fit"
 
 
 class TestLines:

@@ -12,6 +12,7 @@ from safeharbor.errors import ArchiveRejected, CannotRestore, DatabaseUnavailabl
 from safeharbor.postgres.connection import connected
 from safeharbor.postgres.contents import Needs, read_contents, read_needs, select_entries
 from safeharbor.postgres.in_place import find_strangers
+from safeharbor.postgres.privilege_entries import choose_privileges
 from safeharbor.postgres.rows import count_table_rows, list_tables
 from safeharbor.postgres.sessions import count_clients
 from safeharbor.postgres.snapshot import read_revision
@@ -234,16 +235,13 @@ def choose_entries(
         "The server has no tablespace {}, which the dump needs.",
         "CREATE TABLESPACE \"{}\" LOCATION '…';",
     )
-    strangers = target.missing_roles(needs.grantees)
     owner = live.owner if live is not None else target.role
-    others = [] if target.is_superuser else sorted(needs.grantors - {owner, "pg_database_owner"})
-    keeps_privileges = not needs.grantees or not (strangers or others)
-    if not keeps_privileges:
-        why = f"the server has no role {', '.join(strangers[:_SHOWN])}"
-        if not strangers:
-            why = f"the dump holds things of {', '.join(others[:_SHOWN])}, for whom only a superuser may grant"
-        findings.warnings.append(f"privileges are left out, since {why}")
-    return DatabasePlan(contents, needs, tuple(entries), keeps_privileges, live)
+    role = None if target.is_superuser else owner
+    entries, left_out = choose_privileges(entries, contents.toc, role, set(target.missing_roles(needs.grantees)))
+    if left_out:
+        more = f" and {len(left_out) - _SHOWN:,} more" if len(left_out) > _SHOWN else ""
+        findings.warnings.append(f"privileges are left out: {'; '.join(left_out[:_SHOWN])}{more}")
+    return DatabasePlan(contents, needs, tuple(entries), keep_privileges=True, live=live)
 
 
 def _report_missing(findings: Findings, missing: list[str], what: str, hint: str) -> None:
