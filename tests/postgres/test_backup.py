@@ -185,7 +185,8 @@ def test_an_explicit_output_is_replaced_whole_and_is_never_retentions_business(s
     inside = site.run("backup", "--output", str(site.backups / "pre-upgrade.tar"))
     again = site.run("backup", BACKUP_RETENTION_DAILY="1", BACKUP_RETENTION_WEEKLY="1")
 
-    assert (done.status, inside.status, again.status) == (0, 0, 0)
+    # the middle one warns that what stands there as an archive is damaged, and prunes nothing
+    assert (done.status, inside.status, again.status) == (0, 3, 0)
     assert site.run("verify", str(output)).status == 0
     assert sorted(os.listdir(output.parent)) == [".safeharbor", ".safeharbor.lock", "pre-upgrade.tar"]
     assert (site.backups / "pre-upgrade.tar").exists()
