@@ -2,210 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
 
 import psycopg
 import pytest
 
-from safeharbor.journal import JOURNAL_NAME, Journal, find_interrupted
-from safeharbor.lock import LOCK_NAME
-from safeharbor.restore.recover import discard_previous
-from safeharbor.settings import load_settings
-from support.faults import children_left
-from support.needs import need_program
-from support.postgres import Database, execute
-from support.runs import Outcome, Site
-from support.states import State, state_of, tree_of
-
-_EVERYTHING = 100_000
-
-# Runs a verb as the command does, and dies at the step of that number, having said its name.
-_CHILD = """
-import os, signal, sys
-from pathlib import Path
 from safeharbor.progress import NoProgress
-from safeharbor.restore.recover import resume_restore, retargeted, undo_restore
 from safeharbor.restore.request import RestoreRequest
 from safeharbor.restore.run import restore_archive
 from safeharbor.settings import load_settings
-
-class Killing(NoProgress):
-    def __init__(self, number):
-        self.left = number
-
-    def step(self, name):
-        print(name, flush=True)
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def phase(self, name, total_bytes=None):
-        self.step("phase " + name)
-
-verb, number, archive, *options = sys.argv[1:]
-settings, progress = load_settings(os.environ), Killing(int(number))
-if verb == "restore":
-    request = RestoreRequest(
-        Path(archive), with_database="only uploads" not in options, in_place="in place" in options, jobs=2
-    )
-    restore_archive(settings, request, lambda plan: True, progress)
-elif verb == "undo":
-    undo_restore(settings, "", progress)
-else:
-    done = resume_restore(settings, progress)
-    if done.again is not None:
-        restore_archive(retargeted(settings, done.again), done.again, lambda plan: True, progress)
-"""
-
-
-@dataclass(frozen=True)
-class Killed:
-    """How far a child came: the steps that it told, the last of which was its end."""
-
-    steps: list[str]
-    has_ended: bool
-
-    @property
-    def where(self) -> str:
-        return f"killed at step {len(self.steps)} ({self.steps[-1] if self.steps else 'none'})"
-
-    def passed(self, step: str) -> bool:
-        return step in self.steps
-
-
-class Rig:
-    """A site with an archive of its first state (`new`, for a restore makes it live) that changes before each kill."""
-
-    def __init__(self, site: Site, database: Database, *options: str) -> None:
-        self.site = site
-        self.database = database
-        self.options = options
-        self.change_uploads_only = "only uploads" in options
-        done = site.run("backup", "--no-prune")
-        assert done.status == 0, done.output
-        self.archive = site.archives[-1]
-        self.new = self.state()
-
-    def state(self) -> State:
-        return state_of(self.database.url, self.database.server.major, self.site.uploads)
-
-    def changed(self) -> State:
-        """The state to restore over: wholly another one than the archive's, with nothing kept."""
-        discard_previous(load_settings(self.site.environment), "")
-        live = self.state()
-        if live != self.new:
-            return live
-        if not self.change_uploads_only:
-            self.database.execute(
-                "DELETE FROM photo WHERE id > 3; UPDATE entry SET remark = 'changed' WHERE id < 100;"
-                "CREATE TABLE newer (id int PRIMARY KEY, entry int REFERENCES entry);"
-                "INSERT INTO newer VALUES (1, 7); ALTER TABLE photo ADD COLUMN extra text"
-            )
-        uploads = self.site.uploads
-        (uploads / "2026" / "3.jpg").write_bytes(b"other")
-        (uploads / "2026" / "4.jpg").unlink()
-        for name in ("a.txt", "b.txt"):
-            (uploads / name).write_text(name)
-        (uploads / "deep" / "er").mkdir(parents=True)
-        return self.state()
-
-    def kill(self, verb: str, number: int) -> Killed:
-        """Run a verb in a child that dies at that step."""
-        run = subprocess.run(
-            [sys.executable, "-W", "error", "-c", _CHILD, verb, str(number), str(self.archive), *self.options],
-            env=self.site.full_environment(),
-            capture_output=True,
-            timeout=120,
-            cwd=self.site.root,
-            check=False,
-        )
-        assert run.returncode in (0, -signal.SIGKILL), run.stderr.decode()
-        assert not children_left(self.site)
-        return Killed(run.stdout.decode().splitlines(), run.returncode == 0)
-
-    def finish(self, verb: str) -> list[str]:
-        """Run a verb to its end; its steps."""
-        whole = self.kill(verb, _EVERYTHING)
-        assert whole.has_ended
-        return whole.steps
-
-    def restored(self) -> list[str]:
-        """A whole restore over a changed state; its steps."""
-        self.changed()
-        return self.finish("restore")
-
-    def lose_journal(self) -> None:
-        (self.site.backups / JOURNAL_NAME).unlink(missing_ok=True)
-
-    @property
-    def is_interrupted(self) -> bool:
-        return find_interrupted(self.site.backups) is not None
-
-    @property
-    def kept_ids(self) -> list[str]:
-        return [record.id for record in Journal(self.site.backups).read()]
-
-    @property
-    def sides(self) -> list[str]:
-        """The databases beside the live one."""
-        rows = execute(self.database.server.url(), "SELECT datname FROM pg_database ORDER BY 1")
-        return [name for (name,) in rows if re.fullmatch(self.database.name + "_(restore|before)_[0-9a-f]{12}", name)]
-
-    @property
-    def staging(self) -> list[str]:
-        return sorted(path.name for path in self.site.uploads.glob(".safeharbor-restore-*"))
-
-    def told(self, where: str) -> None:
-        """Before the recovery: no backup is taken, and every command warns."""
-        refused = self.site.run("backup", "--no-prune")
-        assert refused.status == 9, (where, refused.output)
-        listed = self.site.run("list")
-        assert "was interrupted" in listed.stderr, (where, listed.output)
-
-    def recover(self, how: str) -> Outcome:
-        """The recovery command; once more where the server has not yet noticed the death of its client."""
-        deadline = time.monotonic() + 10
-        while True:
-            done = self.site.run("restore", f"--{how}")
-            if "is still running" not in done.stderr or time.monotonic() > deadline:
-                return done
-            time.sleep(0.2)
-
-    def settled(self, where: str, *, with_backup: bool = True) -> None:
-        """After the recovery: nothing is interrupted, and nothing is left but what the journal keeps."""
-        assert not self.is_interrupted, where
-        kept = self.kept_ids
-        assert all(name[-12:] in kept for name in self.sides), (where, self.sides, kept)
-        assert self.staging == [f".safeharbor-restore-{each}" for each in kept], where
-        if with_backup:
-            done = self.site.run("backup", "--no-prune")
-            assert done.status == 0, (where, done.output)
-            assert [name for name in self.site.leftovers if not name.startswith(JOURNAL_NAME)] == [], where
-            for archive in self.site.archives:
-                if archive != self.archive:
-                    archive.unlink()
-
-
-def wholly(rig: Rig, expected: State, where: str) -> None:
-    """The live state is this one."""
-    found = rig.state()
-    assert found.uploads == expected.uploads, where
-    assert found.database == expected.database, where
-
-
-def wholly_one_of(rig: Rig, first: State, second: State, where: str) -> None:
-    """The live state is one of these, not a mix."""
-    assert rig.state() in (first, second), where
-
-
-def lasting(steps: list[str]) -> list[int]:
-    """The numbers of the steps at which something lasting was done."""
-    return [number for number, step in enumerate(steps, 1) if not step.startswith("phase ")]
+from support.faults import children_left
+from support.kills import EVERYTHING, Rig, calls_of, killing, lasting, spread, traced, wholly, wholly_one_of
+from support.postgres import Database, execute
+from support.runs import Outcome, Site
+from support.states import tree_of
 
 
 @pytest.mark.timeout(900)
@@ -349,10 +160,10 @@ def test_while_a_restore_is_interrupted_no_other_one_is_undone(site: Site, datab
 def test_with_the_journal_lost_an_id_chooses_among_the_kept_states(site: Site, database: Database) -> None:
     rig = Rig(site, database)
     original = rig.changed()
-    assert rig.kill("restore", _EVERYTHING).has_ended
+    assert rig.kill("restore", EVERYTHING).has_ended
     (first,) = rig.kept_ids
     (site.uploads / "between.txt").write_text("between")
-    assert rig.kill("restore", _EVERYTHING).has_ended
+    assert rig.kill("restore", EVERYTHING).has_ended
     rig.lose_journal()
 
     done = site.run("restore", "--undo", "--id", first, "--yes")
@@ -429,57 +240,6 @@ def test_a_resume_killed_at_any_step_is_taken_back_or_finished(site: Site, datab
         assert done.status == (0 if is_interrupted or how == "undo" else 8), (killed.where, done.output)
         wholly(rig, old if how == "undo" else rig.new, killed.where)
         rig.settled(killed.where, with_backup=False)
-
-
-# what changes files, and what speaks with the server
-_LASTING = ("rename", "renameat2", "mkdir", "mkdirat", "unlink", "rmdir", "fsync")
-_OTHERS = ("write", "openat", "unlinkat", "fchmod", "utimensat", "sendto", "recvfrom", "poll")
-
-
-def traced(site: Site, *options: str, verb: tuple[str, ...]) -> int:
-    """Run the command under strace; its exit status, negative if it was killed."""
-    done = subprocess.run(
-        [need_program("strace"), "-qq", *options, *site.argv("restore", *verb)],
-        env=site.full_environment(),
-        capture_output=True,
-        timeout=120,
-        cwd=site.root,
-        check=False,
-    )
-    return done.returncode
-
-
-def killing(call: str, when: int) -> tuple[str, ...]:
-    """Strace's options to kill at that call."""
-    return "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"
-
-
-def calls_of(site: Site, *verb: str) -> list[tuple[str, int]]:
-    """The calls of the command's own process that matter, from its lock on: each with its number among its kind."""
-    log = site.root / "trace"
-    assert traced(site, "-o", str(log), "-e", f"trace={','.join(_LASTING + _OTHERS)}", verb=verb) == 0
-    found: list[tuple[str, int]] = []
-    numbers = dict.fromkeys(_LASTING + _OTHERS, 0)
-    is_locked = False
-    for line in log.read_text(errors="replace").splitlines():
-        name, _, arguments = line.partition("(")
-        if name not in numbers:
-            continue
-        numbers[name] += 1
-        is_locked = is_locked or LOCK_NAME in arguments
-        if is_locked:
-            found.append((name, numbers[name]))
-    assert is_locked
-    return found
-
-
-def spread(calls: list[tuple[str, int]], count: int) -> list[tuple[str, int]]:
-    """So many of the calls, evenly over the run, every kind by itself in proportion, lasting ones first."""
-    lasting = [call for call in calls if call[0] in _LASTING]
-    others = [call for call in calls if call[0] not in _LASTING]
-    chosen = lasting[:: -(-len(lasting) // (count * 2 // 3))]
-    left = count - len(chosen)
-    return chosen + [others[position * len(others) // left] for position in range(left)]
 
 
 @pytest.mark.timeout(900)
@@ -638,3 +398,80 @@ def test_a_restore_in_place_whose_journal_is_lost_too_ends_whole(site: Site, dat
             done = site.run("restore", f"--{other}", "--id", rig.staging[0][-12:], "--yes")
         assert done.status == 0, (killed.where, done.output)
         wholly(rig, rig.new if is_new else old, killed.where)
+
+
+def test_a_kept_state_that_cannot_be_deleted_hinders_nothing_else(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    rig.changed()
+    rig.finish("restore")
+    (kept,) = rig.kept_ids
+    log = site.root / "denied"
+    denied = ("-o", str(log), "-e", "trace=unlinkat", "-e", "inject=unlinkat:error=EPERM:when=1+")
+
+    status = traced(site, *denied, verb=("--discard-previous", "--yes"))
+
+    assert status == 7
+    assert "(INJECTED)" in log.read_text()
+    listed = site.run("status")
+    assert "half deleted: what the restore of" in listed.stdout
+    assert listed.status == 0, listed.output
+    blocked = [traced(site, *denied, verb=verb) for verb in (("--undo",), ("--discard-previous", "--yes"))]
+    assert blocked == [8, 7]  # nothing whole is left to go back to
+    again = traced(site, *denied, verb=("--from", str(rig.archive), "--yes"))
+    assert again == 3
+    wholly(rig, rig.new, "restored beside what cannot be deleted")
+    assert kept in rig.kept_ids
+
+    done = site.run("restore", "--discard-previous", "--yes")
+
+    assert done.status == 0, done.output
+    assert "discarded 2 kept states" in done.stdout
+    assert (rig.sides, rig.staging, rig.kept_ids) == ([], [], [])
+
+
+class Failing(NoProgress):
+    """Fails at one step in a way that nobody foresaw."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+
+    def step(self, name: str) -> None:
+        if name == self._step:
+            raise RuntimeError(f"at {name}")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("step", ["staged", "swapping", "closed", "uploads swapped", "committed"])
+def test_what_nobody_foresaw_leaves_one_whole_state_that_lets_sessions_in(
+    site: Site, database: Database, step: str
+) -> None:
+    rig = Rig(site, database)
+    old = rig.changed()
+    settings, request = load_settings(site.environment), RestoreRequest(rig.archive)
+
+    if step == "committed":  # it came too late to take anything back
+        restore_archive(settings, request, lambda _plan: True, Failing(step))
+        wholly(rig, rig.new, step)
+        rig.settled(step)
+        return
+    with pytest.raises(RuntimeError, match=step):
+        restore_archive(settings, request, lambda _plan: True, Failing(step))
+
+    wholly(rig, old, step)
+    rig.settled(step)
+
+
+def test_an_archive_that_is_found_damaged_in_place_leaves_nothing_to_be_settled(site: Site, database: Database) -> None:
+    rig = Rig(site, database, "in place")
+    old = rig.changed()
+    damaged = bytearray(rig.archive.read_bytes())
+    place = damaged.index(b"PGDMP") + 3000
+    damaged[place] ^= 1
+    rig.archive.write_bytes(damaged)
+
+    done = site.run("restore", "--from", str(rig.archive), "--in-place", "--yes")
+
+    assert done.status == 5, done.output
+    wholly(rig, old, "refused")
+    assert not rig.is_interrupted
+    assert (rig.kept_ids, rig.staging) == ([], [])

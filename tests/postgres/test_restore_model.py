@@ -18,7 +18,8 @@ import pytest
 from safeharbor.backup import take_backup
 from safeharbor.postgres.server import find_server_bins
 from safeharbor.progress import NoProgress
-from safeharbor.restore.recover import discard_previous, undo_restore
+from safeharbor.restore.kept import discard_previous
+from safeharbor.restore.recover import undo_restore
 from safeharbor.restore.request import RestoreRequest
 from safeharbor.restore.run import restore_archive
 from safeharbor.settings import load_settings

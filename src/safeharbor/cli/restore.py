@@ -19,10 +19,11 @@ from safeharbor.cli.render import plural, show_bytes
 from safeharbor.cli.restore_target import TargetOptions, require_whole_target, retargeted, target_options
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
-from safeharbor.errors import ExitStatus
+from safeharbor.errors import ExitStatus, SafeHarborError
+from safeharbor.restore.kept import discard_previous as discard_kept_states
+from safeharbor.restore.kept import discard_unrecorded, list_kept, list_unrecorded
 from safeharbor.restore.plan import plan_restore
-from safeharbor.restore.recover import discard_previous as discard_kept_states
-from safeharbor.restore.recover import discard_unrecorded, list_kept, list_unrecorded, resume_restore, undo_restore
+from safeharbor.restore.recover import resume_restore, undo_restore
 from safeharbor.restore.recover import retargeted as retargeted_to
 from safeharbor.restore.request import RestoreRequest, choose_archive
 from safeharbor.restore.run import restore_archive
@@ -279,7 +280,11 @@ def _discard_unrecorded(settings: Settings, found: Unrecorded, *, yes: bool) -> 
 
 def _discard(settings: Settings, restore_id: str, *, yes: bool) -> None:
     kept = [record for record in list_kept(settings) if restore_id in ("", record.id)]
-    unrecorded = list_unrecorded(settings)
+    try:
+        unrecorded = list_unrecorded(settings)
+    except SafeHarborError as error:
+        unrecorded = []
+        click.echo(f"Whether states are kept that the journal does not know was not looked at: {error.message}")
     for found in unrecorded:
         click.echo(f"The journal does not know restore {found.id}, of which names speak: {found.describe()}")
     chosen = next((found for found in unrecorded if found.id == restore_id), None)

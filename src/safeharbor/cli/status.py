@@ -35,7 +35,7 @@ def _show_unrecorded(settings: Settings) -> None:
     """What looks like a state that a restore keeps, of which the journal knows nothing. It judges nothing."""
     if settings.problems_in(Concern.DATABASE, Concern.RESTORE):
         return
-    from safeharbor.restore.recover import list_unrecorded  # with the driver, which a healthcheck does not need
+    from safeharbor.restore.kept import list_unrecorded  # with the driver, which a healthcheck does not need
 
     try:
         unrecorded = list_unrecorded(settings)

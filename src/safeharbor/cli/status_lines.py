@@ -111,6 +111,11 @@ def _retention(status: Status, settings: Settings) -> str:
 
 
 def _kept(record: RestoreRecord) -> str:
+    if record.is_being_deleted:
+        return (
+            f"half deleted: what the restore of {record.started_at} kept; "
+            f"to go on: safeharbor restore --discard-previous --id {record.id}"
+        )
     what = "restored state, taken back by --undo" if record.is_undone else "state before the restore"
     slots = f", with {plural(record.slots, 'logical slot')} holding WAL" if record.slots else ""
     return (

@@ -8,8 +8,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from safeharbor.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor.journal import RestoreRecord, Side
 from safeharbor.postgres.connection import connected
@@ -108,7 +106,7 @@ def _after_failure(swap: Swap, target: Target, error: BaseException) -> None:
             return
         swap.bring_in_uploads(Side.OLD)
         swap.remove_stage()
-    except (SafeHarborError, psycopg.Error, OSError) as second:
+    except Exception as second:  # nothing that nobody foresaw may hide what is to be typed now
         raise interrupted(error, second, swap.record) from error
     if isinstance(error, SafeHarborError):
         error.intact = "The transaction was rolled back: the live database and uploads are as they were."

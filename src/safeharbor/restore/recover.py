@@ -6,34 +6,26 @@ names alone: what was found is shown, the operator is asked, and nothing is dele
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
-
-from safeharbor.errors import CannotRestore, Interrupted, RestorePending, SafeHarborError, one_line, translate_os_error
+from safeharbor.errors import CannotRestore, RestorePending, SafeHarborError
 from safeharbor.journal import Journal, Mark, Phase, RestoreRecord, Side, find_interrupted
-from safeharbor.lock import directory_lock
-from safeharbor.postgres.target import drop_database, target_connected
-from safeharbor.preflight import check_directory
 from safeharbor.restore.in_place import is_committed
-from safeharbor.restore.request import RestoreRequest, target_address
-from safeharbor.restore.swap import Swap, finish_removal, opened_stage, translated
+from safeharbor.restore.kept import opened, recovering, target_of
+from safeharbor.restore.request import RestoreRequest
+from safeharbor.restore.swap import Swap, opened_stage, translated
 from safeharbor.restore.unrecorded import Unrecorded, find_unrecorded
-from safeharbor.settings import Concern
 from safeharbor.signals import signals_held
 from safeharbor.uploads.collect import make_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from safeharbor.postgres.target import Target
     from safeharbor.progress import Progress
     from safeharbor.settings import Settings
-
-_LOCK_SECONDS = 10.0  # the server may still be at work for the one that died
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +46,12 @@ def resume_restore(
     Raises RestorePending if it still cannot be finished, CannotRestore if there is none. `confirm` is asked before
     anything is done with what only names tell of.
     """
-    with _recovering(settings) as journal:
+    with recovering(settings, progress) as journal:
         record = _pending(settings, restore_id)
         if record is None:
             found = _choose_unrecorded(settings, journal, restore_id, "--resume")
             return _adopt(settings, journal, found, Side.NEW, confirm, progress)
-        with _opened(settings, journal, record) as (swap, target), signals_held():
+        with opened(settings, journal, record) as (swap, target), signals_held():
             if record.phase is Phase.STAGING:
                 swap.remove_stage()
                 return Recovery(record.id, "what it had prepared was removed", False, again=_request_of(record))
@@ -78,10 +70,10 @@ def undo_restore(
     An undo that was interrupted is finished. Raises CannotRestore if there is nothing to go back to, RestorePending if
     it cannot be done now. `confirm` is asked before anything is done with what only names tell of.
     """
-    with _recovering(settings) as journal:
+    with recovering(settings, progress) as journal:
         record = _pending(settings, restore_id)
         if record is not None:
-            with _opened(settings, journal, record) as (swap, target), signals_held():
+            with opened(settings, journal, record) as (swap, target), signals_held():
                 return _undo_interrupted(swap, target, progress)
         kept = [each for each in journal.read() if each.phase is Phase.KEPT]
         if not kept or (restore_id and all(each.id != restore_id for each in kept)):
@@ -89,7 +81,7 @@ def undo_restore(
             return _adopt(settings, journal, found, Side.OLD, confirm, progress)
         record = _choose_kept(kept, restore_id)
         _require_way_back(record)
-        with _opened(settings, journal, record) as (swap, _), signals_held():
+        with opened(settings, journal, record) as (swap, _), signals_held():
             swap.record = replace(record, towards=record.live.other)
             swap.require_both()
             swap.find_what_stays(make_filter(settings.exclude))
@@ -101,47 +93,6 @@ def undo_restore(
             return recovery
 
 
-def discard_previous(settings: Settings, restore_id: str) -> list[RestoreRecord]:
-    """Delete what finished restores keep (all, or that of `restore_id`); their records. Raises SafeHarborError."""
-    with _recovering(settings) as journal:
-        pending = find_interrupted(settings.backup_dir)
-        if pending is not None:
-            raise pending.pending_error()
-        records = [record for record in journal.read() if restore_id in ("", record.id)]
-        for record in records:
-            with _opened(settings, journal, record) as (swap, _):
-                swap.discard()
-        return records
-
-
-def list_unrecorded(settings: Settings) -> list[Unrecorded]:
-    """What names speak of and the journal does not know, newest first. Raises SafeHarborError, OSError."""
-    return find_unrecorded(settings, Journal(settings.backup_dir))
-
-
-def discard_unrecorded(settings: Settings, found: Unrecorded) -> list[str]:
-    """Delete the databases that names say a restore has kept, as the operator was shown; their names.
-
-    Nothing in the uploads is deleted: a name there proves nothing. Raises SafeHarborError.
-    """
-    with _recovering(settings) as journal:
-        if journal.find(found.id) is not None or find_interrupted(settings.backup_dir) is not None:
-            raise CannotRestore(f"The journal knows restore {found.id} now.", intact="Nothing was changed.")
-        with _target_of(settings, replace(found.record(Side.OLD), database=found.database)) as target:
-            assert target is not None  # noqa: S101 - there is a database
-            for name in found.databases:
-                drop_database(target, name)
-    return list(found.databases)
-
-
-def finish_removals(settings: Settings, journal: Journal) -> None:
-    """Go on with the deletions that a crash interrupted; they had been decided. Raises SafeHarborError."""
-    for record in journal.read():
-        if record.is_being_deleted:
-            with _target_of(settings, record) as target:
-                finish_removal(journal, record, target)
-
-
 def retargeted(settings: Settings, request: RestoreRequest) -> Settings:
     """The settings with which an interrupted restore is run again: to where it went the first time."""
     uploads = request.uploads if request.uploads is not None else settings.upload_dir
@@ -149,56 +100,6 @@ def retargeted(settings: Settings, request: RestoreRequest) -> Settings:
     if database is not None and request.database:
         database = database.with_database(request.database)
     return replace(settings, upload_dir=uploads, database=database)
-
-
-def list_kept(settings: Settings) -> tuple[RestoreRecord, ...]:
-    """The restores that keep a state, oldest first. Raises JournalBroken, OSError."""
-    return tuple(record for record in Journal(settings.backup_dir).read() if not record.is_interrupted)
-
-
-@contextmanager
-def _recovering(settings: Settings) -> Iterator[Journal]:
-    settings.require(Concern.DIRECTORY)
-    check_directory(settings.backup_dir)
-    journal = Journal(settings.backup_dir)
-    with directory_lock(settings.backup_dir):
-        try:
-            journal.sweep()
-            finish_removals(settings, journal)
-            yield journal
-        except Interrupted as interruption:
-            interruption.left = "An exchange that had begun was finished first; `safeharbor status` shows what is kept."
-            raise
-        except psycopg.Error as error:
-            raise RestorePending(
-                f"The database answered: {one_line(error)}.", hint="Try again when it is well."
-            ) from error
-        except OSError as error:
-            raise translate_os_error(error, "moving uploads") from error
-
-
-@contextmanager
-def _opened(settings: Settings, journal: Journal, record: RestoreRecord) -> Iterator[tuple[Swap, Target | None]]:
-    with _target_of(settings, record) as target, opened_stage(record) as stage:
-        yield Swap(journal, record, target, stage), target
-
-
-@contextmanager
-def _target_of(settings: Settings, record: RestoreRecord) -> Iterator[Target | None]:
-    """The server of a restore's database; None if it had none. Raises DatabaseUnavailable, CannotRestore."""
-    if not record.database:
-        yield None
-        return
-    url, _ = target_address(settings)
-    with target_connected(url, record.database) as target:
-        if record.server and record.server != (target.system_identifier() or record.server):
-            raise CannotRestore(
-                f"The restore {record.id} went to another server than {target.url.describe()}.",
-                hint="Give the address it had, with --database-url or RESTORE_DATABASE_URL.",
-            )
-        if not target.is_pooled:
-            target.hold_restore_lock(wait_seconds=_LOCK_SECONDS)
-        yield target
 
 
 def _pending(settings: Settings, restore_id: str) -> RestoreRecord | None:
@@ -327,7 +228,7 @@ def _adopt(
             if transaction:
                 record = replace(record, in_place=True, transaction=transaction, database=found.database)
             record = replace(record, stage=stage.identity, mark=mark)
-        with _target_of(settings, record) as target, signals_held():
+        with target_of(settings, record) as target, signals_held():
             swap = Swap(journal, record, target, stage)
             _require_known(swap, target, to)
             swap.require_both()

@@ -30,8 +30,8 @@ from safeharbor.postgres.target import target_connected
 from safeharbor.preflight import check_directory
 from safeharbor.restore.findings import Findings, RestorePlan, RestoreResult
 from safeharbor.restore.in_place import load_in_place
+from safeharbor.restore.kept import finish_removals
 from safeharbor.restore.plan import check_request, draw_up_plan, require_nothing_pending
-from safeharbor.restore.recover import finish_removals
 from safeharbor.restore.request import (
     OpenArchive,
     RestoreRequest,
@@ -88,7 +88,7 @@ def _restore(
     with directory_lock(settings.backup_dir), ExitStack() as stack:
         Journal(settings.backup_dir).sweep()
         require_nothing_pending(settings.backup_dir)
-        finish_removals(settings, Journal(settings.backup_dir))
+        left = finish_removals(settings, Journal(settings.backup_dir))
         archive = stack.enter_context(opened_for_restore(request.archive))
         target: Target | None = None
         if request.with_database:
@@ -96,6 +96,7 @@ def _restore(
             if not target.is_pooled:  # a pooler would keep the lock when we are gone
                 target.hold_restore_lock(_MOMENT_SECONDS)
         findings = Findings()
+        findings.warnings += left
         if archive.front is None:
             findings.warnings.append("it was written by another implementation and carries no checksums of its content")
         findings.warnings += archive.warnings
@@ -124,9 +125,6 @@ class _Run:
         journal = Journal(self.settings.backup_dir)
         record = journal.write(self._record())
         self.progress.step("journal")
-        if record.in_place:
-            with self._phase("verify"):
-                verify_source(self.archive.source, self.settings, progress=self.progress).require_sound()
         with ExitStack() as stack:
             swap, staged = self._stage(journal, record, stack)
             try:
@@ -158,9 +156,9 @@ class _Run:
             with self._phase("load"):
                 return load_in_place(self.settings, swap, self.archive, self.target, self.plan, self.progress)
         with self._phase("swap"), signals_held():
-            swap.begin(Side.NEW, by_undo=False)
-            self.progress.step("swapping")
             try:
+                swap.begin(Side.NEW, by_undo=False)
+                self.progress.step("swapping")
                 swap.go_or_return(self.progress.step)
             except RestorePending:
                 raise
@@ -216,6 +214,9 @@ class _Run:
         """
         swap = Swap(journal, record, self.target, None)
         try:
+            if record.in_place:
+                with self._phase("verify"):
+                    verify_source(self.archive.source, self.settings, progress=self.progress).require_sound()
             with self._phase("stage"):
                 if record.uploads:
                     secret = new_secret()

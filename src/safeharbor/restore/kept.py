@@ -1,0 +1,158 @@
+"""What restores keep, reached under the lock of their journal; and deleting it.
+
+A deletion that was begun is gone on with by whatever comes next. Where it cannot be ended it hinders nothing else.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor.errors import CannotRestore, Interrupted, RestorePending, SafeHarborError, one_line, translate_os_error
+from safeharbor.journal import Journal, RestoreRecord, Side, find_interrupted
+from safeharbor.lock import directory_lock
+from safeharbor.postgres.target import drop_database, target_connected
+from safeharbor.preflight import check_directory
+from safeharbor.restore.request import target_address
+from safeharbor.restore.swap import Swap, finish_removal, opened_stage
+from safeharbor.restore.unrecorded import Unrecorded, find_unrecorded
+from safeharbor.settings import Concern
+from safeharbor.uploads.omissions import ascii_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safeharbor.postgres.target import Target
+    from safeharbor.progress import Progress
+    from safeharbor.settings import Settings
+
+_LOCK_SECONDS = 10.0  # the server may still be at work for the one that died
+
+
+def list_kept(settings: Settings) -> tuple[RestoreRecord, ...]:
+    """The restores that keep a state, oldest first. Raises JournalBroken, OSError."""
+    return tuple(record for record in Journal(settings.backup_dir).read() if not record.is_interrupted)
+
+
+def discard_previous(settings: Settings, restore_id: str) -> list[RestoreRecord]:
+    """Delete what finished restores keep (all, or that of `restore_id`); their records. Raises SafeHarborError."""
+    with recovering(settings) as journal:
+        pending = find_interrupted(settings.backup_dir)
+        if pending is not None:
+            raise pending.pending_error()
+        records = [record for record in journal.read() if restore_id in ("", record.id)]
+        for record in records:
+            try:
+                _delete(settings, journal, record)
+            except OSError as error:
+                failure = translate_os_error(error, f"deleting what restore {record.id} keeps")
+                failure.intact = (
+                    "It cannot be brought back any more: it is deleted in part. What is live is untouched. "
+                    f"`safeharbor restore --discard-previous --id {record.id}` goes on."
+                )
+                raise failure from error
+        return records
+
+
+def _delete(settings: Settings, journal: Journal, record: RestoreRecord) -> None:
+    if record.is_being_deleted:
+        with target_of(settings, record) as target:
+            finish_removal(journal, record, target)
+        return
+    with opened(settings, journal, record) as (swap, _):
+        swap.discard()
+
+
+def list_unrecorded(settings: Settings) -> list[Unrecorded]:
+    """What names speak of and the journal does not know, newest first. Raises SafeHarborError, OSError."""
+    return find_unrecorded(settings, Journal(settings.backup_dir))
+
+
+def discard_unrecorded(settings: Settings, found: Unrecorded) -> list[str]:
+    """Delete the databases that names say a restore has kept, as the operator was shown; their names.
+
+    Nothing in the uploads is deleted: a name there proves nothing. Raises SafeHarborError.
+    """
+    with recovering(settings) as journal:
+        if journal.find(found.id) is not None or find_interrupted(settings.backup_dir) is not None:
+            raise CannotRestore(f"The journal knows restore {found.id} now.", intact="Nothing was changed.")
+        with target_of(settings, replace(found.record(Side.OLD), database=found.database)) as target:
+            assert target is not None  # noqa: S101 - there is a database
+            for name in found.databases:
+                drop_database(target, name)
+    return list(found.databases)
+
+
+def finish_removals(settings: Settings, journal: Journal) -> list[str]:
+    """Go on with the deletions that a crash or an error interrupted; they had been decided.
+
+    What still cannot be deleted, in words: it hinders nothing but its own deletion. Raises JournalBroken, OSError.
+    """
+    left = []
+    for record in journal.read():
+        try:
+            if record.is_being_deleted:
+                _delete(settings, journal, record)
+        except (SafeHarborError, psycopg.Error, OSError) as error:
+            where = f" ({ascii_safe(str(error.filename))})" if isinstance(error, OSError) and error.filename else ""
+            again = f"; `safeharbor restore --discard-previous --id {record.id}` tries again"
+            is_over = journal.find(record.id) is None  # what is in the place of its stage is not ours
+            left.append(
+                f"what restore {record.id} has left was not deleted{where}: {one_line(error)}{'' if is_over else again}"
+            )
+    return left
+
+
+@contextmanager
+def recovering(settings: Settings, progress: Progress | None = None) -> Iterator[Journal]:
+    """The journal under its lock. With `progress`: deletions that were interrupted are finished first.
+
+    What goes wrong inside is raised as SafeHarborError.
+    """
+    settings.require(Concern.DIRECTORY)
+    check_directory(settings.backup_dir)
+    journal = Journal(settings.backup_dir)
+    with directory_lock(settings.backup_dir):
+        try:
+            journal.sweep()
+            if progress is not None:
+                for warning in finish_removals(settings, journal):
+                    progress.warn(warning)
+            yield journal
+        except Interrupted as interruption:
+            interruption.left = "An exchange that had begun was finished first; `safeharbor status` shows what is kept."
+            raise
+        except psycopg.Error as error:
+            raise RestorePending(
+                f"The database answered: {one_line(error)}.", hint="Try again when it is well."
+            ) from error
+        except OSError as error:
+            raise translate_os_error(error, "moving uploads") from error
+
+
+@contextmanager
+def opened(settings: Settings, journal: Journal, record: RestoreRecord) -> Iterator[tuple[Swap, Target | None]]:
+    """Both halves of a restore, and the server. Raises StageReplaced, OSError, DatabaseUnavailable, CannotRestore."""
+    with target_of(settings, record) as target, opened_stage(record) as stage:
+        yield Swap(journal, record, target, stage), target
+
+
+@contextmanager
+def target_of(settings: Settings, record: RestoreRecord) -> Iterator[Target | None]:
+    """The server of a restore's database; None if it had none. Raises DatabaseUnavailable, CannotRestore."""
+    if not record.database:
+        yield None
+        return
+    url, _ = target_address(settings)
+    with target_connected(url, record.database) as target:
+        if record.server and record.server != (target.system_identifier() or record.server):
+            raise CannotRestore(
+                f"The restore {record.id} went to another server than {target.url.describe()}.",
+                hint="Give the address it had, with --database-url or RESTORE_DATABASE_URL.",
+            )
+        if not target.is_pooled:
+            target.hold_restore_lock(wait_seconds=_LOCK_SECONDS)
+        yield target
