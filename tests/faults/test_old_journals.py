@@ -48,12 +48,10 @@ def test_what_an_earlier_program_kept_can_be_brought_back_and_discarded(site: Si
     rig.finish("restore")
     as_schema_1(site)
 
-    assert rig.recover("undo").status == 0
-    wholly(rig, old, "undone")
-    as_schema_1(site)
-    assert rig.recover("undo").status == 0
-    wholly(rig, rig.new, "undone again")
-    as_schema_1(site)
+    for state in (old, rig.new, old, rig.new):  # only the first one meets what the earlier program has left
+        done = rig.recover("undo")
+        assert done.status == 0, done.output
+        wholly(rig, state, "undone")
     done = site.run("restore", "--discard-previous", "--yes")
 
     assert done.status == 0, done.output

@@ -176,5 +176,6 @@ def test_excluded_uploads_are_no_loss_in_the_plan_and_stay(site: Site, database:
     kept = (site.uploads / "videos" / "v.mp4").read_text()
     assert site.run("restore", "--discard-previous", "--yes").status == 0
 
-    assert "videos" not in planned.output
+    assert "videos stays where it is" in planned.output
+    assert not [line for line in planned.output.splitlines() if "videos" in line and "lose" in line]
     assert kept == (site.uploads / "videos" / "v.mp4").read_text() == "v"

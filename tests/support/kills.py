@@ -190,7 +190,7 @@ class Rig:
         assert not self.is_interrupted, where
         kept = self.kept_ids
         assert all(name[-12:] in kept for name in self.sides), (where, self.sides, kept)
-        assert self.staging == [f".safeharbor-restore-{each}" for each in kept], where
+        assert self.staging == [f".safeharbor-restore-{each}" for each in kept], (where, self.staging, kept)
         if with_backup:
             done = self.site.run("backup", "--no-prune")
             assert done.status == 0, (where, done.output)

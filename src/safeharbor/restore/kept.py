@@ -20,7 +20,6 @@ from safeharbor.restore.request import target_address
 from safeharbor.restore.swap import Swap, finish_removal, opened_stage
 from safeharbor.restore.unrecorded import Unrecorded, find_unrecorded
 from safeharbor.settings import Concern
-from safeharbor.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,11 +96,11 @@ def finish_removals(settings: Settings, journal: Journal) -> list[str]:
             if record.is_being_deleted:
                 _delete(settings, journal, record)
         except (SafeHarborError, psycopg.Error, OSError) as error:
-            where = f" ({ascii_safe(str(error.filename))})" if isinstance(error, OSError) and error.filename else ""
             again = f"; `safeharbor restore --discard-previous --id {record.id}` tries again"
             is_over = journal.find(record.id) is None  # what is in the place of its stage is not ours
+            failure = translate_os_error(error, "deleting it") if isinstance(error, OSError) else error
             left.append(
-                f"what restore {record.id} has left was not deleted{where}: {one_line(error)}{'' if is_over else again}"
+                f"what restore {record.id} has left is still there: {one_line(failure)}{'' if is_over else again}"
             )
     return left
 
@@ -137,6 +136,8 @@ def recovering(settings: Settings, progress: Progress | None = None) -> Iterator
 def opened(settings: Settings, journal: Journal, record: RestoreRecord) -> Iterator[tuple[Swap, Target | None]]:
     """Both halves of a restore, and the server. Raises StageReplaced, OSError, DatabaseUnavailable, CannotRestore."""
     with target_of(settings, record) as target, opened_stage(record) as stage:
+        if stage is not None and record.stage is None:  # a record of the first version: from now on the journal knows
+            record = replace(record, stage=stage.identity)
         yield Swap(journal, record, target, stage), target
 
 

@@ -82,12 +82,13 @@ def undo_restore(
         record = _choose_kept(kept, restore_id)
         _require_way_back(record)
         with opened(settings, journal, record) as (swap, _), signals_held():
-            swap.record = replace(record, towards=record.live.other)
+            at_rest = swap.record
+            swap.record = replace(at_rest, towards=at_rest.live.other)
             swap.require_both()
             swap.find_what_stays(make_filter(settings.exclude))
             swap.begin(record.live.other, by_undo=True)
             progress.step("swapping")
-            _try(swap, progress, at_rest=record)
+            _try(swap, progress, at_rest=at_rest)
             recovery = _settled(swap)
             progress.step("settled")
             return recovery
