@@ -36,6 +36,7 @@ from safeharbor.restore.server_checks import fit_jobs
 from safeharbor.restore.uploads_compared import compare_uploads
 from safeharbor.restore.uploads_target import OwnersSeen, check_filesystem, check_movable, check_staying
 from safeharbor.uploads.collect import make_filter
+from safeharbor.uploads.omissions import recorded_attributes
 from safeharbor.verify import verify_source
 
 if TYPE_CHECKING:
@@ -209,6 +210,9 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
         else:
             names = (name for name, _ in archive.listed_files())
             findings.losses += compare_uploads(uploads, names, archive.manifest.taken_at, is_excluded)
+            attributes = recorded_attributes(archive.manifest.document.get("uploads"))
+            if attributes:
+                findings.losses.append(attributes)
     except Truncated:
         findings.problems.append(ArchiveRejected(f"{archive.path}: it was cut: it ends in the middle."))
     except SafeHarborError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 _NAMES = 1000
 _NAMES_BYTES = 128 * 1024  # times six for bytes that JSON escapes, times five kinds: far below the limit
+_OF_THE_SYSTEM = frozenset({"security.selinux", "system.nfs4_acl"})
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ class Omissions:
         if not count:
             return []
         return [
-            f"{count} of the files that were read {'has' if count == 1 else 'have'} access control lists, extended "
+            f"{count} of the uploads that were read {'has' if count == 1 else 'have'} access control lists, extended "
             f"attributes or capabilities, which archives do not keep: {self.attributes.first()}"
         ]
 
@@ -102,6 +104,32 @@ class Omissions:
                 )
                 lines.append(f"{listed.count} upload{'' if one else 's'} {said}: {listed.first()}")
         return lines
+
+
+def has_attributes(descriptor: int) -> bool:
+    """Whether a file or directory has what no archive keeps: ACLs, extended attributes, capabilities.
+
+    Labels of SELinux are none, nor is what NFS lists of every file. Of a filesystem that tells nothing: False.
+    """
+    try:
+        return any(name not in _OF_THE_SYSTEM for name in os.listxattr(descriptor))
+    except OSError:
+        return False
+
+
+def recorded_attributes(uploads: object) -> str:
+    """What a manifest's section on uploads says of attributes that its archive does not keep; "" for nothing."""
+    recorded = uploads.get("attributes") if isinstance(uploads, dict) else None
+    if not isinstance(recorded, dict):
+        return ""
+    count, names = recorded.get("count"), recorded.get("names")
+    if not isinstance(count, int) or count < 1 or not isinstance(names, list):
+        return ""
+    first = Listed(count, [name for name in names if isinstance(name, str)]).first()
+    return (
+        f"the access control lists, extended attributes or capabilities of {count:,} "
+        f"upload{'' if count == 1 else 's'}, which archives do not keep: {first}"
+    )
 
 
 def ascii_safe(name: str) -> str:

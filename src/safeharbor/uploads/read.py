@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from safeharbor.archive import layout
 from safeharbor.archive.layout import Member
 from safeharbor.uploads.ahead import NOT_OPEN, READ_FLAGS
+from safeharbor.uploads.omissions import has_attributes
 from safeharbor.uploads.walk import Entry, note_failure
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class UploadReader:
         before = entry.status
         descriptor = os.open(entry.name, READ_FLAGS, dir_fd=entry.directory) if opened == NOT_OPEN else opened
         try:
-            if not insist and _has_attributes(descriptor) and entry.path != self._last_with_attributes:
+            if not insist and has_attributes(descriptor) and entry.path != self._last_with_attributes:
                 self._last_with_attributes = entry.path
                 self._omissions.attributes.add(entry.path)
             member = member_of(
@@ -201,14 +202,6 @@ def _status_now(entry: Entry) -> os.stat_result | None:
         return os.stat(entry.name, dir_fd=entry.directory, follow_symlinks=False)
     except OSError:
         return None
-
-
-def _has_attributes(descriptor: int) -> bool:
-    """Whether a file has what no archive keeps: ACLs, extended attributes, capabilities; a label of SELinux is none."""
-    try:
-        return any(name != "security.selinux" for name in os.listxattr(descriptor))
-    except OSError:  # a filesystem that has none
-        return False
 
 
 def _kind(mode: int) -> str:

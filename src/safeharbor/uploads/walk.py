@@ -14,6 +14,7 @@ from zlib import crc32
 
 from safeharbor.archive import layout
 from safeharbor.errors import require_own_resources, translate_os_error
+from safeharbor.uploads.omissions import has_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -200,6 +201,8 @@ def _open_below(entry: Entry, omissions: Omissions) -> tuple[int, list[bytes]] |
     except OSError as error:
         note_failure(error, entry.path, omissions)
         return None
+    if has_attributes(descriptor):
+        omissions.attributes.add(entry.path + b"/")
     try:
         return descriptor, _sorted_names(descriptor)
     except OSError as error:
