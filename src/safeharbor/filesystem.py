@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ F2FS = 0xF2F52010
 BCACHEFS = 0xCA451A4E
 ZFS = 0x2FC12FC1
 TMPFS = 0x01021994
+_NO_MODES = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -27,6 +29,20 @@ def filesystem_of(descriptor: int) -> int:
     if _libc.fstatfs(descriptor, answer) != 0:
         return 0
     return int(answer[0]) & 0xFFFFFFFF
+
+
+def set_mode(descriptor: int, mode: int) -> bool:
+    """Give an open file these permissions; False where the filesystem has none of its own: shares, FAT, NTFS.
+
+    Raises OSError for whatever else fails.
+    """
+    try:
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+        return False
+    return True
 
 
 def names_in(directory: int) -> list[bytes]:

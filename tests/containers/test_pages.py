@@ -63,7 +63,7 @@ def test_the_page_on_deploying_keeps_its_word(fresh: Stack) -> None:
     assert fresh.browser.pictures() == pictures
     assert "Live is:" in type_in(fresh, undo)
     assert fresh.browser.pictures() == pictures
-    assert "nothing was pruned: the archive before is of another database" in unwrapped(type_in(fresh, adopt))
+    assert "nothing was pruned: the previous archive is of another database" in unwrapped(type_in(fresh, adopt))
 
     for title in ("Updating", "Permissions", "Your app's own image"):
         for block in sections.pop(title):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import os
 import random
@@ -23,7 +24,7 @@ from safeharbor.archive.source import Source
 from safeharbor.archive.writer import ArchiveWriter
 from safeharbor.archive.written import prove_uploads
 from safeharbor.backup import take_backup
-from safeharbor.errors import Interrupted, SafeHarborError, ToolFailed
+from safeharbor.errors import Interrupted, OutOfResources, SafeHarborError, ToolFailed
 from safeharbor.holes import can_move, put_in
 from safeharbor.progress import NoProgress
 from safeharbor.proof import prove_uploads_apart
@@ -220,26 +221,52 @@ def test_a_run_that_is_told_to_stop_waits_for_no_stubborn_tool(
     assert not list(place.glob("safeharbor-backup-*"))
 
 
+def threads_of_ours() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+class AtThread:
+    """Does something as the thread of a given number is started; counts them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], None], *, after: bool) -> None:
+        self.started = 0
+        start = _thread.start_new_thread
+
+        def disturbed(function: Callable[..., object], arguments: tuple[object, ...], *more: object) -> int:
+            self.started += 1
+            if self.started == number and not after:
+                do()
+            identity = start(function, arguments, *more)
+            if self.started == number and after:
+                do()
+            return identity
+
+        monkeypatch.setattr(_thread, "start_new_thread", disturbed)
+
+
 @pytest.mark.parametrize("place", ["ext4"], indirect=True)
-def test_a_signal_that_comes_as_the_dump_begins_leaves_no_thread(
-    site: Site, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start = threading.Thread.start
-
-    def disturbed(thread: threading.Thread) -> None:
-        start(thread)
-        if thread.name == "dump":
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(threading.Thread, "start", disturbed)
+def test_a_signal_that_comes_as_any_thread_begins_leaves_none(site: Site, place: Path) -> None:
     tools = fake_tools(site.root / "fake", "sleep 300")
+    before = threads_of_ours()
 
-    began = time.monotonic()
-    with signals_interrupt(), pytest.raises(Interrupted):
-        take(site, BACKUP_PG_BIN=str(tools))
-
-    assert time.monotonic() - began < 20
-    assert not [thread for thread in threading.enumerate() if thread.name == "dump"]
+    for number in range(1, 100):
+        with pytest.MonkeyPatch.context() as patched, signals_interrupt():
+            at_thread = AtThread(patched, number, lambda: os.kill(os.getpid(), signal.SIGTERM), after=True)
+            watch = threading.Timer(20, os.kill, (os.getpid(), signal.SIGTERM))
+            watch.start()
+            began = time.monotonic()
+            try:
+                with pytest.raises(Interrupted):
+                    take(site, BACKUP_PG_BIN=str(tools))
+            finally:
+                watch.cancel()
+                watch.join()
+            took = time.monotonic() - began
+        if at_thread.started < number:
+            break  # the dump slept until the watch ended it: there are no more threads
+        assert took < 19, number
+        until(lambda: threads_of_ours() == before)
+    assert number > 5
 
 
 @pytest.mark.parametrize("place", ["ext4"], indirect=True)
@@ -263,19 +290,19 @@ def test_a_signal_that_comes_as_the_uploads_begin_leaves_no_file_open(
 
 @pytest.mark.parametrize("place", ["ext4"], indirect=True)
 def test_where_no_thread_can_be_started_the_run_fails(site: Site, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = threading.Thread.start
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")
 
-    def limited(thread: threading.Thread) -> None:
-        if thread.name == "dump":
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", limited)
-
-    with pytest.raises(RuntimeError):
-        take(site)
-
-    assert not list(place.glob("safeharbor-backup-*"))
+    for number in range(1, 100):
+        with monkeypatch.context() as patched:
+            at_thread = AtThread(patched, number, refuse, after=False)
+            try:
+                take(site)
+            except OutOfResources:
+                assert not list(place.glob("safeharbor-backup-*"))
+            else:
+                break
+    assert at_thread.started == number - 1 > 5
 
 
 def test_uploads_that_are_not_what_was_written_are_noticed(

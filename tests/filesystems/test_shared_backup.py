@@ -144,6 +144,7 @@ def test_where_there_is_no_room_for_everything_anew_what_is_shared_still_fits(xf
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "film").write_bytes(os.urandom(40_000_000))
     xfs.environment["BACKUP_UPLOAD_DIR"] = str(tmp_path / "large")
+    xfs.environment["BACKUP_MIN_FREE"] = "1MiB"
     time.sleep(2.1)
     xfs.run("backup")
     system = os.statvfs(xfs.backups)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.archives import assemble, uploads_root
 from support.needs import need_program
 from support.operator import PAGE, ROOT, Operator, shell_blocks
 from support.rest_server import serving_restic
@@ -150,6 +151,8 @@ def test_a_copy_that_fails_is_told_and_made_by_the_next_run(operator: Operator) 
 
 def test_prune_leaves_an_archive_alone_while_it_is_copied(operator: Operator) -> None:
     old, new = fresh(operator, hours=24), fresh(operator)
+    for archive in (old, new):
+        archive.write_bytes(assemble([uploads_root()]))
     os.utime(old, (time.time() - 86400,) * 2)
     ours = f"BACKUP_DIR={operator.site.backups} BACKUP_RETENTION_DAILY=1 BACKUP_RETENTION_WEEKLY=0 safeharbor prune"
     operator.put_program("cp", f'{ours} || [ $? = 3 ]\nexec {need_program("cp")} "$@"')

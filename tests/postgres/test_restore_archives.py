@@ -388,7 +388,7 @@ class Standing:
         self.around = sorted(path.name for path in site.root.iterdir())
 
     def restore(self) -> None:
-        request = RestoreRequest(archive=self.archive, jobs=2)
+        request = RestoreRequest(archive=self.archive, jobs=2, from_another=True)
         started = time.monotonic()
         try:
             restore_archive(self.settings, request, lambda _plan: True, NoProgress())
@@ -471,7 +471,7 @@ def test_the_command_ends_with_5_and_names_the_member(standing: Standing, kind: 
     archive = assemble(parts) if kind == "ours" else foreign_archive(parts, dump=support.archives.DUMP)
     standing.archive.write_bytes(archive)
 
-    done = standing.site.run("restore", "--from", str(standing.archive), "--yes", "--jobs", jobs)
+    done = standing.site.run("restore", "--from", str(standing.archive), "--from-another", "--yes", "--jobs", jobs)
 
     assert done.status == 5, done.output
     assert (case.says if kind == "ours" else case.foreign) in done.stderr
@@ -489,7 +489,7 @@ from safeharbor.restore.run import restore_archive
 from safeharbor.settings import load_settings
 said = ""
 try:
-    request = RestoreRequest(archive=Path(sys.argv[1]), jobs=2)
+    request = RestoreRequest(archive=Path(sys.argv[1]), jobs=2, from_another=True)
     restore_archive(load_settings(json.loads(sys.argv[2])), request, lambda plan: True, NoProgress())
 except ArchiveRejected as error:
     said = error.message

@@ -170,5 +170,6 @@ CASES = {
     "a restore's marker": Case(
         [directory(b".safeharbor-restore-0a1b2c3d"), upload(b".safeharbor-restore-0a1b2c3d/.safeharbor-staging")],
         "unfinished restore",
+        "",
     ),
 }

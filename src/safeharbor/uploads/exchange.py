@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safeharbor.errors import StorageUnavailable
-from safeharbor.filesystem import is_inode, mount_of, names_in
+from safeharbor.filesystem import is_inode, mount_of, names_in, set_mode
 from safeharbor.publish import fsync_open_directory, rename_between
 from safeharbor.uploads.movable import is_left_alone
 from safeharbor.uploads.removal import open_own_directory
@@ -233,7 +233,7 @@ def _give_attributes(descriptor: int, status: os.stat_result) -> None:
             os.fchown(descriptor, status.st_uid, status.st_gid)
         except PermissionError:
             pass  # as with every restored upload, then: they belong to whoever runs this
-    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+    set_mode(descriptor, stat.S_IMODE(status.st_mode))
     os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 

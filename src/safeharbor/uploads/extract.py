@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 from typing import TYPE_CHECKING
 
 from safeharbor.archive import layout
+from safeharbor.filesystem import set_mode
 from safeharbor.publish import write_all
 
 if TYPE_CHECKING:
@@ -169,11 +169,7 @@ class Extraction:
 
     def _set_mode(self, descriptor: int, mode: int) -> None:
         """Its mode, where the filesystem has such; some shares and those made for other systems do not."""
-        try:
-            os.fchmod(descriptor, mode)
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-                raise
+        if not set_mode(descriptor, mode):
             self.lacks_modes = True
 
     def _own(self, target: int | bytes, member: Member, directory: int | None = None) -> None:

@@ -60,6 +60,8 @@ def find_immovable(uploads: Path, is_excluded: Callable[[str], bool] | None = No
     """
     if not os.access(uploads, os.W_OK | os.X_OK):
         read_only = os.statvfs(uploads).f_flag & os.ST_RDONLY
+        if fixed := _at_the_top(uploads, None, _by_attributes):
+            return fixed
         why = "it is on a filesystem that is mounted read-only" if read_only else "it may not be written"
         return [Immovable(".", why, "Mount it for writing." if read_only else _OWNER)]
     return [*_at_the_top(uploads, is_excluded, _not_ours), *find_fixed(uploads, is_excluded)]

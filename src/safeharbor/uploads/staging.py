@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.archive.layout import STAGING_MARKER, is_staging_name
 from safeharbor.errors import CannotRestore
-from safeharbor.filesystem import is_inode, mount_of, names_in
+from safeharbor.filesystem import is_inode, mount_of, names_in, set_mode
 from safeharbor.journal import Leg, Mark, Side, StageIdentity
 from safeharbor.publish import fsync_open_directory, rename_between, write_all
 from safeharbor.uploads.exchange import Exchange
@@ -191,7 +191,7 @@ def create_stage(uploads: Path, restore_id: str, secret: str) -> Stage:
         opened.append(os.open(name, _OPEN_DIRECTORY, dir_fd=opened[0]))
         if names_in(opened[1]):
             raise StageReplaced(f"{uploads}/{os.fsdecode(name)} was replaced as soon as it was made.")
-        os.fchmod(opened[1], 0o700)  # a umask or a default ACL may have had its say
+        set_mode(opened[1], 0o700)  # a umask or a default ACL may have had its say
         for side in (Side.NEW, Side.OLD):
             os.mkdir(side, 0o700, dir_fd=opened[1])
             opened.append(os.open(side, _OPEN_DIRECTORY, dir_fd=opened[1]))
