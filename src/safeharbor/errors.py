@@ -167,6 +167,11 @@ def translate_os_error(error: OSError, doing: str) -> SafeHarborError:
         return StorageUnavailable(message, hint=_largest_file())
     if error.errno in _OWN_LIMITS:
         return OutOfResources(message, hint=_how_to_raise(error.errno))
+    if error.errno == errno.EIO:
+        return SafeHarborError(
+            message,
+            hint="The disk or share that it is on has an error: look at `dmesg`, and copy elsewhere what can be read.",
+        )
     if error.errno in OUR_SIDE:
         return StorageUnavailable(message, hint="Give the user that runs Safe Harbor access to it.")
     return SafeHarborError(message)

@@ -71,7 +71,7 @@ class Source:
         """`size` bytes at `offset`, aside from the sequence. Raises Truncated, OSError."""
         parts = []
         while size:
-            part = os.pread(self.descriptor, size, offset)
+            part = self._read(size, offset)
             if not part:
                 raise Truncated
             parts.append(part)
@@ -85,12 +85,19 @@ class Source:
         pieces = [rest]
         length = len(rest)
         while length < at_least:
-            piece = os.pread(self.descriptor, max(self._read_ahead, at_least - length), start + length)
+            piece = self._read(max(self._read_ahead, at_least - length), start + length)
             if not piece:
                 raise Truncated
             pieces.append(piece)
             length += len(piece)
         self._held, self._held_at, self._used = b"".join(pieces), start, 0
+
+    def _read(self, size: int, offset: int) -> bytes:
+        """Raises OSError with the archive's path."""
+        try:
+            return os.pread(self.descriptor, size, offset)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(self.path)) from None
 
 
 @contextmanager

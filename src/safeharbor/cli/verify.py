@@ -11,11 +11,11 @@ from safeharbor.catalog import read_catalog
 from safeharbor.cli.archive_path import ArchivePath
 from safeharbor.cli.attempt import current_attempt
 from safeharbor.cli.command import exit_with, safeharbor_command
-from safeharbor.cli.log_lines import log_format_option, show_warning
+from safeharbor.cli.log_lines import log_format_option, show_problem, show_warning
 from safeharbor.cli.render import iso_time, plural, show_bytes
 from safeharbor.cli.source import current_settings
 from safeharbor.cli.watch import watching
-from safeharbor.errors import ArchiveNotFound, ArchiveRejected, ExitStatus
+from safeharbor.errors import ArchiveNotFound, ArchiveRejected, ExitStatus, SafeHarborError
 from safeharbor.latest import choose_to_prove
 from safeharbor.verify import verify_archive
 
@@ -56,7 +56,8 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
     if (latest, every, bool(archives)).count(True) != 1:
         raise click.UsageError("Name archives, or give one of --latest and --all.")
     settings = current_settings(quiet=True)
-    results = []
+    results: list[Verification] = []
+    unread: list[SafeHarborError] = []
     notices: tuple[str, ...] = ()
     if latest:
         newest, notices = choose_to_prove(settings, settings.database_name)
@@ -71,6 +72,11 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
                     raise
                 progress.note(f"{path.name} was deleted meanwhile")
                 continue
+            except SafeHarborError as error:
+                if len(paths) == 1:
+                    raise
+                unread.append(error)  # which says nothing of the others
+                continue
             results.append(result)
             if not as_json:
                 _print(result, quiet=quiet)
@@ -80,7 +86,13 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
         click.echo(json.dumps({"schema": 1, "archives": [_document(result) for result in results]}, indent=2))
     for notice in notices:
         show_warning(notice)
-    exit_with(_status(results, notices))
+    status = _status(results, notices)
+    is_rejected = status is ExitStatus.REJECTED
+    for failure in unread if is_rejected else unread[1:]:
+        show_problem(failure.message, failure.hint)
+    if unread and not is_rejected:
+        raise unread[0]
+    exit_with(status)
 
 
 def _all_in_directory(settings: Settings) -> list[Path]:
