@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _PERCENT = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?)\s*%")
+FREE_BACKUPS = "Free some space there, or keep fewer: lower BACKUP_RETENTION_DAILY, then `safeharbor prune`."
+FREE_RESTORES = "Free some space there; `safeharbor restore --discard-previous` deletes what earlier restores kept."
 _DEFAULT_BYTES, _DEFAULT_PERCENT, _MOST_PERCENT = 1024**3, 5.0, 10.0
 
 
@@ -59,11 +61,15 @@ def show_room(directory: Path, system: os.statvfs_result, min_free: MinFree) -> 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """Watches a file that is being written, so that its filesystem is never filled up."""
+    """Watches what is being written below `directory`, so that its filesystem is never filled up.
+
+    `descriptor` is of anything on that filesystem. `hint` says how to get more room.
+    """
 
     descriptor: int
     directory: Path
     min_free: MinFree
+    hint: str = FREE_BACKUPS
 
     def require(self, size: int) -> None:
         """So many bytes more may be written. Raises StorageUnavailable, OSError."""
@@ -73,5 +79,5 @@ class Floor:
         if room is not None and floor and size > room:
             raise StorageUnavailable(
                 f"{self.directory} is nearly full: {floor:,} bytes stay free there (BACKUP_MIN_FREE).",
-                hint="Free some space there, or keep fewer: lower BACKUP_RETENTION_DAILY, then `safeharbor prune`.",
+                hint=self.hint,
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from safeharbor.archive.layout import time_in_name
 from safeharbor.errors import SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
 from safeharbor.journal import Journal, find_interrupted
-from safeharbor.min_free import show_room
+from safeharbor.min_free import FREE_BACKUPS, show_room
 from safeharbor.uploads.collect import estimate_size
 from safeharbor.uploads.movable import find_fixed
 from safeharbor.uploads.omissions import ascii_safe
@@ -189,7 +189,7 @@ def _check_space(settings: Settings, directory: Path, needed: int) -> None:
     if room is not None and needed > room:
         raise StorageUnavailable(
             f"{show_room(directory, system, settings.min_free)}; the next archive takes about {needed:,}.",
-            hint="Free some space there, or keep fewer: lower BACKUP_RETENTION_DAILY, then `safeharbor prune`.",
+            hint=FREE_BACKUPS,
         )
 
 

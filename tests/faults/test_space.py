@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from safeharbor.postgres.server import find_server_bins
 from support.faults import Before, failed, fake_tools
 from support.filesystems import mounted_image, mounted_tmpfs
 from support.needs import need_program, need_root
 from support.postgres import Database
 from support.runs import Outcome, Site
+from support.states import state_of
 
 
 @pytest.fixture
@@ -116,6 +119,68 @@ def test_a_restore_leaves_free_what_is_to_stay_free(site: Site) -> None:
             done = site.run("restore", "--from", str(site.archives[-1]), verb)
             failed(done, 7, "stay free (BACKUP_MIN_FREE)", "the restored uploads take about")
         assert os.listdir(place) == ["uploads"]
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_restore_stops_before_it_fills_the_disk_that_somebody_else_fills(
+    site: Site, database: Database, jobs: str
+) -> None:
+    place = site.root / "place"
+    with mounted_tmpfs(place, 64 << 20):
+        uploads = place / "uploads"
+        uploads.mkdir()
+        for number in range(12):
+            (uploads / f"{number}.bin").write_bytes(noise(1 << 20))
+        site.environment.update(BACKUP_UPLOAD_DIR=str(uploads), BACKUP_MIN_FREE="20MiB")
+        assert site.run("backup").status == 0
+        before = state_of(database.url, database.server.major, uploads)
+        leader, follower = pty.openpty()
+        run = subprocess.Popen(
+            site.argv("restore", "--from", str(site.archives[0]), "--jobs", jobs),
+            env=site.full_environment(), stdin=follower, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=site.root,
+        )  # fmt: skip
+        os.close(follower)
+        assert run.stdout is not None
+        said = b""
+        while b"to confirm" not in said:  # the plan has found room, then
+            said += os.read(run.stdout.fileno(), 65536)
+        (place / "filler").write_bytes(noise(26 << 20))
+        least = free_bytes(place)
+        os.write(leader, b"restore\n")
+        while run.poll() is None:
+            least = min(least, free_bytes(place))
+        done = Outcome(run.returncode, *(each.decode() for each in run.communicate()))
+        os.close(leader)
+
+        failed(done, 7, "is nearly full", "stay free there (BACKUP_MIN_FREE)", "as they were", "--discard-previous")
+        assert (19 << 20) <= least < (24 << 20)  # it had begun to write
+        assert state_of(database.url, database.server.major, uploads) == before
+        assert sorted(os.listdir(place)) == ["filler", "uploads"]
+
+
+def test_an_upload_that_grows_before_it_is_read_stops_the_run_at_what_is_to_stay_free(
+    site: Site, database: Database
+) -> None:
+    real = find_server_bins()[database.server.major]
+    tools = site.root / "tools"
+    tools.mkdir()
+    (tools / "pg_restore").symlink_to(real / "pg_restore")
+    grow = f'case "$*" in *--snapshot*) truncate -s 60M {site.uploads}/growing;; esac'
+    (tools / "pg_dump").write_text(f'#!/bin/sh\n{grow}\nexec {real}/pg_dump "$@"\n')
+    (tools / "pg_dump").chmod(0o755)
+    (site.uploads / "growing").write_text("small")
+    place = site.root / "small"
+    with mounted_tmpfs(place, 48 << 20):
+        run = site.start("backup", BACKUP_DIR=str(place), BACKUP_MIN_FREE="20MiB", BACKUP_PG_BIN=str(tools))
+        least = free_bytes(place)
+        while run.poll() is None:
+            least = min(least, free_bytes(place))
+        done = Outcome(run.returncode, *(each.decode() for each in run.communicate()))
+
+        assert (site.uploads / "growing").stat().st_size == 60 << 20
+        failed(done, 7, f"{place} is nearly full", "No archive was written")
+        assert least >= (19 << 20)
+        assert [name for name in os.listdir(place) if name.endswith((".tmp", ".tar"))] == []
 
 
 def test_a_filesystem_without_inodes_is_told(site: Site) -> None:

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor.clone import clone_range
+from safeharbor.min_free import FREE_RESTORES, Floor
 from safeharbor.postgres.contents import DumpInput
 from safeharbor.publish import when_closed, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from safeharbor.min_free import MinFree
 
 _NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 _IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
@@ -25,8 +28,9 @@ _IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 class DumpCopy:
     """A copy under way: feed it the dump's chunks, or let it clone them."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, floor: Floor) -> None:
         self._descriptor = descriptor
+        self._floor = floor
         # the process id, since every job opens the file anew
         self.input = DumpInput(Path(f"/proc/{os.getpid()}/fd/{descriptor}"))
 
@@ -50,12 +54,13 @@ class DumpCopy:
         os.pwrite(self._descriptor, data, offset)
 
     def write(self, chunk: bytes) -> None:
-        """The next piece. Raises OSError."""
+        """The next piece. Raises StorageUnavailable if there is no room for it, OSError."""
+        self._floor.require(len(chunk))
         write_all(self._descriptor, chunk)
 
 
 @contextmanager
-def copied_dump(directory: Path) -> Iterator[DumpCopy]:
+def copied_dump(directory: Path, min_free: MinFree) -> Iterator[DumpCopy]:
     """An empty, nameless file in `directory`. Raises OSError."""
     try:
         descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
@@ -66,7 +71,7 @@ def copied_dump(directory: Path) -> Iterator[DumpCopy]:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         _take_name_away(name, descriptor)
     try:
-        yield DumpCopy(descriptor)
+        yield DumpCopy(descriptor, Floor(descriptor, directory, min_free, FREE_RESTORES))
     finally:
         os.close(descriptor)
 

@@ -18,7 +18,7 @@ from safeharbor.errors import (
 )
 from safeharbor.journal import find_interrupted
 from safeharbor.lock import is_locked
-from safeharbor.min_free import show_room
+from safeharbor.min_free import FREE_RESTORES, show_room
 from safeharbor.postgres.target import target_connected
 from safeharbor.preflight import check_apart, check_directory
 from safeharbor.references import describe_recorded
@@ -258,6 +258,6 @@ def check_upload_room(uploads: Path, size: int, files: int, min_free: MinFree) -
     if room is not None and needed > room:
         raise StorageUnavailable(
             f"{free}; the restored uploads take about {needed:,} beside the present ones.",
-            hint="Free some space there; `safeharbor restore --discard-previous` deletes what earlier restores kept.",
+            hint=FREE_RESTORES,
         )
     return f"{free}; the restored uploads take {needed:,}"

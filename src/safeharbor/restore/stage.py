@@ -19,6 +19,7 @@ from safeharbor.archive.checked import CheckedPass, run_foreign_pass
 from safeharbor.archive.reader import Rejected
 from safeharbor.archive.source import Truncated
 from safeharbor.errors import ArchiveRejected, CannotRestore, StorageUnavailable, one_line, translate_os_error
+from safeharbor.min_free import FREE_RESTORES, Floor
 from safeharbor.postgres.connection import connected
 from safeharbor.postgres.load import LoadFailed, finish_loading
 from safeharbor.postgres.order import Order, Pass, order_entries
@@ -180,7 +181,9 @@ class Staging:
                     root = self._places.root
                     descriptor = os.open(self._places.uploads, _OPEN_DIRECTORY) if root is None else os.dup(root)
                     stack.callback(os.close, descriptor)
-                    self._extraction = Extraction(descriptor, in_order=self._archive.front is not None)
+                    floor = Floor(descriptor, self._places.uploads, self._settings.min_free, FREE_RESTORES)
+                    in_order = self._archive.front is not None
+                    self._extraction = Extraction(descriptor, in_order=in_order, require_room=floor.require)
                     stack.callback(self._extraction.close)
                 self._pass()
                 if self._extraction is not None:
@@ -249,7 +252,7 @@ class Staging:
             why = f"{directory} has no room for a copy of the dump"
         if not why:
             try:
-                return self._until_loaded.enter_context(copied_dump(directory))
+                return self._until_loaded.enter_context(copied_dump(directory, self._settings.min_free))
             except OSError as error:
                 why = f"{directory} cannot be written: {error.strerror}"
         self._progress.note(f"{why}: one job loads the dump straight from the archive (see BACKUP_TMP_DIR)")

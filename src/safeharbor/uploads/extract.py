@@ -11,12 +11,13 @@ from safeharbor.filesystem import set_mode
 from safeharbor.publish import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from safeharbor.archive.layout import Member
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ASK_BYTES = 1024 * 1024  # as often is asked whether there is room
 _HARD_LINK = b"1"
 ELSEWHERE = "Restore into a directory on another filesystem (--upload-dir), or only the database (--only database)."
 LACKS_OWNERS = "the uploads belong to the user that runs this: their owners in the archive cannot be set here"
@@ -32,9 +33,12 @@ class Extraction:
     in any order or not at all, at the end.
     """
 
-    def __init__(self, root: int, *, in_order: bool) -> None:
+    def __init__(self, root: int, *, in_order: bool, require_room: Callable[[int], None] | None = None) -> None:
+        """`require_room` is asked before so many bytes are written; it raises if they may not be."""
         self._root = root
         self._in_order = in_order
+        self._require_room = require_room or (lambda _: None)
+        self._unasked = _ASK_BYTES  # before the first byte
         self._path: list[bytes] = []
         self._descriptors = [root]
         self._open_members: list[Member] = []
@@ -49,6 +53,7 @@ class Extraction:
         path = member.name[len(layout.UPLOADS_NAME) :].rstrip(b"/")
         if not path:
             return  # uploads/ itself: the live directory keeps its own owner and mode
+        self._take_room(layout.BLOCK)
         parent, _, name = path.rpartition(b"/")
         directory = self._enter(parent)
         if member.kind == layout.DIRECTORY:
@@ -67,6 +72,12 @@ class Extraction:
             self._link(member, name, directory)
         else:
             self._write(member, name, directory, data)
+
+    def _take_room(self, size: int) -> None:
+        self._unasked += size
+        if self._unasked >= _ASK_BYTES:
+            self._require_room(size)
+            self._unasked = 0
 
     def finish(self) -> None:
         """Set what is left to set and force everything onto the disk. Raises OSError."""
@@ -131,6 +142,7 @@ class Extraction:
         descriptor = os.open(name, _CREATE, 0o600, dir_fd=directory)
         try:
             for chunk in data:
+                self._take_room(len(chunk))
                 write_all(descriptor, chunk)
             self._own(descriptor, member)
             self._set_mode(descriptor, member.mode & layout.FILE_MODE)
