@@ -220,6 +220,7 @@ class _Run:
         uploads = estimate_uploads(self._settings, self._is_excluded, self._sharing)
         snapshot = until_dumped.enter_context(open_snapshot(url, self._settings.lock_timeout_seconds))
         properties = snapshot.properties()
+        self._warn(*(f"{each.text}. {each.remedy}" for each in snapshot.damage(self._progress.note)))
         self._sharing, warning = require_space(
             self._settings, self._directory, properties.size_bytes, self._previous, uploads, self._sharing
         )

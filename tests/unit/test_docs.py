@@ -17,6 +17,7 @@ from safeharbor.archive.layout import archive_name
 from safeharbor.archive.sums import Tally
 from safeharbor.cli.lazy import COMMANDS
 from safeharbor.cli.main import cli
+from safeharbor.doctor.findings import Level
 from safeharbor.errors import ExitStatus
 from safeharbor.postgres.snapshot import DatabaseProperties
 from safeharbor.postgres.tools import ClientTools
@@ -91,6 +92,21 @@ def test_every_setting_that_the_program_reads_is_in_the_table() -> None:
     read = set(re.findall(r'"(BACKUP_[A-Z_]+[A-Z])"', source))
 
     assert read <= {variable.name for variable in VARIABLES}
+
+
+def test_every_check_of_doctor_is_documented_and_no_other() -> None:
+    makers = "fine|remark|warning|problem|not_checked|failed|attempt|attempt_query|check_published"
+    source = "".join(path.read_text() for path in (ROOT / "src" / "safeharbor" / "doctor").glob("*.py"))
+    checks = set(re.findall(rf'\b(?:{makers})\(\s*"([^"]+)"', source))
+    page = (DOCS / "doctor.md").read_text().split("\n## What it checks\n", 1)[1].split("\n## ", 1)[0]
+
+    assert len(checks) > 25
+    assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == checks
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_every_level_of_doctor_is_documented(level: Level) -> None:
+    assert f"\n| `{level.value}` |" in (DOCS / "doctor.md").read_text()
 
 
 @pytest.mark.parametrize("status", list(ExitStatus), ids=lambda status: status.name)

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
     from safeharbor.doctor.findings import Diagnosis, Finding, SettingShown
 
-_COLOURS = {Level.OK: "green", Level.UNKNOWN: "cyan", Level.WARNING: "yellow", Level.PROBLEM: "red"}
+_COLOURS = {
+    Level.OK: "green",
+    Level.NOTE: "blue",
+    Level.UNKNOWN: "cyan",
+    Level.WARNING: "yellow",
+    Level.PROBLEM: "red",
+}
 _WIDEST = 120
 
 

@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from safeharbor.doctor.drilling import check_leftovers, check_references
-from safeharbor.doctor.findings import Finding, attempt, attempt_query, failed, fine, not_checked, problem, warning
+from safeharbor.doctor.findings import (
+    Finding,
+    attempt,
+    attempt_query,
+    failed,
+    fine,
+    not_checked,
+    problem,
+    remark,
+    warning,
+)
 from safeharbor.errors import ExitStatus, SafeHarborError, ToolFailed
 from safeharbor.postgres.connection import bounded, connected
+from safeharbor.postgres.damage import find_damage, find_unfinished
 from safeharbor.postgres.dump import choose_compression
 from safeharbor.postgres.errors import GRANT, ROW_SECURITY
 from safeharbor.postgres.privileges import Readable, installed_extensions, read_privileges
@@ -37,7 +48,9 @@ UNREACHABLE = "the database cannot be reached"
 _SHOWN = 5
 _CLOCK_TOLERANCE = timedelta(minutes=1)
 _OWN_WAITS_SECONDS = 10  # what the server itself may take for an answer
-_QUERIES_IN_A_SESSION = ("role", "pooler", "tables", "row security", "references", "drills", "clock")
+_QUERIES_IN_A_SESSION = (
+    "role", "pooler", "tables", "row security", "damage", "unfinished", "references", "drills", "clock",
+)  # fmt: skip
 
 _ROLE = """
     SELECT r.rolname::text, CASE WHEN r.rolvaliduntil < now() + interval '14 days'
@@ -106,6 +119,8 @@ def _look(settings: Settings, session: psycopg.Connection) -> Looked:
         found += attempt_query("role", session, lambda: _check_role(session))
         found += attempt_query("pooler", session, lambda: _check_pooler(settings, session))
         found += attempt_query("tables", session, lambda: judge_privileges(read_privileges(session)))
+        found += attempt_query("damage", session, lambda: _check_damage(session))
+        found += attempt_query("unfinished", session, lambda: _check_unfinished(session))
         found += attempt_query("references", session, lambda: check_references(settings, session))
         found += attempt_query("drills", session, lambda: check_leftovers(settings, session))
         found += attempt_query("clock", session, lambda: [_check_clock(session)])
@@ -213,6 +228,18 @@ def judge_privileges(readable: Readable) -> list[Finding]:
     else:
         found.append(fine("row security", "hides no rows from this role"))
     return found
+
+
+def _check_damage(session: psycopg.Connection) -> list[Finding]:
+    notes: list[str] = []
+    damage = find_damage(session, notes.append)
+    found = [warning("damage", each.text, each.remedy) for each in damage] + [remark("damage", each) for each in notes]
+    return found or [fine("damage", "collations are of the versions that the library has, no page failed its checksum")]
+
+
+def _check_unfinished(session: psycopg.Connection) -> list[Finding]:
+    found = [remark("unfinished", each) for each in find_unfinished(session)]
+    return found or [fine("unfinished", "every index is valid, and so is every constraint")]
 
 
 def _shorten(names: tuple[str, ...]) -> str:

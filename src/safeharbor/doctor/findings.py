@@ -19,10 +19,11 @@ class Level(StrEnum):
     """How bad it is.
 
     A problem makes a run fail. With a warning a backup would end with 3, or a restore would need something first.
-    What could not be checked for a problem elsewhere is unknown.
+    A note is worth knowing and hinders nothing. What could not be checked for a problem elsewhere is unknown.
     """
 
     OK = "ok"
+    NOTE = "note"
     UNKNOWN = "unknown"
     WARNING = "warning"
     PROBLEM = "problem"
@@ -73,6 +74,11 @@ class Diagnosis:
 def fine(name: str, text: str) -> Finding:
     """All is well."""
     return Finding(name, Level.OK, text)
+
+
+def remark(name: str, text: str, remedy: str = "") -> Finding:
+    """Worth knowing, and no hindrance."""
+    return Finding(name, Level.NOTE, text, remedy)
 
 
 def warning(name: str, text: str, remedy: str) -> Finding:

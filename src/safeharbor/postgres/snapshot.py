@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 
 from safeharbor.postgres.connection import begin_unlimited, connected
+from safeharbor.postgres.damage import Damage, find_damage
 from safeharbor.postgres.references import read_values
 from safeharbor.postgres.rows import Table, list_tables
 from safeharbor.postgres.structure import Structure, read_structure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from safeharbor.database_url import DatabaseUrl
 
@@ -94,6 +95,10 @@ class Snapshot:
                 "alembic_revision": read_revision(self._session),
             },
         )
+
+    def damage(self, note: Callable[[str], None]) -> list[Damage]:
+        """What the server says of damage in it. Raises psycopg.Error."""
+        return find_damage(self._session, note)
 
     def tables(self) -> list[Table]:
         """Every ordinary table. Raises psycopg.Error."""
