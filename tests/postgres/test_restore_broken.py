@@ -33,6 +33,18 @@ CREATE TABLE "a first" (v int CONSTRAINT "in list" CHECK (is_allowed(v)));
 COMMENT ON CONSTRAINT "in list" ON "a first" IS 'reads another table';
 INSERT INTO "a first" VALUES (1), (2);
 """
+IN_OTHER_PLACES = """
+CREATE DOMAIN member AS int CONSTRAINT known CHECK (is_allowed(VALUE));
+COMMENT ON CONSTRAINT known ON DOMAIN member IS 'of a domain';
+CREATE TABLE "a domain's" (v member); INSERT INTO "a domain's" VALUES (1);
+CREATE DOMAIN inner_one AS int CHECK (is_allowed(VALUE) IS NOT NULL); CREATE TABLE many (v inner_one[]);
+CREATE TABLE "a parent" (v int CONSTRAINT listed CHECK (is_allowed(v)));
+CREATE TABLE "a child" (CONSTRAINT listed CHECK (is_allowed(v))) INHERITS ("a parent");
+INSERT INTO "a child" VALUES (2);
+CREATE MATERIALIZED VIEW counted AS SELECT v FROM allowed;
+CREATE FUNCTION of_view() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM public.counted';
+CREATE TABLE "a view's" (v int CHECK (v <= of_view())); INSERT INTO "a view's" VALUES (2);
+"""
 OWN_PATH = """
 CREATE FUNCTION plain(v text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN lower(v); END';
 CREATE FUNCTION slugify(v text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN plain(v); END';
@@ -43,7 +55,7 @@ IN_AN_INDEX = "CREATE INDEX ON p (slugify(title)); CREATE MATERIALIZED VIEW m AS
 
 
 def test_rows_that_a_check_reads_elsewhere_are_loaded_before_it(site: Site, database: Database) -> None:
-    database.execute(ANOTHER_TABLE)
+    database.execute(ANOTHER_TABLE + IN_OTHER_PLACES)
     before = state_of(database.superuser_url, 18, site.uploads)
     assert site.run("backup").status == 0
 
@@ -117,6 +129,11 @@ def test_a_check_that_does_not_hold_is_accepted_knowingly(site: Site, database: 
     refused = site.run("restore", "--from", "latest", "--yes")
     done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
 
+    in_place = ("restore", "--from", "latest", "--yes", "--in-place")
+    for options, status in ((in_place, 8), ((*in_place, "--accept-broken"), 2)):
+        not_so = site.run(*options)
+        assert not_so.status == status, not_so.output
+        assert "RESTORE_DATABASE_URL" in not_so.stderr
     assert refused.status == 8, refused.output
     assert "--accept-broken" in refused.stderr
     assert done.status == 3, done.output

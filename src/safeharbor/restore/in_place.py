@@ -12,6 +12,7 @@ from safeharbor.errors import RestorePending, SafeHarborError, translate_os_erro
 from safeharbor.journal import RestoreRecord, Side
 from safeharbor.postgres.connection import connected
 from safeharbor.postgres.in_place import InPlaceLoad
+from safeharbor.postgres.load import LoadFailed
 from safeharbor.postgres.order import order_entries
 from safeharbor.restore.loader import table_of_contents
 from safeharbor.restore.stage import compare_rows
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from safeharbor.settings import Settings
 
 _ROLLBACK_SECONDS = 5.0
+BESIDE = (
+    "Without `--in-place`, as a role with CREATEDB (RESTORE_DATABASE_URL) or into another database "
+    "(--database-url), it is loaded more tolerantly; there is `--accept-broken` too."
+)
 
 
 def load_in_place(
@@ -55,6 +60,7 @@ def load_in_place(
             load.wipe()
             with table_of_contents(order_entries(plan.entries, plan.contents.toc).flat()) as listed:
                 load.load(archive.dump, listed, keep_owners=target.is_superuser, keep_privileges=plan.keep_privileges)
+            load.execute(plan.statements)
             progress.step("loaded")
             rows = compare_rows(load.count_rows(), archive.manifest) if archive.manifest is not None else None
             with signals_held():
@@ -109,6 +115,8 @@ def _after_failure(swap: Swap, target: Target, error: BaseException) -> None:
     except Exception as second:  # nothing that nobody foresaw may hide what is to be typed now
         raise interrupted(error, second, swap.record) from error
     if isinstance(error, SafeHarborError):
+        if isinstance(error, LoadFailed) and not error.hint:
+            error.hint = BESIDE
         error.intact = "The transaction was rolled back: the live database and uploads are as they were."
         raise error
     if isinstance(error, OSError):

@@ -1,13 +1,13 @@
 """Loads a dump once more after it failed: tolerantly, with one job and all rows before anything that judges them.
 
-CHECK constraints, which may read other tables, are set aside while rows are loaded; functions get the database's own
+CHECK constraints, which may read other tables, are set aside until all else is there; functions get the database's own
 search_path. What is asked to be accepted then is left out, or made NOT VALID, and the SQL to mend it is written down.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -30,13 +30,24 @@ ACCEPT = (
     "it into a file."
 )
 _CHECKS = """
-    SELECT n.nspname, t.relname, c.conname, pg_catalog.pg_get_constraintdef(c.oid),
+    SELECT 'TABLE', n.nspname, t.relname, c.conname, pg_catalog.pg_get_constraintdef(c.oid),
            pg_catalog.obj_description(c.oid, 'pg_constraint')
     FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class t ON t.oid = c.conrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
     WHERE c.contype = 'c' AND c.convalidated AND c.coninhcount = 0 AND t.relkind IN ('r', 'p')
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
                       AND d.objid = t.oid AND d.deptype = 'e')
+    UNION ALL  -- of domains those that call functions of the database
+    SELECT 'DOMAIN', n.nspname, t.typname, c.conname, pg_catalog.pg_get_constraintdef(c.oid),
+           pg_catalog.obj_description(c.oid, 'pg_constraint')
+    FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_type t ON t.oid = c.contypid
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    WHERE c.contype = 'c' AND c.convalidated
+      AND EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_constraint'::regclass
+                  AND d.objid = c.oid AND d.refclassid = 'pg_catalog.pg_proc'::regclass)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::regclass
+                      AND d.objid = t.oid AND d.deptype = 'e')
+    ORDER BY 1, 2, 3, 4
 """
 _NEWEST = """
     SELECT pg_catalog.format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', conrelid::regclass, conname)
@@ -63,11 +74,31 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class _Check:
+    kind: LiteralString  # of what it is on: TABLE or DOMAIN
     schema: str
-    table: str
+    on: str
     name: str
     definition: str
     comment: str | None
+
+    @property
+    def place(self) -> sql.Composable:
+        """What it is on."""
+        return sql.Identifier(self.schema, self.on)
+
+    def alter(self, *what: sql.Composable) -> sql.Composed:
+        """`ALTER … what`."""
+        return sql.SQL(" ").join([sql.SQL("ALTER"), sql.SQL(self.kind), self.place, *what])
+
+    @property
+    def drop(self) -> sql.Composed:
+        """The statement."""
+        return self.alter(sql.SQL("DROP CONSTRAINT"), sql.Identifier(self.name))
+
+    @property
+    def add(self) -> sql.Composed:
+        """The statement."""
+        return self.alter(sql.SQL("ADD CONSTRAINT"), sql.Identifier(self.name), sql.SQL(self.definition))
 
 
 def load_again(
@@ -86,10 +117,9 @@ def load_again(
     checks = _set_aside(session)
     loader.own_search_path = True
     broken += _load(loader, session, tuple(each for each in first if number_of(each) in rows), accepts=accepts)
-    broken += _put_back(session, checks, accepts=accepts)
     for each in (Pass.RULES, Pass.PRIVILEGES, Pass.VIEWS):
         broken += _load(loader, session, order.passes[each], accepts=accepts)
-    return broken
+    return broken + _put_back(session, checks, accepts=accepts)
 
 
 def mending_script(broken: list[Broken], archive: str) -> str:
@@ -147,12 +177,21 @@ def _settle(
 
 
 def _set_aside(session: Callable[[], AbstractContextManager[psycopg.Connection]]) -> list[_Check]:
+    """Drop the checks that can be added again. What a child has beside its parents shows once theirs is gone."""
+    aside: list[_Check] = []
+    kept: set[_Check] = set()
     with session() as connection, connection.transaction():
-        checks = [_Check(*row) for row in connection.execute(_CHECKS).fetchall()]
-        for check in checks:
-            drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}")
-            connection.execute(drop.format(sql.Identifier(check.schema, check.table), sql.Identifier(check.name)))
-    return checks
+        while checks := {_Check(*row): None for row in connection.execute(_CHECKS).fetchall()}.keys() - kept:
+            for check in sorted(checks, key=lambda each: (each.kind, each.schema, each.on, each.name)):
+                try:
+                    with connection.transaction():
+                        connection.execute(check.drop)
+                        connection.execute(check.add)
+                        connection.execute(check.drop)
+                    aside.append(check)
+                except psycopg.errors.FeatureNotSupported:  # of a domain that a column has within something larger
+                    kept.add(check)
+    return aside
 
 
 def _put_back(
@@ -160,21 +199,23 @@ def _put_back(
 ) -> list[Broken]:
     broken = []
     with session() as connection:
-        for check in checks:
-            table, name = sql.Identifier(check.schema, check.table), sql.Identifier(check.name)
-            add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} ").format(table, name) + sql.SQL(check.definition)
+        for check in reversed(checks):
             try:
-                connection.execute(add)
+                connection.execute(check.add)
             except psycopg.Error as error:
                 if connection.broken:
                     raise
-                what = f"check constraint {check.name} of {check.schema}.{check.table}"
+                what = f"check constraint {check.name} of {check.schema}.{check.on}"
                 if not accepts:
                     raise LoadFailed(f"The {what} does not hold: {one_line(error)}", hint=ACCEPT) from error
-                connection.execute(sql.SQL("{} NOT VALID").format(add))
-                finish = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {};").format(table, name).as_string(connection)
+                connection.execute(sql.SQL("{} NOT VALID").format(check.add))
+                validate = check.alter(sql.SQL("VALIDATE CONSTRAINT"), sql.Identifier(check.name))
+                finish = f"{validate.as_string(connection)};"
                 broken.append(Broken(what, one_line(error), finish, is_not_valid=True))
             if check.comment is not None:
-                comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
-                connection.execute(comment.format(name, table, sql.Literal(check.comment)))
+                comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {}{} IS {}")
+                domain = sql.SQL("DOMAIN " if check.kind == "DOMAIN" else "")
+                connection.execute(
+                    comment.format(sql.Identifier(check.name), domain, check.place, sql.Literal(check.comment))
+                )
     return broken
