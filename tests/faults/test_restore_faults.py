@@ -148,6 +148,7 @@ def test_a_dump_that_no_client_here_can_read_is_named(site: Site, database: Data
 
     assert done.status == 5, done.output
     assert "unsupported version" in done.stderr
+    assert "Install the client of PostgreSQL 17 or newer" in done.stderr
     assert state(site, database) == before
     nothing_left(site, database)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor.postgres.contents import DumpInput
-from safeharbor.postgres.toc import UnknownToc, read_toc, users_of
+from safeharbor.postgres.toc import UnknownToc, client_for, read_toc, users_of
 from support.postgres import Database, execute
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def test_it_has_the_entries_of_the_list_and_their_dependencies(each_database: Da
 
     assert numbers
     assert numbers <= set(toc)
+    major = int(execute(each_database.url, "SHOW server_version_num")[0][0]) // 10000
+    assert client_for(dump.file.read_bytes()[:8]) == {15: 12, 16: 16}.get(major, 17)
     table = next(entry for entry in toc.values() if entry.kind == "TABLE")
     assert (table.schema, table.name, table.owner) == ("public", "with space", each_database.owner)
     assert {"a; view", "with space"} <= {entry.name for entry in users_of(toc, {table.number})}

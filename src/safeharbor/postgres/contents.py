@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor.errors import ArchiveRejected, OutOfResources, ToolFailed
 from safeharbor.postgres.grants import read_grants, tokens_of
-from safeharbor.postgres.toc import UnknownToc, read_toc, users_of, with_dependants
+from safeharbor.postgres.toc import UnknownToc, client_for, read_toc, users_of, with_dependants
 from safeharbor.process import run_tool, tool_environment
 from safeharbor.publish import write_all
 from safeharbor.threads import Worker
@@ -158,8 +158,15 @@ def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents
     versions = ", ".join(tools.version for tools in order)
     raise UnreadableDump(
         f"No pg_restore here ({versions}) can read its db.dump: {said}",
-        hint="Install the client of the PostgreSQL that wrote it, and point BACKUP_PG_BIN at it. Nothing was changed.",
+        hint=f"Install the client of {_writer(dump)}, and point BACKUP_PG_BIN at it. Nothing was changed.",
     )
+
+
+def _writer(dump: DumpInput) -> str:
+    """The PostgreSQL whose client reads the dump, as its first bytes tell."""
+    with dump.opened() as descriptor:
+        major = client_for(os.read(descriptor, 8))
+    return f"PostgreSQL {major} or newer" if major else "the PostgreSQL that wrote it"
 
 
 def read_needs(toc: Mapping[int, TocEntry]) -> Needs:

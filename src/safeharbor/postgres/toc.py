@@ -22,6 +22,10 @@ _LONGEST = 256 * 1024 * 1024
 _MOST_ENTRIES = 50_000_000
 
 
+# the first PostgreSQL with each format, (1, 16) and so on, from those that are still in use
+_FIRST_WITH = {(1, 14): 12, (1, 15): 16, (1, 16): 17}
+
+
 class UnknownToc(Exception):
     """Why a table of contents cannot be read."""
 
@@ -54,6 +58,14 @@ def read_toc(descriptor: int) -> dict[int, TocEntry]:
     """The entries by their numbers, of the dump that begins where this stands. Raises UnknownToc, OSError."""
     with os.fdopen(os.dup(descriptor), "rb") as file:
         return _Reader(file).read()
+
+
+def client_for(head: bytes) -> int | None:
+    """The oldest PostgreSQL whose pg_restore reads a dump that begins so; None if it is newer than we know, or none."""
+    if not head.startswith(_MAGIC) or len(head) < len(_MAGIC) + 2:
+        return None
+    form = (head[5], head[6])
+    return min(_FIRST_WITH.values()) if form < min(_FIRST_WITH) else _FIRST_WITH.get(form)
 
 
 def users_of(toc: Mapping[int, TocEntry], numbers: Iterable[int]) -> list[TocEntry]:
