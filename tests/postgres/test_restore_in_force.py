@@ -57,3 +57,26 @@ def test_a_setting_that_the_app_made_up_is_there_for_a_check(site: Site, databas
     assert done.status == 3, done.output  # an owner may not give a database such a setting
     assert "setting app.tenant" in done.stderr
     assert database.execute("SELECT id FROM orders") == [(1,)]
+
+
+def test_where_no_database_is_the_properties_are_those_in_the_archive(site: Site, database: Database) -> None:
+    name = database.name
+    for property_ in ("SET timezone = 'Asia/Tokyo'", "CONNECTION LIMIT 17", "IS_TEMPLATE true"):
+        execute(database.server.url(), f"ALTER DATABASE {name} {property_}")
+    database.execute(
+        "SET timezone = 'Asia/Tokyo'; CREATE TABLE orders (at timestamptz);"
+        "INSERT INTO orders VALUES ('2026-01-01 20:00Z');"
+        "CREATE MATERIALIZED VIEW day AS SELECT at::date AS d FROM orders"
+    )
+    assert site.run("backup").status == 0
+    execute(database.server.url(), f"ALTER DATABASE {name} IS_TEMPLATE false")
+    execute(database.server.url(), f"DROP DATABASE {name} WITH (FORCE)")
+
+    done = site.run("restore", "--from", "latest", "--yes")
+
+    assert done.status == 0, done.output
+    query = f"SELECT datistemplate, datconnlimit FROM pg_database WHERE datname = '{name}'"
+    assert execute(database.server.url(), query) == [(True, 17)]
+    assert database.execute("SHOW timezone") == [("Asia/Tokyo",)]
+    assert database.execute("SELECT d::text FROM day") == [("2026-01-02",)]
+    execute(database.server.url(), f"ALTER DATABASE {name} IS_TEMPLATE false")

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _DATABASE = """
     SELECT d.datname, pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, d.datlocprovider::text,
            {locale}, t.spcname, pg_catalog.pg_get_userbyid(d.datdba), d.datacl::text[], d.datconnlimit,
-           pg_catalog.shobj_description(d.oid, 'pg_database'), pg_catalog.pg_database_size(d.oid)
+           pg_catalog.shobj_description(d.oid, 'pg_database'), pg_catalog.pg_database_size(d.oid),
+           d.datistemplate, {rules}
     FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
     WHERE d.datname = current_database()
 """
@@ -64,7 +65,8 @@ class Snapshot:
         version = self._session.info.server_version
         major = version // 10000
         locale = {15: "d.daticulocale", 16: "d.daticulocale"}.get(major, "d.datlocale")
-        row = self._one(_DATABASE.format(locale=locale))
+        rules = "NULL" if major < 16 else "d.daticurules"
+        row = self._one(_DATABASE.format(locale=locale, rules=rules))
         settings = [
             {"role": role, "settings": list(values)}
             for role, values in self._session.execute(_DATABASE_SETTINGS).fetchall()
@@ -85,11 +87,13 @@ class Snapshot:
                 "ctype": row[3],
                 "locale_provider": row[4],
                 "locale": row[5],
+                "icu_rules": row[13],
                 "tablespace": row[6],
                 "owner": row[7],
                 "acl": row[8],
                 "connection_limit": row[9],
                 "comment": row[10],
+                "is_template": row[12],
                 "settings": settings,
                 "extensions": extensions,
                 "alembic_revision": read_revision(self._session),

@@ -32,5 +32,5 @@ def database_in_manifest(target: Target, manifest: Manifest | None) -> TargetDat
         ctype=str(values["ctype"]),
         provider=str(values["locale_provider"]),
         locale=values["locale"] if isinstance(values["locale"], str) else None,
-        icu_rules=None,
+        icu_rules=section["icu_rules"] if isinstance(section.get("icu_rules"), str) else None,
     )
