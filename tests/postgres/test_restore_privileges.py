@@ -57,3 +57,71 @@ def test_what_others_own_costs_no_right_on_what_is_the_role_s_own(site: Site, da
         site.run("restore", "--discard-previous", "--yes")
         execute(database.superuser_url, f"DROP OWNED BY {reader}")
         execute(database.server.url(), f"DROP ROLE {reader}")
+
+
+CLOSED = "REVOKE EXECUTE ON FUNCTION similarity(text, text) FROM PUBLIC"
+IS_OPEN = "SELECT has_function_privilege('public', 'similarity(text, text)', 'EXECUTE')"
+
+
+def test_what_would_be_open_that_was_closed_is_accepted_knowingly(site: Site, database: Database) -> None:
+    database.execute(f"CREATE EXTENSION pg_trgm; {CLOSED}", superuser=True)
+    assert site.run("backup").status == 0
+
+    dry = site.run("restore", "--from", "latest", "--dry-run")
+    refused = site.run("restore", "--from", "latest", "--yes")
+
+    for done in (dry, refused):
+        assert done.status == 8, done.output
+        assert "REVOKE ALL ON FUNCTION public.similarity(text, text) FROM PUBLIC" in done.stderr
+        assert "--accept-open" in done.stderr
+    assert database.execute(IS_OPEN) == [(False,)]
+    drilled = site.run("drill")
+    assert drilled.status == 3, drilled.output
+    assert "REVOKE ALL ON FUNCTION public.similarity(text, text) FROM PUBLIC" in drilled.output
+    done = site.run("restore", "--from", "latest", "--yes", "--accept-open")
+    assert done.status == 3, done.output
+    assert "all roles may do what they could not" in done.stderr
+    assert database.execute(IS_OPEN) == [(True,)]
+    site.run("restore", "--discard-previous", "--yes")
+
+
+def test_what_another_role_closed_stays_closed_in_place(site: Site, database: Database) -> None:
+    database.execute(f"CREATE EXTENSION pg_trgm; {CLOSED}", superuser=True)
+    assert site.run("backup").status == 0
+
+    done = site.run("restore", "--from", "latest", "--yes", "--in-place")
+
+    assert done.status == 3, done.output
+    assert database.execute(IS_OPEN) == [(False,)]
+
+
+@pytest.mark.parametrize(("in_place", "superuser"), [(False, False), (True, True)])
+def test_a_role_that_is_missing_costs_its_own_rights_only(
+    site: Site, database: Database, *, in_place: bool, superuser: bool
+) -> None:
+    reader, gone = (f"{name}_{secrets.token_hex(4)}" for name in ("reader", "gone"))
+    execute(database.server.url(), f"CREATE ROLE {reader}; CREATE ROLE {gone}")
+    if superuser:
+        site.environment["BACKUP_DATABASE_URL"] = database.superuser_url
+    try:
+        database.execute(
+            "CREATE FUNCTION salaries() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';"
+            "REVOKE EXECUTE ON FUNCTION salaries() FROM PUBLIC;"
+            f"GRANT EXECUTE ON FUNCTION salaries() TO {gone}; GRANT EXECUTE ON FUNCTION salaries() TO {reader};"
+        )
+        assert site.run("backup").status == 0
+        execute(database.superuser_url, f"DROP OWNED BY {gone}")
+        execute(database.server.url(), f"DROP ROLE {gone}")
+
+        done = site.run("restore", "--from", "latest", "--yes", *(["--in-place"] if in_place else []))
+
+        assert done.status == 3, done.output
+        assert f"the server has no role {gone}" in done.stderr
+        query = (
+            f"SELECT has_function_privilege('public', f, 'EXECUTE'), has_function_privilege('{reader}', f, 'EXECUTE')"
+        )
+        assert database.execute(f"{query} FROM (SELECT 'salaries()') s(f)") == [(False, True)]
+    finally:
+        site.run("restore", "--discard-previous", "--yes")
+        execute(database.superuser_url, f"DROP OWNED BY {reader}")
+        execute(database.server.url(), f"DROP ROLE {reader}; DROP ROLE IF EXISTS {gone}")

@@ -81,6 +81,11 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     help="Restore everything else if rows break a constraint, a unique index or a view; the SQL to mend it is written "
     "into a file in BACKUP_DIR. Not with --in-place.",
 )
+@click.option(
+    "--accept-open",
+    is_flag=True,
+    help="Restore all the same if only a superuser may close again what was closed to all roles.",
+)
 @click.option("--no-keep-previous", is_flag=True, help="Delete the previous state as soon as the new one is live.")
 @click.option("--undo", is_flag=True, help="Bring the previous state back, or take an interrupted restore back.")
 @click.option("--resume", is_flag=True, help="Finish an interrupted restore.")
@@ -97,6 +102,7 @@ def command(
     jobs: int | None,
     in_place: bool,
     accept_broken: bool,
+    accept_open: bool,
     no_keep_previous: bool,
     undo: bool,
     resume: bool,
@@ -111,8 +117,13 @@ def command(
         raise click.UsageError("Give one of --from PATH, --undo, --resume and --discard-previous.")
     if quick and not dry_run:
         raise click.UsageError("--quick goes with --dry-run; a restore proves every byte.")
-    if accept_broken and (in_place or where.only == "uploads" or archive is None):
-        raise click.UsageError("--accept-broken is about a database that is built beside the live one.")
+    if accept_broken and in_place:
+        raise click.UsageError(
+            "--accept-broken does not go with --in-place, whose one transaction takes all or nothing. Restore without "
+            "--in-place, as a role with CREATEDB (RESTORE_DATABASE_URL), or into another database (--database-url)."
+        )
+    if (accept_broken or accept_open) and (where.only == "uploads" or archive is None):
+        raise click.UsageError("--accept-broken and --accept-open go with --from, and are about the database.")
     if in_place and where.only == "uploads":
         raise click.UsageError("--in-place is about the database.")
     if archive is None and (dry_run or where.only or jobs or in_place or no_keep_previous):
@@ -146,6 +157,7 @@ def command(
         jobs=jobs or os.cpu_count() or 1,
         from_another=where.accepts_another,
         accepts_broken=accept_broken,
+        accepts_open=accept_open,
     )
     if dry_run:
         with watching(quiet=quiet) as progress:

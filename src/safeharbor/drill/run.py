@@ -181,7 +181,7 @@ class _Run:
                 furnish(server.target, found[1])
             bound = bound_extensions(found[0])
             findings.warnings += [f"left out: extension {name}, which can be in one database only" for name in bound]
-            plan = choose_entries(server.target, *found, server.live, findings, without=bound)
+            plan = choose_entries(server.target, *found, server.live, findings, without=bound, accepts_open=True)
         findings.require_none()
         assert plan is not None  # noqa: S101 - else there is a problem
         entries = without_subscriptions(plan.entries, plan.contents.toc)

@@ -18,6 +18,7 @@ from safeharbor.process import PIPE, RunningTool, started_tool, tool_environment
 from safeharbor.threads import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -229,6 +230,10 @@ class InPlaceLoad:
             raise CannotRestore("pg_restore's script does not end as it should; nothing was changed.")
         self._send(before + b"\n")
         self._ask("SELECT 'safeharbor loaded';\n")
+
+    def execute(self, statements: Iterable[str]) -> None:
+        """Give these statements, each with its semicolon, after the load."""
+        self._ask("\n".join(["SET client_encoding = 'UTF8';", *statements, "SELECT 'safeharbor executed';\n"]))
 
     def _understood(self, head: bytes) -> bytes:
         """The script's beginning without the setting that servers before 17 do not know and newer clients send."""

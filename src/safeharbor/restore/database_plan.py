@@ -17,7 +17,7 @@ from safeharbor.postgres.rows import count_table_rows, list_tables
 from safeharbor.postgres.sessions import count_clients
 from safeharbor.postgres.snapshot import read_revision
 from safeharbor.postgres.tools import choose_restore_tools, find_client_tools, is_safe_for_foreign_dumps
-from safeharbor.restore.left_out import extensions_that_stay, is_extension, without_followers
+from safeharbor.restore.left_out import extensions_that_stay, is_extension, report_privileges, without_followers
 from safeharbor.restore.server_checks import (
     check_bound_extensions,
     check_client,
@@ -48,13 +48,17 @@ _ESTIMATES = """
 
 @dataclass(frozen=True, slots=True)
 class DatabasePlan:
-    """What the database part goes by; `live` is None if the target does not exist yet."""
+    """What the database part goes by; `live` is None if the target does not exist yet.
+
+    `statements` are what can be replayed of entries with privileges that cannot be replayed as a whole.
+    """
 
     contents: DumpContents
     needs: Needs
     entries: tuple[str, ...]
     keep_privileges: bool
     live: TargetDatabase | None
+    statements: tuple[str, ...] = ()
 
 
 def look_at_database(
@@ -70,7 +74,7 @@ def look_at_database(
         return None
     check_bound_extensions(target, found[0], live, request, findings)
     check_locks(target, found[0], live, request, findings)
-    return choose_entries(target, *found, live, findings, in_place=request.in_place)
+    return choose_entries(target, *found, live, findings, in_place=request.in_place, accepts_open=request.accepts_open)
 
 
 def read_dump(
@@ -204,8 +208,12 @@ def choose_entries(
     *,
     in_place: bool = False,
     without: Collection[str] = (),
+    accepts_open: bool = False,
 ) -> DatabasePlan:
-    """Which entries will be loaded, and what the server lacks for them. `without` these extensions."""
+    """Which entries will be loaded, and what the server lacks for them. `without` these extensions.
+
+    `accepts_open`: it is no problem, but a warning, that things would be open to all roles that were closed.
+    """
     check_client(target, contents, findings, in_place=in_place)
     available = target.extensions()
     _report_missing(
@@ -237,11 +245,11 @@ def choose_entries(
     )
     owner = live.owner if live is not None else target.role
     role = None if target.is_superuser else owner
-    entries, left_out = choose_privileges(entries, contents.toc, role, set(target.missing_roles(needs.grantees)))
-    if left_out:
-        more = f" and {len(left_out) - _SHOWN:,} more" if len(left_out) > _SHOWN else ""
-        findings.warnings.append(f"privileges are left out: {'; '.join(left_out[:_SHOWN])}{more}")
-    return DatabasePlan(contents, needs, tuple(entries), keep_privileges=True, live=live)
+    missing = set(target.missing_roles(needs.grantees | needs.grantors))
+    others_stay = in_place and not target.is_superuser
+    privileges = choose_privileges(entries, contents.toc, role, missing, others_stay=others_stay)
+    report_privileges(privileges, findings, accepts_open=accepts_open)
+    return DatabasePlan(contents, needs, tuple(privileges.entries), True, live, tuple(privileges.statements))
 
 
 def _report_missing(findings: Findings, missing: list[str], what: str, hint: str) -> None:

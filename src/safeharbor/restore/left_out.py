@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from safeharbor.postgres.contents import DumpContents
+    from safeharbor.postgres.privilege_entries import Privileges
     from safeharbor.postgres.target import Target, TargetDatabase
     from safeharbor.restore.findings import Findings
 
 # what goes with a thing that is left out, unmissed: remarks, rights, and the rows that an extension keeps of its own
 _GOES_WITH_IT = ("COMMENT", "SECURITY LABEL", "ACL", "TABLE DATA", "SEQUENCE SET")
-_SHOWN = 5
+_SHOWN = 10
 
 _TABLES_OF_EXTENSIONS = """
     SELECT n.nspname, c.relname FROM pg_catalog.pg_depend d
@@ -76,6 +77,31 @@ def without_followers(
             )
         )
     return list(kept.values())
+
+
+def report_privileges(privileges: Privileges, findings: Findings, *, accepts_open: bool) -> None:
+    """What is left out: a warning, and a problem if things would be open that were closed, unless that is accepted."""
+    shown = _some(privileges.left_out)
+    if privileges.left_out:
+        findings.warnings.append(f"privileges are left out: {shown}")
+    if not privileges.opened:
+        return
+    opened = f"{_some(privileges.opened)}; so all roles may do what they could not"
+    if accepts_open:
+        findings.warnings.append(f"left out: {opened}. Give these statements as a superuser")
+        return
+    findings.problems.append(
+        CannotRestore(
+            f"Only a superuser may close again what was closed to all roles: {opened}.",
+            hint="Set RESTORE_DATABASE_URL to a superuser on that server. Or `--accept-open`, and then give these "
+            "statements as a superuser.",
+        )
+    )
+
+
+def _some(items: list[str]) -> str:
+    more = f" and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
+    return "; ".join(items[:_SHOWN]) + more
 
 
 def _rows_of_extensions(

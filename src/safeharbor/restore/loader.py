@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+
+from safeharbor.errors import CannotRestore, one_line
 from safeharbor.postgres.load import Failure, LoadFailed, LoadOptions, finish_loading, load_argv, loading, read_failures
 from safeharbor.postgres.toc import PRE_DATA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from safeharbor.database_url import DatabaseUrl
     from safeharbor.postgres.contents import DumpInput
@@ -73,6 +77,19 @@ class Loader:
             if failures is None:
                 finish_loading(tool, self.url)
         return failures or []
+
+    def give_rights(self, session: Callable[[], AbstractContextManager[psycopg.Connection]]) -> None:
+        """Replay what can be of entries with privileges that cannot be as a whole. Raises CannotRestore."""
+        if not self.plan.statements:
+            return
+        with session() as connection:
+            for statement in self.plan.statements:
+                try:
+                    connection.execute(statement.encode("utf-8", "surrogateescape"))
+                except psycopg.Error as error:
+                    if connection.broken:
+                        raise
+                    raise CannotRestore(f"{statement} failed: {one_line(error)}") from error
 
     def may_succeed_otherwise(self, error: Exception) -> bool:
         """Whether it failed at rows, or at what needs them: then another order, or another way, may do."""

@@ -35,7 +35,7 @@ class RestoreRequest:
     """What the operator asked for. `database` and `uploads` say where an interrupted restore went, if it is that.
 
     `from_another`: an archive of another database than the target's is meant. `accepts_broken`: what cannot be restored
-    as it was is left out.
+    as it was is left out. `accepts_open`: so is a REVOKE that only a superuser may repeat.
     """
 
     archive: Path
@@ -48,6 +48,7 @@ class RestoreRequest:
     uploads: Path | None = None
     from_another: bool = False
     accepts_broken: bool = False
+    accepts_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,13 +192,12 @@ class Staging:
                 rows = self._finish_database(target) if target is not None and self._plan is not None else None
         except OSError as error:
             raise _translate(error, self._archive.path) from error
-        files = self._extraction.files if self._extraction is not None else 0
-        size = self._extraction.size_bytes if self._extraction is not None else 0
+        done = (self._extraction.files, self._extraction.size_bytes) if self._extraction is not None else (0, 0)
         if self._extraction is not None and self._extraction.lacks_owners:
             self._warnings.append(LACKS_OWNERS)
         if self._extraction is not None and self._extraction.lacks_modes:
             self._warnings.append(LACKS_MODES)
-        return Staged(files, size, rows, tuple(self._warnings))
+        return Staged(*done, rows, tuple(self._warnings))
 
     def _pass(self) -> None:
         try:
@@ -283,6 +282,7 @@ class Staging:
             if not self._loader.may_succeed_otherwise(error):
                 raise
             broken = self._load_again(target, error)
+        self._loader.give_rights(self.session)
         self._progress.phase("check")
         rows = self._check_rows()
         self._progress.phase("analyze")
