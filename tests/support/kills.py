@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 
@@ -124,14 +123,7 @@ class Rig:
 
     def kill(self, verb: str, number: int, *, may_be_refused: bool = False) -> Killed:
         """Run a verb in a child that dies at that step."""
-        run = subprocess.run(
-            [sys.executable, "-W", "error", "-c", _CHILD, verb, str(number), str(self.archive), *self.options],
-            env=self.site.full_environment(),
-            capture_output=True,
-            timeout=120,
-            cwd=self.site.root,
-            check=False,
-        )
+        run = self.site.run_code(_CHILD, verb, str(number), str(self.archive), *self.options)
         is_refused = may_be_refused and run.returncode == _REFUSED
         assert is_refused or run.returncode in (0, -signal.SIGKILL), run.stderr.decode()
         assert not children_left(self.site)

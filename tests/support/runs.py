@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from safeharbor.postgres.server import find_server_bins
+from support.forkserver import can_be_forked, run_forked
 from support.needs import need_program
 from support.postgres import PASSWORD, Database
 
@@ -76,18 +77,21 @@ class Site:
 
     def run(self, *arguments: str, timeout: float = 120, **extra: str) -> Outcome:
         """Run the command to its end; keyword arguments are environment variables. No password may show."""
-        done = subprocess.run(
-            self.argv(*arguments),
-            env=self.full_environment(extra),
-            capture_output=True,
-            timeout=timeout,
-            cwd=self.root,
-            check=False,
-        )
+        done = self.run_code(MAIN, *arguments, timeout=timeout, **extra)
         outcome = Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
         assert PASSWORD not in outcome.output
         assert "Traceback" not in outcome.stderr, outcome.stderr
         return outcome
+
+    def run_code(
+        self, code: str, *arguments: str, timeout: float = 120, **extra: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a script to its end as the command would be run."""
+        environment = self.full_environment(extra)
+        if can_be_forked(environment):
+            return run_forked(code, list(arguments), environment, self.root, timeout)
+        argv = [sys.executable, "-W", "error", "-c", code, *arguments]
+        return subprocess.run(argv, env=environment, capture_output=True, timeout=timeout, cwd=self.root, check=False)
 
     def run_as(self, user: int, *arguments: str, **extra: str) -> Outcome:
         """The same as another user, who may read everything, since our Python may lie below /root, but not write it."""
