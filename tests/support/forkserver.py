@@ -20,6 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
+import safeharbor
+
 _SEEN_AT_THE_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "MALLOC_")
 _REQUEST_BYTES = 4 << 20
 _servers: dict[int, _Server] = {}
@@ -90,7 +92,7 @@ class _Server:
 
 def serve(listener: socket.socket) -> None:
     """Fork for each connection one that forks the command and says how it ended."""
-    _import_all("safeharbor")
+    _import_all()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     if os.fork() == 0:
@@ -136,8 +138,8 @@ def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
     sys.exit(0)
 
 
-def _import_all(package: str) -> None:
-    for each in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+def _import_all() -> None:
+    for each in pkgutil.walk_packages(safeharbor.__path__, f"{safeharbor.__name__}."):
         if not each.name.endswith("__main__"):
             importlib.import_module(each.name)
 
