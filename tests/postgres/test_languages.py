@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from safeharbor.postgres.server import find_server_bins, private_server
-from support.needs import missing
+from support.filesystems import mounted_tmpfs
+from support.needs import missing, need_root
 from support.postgres import Database, drop_database, execute, make_database
 from support.runs import Site, make_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from safeharbor.postgres.server import PrivateServer
     from support.runs import Outcome
@@ -123,6 +127,29 @@ def test_a_table_in_use_by_another_while_it_is_restored_in_place(there: tuple[Si
         done = site.run("restore", "--from", "latest", "--yes", "--in-place", BACKUP_LOCK_TIMEOUT="1s")
 
     refused(done, 8, "Hint: Somebody uses a table.")
+
+
+def test_a_disk_that_fills_up_while_the_dump_is_loaded(there: tuple[Site, Database, str], tmp_path: Path) -> None:
+    need_root()
+    site, database, _ = there
+    server = database.server
+    with tempfile.TemporaryDirectory(prefix="sh") as short, mounted_tmpfs(Path(short) / "disk", 64 << 20) as disk:
+        owner = server.data_dir.stat()
+        for path in (Path(short), disk):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        execute(server.url(), f"CREATE TABLESPACE small LOCATION '{disk}'")
+        execute(server.url(), f"GRANT CREATE ON TABLESPACE small TO {database.owner}")
+        execute(server.url(), f'ALTER DATABASE "{database.name}" SET TABLESPACE small')
+        database.execute("CREATE TABLE large AS SELECT repeat('x', 900) AS t FROM generate_series(1, 20000)")
+        assert site.run("backup").status == 0
+        (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - (16 << 20)))
+
+        done = site.run("restore", "--from", "latest", "--yes")
+
+        refused(done, 8, "Hint: The database server's disk is full.")
+        assert "again with one job" not in done.output
+        execute(server.url(), f'ALTER DATABASE "{database.name}" SET TABLESPACE pg_default')
+        execute(server.url(), "DROP TABLESPACE small")
 
 
 def test_a_session_of_pg_dump_that_the_server_ends(there: tuple[Site, Database, str]) -> None:

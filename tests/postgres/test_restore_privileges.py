@@ -125,3 +125,20 @@ def test_a_role_that_is_missing_costs_its_own_rights_only(
         site.run("restore", "--discard-previous", "--yes")
         execute(database.superuser_url, f"DROP OWNED BY {reader}")
         execute(database.server.url(), f"DROP ROLE {reader}; DROP ROLE IF EXISTS {gone}")
+
+
+def test_a_role_that_a_policy_is_for_is_needed(site: Site, database: Database) -> None:
+    gone = f"to_{secrets.token_hex(4)}"
+    execute(database.server.url(), f'CREATE ROLE "{gone} x"')
+    database.execute(
+        f"""CREATE TABLE "to" (a int); CREATE POLICY "TO" ON "to" TO "{gone} x", CURRENT_USER USING (a > 1);"""
+        f"""ALTER POLICY "TO" ON "to" TO "{gone} x", {database.owner}"""
+    )
+    assert site.run("backup").status == 0
+    execute(database.superuser_url, f'DROP OWNED BY "{gone} x"')
+    execute(database.server.url(), f'DROP ROLE "{gone} x"')
+
+    done = site.run("restore", "--from", "latest", "--dry-run")
+
+    assert done.status == 8, done.output
+    assert f"The server has no role {gone} x, which a policy or a user mapping of the dump is for." in done.stderr

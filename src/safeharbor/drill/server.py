@@ -183,7 +183,7 @@ def _private_target(bin_dir: Path, place: Path | None, settings: Settings, name:
 
 def furnish(target: Target, needs: Needs) -> None:
     """Give a private server the roles and tablespaces that the dump names. Raises psycopg.Error."""
-    for role in target.missing_roles(needs.owners | needs.grantees | needs.grantors):
+    for role in target.missing_roles(needs.owners | needs.grantees | needs.grantors | needs.subjects):
         target.session.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
     for tablespace in target.missing_tablespaces(needs.tablespaces):
         target.session.execute(sql.SQL("CREATE TABLESPACE {} LOCATION ''").format(sql.Identifier(tablespace)))

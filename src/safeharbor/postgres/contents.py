@@ -32,6 +32,9 @@ _SUPERUSERS_ONLY = ("EVENT TRIGGER", "FOREIGN DATA WRAPPER", "ACCESS METHOD", "T
                     "TEXT SEARCH TEMPLATE", "OPERATOR CLASS", "OPERATOR FAMILY", "PUBLICATION TABLES IN SCHEMA",
                     "SUBSCRIPTION")  # fmt: skip
 
+# what comes before and after the roles that an entry names
+_SUBJECTS = {"POLICY": ("TO", "USING", "WITH", ";"), "USER MAPPING": ("FOR", "SERVER")}
+
 
 class UnreadableDump(ArchiveRejected):
     """No pg_restore here can read the dump."""
@@ -74,6 +77,7 @@ class Needs:
     grantees: set[str] = field(default_factory=set)
     grantors: set[str] = field(default_factory=set)
     tablespaces: set[str] = field(default_factory=set)
+    subjects: set[str] = field(default_factory=set)  # of policies and user mappings, which cannot be without them
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,24 @@ def read_needs(toc: Mapping[int, TocEntry]) -> Needs:
             for grant in read_grants(entry.definition):
                 needs.grantees |= grant.roles
                 needs.grantors |= {grant.grantor} - {""}
+        elif entry.kind in _SUBJECTS:
+            needs.subjects |= _subjects(entry)
     return needs
+
+
+def _subjects(entry: TocEntry) -> set[str]:
+    """The roles that `CREATE POLICY … TO a, b USING` or `CREATE USER MAPPING FOR a SERVER` names."""
+    first, *ends = _SUBJECTS[entry.kind]
+    found: set[str] = set()
+    is_there = False
+    for token in tokens_of(entry.definition):
+        if not is_there:
+            is_there = not token.is_quoted and token.text == first
+        elif not token.is_quoted and token.text in ends:
+            break
+        elif token.is_quoted or token.text not in (",", "PUBLIC", "public"):
+            found.add(token.text)
+    return found
 
 
 def select_entries(

@@ -40,6 +40,9 @@ _DATABASE = """
     FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
     WHERE d.datname = %s
 """
+_SUBSCRIBES = """
+    SELECT FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = %s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,14 +243,14 @@ def drop_database(target: Target, name: str) -> None:
                 continue
             raise CannotRestore(
                 f'The database "{name}" cannot be dropped: {one_line(error)}.',
-                hint=_what_holds(target, name, str(error)),
+                hint=_what_holds(target, name),
             ) from error
         return
 
 
-def _what_holds(target: Target, name: str, said: str) -> str:
+def _what_holds(target: Target, name: str) -> str:
     """What to do about a database that cannot be dropped."""
-    if "subscription" in said:
+    if target.session.execute(_SUBSCRIBES, (name,)).fetchone() is not None:
         return (
             f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true; then, connected to it, for each subscription: '
             "ALTER SUBSCRIPTION … DISABLE; ALTER SUBSCRIPTION … SET (slot_name = NONE); DROP SUBSCRIPTION …;"

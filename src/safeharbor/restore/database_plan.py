@@ -243,6 +243,12 @@ def choose_entries(
         "The server has no tablespace {}, which the dump needs.",
         "CREATE TABLESPACE \"{}\" LOCATION '…';",
     )
+    _report_missing(
+        findings,
+        target.missing_roles(needs.subjects),
+        "The server has no role {}, which a policy or a user mapping of the dump is for.",
+        'CREATE ROLE "{}"; on the server. As long as it may not log in, that gives nobody anything.',
+    )
     owner = live.owner if live is not None else target.role
     role = None if target.is_superuser else owner
     missing = set(target.missing_roles(needs.grantees | needs.grantors))

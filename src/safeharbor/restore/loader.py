@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from safeharbor.errors import CannotRestore, one_line
-from safeharbor.postgres.load import Failure, LoadFailed, LoadOptions, finish_loading, load_argv, loading, read_failures
+from safeharbor.postgres.load import (
+    Failure,
+    LoadFailed,
+    LoadOptions,
+    ServerFull,
+    finish_loading,
+    load_argv,
+    loading,
+    read_failures,
+)
+from safeharbor.postgres.scratch import is_disk_full
 from safeharbor.postgres.toc import PRE_DATA
 
 if TYPE_CHECKING:
@@ -91,11 +101,17 @@ class Loader:
                         raise
                     raise CannotRestore(f"{statement} failed: {one_line(error)}") from error
 
-    def may_succeed_otherwise(self, error: Exception) -> bool:
-        """Whether it failed at rows, or at what needs them: then another order, or another way, may do."""
-        failure = error.failure if isinstance(error, LoadFailed) else None
-        entry = failure.find(self.plan.contents.toc) if failure is not None else None
-        return entry is not None and entry.section != PRE_DATA and entry.kind not in ("ACL", "DEFAULT ACL")
+    def may_succeed_otherwise(self, error: LoadFailed) -> bool:
+        """Whether it failed at rows, or at what needs them: then another order, or another way, may do.
+
+        Raises ServerFull if there is no room for them, whatever language that was said in.
+        """
+        entry = error.failure.find(self.plan.contents.toc) if error.failure is not None else None
+        if entry is None or entry.section == PRE_DATA or entry.kind in ("ACL", "DEFAULT ACL"):
+            return False
+        if is_disk_full(self.url, self.dump.size):
+            raise ServerFull(error.message) from error
+        return True
 
     def _patch(self) -> tuple[int, bytes] | None:
         """Where in the dump pg_restore reads which search_path to set, and what to have there."""
