@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from support.postgres import Database, execute
-from support.runs import Site
+from pathlib import Path
+
+from support.postgres import Database, Servers, drop_database, execute, make_database
+from support.runs import Site, make_site
 
 
 def test_what_is_computed_while_loading_goes_by_the_database_s_settings(site: Site, database: Database) -> None:
@@ -80,3 +82,27 @@ def test_where_no_database_is_the_properties_are_those_in_the_archive(site: Site
     assert database.execute("SHOW timezone") == [("Asia/Tokyo",)]
     assert database.execute("SELECT d::text FROM day") == [("2026-01-02",)]
     execute(database.server.url(), f"ALTER DATABASE {name} IS_TEMPLATE false")
+
+
+def test_a_partition_on_a_server_that_is_down_costs_its_statistics_only(servers: Servers, tmp_path: Path) -> None:
+    database = make_database(servers[15])  # it comes with contrib's extensions
+    site = make_site(tmp_path, database)
+    site.environment["BACKUP_DATABASE_URL"] = database.superuser_url
+    database.execute(
+        "CREATE EXTENSION postgres_fdw; CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw OPTIONS (port '1');"
+        "CREATE USER MAPPING FOR PUBLIC SERVER far; CREATE TABLE whole (a int) PARTITION BY LIST (a);"
+        "CREATE FOREIGN TABLE there PARTITION OF whole FOR VALUES IN (2) SERVER far;"
+        "CREATE TABLE here PARTITION OF whole FOR VALUES IN (1); INSERT INTO whole VALUES (1)",
+        superuser=True,
+    )
+    assert site.run("backup").status == 0
+
+    for options in ((), ("--in-place",)):
+        done = site.run("restore", "--from", "latest", "--yes", *options)
+
+        assert done.status == 0, done.output
+        assert "public.whole has no statistics: could not connect" in done.output
+        query = "SELECT reltuples FROM pg_class WHERE relname = 'here'"
+        assert database.execute(query, superuser=True) == [(1,)]
+    site.run("restore", "--discard-previous", "--yes")
+    drop_database(database)

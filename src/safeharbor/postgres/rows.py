@@ -6,14 +6,21 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+import psycopg
 from psycopg import sql
+
+from safeharbor.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import psycopg
-
 _TABLES_PER_QUERY = 50
+
+_ANALYZED = """
+    SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_toast' ORDER BY 1
+"""
 
 # the last two are the names as bytes, as a dump in the database's own encoding has them
 _ORDINARY_TABLES = """
@@ -126,3 +133,26 @@ def sendable(session: psycopg.Connection, name: str) -> str:
     if session.info.parameter_status("server_encoding") != "SQL_ASCII":
         return name
     return name.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def analyze_tables(session: psycopg.Connection) -> list[str]:
+    """Gather statistics; the tables of which there are none, and why: a partition may be on a server that is down.
+
+    Raises psycopg.Error if the session is lost.
+    """
+    try:
+        session.execute("ANALYZE")
+    except psycopg.Error:
+        if session.broken:
+            raise
+    else:
+        return []
+    without = []
+    for (name,) in session.execute(_ANALYZED).fetchall():
+        try:
+            session.execute(sql.SQL("ANALYZE {}").format(sql.SQL(name)))
+        except psycopg.Error as error:
+            if session.broken:
+                raise
+            without.append(f"{name} has no statistics: {one_line(error)}")
+    return without

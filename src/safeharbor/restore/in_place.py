@@ -14,6 +14,7 @@ from safeharbor.postgres.connection import connected
 from safeharbor.postgres.in_place import InPlaceLoad
 from safeharbor.postgres.load import LoadFailed
 from safeharbor.postgres.order import order_entries
+from safeharbor.postgres.rows import analyze_tables
 from safeharbor.restore.loader import table_of_contents
 from safeharbor.restore.stage import compare_rows
 from safeharbor.restore.swap import interrupted
@@ -77,7 +78,8 @@ def load_in_place(
     try:
         with connected(target.url) as session:
             session.execute("SET statement_timeout = 0")
-            session.execute("ANALYZE")
+            for note in analyze_tables(session):
+                progress.note(note)
     except SafeHarborError as error:
         progress.warn(f"the restore is done, but ANALYZE is still to be run: {error.message}")
     return rows

@@ -24,7 +24,7 @@ from safeharbor.postgres.connection import connected
 from safeharbor.postgres.load import LoadFailed, finish_loading
 from safeharbor.postgres.order import Order, Pass, order_entries
 from safeharbor.postgres.properties import Properties, properties_in_manifest, read_properties, replay_properties
-from safeharbor.postgres.rows import count_table_rows, list_tables
+from safeharbor.postgres.rows import analyze_tables, count_table_rows, list_tables
 from safeharbor.postgres.target import TargetDatabase, create_beside, drop_database
 from safeharbor.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
 from safeharbor.restore.like import database_in_manifest
@@ -164,9 +164,7 @@ class Staging:
         if self._plan.live is not None:
             return self._adapt(read_properties(target, self._plan.live.name))
         section = self._archive.manifest.document.get("database") if self._archive.manifest is not None else None
-        if not isinstance(section, dict):
-            return self._adapt(Properties(-1, None, None, ()))
-        return self._adapt(properties_in_manifest(section))
+        return self._adapt(properties_in_manifest(section if isinstance(section, dict) else {}))
 
     def run(self, target: Target | None) -> Staged:
         """Stage everything. If this fails: the caller removes both stages, and nothing live has changed.
@@ -287,7 +285,8 @@ class Staging:
         rows = self._check_rows()
         self._progress.phase("analyze")
         with self.session() as session:
-            session.execute("ANALYZE")
+            for note in analyze_tables(session):
+                self._progress.note(note)
         self._loader.load(self._order.passes[Pass.EVENT_TRIGGERS], 1)
         refused = replay_properties(target, self._places.database, self._properties)
         self._warnings += [f"not carried over to the new database: {what}" for what in refused]
