@@ -76,7 +76,7 @@ class DumpPart:
         self._tables = self._source.snapshot.tables()
         structure = self._source.snapshot.structure()
         names: dict[str, int | None] = {table.quoted: 0 for table in self._tables}
-        self._structure = structure if fits_manifest({**names, **structure.sequences}) else None
+        self._structure = structure if fits_manifest({**names, **structure.sequences, **structure.views}) else None
         self._fits = fits_manifest(names)
         if self._fits:
             return ""

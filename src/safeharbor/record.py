@@ -98,6 +98,7 @@ def manifest_document(
             "excluded_schemas": list(dump.left_out.schemas),
             "excluded_tables": list(dump.left_out.tables),
             "tables_left_out": list(dump.tables_left_out),
+            "materialized_views": dict(structure.views) if structure is not None else None,
             "sequences": dict(structure.sequences) if structure is not None else None,
             "constraints": structure.constraints if structure is not None else None,
             "indexes": structure.indexes if structure is not None else None,

@@ -129,10 +129,15 @@ def _print(result: DrillResult, *, quiet: bool) -> None:
 def _as_recorded(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What was compared and is equal, in words."""
     words = []
-    for what, noun in (("tables", "rows of {}"), ("sequences", "{}"), ("uploads", "SHA-256 of {}")):
+    for what, noun, of in (
+        ("tables", "rows of {}", "table"),
+        ("materialized_views", "rows of {}", "materialized view"),
+        ("sequences", "{}", "sequence"),
+        ("uploads", "SHA-256 of {}", "upload"),
+    ):
         found = compared.get(what)
-        if found and found["recorded"] == found["equal"]:
-            words.append(noun.format(plural(found["equal"], what[:-1])))
+        if found and found["recorded"] == found["equal"] and (found["equal"] or what != "materialized_views"):
+            words.append(noun.format(plural(found["equal"], of)))
     for what in ("constraints", "indexes"):
         found = compared.get(what)
         if found and found["recorded"] == found["found"]:

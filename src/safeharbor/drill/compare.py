@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from safeharbor.errors import one_line
+from safeharbor.postgres.views import compare_views, recorded_views
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +60,15 @@ class Comparison:
             self._judge_sequences(found, sequences)
         else:
             self.not_recorded.append("sequences")
+        views = recorded_views(manifest.document)
+        if views is None:
+            self.not_recorded.append("materialized views")
+        else:
+            different = compare_views(found.views, views)  # the restore itself has warned of them
+            equal = len(views) - len(different)
+            self.compared["materialized_views"] = {
+                "recorded": len(views), "equal": equal, "different": different[:_LISTED],
+            }  # fmt: skip
         for what, number in (("constraints", found.constraints), ("indexes", found.indexes)):
             stated = recorded.get(what)
             if not isinstance(stated, int):

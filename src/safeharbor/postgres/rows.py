@@ -1,10 +1,10 @@
-"""The ordinary tables of a database, and how many rows each has."""
+"""The ordinary tables and the materialized views of a database, and how many rows each has."""
 
 from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -23,17 +23,20 @@ _ANALYZED = """
 """
 
 # the last two are the names as bytes, as a dump in the database's own encoding has them
-_ORDINARY_TABLES = """
+_RELATIONS = """
     SELECT n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname),
            pg_catalog.convert_to(n.nspname::text, pg_catalog.getdatabaseencoding()),
            pg_catalog.convert_to(c.relname::text, pg_catalog.getdatabaseencoding())
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+    WHERE {kind} AND c.relpersistence <> 't'
       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                       WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     ORDER BY 1, 2
 """
+_ORDINARY_TABLES = _RELATIONS.format(kind="c.relkind = 'r'")
+_POPULATED = _RELATIONS.format(kind="c.relkind = 'm' AND c.relispopulated")
+_UNPOPULATED = _RELATIONS.format(kind="c.relkind = 'm' AND NOT c.relispopulated")
 
 # not a function of its own: the dump's event triggers would see it; names in hexadecimal, whatever the encoding is
 COUNT_SCRIPT = f"""
@@ -63,8 +66,17 @@ class Table(NamedTuple):
 
 def list_tables(session: psycopg.Connection) -> list[Table]:
     """Every ordinary table that belongs to no extension. Raises psycopg.Error."""
+    return _list(session, _ORDINARY_TABLES)
+
+
+def list_views(session: psycopg.Connection, *, populated: bool) -> list[Table]:
+    """Every materialized view that belongs to no extension and is, or is not, populated. Raises psycopg.Error."""
+    return _list(session, _POPULATED if populated else _UNPOPULATED)
+
+
+def _list(session: psycopg.Connection, query: LiteralString) -> list[Table]:
     with names_as_bytes(session):
-        rows = session.execute(_ORDINARY_TABLES).fetchall()
+        rows = session.execute(query).fetchall()
         return [
             Table(
                 readable(session, schema),

@@ -1,4 +1,4 @@
-"""What a database holds besides rows, so that a copy of it can be compared: sequences, constraints, indexes.
+"""What a database holds besides tables' rows, so that a copy of it can be compared: sequences, views, constraints.
 
 What belongs to an extension is left out, as it is from a dump. Counted is what a dump of any major version brings back
 in the same number: no constraint that a partition only has from its parent, none for NOT NULL, which became
@@ -7,12 +7,13 @@ constraints in 18, and no index that was never finished.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, LiteralString
 
 from psycopg import sql
 
 from safeharbor.postgres.rows import names_as_bytes, readable
+from safeharbor.postgres.views import count_views
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ _WHAT_IS_OWN = {
 class Structure:
     """`sequences` maps `schema.sequence`, quoted as SQL spells it, to its last value; null if it gave none yet.
 
-    `descending` and `cycling` are the names of those that count so.
+    `descending` and `cycling` are the names of those that count so. `views` are the materialized ones with their rows.
     """
 
     sequences: Mapping[str, int | None]
@@ -66,6 +67,7 @@ class Structure:
     indexes: int
     descending: frozenset[str] = frozenset()
     cycling: frozenset[str] = frozenset()
+    views: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def read_structure(session: psycopg.Connection) -> Structure:
@@ -79,6 +81,7 @@ def read_structure(session: psycopg.Connection) -> Structure:
         indexes=_count(session, _INDEXES),
         descending=frozenset(readable(session, quoted) for _, _, quoted, ascends, _ in found if not ascends),
         cycling=frozenset(readable(session, quoted) for _, _, quoted, _, cycles in found if cycles),
+        views=count_views(session),
     )
 
 

@@ -15,6 +15,7 @@ from safeharbor.postgres.in_place import InPlaceLoad
 from safeharbor.postgres.load import LoadFailed
 from safeharbor.postgres.order import order_entries
 from safeharbor.postgres.rows import analyze_tables
+from safeharbor.postgres.views import warn_of_views
 from safeharbor.restore.loader import table_of_contents
 from safeharbor.restore.stage import compare_rows
 from safeharbor.restore.swap import interrupted
@@ -42,8 +43,8 @@ def load_in_place(
     target: Target,
     plan: DatabasePlan,
     progress: Progress,
-) -> int | None:
-    """How many rows were loaded, once the transaction is committed and the uploads are swapped.
+) -> tuple[int | None, list[str]]:
+    """How many rows were loaded, and warnings, once the transaction is committed and the uploads are swapped.
 
     If this fails before the commit: the transaction is rolled back, the uploads are put back, the stage is removed.
     """
@@ -75,14 +76,16 @@ def load_in_place(
     progress.step("committed")
     swap.settle()
     progress.step("settled")
+    warnings: list[str] = []
     try:
         with connected(target.url) as session:
             session.execute("SET statement_timeout = 0")
             for note in analyze_tables(session):
                 progress.note(note)
+            warnings = warn_of_views(session, archive.manifest)
     except SafeHarborError as error:
         progress.warn(f"the restore is done, but ANALYZE is still to be run: {error.message}")
-    return rows
+    return rows, warnings
 
 
 def is_committed(target: Target, record: RestoreRecord) -> bool:

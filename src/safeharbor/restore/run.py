@@ -119,6 +119,7 @@ class _Run:
     plan: DatabasePlan | None
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def restore(self, plan: RestorePlan) -> RestoreResult:
         warnings = list(plan.warnings)
@@ -141,7 +142,7 @@ class _Run:
             upload_files=staged.upload_files,
             upload_bytes=staged.upload_bytes,
             seconds=self.seconds,
-            warnings=tuple(dict.fromkeys([*warnings, *staged.warnings, *left])),
+            warnings=tuple(dict.fromkeys([*warnings, *staged.warnings, *self.warnings, *left])),
             afterwards=plan.afterwards,
             keeps_previous=keeps,
             can_be_undone=keeps and not record.in_place and record.had_database,
@@ -154,7 +155,9 @@ class _Run:
             assert self.target is not None  # noqa: S101 - in place is about a database
             assert self.plan is not None  # noqa: S101 - likewise
             with self._phase("load"):
-                return load_in_place(self.settings, swap, self.archive, self.target, self.plan, self.progress)
+                rows, warnings = load_in_place(self.settings, swap, self.archive, self.target, self.plan, self.progress)
+                self.warnings += warnings
+                return rows
         with self._phase("swap"), signals_held():
             try:
                 swap.begin(Side.NEW, by_undo=False)

@@ -26,6 +26,7 @@ from safeharbor.postgres.order import Order, Pass, order_entries
 from safeharbor.postgres.properties import Properties, properties_in_manifest, read_properties, replay_properties
 from safeharbor.postgres.rows import analyze_tables, count_table_rows, list_tables
 from safeharbor.postgres.target import TargetDatabase, create_beside, drop_database
+from safeharbor.postgres.views import warn_of_views
 from safeharbor.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
 from safeharbor.restore.like import database_in_manifest
 from safeharbor.restore.loader import Loader
@@ -98,10 +99,6 @@ def compare_rows(counts: Mapping[str, int], manifest: Manifest) -> int:
     return manifest.rows
 
 
-def _as_they_are(properties: Properties) -> Properties:
-    return properties
-
-
 class Staging:
     """One pass over the archive: its dump goes into the staged database, its uploads into our directory.
 
@@ -118,7 +115,7 @@ class Staging:
         progress: Progress,
         *,
         judge_rows: Callable[[Mapping[str, int], Manifest], int] = compare_rows,
-        adapt: Callable[[Properties], Properties] = _as_they_are,
+        adapt: Callable[[Properties], Properties] = lambda properties: properties,
         accepts_broken: bool = False,
     ) -> None:
         self._settings = settings
@@ -287,6 +284,7 @@ class Staging:
         with self.session() as session:
             for note in analyze_tables(session):
                 self._progress.note(note)
+            self._warnings += warn_of_views(session, self._archive.manifest)
         self._loader.load(self._order.passes[Pass.EVENT_TRIGGERS], 1)
         refused = replay_properties(target, self._places.database, self._properties)
         self._warnings += [f"not carried over to the new database: {what}" for what in refused]
