@@ -122,6 +122,23 @@ def test_a_row_that_breaks_a_foreign_key_is_accepted_knowingly(site: Site, datab
     assert database.execute(query) == [(True,)]
 
 
+def test_a_name_in_another_encoding_is_found_in_the_dump(site: Site, database: Database) -> None:
+    execute(database.server.url(), f"DROP DATABASE {database.name} WITH (FORCE)")
+    execute(
+        database.server.url(),
+        f"CREATE DATABASE {database.name} OWNER {database.owner} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'",
+    )
+    database.execute(ORPHAN + 'ALTER TABLE k RENAME TO "kü"; ALTER TABLE "kü" RENAME CONSTRAINT "k; p" TO "é"')
+    with_superuser(database, 'SET session_replication_role = replica; INSERT INTO "kü" VALUES (2, 77)')
+    assert site.run("backup").status == 0
+
+    done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
+
+    assert done.status == 3, done.output
+    finish(site, database, 'DELETE FROM "kü" WHERE id = 2')
+    assert database.execute("SELECT convalidated FROM pg_constraint WHERE conname = 'é'") == [(True,)]
+
+
 def test_a_check_that_does_not_hold_is_accepted_knowingly(site: Site, database: Database) -> None:
     database.execute(ANOTHER_TABLE + "DELETE FROM allowed WHERE v = 2;")
     assert site.run("backup").status == 0

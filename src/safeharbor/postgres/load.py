@@ -56,7 +56,7 @@ class Failure:
         if self.number in toc:
             return toc[self.number]
         for entry in toc.values():
-            if self.table and entry.kind == "TABLE DATA" and entry.name == self.table:
+            if self.table and entry.kind == "TABLE DATA" and _words(entry.name) == _words(self.table):
                 return entry
             if self.statement and _words(entry.definition) == _words(self.statement):
                 return entry
@@ -199,4 +199,5 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | Da
 
 
 def _words(statement: str) -> list[str]:
-    return statement.split()
+    """What can be compared: pg_restore repeats a statement in the dump's own encoding."""
+    return re.sub(r"[^\x00-\x7f]+", "?", statement).split()

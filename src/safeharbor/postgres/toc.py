@@ -7,8 +7,9 @@ since 8.4; newer ones are refused, not guessed.
 
 from __future__ import annotations
 
+import codecs
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -57,7 +58,34 @@ class TocEntry:
 def read_toc(descriptor: int) -> dict[int, TocEntry]:
     """The entries by their numbers, of the dump that begins where this stands. Raises UnknownToc, OSError."""
     with os.fdopen(os.dup(descriptor), "rb") as file:
-        return _Reader(file).read()
+        return _decoded(_Reader(file).read())
+
+
+def _decoded(toc: dict[int, TocEntry]) -> dict[int, TocEntry]:
+    """The same, whose texts are in the dump's own encoding: `SET client_encoding = 'LATIN1';` is one of its entries."""
+    said = next((entry.definition for entry in toc.values() if entry.kind == "ENCODING"), "")
+    name = said.partition("'")[2].partition("'")[0].upper()
+    if name in ("", "UTF8", "SQL_ASCII"):
+        return toc
+    try:
+        codec = codecs.lookup(name.replace("WIN", "CP")).name
+    except LookupError:
+        return toc
+
+    def text(raw: str) -> str:
+        return raw if raw.isascii() else raw.encode("utf-8", "surrogateescape").decode(codec, "surrogateescape")
+
+    return {
+        number: replace(
+            entry,
+            schema=text(entry.schema),
+            name=text(entry.name),
+            owner=text(entry.owner),
+            definition=text(entry.definition),
+            tablespace=text(entry.tablespace),
+        )
+        for number, entry in toc.items()
+    }
 
 
 def client_for(head: bytes) -> int | None:

@@ -125,12 +125,13 @@ def load_again(
 def mending_script(broken: list[Broken], archive: str) -> str:
     """The file for whoever mends it."""
     parts = [
-        f"-- What the restore of {one_line_of(archive)} could not restore as it was. Mend the rows, then run each."
+        f"-- What the restore of {one_line_of(archive)} could not restore as it was. Mend the rows, then run each.",
+        "SET client_encoding = 'UTF8';",
     ]
     for each in broken:
         reason = "\n".join(f"-- {line}" for line in each.reason.splitlines())
         parts.append(f"-- {one_line_of(each.what)}\n{reason}\n{each.sql.strip()}")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts).replace("\ufffd", "?") + "\n"  # which a database of another encoding does not have
 
 
 def one_line_of(text: str) -> str:
