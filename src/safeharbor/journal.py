@@ -138,6 +138,16 @@ class RestoreRecord:
         return self.staged_database if self.live is Side.OLD else self.previous_database
 
     @property
+    def keeps_anything(self) -> bool:
+        """Whether there is a state beside the live one, when at rest."""
+        return bool(self.uploads) or bool(self.database and not self.in_place and self.had_database)
+
+    def without_uploads(self) -> RestoreRecord:
+        """As if it had been of the database alone: its stage is lost, and the uploads stay as they are."""
+        rest = Mark(Side.OLD, Leg.AT_REST)
+        return replace(self, uploads="", stage=None, mark=rest, frontier=(), stays=(), kept_uploads_bytes=0)
+
+    @property
     def is_undone(self) -> bool:
         """Whether the restored state is the one that is kept beside the live one."""
         return self.live is Side.OLD

@@ -22,7 +22,7 @@ from support.states import State, state_of
 EVERYTHING = 100_000
 _REFUSED = 100
 
-# Runs a verb as the command does, and dies at the step of that number, having said its name.
+# Runs a verb as the command does, and dies at the step of that number or name, having said its name.
 _CHILD = """
 import os, signal, sys
 from pathlib import Path
@@ -35,20 +35,21 @@ from safeharbor.restore.run import restore_archive
 from safeharbor.settings import load_settings
 
 class Killing(NoProgress):
-    def __init__(self, number):
-        self.left = number
+    def __init__(self, last):
+        self.last = last
+        self.count = 0
 
     def step(self, name):
         print(name, flush=True)
-        self.left -= 1
-        if self.left == 0:
+        self.count += 1
+        if self.last in (name, str(self.count)):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def phase(self, name, total_bytes=None):
         self.step("phase " + name)
 
-verb, number, archive, *options = sys.argv[1:]
-settings, progress = load_settings(os.environ), Killing(int(number))
+verb, last, archive, *options = sys.argv[1:]
+settings, progress = load_settings(os.environ), Killing(last)
 try:
     if verb == "restore":
         request = RestoreRequest(
@@ -121,9 +122,9 @@ class Rig:
         (uploads / "deep" / "er").mkdir(parents=True)
         return self.state()
 
-    def kill(self, verb: str, number: int, *, may_be_refused: bool = False) -> Killed:
-        """Run a verb in a child that dies at that step."""
-        run = self.site.run_code(_CHILD, verb, str(number), str(self.archive), *self.options)
+    def kill(self, verb: str, last: int | str, *, may_be_refused: bool = False) -> Killed:
+        """Run a verb in a child that dies at the step of that number or name."""
+        run = self.site.run_code(_CHILD, verb, str(last), str(self.archive), *self.options)
         is_refused = may_be_refused and run.returncode == _REFUSED
         assert is_refused or run.returncode in (0, -signal.SIGKILL), run.stderr.decode()
         assert not children_left(self.site)

@@ -90,6 +90,12 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option("--undo", is_flag=True, help="Bring the previous state back, or take an interrupted restore back.")
 @click.option("--resume", is_flag=True, help="Finish an interrupted restore.")
 @click.option("--discard-previous", is_flag=True, help="Delete the states that restores have kept.")
+@click.option(
+    "--abandon-uploads",
+    is_flag=True,
+    help="With --undo, --resume or --discard-previous: what a restore kept in the uploads was deleted or replaced; go "
+    "on with the database alone, and leave the uploads as they are.",
+)
 @click.option("--id", "restore_id", default="", help="With --undo, --resume or --discard-previous: this restore's.")
 @click.option("--quiet", is_flag=True, help="Print only the result, warnings and errors.")
 @log_format_option
@@ -107,6 +113,7 @@ def command(
     undo: bool,
     resume: bool,
     discard_previous: bool,
+    abandon_uploads: bool,
     restore_id: str,
     quiet: bool,
     **target: Any,
@@ -128,24 +135,27 @@ def command(
         raise click.UsageError("--in-place is about the database.")
     if archive is None and (dry_run or where.only or jobs or in_place or no_keep_previous):
         raise click.UsageError("--dry-run, --only, --jobs, --in-place and --no-keep-previous go with --from.")
-    if restore_id and not (undo or resume or discard_previous):
-        raise click.UsageError("--id goes with --undo, --resume or --discard-previous.")
+    if (restore_id or abandon_uploads) and archive is not None:
+        raise click.UsageError("--id and --abandon-uploads go with --undo, --resume or --discard-previous.")
     settings = current_settings(quiet=quiet, notice_restore=False)
     if archive is not None:
         require_whole_target(settings, where, irrevocably=yes and no_keep_previous)
     settings = retargeted(settings, where)
     if undo or resume:
+        confirm = partial(_confirm_by_names, yes=yes)
         with watching(quiet=quiet) as progress:
             if undo:
-                done = undo_restore(settings, restore_id, progress, partial(_confirm_by_names, yes=yes))
+                done = undo_restore(settings, restore_id, progress, confirm, abandons_uploads=abandon_uploads)
             else:
-                done = resume_restore(settings, progress, restore_id, partial(_confirm_by_names, yes=yes))
+                done = resume_restore(settings, progress, restore_id, confirm, abandons_uploads=abandon_uploads)
         _print_recovery(done)
         if resume and done.again is not None:
             _restore(retargeted_to(settings, done.again), done.again, yes=True, quiet=quiet)
+        if done.warnings:
+            exit_with(ExitStatus.WARNINGS)
         return
     if discard_previous:
-        _discard(settings, restore_id, yes=yes)
+        _discard(settings, restore_id, yes=yes, abandons_uploads=abandon_uploads)
         return
     assert archive is not None  # noqa: S101 - checked above
     request = RestoreRequest(
@@ -261,6 +271,8 @@ def _print_result(result: RestoreResult, *, quiet: bool) -> None:
 
 def _print_recovery(done: Recovery) -> None:
     click.echo(f"Restore {done.id}: {done.done.rstrip('.')}.")
+    for warning in done.warnings:
+        show_warning(warning)
     if done.can_be_undone:
         click.echo(f"To take this back: safeharbor restore --undo --id {done.id}")
     if done.again is not None:
@@ -290,7 +302,7 @@ def _discard_unrecorded(settings: Settings, found: Unrecorded, *, yes: bool) -> 
     click.echo(f"dropped {plural(len(done), 'database')}")
 
 
-def _discard(settings: Settings, restore_id: str, *, yes: bool) -> None:
+def _discard(settings: Settings, restore_id: str, *, yes: bool, abandons_uploads: bool) -> None:
     kept = [record for record in list_kept(settings) if restore_id in ("", record.id)]
     try:
         unrecorded = list_unrecorded(settings)
@@ -316,5 +328,7 @@ def _discard(settings: Settings, restore_id: str, *, yes: bool) -> None:
         exit_with(ExitStatus.FAILED)
         return
     # by their ids: one that came in while the operator was asked was not agreed to
-    done = [gone for record in kept for gone in discard_kept_states(settings, record.id)]
+    done = [
+        gone for record in kept for gone in discard_kept_states(settings, record.id, abandons_uploads=abandons_uploads)
+    ]
     click.echo(f"discarded {plural(len(done), 'kept state')}")

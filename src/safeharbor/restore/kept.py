@@ -5,21 +5,23 @@ A deletion that was begun is gone on with by whatever comes next. Where it canno
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from safeharbor.errors import CannotRestore, Interrupted, RestorePending, SafeHarborError, one_line, translate_os_error
-from safeharbor.journal import Journal, RestoreRecord, Side, find_interrupted
+from safeharbor.journal import Journal, Phase, RestoreRecord, Side, find_interrupted
 from safeharbor.lock import directory_lock
 from safeharbor.postgres.target import drop_database, target_connected
 from safeharbor.preflight import check_directory
+from safeharbor.restore.lost_stage import way_around
 from safeharbor.restore.request import target_address
 from safeharbor.restore.swap import Swap, finish_removal, opened_stage
 from safeharbor.restore.unrecorded import Unrecorded, find_unrecorded
 from safeharbor.settings import Concern
+from safeharbor.uploads.staging import StageReplaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +38,11 @@ def list_kept(settings: Settings) -> tuple[RestoreRecord, ...]:
     return tuple(record for record in Journal(settings.backup_dir).read() if not record.is_interrupted)
 
 
-def discard_previous(settings: Settings, restore_id: str) -> list[RestoreRecord]:
-    """Delete what finished restores keep (all, or that of `restore_id`); their records. Raises SafeHarborError."""
+def discard_previous(settings: Settings, restore_id: str, *, abandons_uploads: bool = False) -> list[RestoreRecord]:
+    """Delete what finished restores keep (all, or that of `restore_id`); their records. Raises SafeHarborError.
+
+    `abandons_uploads`: where a stage is not ours any more, delete the rest and leave that.
+    """
     with recovering(settings) as journal:
         pending = find_interrupted(settings.backup_dir)
         if pending is not None:
@@ -45,7 +50,7 @@ def discard_previous(settings: Settings, restore_id: str) -> list[RestoreRecord]
         records = [record for record in journal.read() if restore_id in ("", record.id)]
         for record in records:
             try:
-                _delete(settings, journal, record)
+                _delete(settings, journal, record, abandons_uploads=abandons_uploads)
             except OSError as error:
                 failure = translate_os_error(error, f"deleting what restore {record.id} keeps")
                 failure.intact = (
@@ -56,12 +61,12 @@ def discard_previous(settings: Settings, restore_id: str) -> list[RestoreRecord]
         return records
 
 
-def _delete(settings: Settings, journal: Journal, record: RestoreRecord) -> None:
+def _delete(settings: Settings, journal: Journal, record: RestoreRecord, *, abandons_uploads: bool = False) -> None:
     if record.is_being_deleted:
         with target_of(settings, record) as target:
             finish_removal(journal, record, target)
         return
-    with opened(settings, journal, record) as (swap, _):
+    with opened(settings, journal, record, abandons_uploads=abandons_uploads) as (swap, _):
         swap.discard()
 
 
@@ -133,9 +138,25 @@ def recovering(settings: Settings, progress: Progress | None = None) -> Iterator
 
 
 @contextmanager
-def opened(settings: Settings, journal: Journal, record: RestoreRecord) -> Iterator[tuple[Swap, Target | None]]:
-    """Both halves of a restore, and the server. Raises StageReplaced, OSError, DatabaseUnavailable, CannotRestore."""
-    with target_of(settings, record) as target, opened_stage(record) as stage:
+def opened(
+    settings: Settings, journal: Journal, record: RestoreRecord, *, abandons_uploads: bool = False
+) -> Iterator[tuple[Swap, Target | None]]:
+    """Both halves of a restore, and the server.
+
+    `abandons_uploads`: if the stage is gone, or not ours any more, the record is that of the database alone; so it is
+    anyway while nothing had been exchanged. Raises StageReplaced, OSError, DatabaseUnavailable, CannotRestore.
+    """
+    with target_of(settings, record) as target, ExitStack() as stack:
+        try:
+            stage = stack.enter_context(opened_stage(record))
+        except StageReplaced as error:
+            if not (abandons_uploads or record.phase is Phase.STAGING):
+                error.hint = f"{error.hint} {way_around(record)}"
+                raise
+            stage = None
+            record = record.without_uploads()
+        if abandons_uploads and stage is None:
+            record = record.without_uploads()
         if stage is not None and record.stage is None:  # a record of the first version: from now on the journal knows
             record = replace(record, stage=stage.identity)
         yield Swap(journal, record, target, stage), target

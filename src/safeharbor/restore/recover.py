@@ -14,6 +14,7 @@ from safeharbor.errors import CannotRestore, RestorePending, SafeHarborError
 from safeharbor.journal import Journal, Mark, Phase, RestoreRecord, Side, find_interrupted
 from safeharbor.restore.in_place import is_committed
 from safeharbor.restore.kept import opened, recovering, target_of
+from safeharbor.restore.lost_stage import left_as_they_are, refuse_whole_stage
 from safeharbor.restore.request import RestoreRequest
 from safeharbor.restore.swap import Swap, opened_stage, translated
 from safeharbor.restore.unrecorded import Unrecorded, find_unrecorded
@@ -30,58 +31,83 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What was done about a restore. `again`: what has to be restored anew to finish it, None if nothing."""
+    """What was done about a restore. `again`: what has to be restored anew to finish it, None if nothing.
+
+    `warnings` say what was left as it is.
+    """
 
     id: str
     done: str
     can_be_undone: bool
     again: RestoreRequest | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def resume_restore(
-    settings: Settings, progress: Progress, restore_id: str = "", confirm: Callable[[str], bool] = lambda _: False
+    settings: Settings,
+    progress: Progress,
+    restore_id: str = "",
+    confirm: Callable[[str], bool] = lambda _: False,
+    *,
+    abandons_uploads: bool = False,
 ) -> Recovery:
     """Finish what the last command began; a restore that had not begun to swap is cleaned up, to be run again.
 
     Raises RestorePending if it still cannot be finished, CannotRestore if there is none. `confirm` is asked before
-    anything is done with what only names tell of.
+    anything is done with what only names tell of. `abandons_uploads`: where the stage is lost, the uploads stay as they
+    are.
     """
     with recovering(settings, progress) as journal:
         record = _pending(settings, restore_id)
         if record is None:
             found = _choose_unrecorded(settings, journal, restore_id, "--resume")
-            return _adopt(settings, journal, found, Side.NEW, confirm, progress)
-        with opened(settings, journal, record) as (swap, target), signals_held():
-            if record.phase is Phase.STAGING:
-                swap.remove_stage()
-                return Recovery(record.id, "what it had prepared was removed", False, again=_request_of(record))
-            if record.in_place:
-                return _end_in_place(swap, target)
-            swap.require_both()
-            _try(swap, progress)
-            return _settled(swap)
+            return _adopt(settings, journal, found, Side.NEW, confirm, progress, abandons_uploads=abandons_uploads)
+        with opened(settings, journal, record, abandons_uploads=abandons_uploads) as (swap, target), signals_held():
+            refuse_whole_stage(swap.stage, record, abandons_uploads=abandons_uploads)
+            return replace(_resume(swap, record, target, progress), warnings=left_as_they_are(record, swap.record))
+
+
+def _resume(swap: Swap, record: RestoreRecord, target: Target | None, progress: Progress) -> Recovery:
+    if record.phase is Phase.STAGING:
+        swap.remove_stage()
+        return Recovery(record.id, "what it had prepared was removed", False, again=_request_of(record))
+    if record.in_place:
+        return _end_in_place(swap, target, _request_of(record))
+    swap.require_both()
+    _try(swap, progress)
+    return _settled(swap)
 
 
 def undo_restore(
-    settings: Settings, restore_id: str, progress: Progress, confirm: Callable[[str], bool] = lambda _: False
+    settings: Settings,
+    restore_id: str,
+    progress: Progress,
+    confirm: Callable[[str], bool] = lambda _: False,
+    *,
+    abandons_uploads: bool = False,
 ) -> Recovery:
     """Go back: an interrupted restore to the state before it, else the newest one that is not undone, or that of `id`.
 
     An undo that was interrupted is finished. Raises CannotRestore if there is nothing to go back to, RestorePending if
-    it cannot be done now. `confirm` is asked before anything is done with what only names tell of.
+    it cannot be done now. `confirm` is asked before anything is done with what only names tell of. `abandons_uploads`:
+    where the stage is lost, the uploads stay as they are.
     """
     with recovering(settings, progress) as journal:
         record = _pending(settings, restore_id)
         if record is not None:
-            with opened(settings, journal, record) as (swap, target), signals_held():
-                return _undo_interrupted(swap, target, progress)
+            with opened(settings, journal, record, abandons_uploads=abandons_uploads) as (swap, target), signals_held():
+                refuse_whole_stage(swap.stage, record, abandons_uploads=abandons_uploads)
+                return replace(
+                    _undo_interrupted(swap, target, progress), warnings=left_as_they_are(record, swap.record)
+                )
         kept = [each for each in journal.read() if each.phase is Phase.KEPT]
         if not kept or (restore_id and all(each.id != restore_id for each in kept)):
             found = _choose_unrecorded(settings, journal, restore_id, "--undo")
-            return _adopt(settings, journal, found, Side.OLD, confirm, progress)
+            return _adopt(settings, journal, found, Side.OLD, confirm, progress, abandons_uploads=abandons_uploads)
         record = _choose_kept(kept, restore_id)
         _require_way_back(record)
-        with opened(settings, journal, record) as (swap, _), signals_held():
+        with opened(settings, journal, record, abandons_uploads=abandons_uploads) as (swap, _), signals_held():
+            refuse_whole_stage(swap.stage, record, abandons_uploads=abandons_uploads)
             at_rest = swap.record
             swap.record = replace(at_rest, towards=at_rest.live.other)
             swap.require_both()
@@ -91,7 +117,7 @@ def undo_restore(
             _try(swap, progress, at_rest=at_rest)
             recovery = _settled(swap)
             progress.step("settled")
-            return recovery
+            return replace(recovery, warnings=left_as_they_are(record, swap.record))
 
 
 def retargeted(settings: Settings, request: RestoreRequest) -> Settings:
@@ -130,8 +156,11 @@ def _settled(swap: Swap) -> Recovery:
     if record.towards is Side.OLD and not record.has_been_live:
         swap.remove_stage()
         return Recovery(record.id, f"it was taken back. Live is: {record.describe(Side.OLD)}", False)
-    swap.settle()
     done = f"Live is: {record.describe(record.towards)}"
+    if not record.keeps_anything:
+        swap.forget()
+        return Recovery(record.id, done, False)
+    swap.settle()
     return Recovery(record.id, done, record.had_database or not record.database)
 
 
@@ -163,27 +192,32 @@ def _undo_interrupted(swap: Swap, target: Target | None, progress: Progress) -> 
         swap.remove_stage()
         return Recovery(record.id, "what it had prepared was removed; the live data is as it was", False)
     if record.in_place:
-        return _end_in_place(swap, target)
+        return _end_in_place(swap, target, _request_of(record))
     if not record.by_undo:  # a restore: back; an undo goes on
         if swap.live_database is Side.NEW and not record.had_database:
+            swap.require_both()
             _try(swap, progress)
-            swap.settle()
+            _settled(swap)
             return Recovery(record.id, "it had been committed and was finished: there was no database before", False)
-        swap.begin(Side.OLD, by_undo=True)
+        swap.record = replace(record, towards=Side.OLD, by_undo=True)
+    swap.require_both()
+    swap.begin(Side.OLD, by_undo=True)
     _try(swap, progress)
     return _settled(swap)
 
 
-def _end_in_place(swap: Swap, target: Target | None) -> Recovery:
-    """The one transaction has decided; the uploads follow it."""
+def _end_in_place(swap: Swap, target: Target | None, again: RestoreRequest | None) -> Recovery:
+    """The one transaction has decided; the uploads follow it. `again`: what a resume does if it was rolled back."""
     record = swap.record
     if target is not None and is_committed(target, record):
+        swap.require_both()
         swap.bring_in_uploads(Side.NEW)
-        swap.settle()
+        _settled(swap)
         return Recovery(record.id, "its transaction had been committed; the uploads were finished", False)
+    swap.record = replace(record, towards=Side.OLD)
+    swap.require_both()
     swap.bring_in_uploads(Side.OLD)
     swap.remove_stage()
-    again = _request_of(record)
     return Recovery(record.id, "its transaction had not been committed; the old state is live", False, again)
 
 
@@ -213,8 +247,12 @@ def _adopt(
     to: Side,
     confirm: Callable[[str], bool],
     progress: Progress,
+    *,
+    abandons_uploads: bool,
 ) -> Recovery:
     """Do by names what the operator says yes to, and delete nothing. Raises CannotRestore."""
+    if abandons_uploads:
+        found = replace(found, uploads="")
     record = found.record(to)
     with opened_stage(replace(record, mark=None)) as stage:
         mark: Mark | None = None

@@ -175,7 +175,7 @@ class _Run:
     def _keep_or_discard(self, journal: Journal, swap: Swap) -> tuple[bool, list[str]]:
         """Whether a previous state is kept, and warnings."""
         record = swap.record
-        keeps = bool(record.database and not record.in_place and record.had_database) or bool(record.uploads)
+        keeps = record.keeps_anything
         try:
             if not keeps:
                 journal.remove(record.id)

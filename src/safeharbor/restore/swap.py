@@ -17,6 +17,7 @@ from safeharbor.errors import CannotRestore, RestorePending, SafeHarborError, on
 from safeharbor.journal import Journal, Leg, Mark, Phase, RestoreRecord, Side
 from safeharbor.postgres.swap import close_database, exchange_databases, open_database
 from safeharbor.postgres.target import drop_database
+from safeharbor.restore.lost_stage import way_around
 from safeharbor.uploads.frontier import Frontier, find_frontier
 from safeharbor.uploads.staging import Stage, StageReplaced, open_stage, remove_unfinished, stage_path
 
@@ -99,6 +100,9 @@ class Swap:
         """Both halves of the state to bring in are there, before anything is closed. Raises CannotRestore."""
         record, to = self.record, self.record.towards
         gone = []
+        hint = f"Restore an archive. `safeharbor restore --discard-previous --id {record.id}` removes the rest."
+        if record.phase is not Phase.KEPT:
+            hint = "`safeharbor restore --undo` goes back."
         live = record.live if record.phase is Phase.KEPT else self.live_database  # at rest the journal knows
         if self._target is not None and record.database and not record.in_place and live is not to:
             incoming = record.staged_database if to is Side.NEW else record.previous_database
@@ -106,11 +110,12 @@ class Swap:
                 gone.append(f'the database "{incoming}"')
         if record.uploads and self.stage is None and self._mark != Mark(to, Leg.AT_REST):
             gone.append(str(stage_path(Path(record.uploads), record.id)))
+            hint = f"First see that the filesystem of the uploads is mounted. {way_around(record)}"
         if gone:
             raise CannotRestore(
                 f"Of the state that restore {record.id} would bring in, {' and '.join(gone)} is gone: "
                 "only the rest would come.",
-                hint=f"Restore an archive. `safeharbor restore --discard-previous --id {record.id}` removes the rest.",
+                hint=hint,
                 intact="Nothing was changed.",
             )
 
@@ -188,6 +193,10 @@ class Swap:
         if self._target is not None and self.record.staged_database:
             drop_database(self._target, self.record.staged_database)
         self._remove_uploads()
+        self.forget()
+
+    def forget(self) -> None:
+        """Take a restore of which nothing is kept out of the journal. Raises OSError, StorageUnavailable."""
         self._journal.remove(self.record.id)
         self.is_gone = True
 
@@ -265,7 +274,7 @@ def finish_removal(journal: Journal, record: RestoreRecord, target: Target | Non
             Swap(journal, record, target, stage).discard()
     except StageReplaced:  # or the crash came when next to nothing was left of it
         is_gone = remove_unfinished(Path(record.uploads), record.id)
-        Swap(journal, replace(record, uploads=""), target, None).discard()
+        Swap(journal, record.without_uploads(), target, None).discard()
         if not is_gone:
             raise
 
