@@ -18,7 +18,7 @@ from benchmarks.ours import COMMAND, environment
 from benchmarks.restore import restores
 from benchmarks.reuse import reuse
 from benchmarks.startup import startup
-from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
+from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import psycopg
 
-from safeharbor.archive import layout
-from safeharbor.archive.layout import Member
-from safeharbor.archive.manifest import encode_manifest
-from safeharbor.archive.writer import ArchiveWriter
-from safeharbor.dump_part import DumpPart, DumpSource
-from safeharbor.postgres.connection import connected
-from safeharbor.postgres.dump import choose_compression
-from safeharbor.postgres.snapshot import open_snapshot
-from safeharbor.postgres.tools import choose_client_tools, find_client_tools
-from safeharbor.progress import NoProgress
-from safeharbor.record import manifest_document
-from safeharbor.settings import Settings
-from safeharbor.uploads.omissions import Omissions
+from safeharbor_backup.actions.backup.dump_part import DumpPart, DumpSource
+from safeharbor_backup.actions.backup.manifest_content import manifest_document
+from safeharbor_backup.archive import layout
+from safeharbor_backup.archive.layout import Member
+from safeharbor_backup.archive.manifest import encode_manifest
+from safeharbor_backup.archive.writer import ArchiveWriter
+from safeharbor_backup.postgres.client_tools import choose_client_tools, find_client_tools
+from safeharbor_backup.postgres.connection import connected
+from safeharbor_backup.postgres.dump import choose_compression
+from safeharbor_backup.postgres.snapshot import open_snapshot
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.uploads.omissions import Omissions
 
 PHOTOS, PHOTO_BYTES = 500, 3_800_000
 THUMBNAILS, THUMBNAIL_BYTES = 20_000, 8_000

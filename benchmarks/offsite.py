@@ -14,7 +14,7 @@ import psycopg
 from benchmarks.data import PHOTO_BYTES, PHOTOS, THUMBNAIL_BYTES, THUMBNAILS
 from benchmarks.measure import Contender, mib
 from benchmarks.ours import COMMAND, environment
-from safeharbor.postgres.server import PrivateServer
+from safeharbor_backup.postgres.private_cluster import PrivateServer
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "deploy" / "offsite"
 COMPRESSIONS = ("none", "zstd:3", "gzip")

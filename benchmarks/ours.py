@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from safeharbor.postgres.server import PrivateServer
+from safeharbor_backup.postgres.private_cluster import PrivateServer
 
-COMMAND = [sys.executable, "-c", "from safeharbor.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from safeharbor_backup.cli.main import main; main()"]
 
 
 def environment(

@@ -10,8 +10,8 @@ from pathlib import Path
 from benchmarks.data import make_large_archive
 from benchmarks.measure import Contender, interleave, mib
 from benchmarks.ours import COMMAND, environment
-from safeharbor.postgres.server import PrivateServer
-from safeharbor.settings import load_settings
+from safeharbor_backup.postgres.private_cluster import PrivateServer
+from safeharbor_backup.settings.load import load_settings
 
 RESTORE_AIM, VERIFY_AIM, DRY_RUN_AIM_SECONDS = 1.1, 1.2, 0.5
 _JOBS = 2

@@ -22,7 +22,7 @@ from benchmarks.measure import Contender, mib
 from benchmarks.ours import COMMAND, environment
 from benchmarks.plot import Growth, plot_growth, slope_of
 from benchmarks.rivals import rivals
-from safeharbor.postgres.server import PrivateServer
+from safeharbor_backup.postgres.private_cluster import PrivateServer
 
 PER_DIRECTORY = 1000
 TIME_AIM, DISK_AIM = 0.05, 0.03

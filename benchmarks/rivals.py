@@ -16,7 +16,7 @@ import psycopg
 
 from benchmarks.measure import Contender
 from benchmarks.ours import COMMAND, environment
-from safeharbor.postgres.server import PrivateServer
+from safeharbor_backup.postgres.private_cluster import PrivateServer
 
 UPLOADS_AIM, WHOLE_AIM = 0.15, 0.7
 _COMPRESSION = "zstd:3"

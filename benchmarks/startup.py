@@ -13,17 +13,17 @@ import flask
 
 from benchmarks.measure import Contender, interleave
 from benchmarks.ours import COMMAND
-from safeharbor.archive.layout import archive_name
-from safeharbor.archive.manifest import encode_manifest
-from safeharbor.archive.writer import ArchiveWriter
-from safeharbor.history import Outcome, append_outcome
-from safeharbor.postgres.snapshot import DatabaseProperties
-from safeharbor.postgres.tools import ClientTools
-from safeharbor.progress import NoProgress
-from safeharbor.record import DumpRecord, manifest_document
-from safeharbor.settings import Settings
-from safeharbor.uploads.collect import write_uploads
-from safeharbor.uploads.omissions import Omissions
+from safeharbor_backup.actions.backup.manifest_content import DumpRecord, manifest_document
+from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.archive.manifest import encode_manifest
+from safeharbor_backup.archive.writer import ArchiveWriter
+from safeharbor_backup.postgres.client_tools import ClientTools
+from safeharbor_backup.postgres.snapshot import DatabaseProperties
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.state.history import Outcome, append_outcome
+from safeharbor_backup.uploads.collect import write_uploads
+from safeharbor_backup.uploads.omissions import Omissions
 
 _ROUNDS = 7  # for each round of the others: these take a moment
 _ARCHIVES = 500

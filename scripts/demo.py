@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from safeharbor.errors import Interrupted
-from safeharbor.postgres.server import find_server_bins, private_server
-from safeharbor.signals import signals_interrupt
+from safeharbor_backup.errors import Interrupted
+from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
+from safeharbor_backup.system.signals import signals_interrupt
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / ".demo"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from safeharbor.variables import VARIABLES
+from safeharbor_backup.settings.table import VARIABLES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
 BEGIN = (
-    "<!-- begin: made by scripts/make-settings-doc.py from src/safeharbor/variables.py; `make format` renews it -->\n"
+    "<!-- begin: made by scripts/make-settings-doc.py from "
+    "src/safeharbor_backup/settings/table.py; `make format` renews it -->\n"
 )
 END = "<!-- end -->\n"
 

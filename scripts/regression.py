@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server  # noqa: E402 - needs the path
+from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server  # noqa: E402 - needs the path
 from support.runs import Site  # noqa: E402
 from support.states import Whole, whole_state  # noqa: E402
 

@@ -16,7 +16,7 @@ CONFINED = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--se
 
 # a server of its own, of the newest major, with a query that would be compiled if there were a compiler
 OWN_SERVER = """
-from safeharbor.postgres.server import find_server_bins, private_server
+from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
 bins = find_server_bins()
 with private_server(bins[max(bins)], options={"jit_above_cost": "0"}) as server:
     print(max(bins), server.execute("SELECT sum(g) FROM generate_series(1, 1000) g", "postgres"))
@@ -53,7 +53,7 @@ def test_the_image_says_what_it_is(engine: Engine, images: Images) -> None:
 
 
 def test_the_image_can_send_alerts_and_write_metrics(engine: Engine, images: Images) -> None:
-    program = "import prometheus_client, safeharbor.notify as n; print(n.find_notify_problems(['json://127.0.0.1/']))"
+    program = "import prometheus_client, safeharbor_backup.actions.alerts.notify as n; print(n.find_notify_problems(['json://127.0.0.1/']))"
 
     assert engine.docker("run", *CONFINED, images.safeharbor, "python3", "-c", program).stdout == "()\n"
 

@@ -13,9 +13,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from safeharbor.cli.main import cli
-from safeharbor.settings import load_settings
-from safeharbor.variables import VARIABLES
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.settings.table import VARIABLES
 from support.needs import need_program, need_root
 from support.runs import Outcome, Site
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from safeharbor.history import Outcome, append_outcome
-from safeharbor.metrics import gather_metrics, render_metrics
-from safeharbor.settings import Settings
+from safeharbor_backup.actions.status.metrics import gather_metrics, render_metrics
+from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.state.history import Outcome, append_outcome
 from support.archives import put_archive
 from support.needs import need_program
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 import pytest
 
-from safeharbor.cli.main import cli
-from safeharbor.history import read_history
-from safeharbor.settings import load_settings
-from safeharbor.variables import VARIABLES
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.settings.table import VARIABLES
+from safeharbor_backup.state.history import read_history
 from support.needs import need_program, need_root
 from support.runs import Site
 

@@ -187,10 +187,10 @@ def test_a_stage_exchanged_after_a_crash_is_not_obeyed(
 _DIES = """
 import os, signal, sys
 from pathlib import Path
-from safeharbor.progress import NoProgress
-from safeharbor.restore.request import RestoreRequest
-from safeharbor.restore.run import restore_archive
-from safeharbor.settings import load_settings
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.actions.restore.request import RestoreRequest
+from safeharbor_backup.actions.restore.run import restore_archive
+from safeharbor_backup.settings.load import load_settings
 
 class Dying(NoProgress):
     def step(self, name):

@@ -17,14 +17,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from safeharbor.errors import RestorePending
-from safeharbor.journal import JOURNAL_NAME
-from safeharbor.postgres.server import find_server_bins, private_server
-from safeharbor.progress import NoProgress, Progress
-from safeharbor.restore.findings import RestoreResult
-from safeharbor.restore.request import RestoreRequest
-from safeharbor.restore.run import restore_archive
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.restore.findings import RestoreResult
+from safeharbor_backup.actions.restore.request import RestoreRequest
+from safeharbor_backup.actions.restore.run import restore_archive
+from safeharbor_backup.errors import RestorePending
+from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
+from safeharbor_backup.progress import NoProgress, Progress
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.state.journal import JOURNAL_NAME
 from support.faults import failed, fake_tools
 from support.filesystems import mounted_tmpfs
 from support.needs import need_root
@@ -730,7 +730,7 @@ def test_a_server_that_hangs_during_the_swap_is_given_up_and_the_swap_can_be_end
     change(site, database)
     before = state(site, database)
     site.environment["BACKUP_NETWORK_TIMEOUT"] = "4s"
-    monkeypatch.setattr("safeharbor.postgres.target._OWN_WAITS_SECONDS", -3)  # one second in all
+    monkeypatch.setattr("safeharbor_backup.postgres.target._OWN_WAITS_SECONDS", -3)  # one second in all
     ours = f"SELECT pid FROM pg_stat_activity WHERE application_name = 'safeharbor' AND usename = '{database.owner}'"
     hanging: list[int] = []
 

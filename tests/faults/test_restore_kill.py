@@ -8,10 +8,10 @@ import time
 import psycopg
 import pytest
 
-from safeharbor.progress import NoProgress
-from safeharbor.restore.request import RestoreRequest
-from safeharbor.restore.run import restore_archive
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.restore.request import RestoreRequest
+from safeharbor_backup.actions.restore.run import restore_archive
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.load import load_settings
 from support.faults import children_left
 from support.kills import EVERYTHING, Rig, calls_of, killing, lasting, spread, traced, wholly, wholly_one_of
 from support.postgres import Database, execute

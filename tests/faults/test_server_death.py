@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.errors import SafeHarborError
-from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
-from safeharbor.progress import NoProgress
-from safeharbor.restore.recover import undo_restore
-from safeharbor.restore.request import RestoreRequest
-from safeharbor.restore.run import restore_archive
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.restore.recovery import undo_restore
+from safeharbor_backup.actions.restore.request import RestoreRequest
+from safeharbor_backup.actions.restore.run import restore_archive
+from safeharbor_backup.errors import SafeHarborError
+from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.load import load_settings
 from support.postgres import Database, drop_database, execute, make_database
 from support.runs import Site, make_site
 from support.states import State, state_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.postgres.server import find_server_bins
+from safeharbor_backup.postgres.private_cluster import find_server_bins
 from support.faults import Before, failed, fake_tools
 from support.filesystems import mounted_image, mounted_tmpfs
 from support.needs import need_program, need_root

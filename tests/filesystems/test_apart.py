@@ -14,25 +14,26 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-import safeharbor.backup as backup_module
-from safeharbor import holes
-from safeharbor.archive import apart, sums
-from safeharbor.archive.apart import Abandoned, Gap, plan_gap, pwrite_all, write_apart
-from safeharbor.archive.headers import padding
-from safeharbor.archive.layout import DUMP_OFFSET
-from safeharbor.archive.source import Source
-from safeharbor.archive.writer import ArchiveWriter
-from safeharbor.archive.written import prove_uploads
-from safeharbor.backup import take_backup
-from safeharbor.errors import Interrupted, OutOfResources, SafeHarborError, ToolFailed
-from safeharbor.holes import can_move, put_in
-from safeharbor.progress import NoProgress
-from safeharbor.proof import prove_uploads_apart
-from safeharbor.publish import unnamed_file
-from safeharbor.settings import load_settings
-from safeharbor.signals import signals_interrupt
-from safeharbor.uploads.collect import write_uploads
-from safeharbor.verify import verify_archive
+import safeharbor_backup.actions.backup.run as backup_module
+from safeharbor_backup.actions.backup.run import take_backup
+from safeharbor_backup.actions.backup.self_check import prove_uploads_apart
+from safeharbor_backup.actions.verify import verify_archive
+from safeharbor_backup.archive import checksums as sums
+from safeharbor_backup.archive import parallel_dump as apart
+from safeharbor_backup.archive.headers import padding
+from safeharbor_backup.archive.layout import DUMP_OFFSET
+from safeharbor_backup.archive.parallel_dump import Abandoned, Gap, plan_gap, pwrite_all, write_apart
+from safeharbor_backup.archive.read_back import prove_uploads
+from safeharbor_backup.archive.source import Source
+from safeharbor_backup.archive.writer import ArchiveWriter
+from safeharbor_backup.errors import Interrupted, OutOfResources, SafeHarborError, ToolFailed
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.system import sparse as holes
+from safeharbor_backup.system.atomic_file import unnamed_file
+from safeharbor_backup.system.signals import signals_interrupt
+from safeharbor_backup.system.sparse import can_move, put_in
+from safeharbor_backup.uploads.collect import write_uploads
 from support.faults import fake_tools
 from support.filesystems import mounted_image, mounted_tmpfs
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from safeharbor.backup import BackupResult
+    from safeharbor_backup.actions.backup.run import BackupResult
     from support.runs import Site
 
 SIZES = {"ext4": 96 << 20, "xfs": 320 << 20, "btrfs": 160 << 20, "tmpfs": 64 << 20}

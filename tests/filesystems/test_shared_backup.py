@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.index import IndexWriter, read_index_front
+from safeharbor_backup.archive.index import IndexWriter, read_index_front
 from support.filesystems import mounted_in_memory
 from support.needs import need_program
 
@@ -228,15 +228,15 @@ def test_a_kill_at_any_point_leaves_all_archives_whole(xfs: Site, call: str) -> 
 
 
 _KILLED = """
-import os, safeharbor.archive.splice as splice
-from safeharbor.cli.main import main
+import os, safeharbor_backup.archive.splice as splice
+from safeharbor_backup.cli.main import main
 clone = splice.clone_blocks
 def die(*arguments):
     {before}
     clone(*arguments)
     os.kill(os.getpid(), 9)
 splice.clone_blocks = die
-import safeharbor.archive.writer as writer
+import safeharbor_backup.archive.writer as writer
 writer.clone_blocks = die
 main()
 """

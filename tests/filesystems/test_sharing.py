@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.source import Source
-from safeharbor.archive.written import prove_written
-from safeharbor.clone import clone_range
+from safeharbor_backup.archive.read_back import prove_written
+from safeharbor_backup.archive.source import Source
+from safeharbor_backup.system.reflink import clone_range
 from support.archives import Facts, examine, write_archive
 from support.filesystems import mounted_in_memory
 from support.needs import need_program
@@ -296,7 +296,7 @@ def test_a_filesystem_that_refuses_in_the_middle_gets_everything_from_the_source
             (chain.uploads / f"{number}").write_bytes(os.urandom(20_000))
         chain.take()
         (chain.uploads / "30").write_bytes(b"in the middle, so that there are two runs")
-        monkeypatch.setattr("safeharbor.archive.splice.clone_range", refuse_the_second)
+        monkeypatch.setattr("safeharbor_backup.archive.splice.clone_range", refuse_the_second)
 
         taken = chain.take()
 

@@ -15,8 +15,8 @@ from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from werkzeug.serving import make_server
 
-from safeharbor.web import backups_page
-from safeharbor.web.page import render_page
+from safeharbor_backup.web import backups_page
+from safeharbor_backup.web.page import render_page
 from support import documents
 from support.documents import EVERY, NOW, iso
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.reader import read_front
-from safeharbor.archive.source import opened_archive
+from safeharbor_backup.archive.reader import read_front
+from safeharbor_backup.archive.source import opened_archive
 
 if TYPE_CHECKING:
     from support.runs import Site

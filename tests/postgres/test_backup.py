@@ -16,8 +16,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from safeharbor.postgres.server import PrivateServer, find_server_bins
-from safeharbor.postgres.tools import find_client_tools
+from safeharbor_backup.postgres.client_tools import find_client_tools
+from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Site, make_site
 

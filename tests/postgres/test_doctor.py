@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.lock import directory_lock
-from safeharbor.postgres.scratch import new_id, scratch_name
-from safeharbor.postgres.server import find_server_bins, private_server
+from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
+from safeharbor_backup.postgres.scratch_database import new_id, scratch_name
+from safeharbor_backup.system.lock import directory_lock
 from support.faults import fake_tools
 from support.pooler import pooled
 from support.postgres import PASSWORD, Database, Servers, execute, make_database

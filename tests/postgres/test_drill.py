@@ -18,11 +18,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from safeharbor.drill.evidence import KEPT, read_newest
-from safeharbor.drill.leftovers import find_leftovers
-from safeharbor.drill.scratch import scratch_directory
-from safeharbor.postgres.server import find_server_bins
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.scratch_cleanup import find_leftovers
+from safeharbor_backup.postgres.private_cluster import find_server_bins
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.state.evidence import KEPT, read_newest
+from safeharbor_backup.uploads.drill_directory import scratch_directory
 from support.faults import children_left
 from support.postgres import PASSWORD, Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site
@@ -105,7 +105,7 @@ def test_the_document_of_json_is_the_evidence_and_names_it(site: Site) -> None:
 
 
 def test_a_drill_is_remembered(site: Site) -> None:
-    from safeharbor.history import read_history
+    from safeharbor_backup.state.history import read_history
 
     archive = backed_up(site)
     assert site.run("drill").status == 0
@@ -420,9 +420,9 @@ def test_the_last_sixty_drills_are_remembered(site: Site) -> None:
 _CHILD = """
 import os, signal, sys
 from pathlib import Path
-from safeharbor.drill.run import drill_archive
-from safeharbor.progress import NoProgress
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.drill.run import drill_archive
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.load import load_settings
 
 class Killing(NoProgress):
     def __init__(self, number):

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from safeharbor.postgres.server import find_server_bins, private_server
+from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
 from support.faults import Before, failed, fake_tools
 from support.needs import need_program, need_root
 from support.postgres import PASSWORD, Database

@@ -170,4 +170,4 @@ def test_the_sample_app_is_backed_up_without_a_line_of_glue(database: Database, 
     assert all(f"uploads/{path.relative_to(site.uploads)}" in listed for path in photos)
     own = [path.read_text() for path in LOGBOOK.rglob("*.py") if "tests" not in path.parts]
     mentions = [line for text in own for line in text.splitlines() if "safeharbor" in line]
-    assert mentions == ["from safeharbor.web import backups_page"]  # for its admin's page, and for no backup
+    assert mentions == ["from safeharbor_backup.web import backups_page"]  # for its admin's page, and for no backup

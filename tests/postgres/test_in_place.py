@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from safeharbor.postgres.server import PrivateServer
+from safeharbor_backup.postgres.private_cluster import PrivateServer
 from support.postgres import Database, drop_database, execute, make_database
 from support.runs import Site, make_site
 

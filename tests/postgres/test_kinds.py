@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.postgres.server import PrivateServer
+from safeharbor_backup.postgres.private_cluster import PrivateServer
 from support.kinds import KINDS, kinds_for
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Site

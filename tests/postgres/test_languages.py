@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from safeharbor.postgres.server import find_server_bins, private_server
+from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
 from support.filesystems import mounted_tmpfs
 from support.needs import missing, need_root
 from support.postgres import Database, drop_database, execute, make_database
@@ -21,7 +21,7 @@ from support.runs import Site, make_site
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safeharbor.postgres.server import PrivateServer
+    from safeharbor_backup.postgres.private_cluster import PrivateServer
     from support.runs import Outcome
 
 pytestmark = pytest.mark.timeout(180)

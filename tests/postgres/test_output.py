@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safeharbor.history import HISTORY_NAME
-from safeharbor.state_directory import STATE_DIRECTORY
+from safeharbor_backup.state.directory import STATE_DIRECTORY
+from safeharbor_backup.state.history import HISTORY_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path

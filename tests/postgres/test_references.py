@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from safeharbor.postgres.references import find_unknown_references
+from safeharbor_backup.postgres.reference_values import find_unknown_references
 from support.postgres import Database
 from support.runs import Site, make_site
 

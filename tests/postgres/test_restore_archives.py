@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 import support.archives
-from safeharbor.errors import ArchiveRejected, SafeHarborError
-from safeharbor.postgres.server import find_server_bins
-from safeharbor.progress import NoProgress
-from safeharbor.restore.request import RestoreRequest
-from safeharbor.restore.run import restore_archive
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.restore.request import RestoreRequest
+from safeharbor_backup.actions.restore.run import restore_archive
+from safeharbor_backup.errors import ArchiveRejected, SafeHarborError
+from safeharbor_backup.postgres.private_cluster import find_server_bins
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.load import load_settings
 from support.archives import Lies, Part, assemble, foreign_archive, pax_record, raw_extra, raw_header, uploads_root
 from support.hostile import CASES, EVIL, raw
 from support.needs import need_program
@@ -482,11 +482,11 @@ def test_the_command_ends_with_5_and_names_the_member(standing: Standing, kind: 
 MEASURED = """
 import json, os, sys
 from pathlib import Path
-from safeharbor.errors import ArchiveRejected, SafeHarborError
-from safeharbor.progress import NoProgress
-from safeharbor.restore.request import RestoreRequest
-from safeharbor.restore.run import restore_archive
-from safeharbor.settings import load_settings
+from safeharbor_backup.errors import ArchiveRejected, SafeHarborError
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.actions.restore.request import RestoreRequest
+from safeharbor_backup.actions.restore.run import restore_archive
+from safeharbor_backup.settings.load import load_settings
 said = ""
 try:
     request = RestoreRequest(archive=Path(sys.argv[1]), jobs=2, from_another=True)

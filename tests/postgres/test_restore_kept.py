@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from safeharbor.journal import Journal
+from safeharbor_backup.state.journal import Journal
 from support.faults import failed
 from support.postgres import Database, execute
 from support.runs import Site

@@ -15,15 +15,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from safeharbor.archive.layout import link_stays_inside
-from safeharbor.backup import take_backup
-from safeharbor.postgres.server import find_server_bins
-from safeharbor.progress import NoProgress
-from safeharbor.restore.kept import discard_previous
-from safeharbor.restore.recover import undo_restore
-from safeharbor.restore.request import RestoreRequest
-from safeharbor.restore.run import restore_archive
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.backup.run import take_backup
+from safeharbor_backup.actions.restore.kept import discard_previous
+from safeharbor_backup.actions.restore.recovery import undo_restore
+from safeharbor_backup.actions.restore.request import RestoreRequest
+from safeharbor_backup.actions.restore.run import restore_archive
+from safeharbor_backup.archive.layout import link_stays_inside
+from safeharbor_backup.postgres.private_cluster import find_server_bins
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.load import load_settings
 from support.postgres import MAJORS, Database, Servers, drop_database, execute, make_database
 from support.runs import Site
 from support.states import State, state_of

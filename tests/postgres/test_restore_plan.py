@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.postgres.server import find_server_bins, private_server
+from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
 from support.needs import missing
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site

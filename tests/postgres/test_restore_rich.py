@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from safeharbor.postgres.server import PrivateServer
+from safeharbor_backup.postgres.private_cluster import PrivateServer
 from support.needs import missing
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site

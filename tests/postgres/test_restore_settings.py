@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from safeharbor.database_url import parse_database_url
-from safeharbor.postgres.properties import read_properties, replay_properties
-from safeharbor.postgres.target import target_connected
+from safeharbor_backup.postgres.properties import read_properties, replay_properties
+from safeharbor_backup.postgres.target import target_connected
+from safeharbor_backup.settings.database_url import parse_database_url
 from support.postgres import Database, execute
 from support.runs import Site
 from support.states import State, state_of

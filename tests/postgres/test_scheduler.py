@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.lock import directory_lock
+from safeharbor_backup.system.lock import directory_lock
 from support.archives import Facts, put_archive
 from support.faults import children_left
 from support.postgres import Database, Servers, drop_database, make_database

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from safeharbor.errors import ToolFailed
-from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
+from safeharbor_backup.errors import ToolFailed
+from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
 from support.needs import missing, need_root
 from support.postgres import MAJORS
 
@@ -79,7 +79,7 @@ def test_a_private_server_ends_with_its_parent_and_the_next_one_tidies_up() -> N
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from safeharbor.postgres.server import private_server\n"
+        "from safeharbor_backup.postgres.private_cluster import private_server\n"
         "with private_server(Path(sys.argv[1])) as server:\n"
         "    print(server.url(), server.socket_dir, flush=True)\n"
         "    time.sleep(60)\n"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from safeharbor.backup import take_backup
-from safeharbor.progress import NoProgress
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.backup.run import take_backup
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.load import load_settings
 from support.postgres import execute
 from support.runs import Site
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.postgres.tools import choose_client_tools, find_client_tools
+from safeharbor_backup.postgres.client_tools import choose_client_tools, find_client_tools
 from support.postgres import Database, Servers, drop_database, make_database
 from support.runs import Site, all_bins
 

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from safeharbor.database_url import parse_database_url
-from safeharbor.errors import CannotRestore, LockHeld
-from safeharbor.postgres.connection import backup_lock
-from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
-from safeharbor.postgres.target import drop_database, target_connected
+from safeharbor_backup.errors import CannotRestore, LockHeld
+from safeharbor_backup.postgres.connection import backup_lock
+from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
+from safeharbor_backup.postgres.target import drop_database, target_connected
+from safeharbor_backup.settings.database_url import parse_database_url
 from support.needs import missing
 from support.postgres import MAJORS, Database, execute, make_database
 

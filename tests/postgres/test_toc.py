@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.postgres.contents import DumpInput
-from safeharbor.postgres.toc import UnknownToc, client_for, read_toc, users_of
+from safeharbor_backup.postgres.contents import DumpInput
+from safeharbor_backup.postgres.toc import UnknownToc, client_for, read_toc, users_of
 from support.postgres import Database, execute
 
 if TYPE_CHECKING:

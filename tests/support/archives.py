@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from safeharbor.archive.layout import (
+from safeharbor_backup.actions.backup.manifest_content import DumpRecord, manifest_document
+from safeharbor_backup.actions.verify import Verification, verify_source
+from safeharbor_backup.archive.layout import (
     DIRECTORY,
     DUMP_NAME,
     FILE,
@@ -24,17 +26,15 @@ from safeharbor.archive.layout import (
     Member,
     archive_name,
 )
-from safeharbor.archive.manifest import encode_manifest
-from safeharbor.archive.source import Source
-from safeharbor.archive.writer import ArchiveWriter
-from safeharbor.postgres.snapshot import DatabaseProperties
-from safeharbor.postgres.tools import ClientTools
-from safeharbor.progress import NoProgress
-from safeharbor.record import DumpRecord, manifest_document
-from safeharbor.settings import Settings
-from safeharbor.uploads.collect import write_uploads
-from safeharbor.uploads.omissions import Omissions
-from safeharbor.verify import Verification, verify_source
+from safeharbor_backup.archive.manifest import encode_manifest
+from safeharbor_backup.archive.source import Source
+from safeharbor_backup.archive.writer import ArchiveWriter
+from safeharbor_backup.postgres.client_tools import ClientTools
+from safeharbor_backup.postgres.snapshot import DatabaseProperties
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.uploads.collect import write_uploads
+from safeharbor_backup.uploads.omissions import Omissions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

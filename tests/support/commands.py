@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
 
-from safeharbor.cli.main import cli
+from safeharbor_backup.cli.main import cli
 
 if TYPE_CHECKING:
     from click.testing import Result

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from safeharbor.retention import Candidate, judge_archives
+from safeharbor_backup.actions.catalog.retention import Candidate, judge_archives
 
 NOW = datetime(2026, 11, 25, 16, 30, tzinfo=UTC)
 LAST_NIGHT = datetime(2026, 11, 25, 3, 0, 4, tzinfo=UTC)

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
-import safeharbor
+import safeharbor_backup
 
 _SEEN_AT_THE_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "MALLOC_")
 _REQUEST_BYTES = 4 << 20
@@ -139,7 +139,7 @@ def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
 
 
 def _import_all() -> None:
-    for each in pkgutil.walk_packages(safeharbor.__path__, f"{safeharbor.__name__}."):
+    for each in pkgutil.walk_packages(safeharbor_backup.__path__, f"{safeharbor_backup.__name__}."):
         if not each.name.endswith("__main__"):
             importlib.import_module(each.name)
 

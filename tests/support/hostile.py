@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from safeharbor.archive.headers import encode_member
-from safeharbor.archive.layout import DIRECTORY, FILE, SYMLINK, Member
+from safeharbor_backup.archive.headers import encode_member
+from safeharbor_backup.archive.layout import DIRECTORY, FILE, SYMLINK, Member
 from support.archives import DUMP, Part, pax_record, raw_extra, raw_header, upload, uploads_root
 
 

@@ -15,12 +15,12 @@ from support.runs import Outcome, Site
 # All modules first, so that no injected error is one of Python's imports; then a call that can be found in the trace.
 _BEGIN = "/injections-begin-here"
 _MAIN = f"""
-import importlib, os, pkgutil, encodings.idna, safeharbor
-for found in pkgutil.walk_packages(safeharbor.__path__, "safeharbor."):
+import importlib, os, pkgutil, encodings.idna, safeharbor_backup
+for found in pkgutil.walk_packages(safeharbor_backup.__path__, "safeharbor_backup."):
     if "__main__" not in found.name and "flask" not in found.name:
         importlib.import_module(found.name)
 os.access({_BEGIN!r}, os.F_OK)
-from safeharbor.cli.main import main
+from safeharbor_backup.cli.main import main
 main()
 """
 _CALL = re.compile(r"(?:\d+ +)?([a-z0-9_]+)\(")

@@ -19,12 +19,12 @@ PREFIX = ".safeharbor-restore-"
 _CHILD = """
 import os, sys
 from pathlib import Path
-from safeharbor.errors import SafeHarborError
-from safeharbor.progress import NoProgress
-from safeharbor.restore.recover import resume_restore, undo_restore
-from safeharbor.restore.request import RestoreRequest
-from safeharbor.restore.run import restore_archive
-from safeharbor.settings import load_settings
+from safeharbor_backup.errors import SafeHarborError
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.actions.restore.recovery import resume_restore, undo_restore
+from safeharbor_backup.actions.restore.request import RestoreRequest
+from safeharbor_backup.actions.restore.run import restore_archive
+from safeharbor_backup.settings.load import load_settings
 from support.intruder import become, strike
 
 verb, step, attack, user, uploads, victim, archive, *options = sys.argv[1:]

@@ -9,10 +9,10 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from safeharbor.journal import JOURNAL_NAME, Journal, Phase, Side, find_interrupted
-from safeharbor.lock import LOCK_NAME
-from safeharbor.restore.kept import discard_previous
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.restore.kept import discard_previous
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.state.journal import JOURNAL_NAME, Journal, Phase, Side, find_interrupted
+from safeharbor_backup.system.lock import LOCK_NAME
 from support.faults import children_left
 from support.needs import need_program
 from support.postgres import Database, execute
@@ -26,13 +26,13 @@ _REFUSED = 100
 _CHILD = """
 import os, signal, sys
 from pathlib import Path
-from safeharbor.errors import SafeHarborError
-from safeharbor.progress import NoProgress
-from safeharbor.restore.kept import discard_previous
-from safeharbor.restore.recover import resume_restore, retargeted, undo_restore
-from safeharbor.restore.request import RestoreRequest
-from safeharbor.restore.run import restore_archive
-from safeharbor.settings import load_settings
+from safeharbor_backup.errors import SafeHarborError
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.actions.restore.kept import discard_previous
+from safeharbor_backup.actions.restore.recovery import resume_restore, retargeted, undo_restore
+from safeharbor_backup.actions.restore.request import RestoreRequest
+from safeharbor_backup.actions.restore.run import restore_archive
+from safeharbor_backup.settings.load import load_settings
 
 class Killing(NoProgress):
     def __init__(self, last):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safeharbor.postgres.server import PrivateServer, find_server_bins
+from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins
 
 _VERSION = re.compile(rb"(server_version\0)1[0-9](\.[0-9]+)")
 

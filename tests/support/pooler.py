@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from safeharbor.postgres.server import PrivateServer
+from safeharbor_backup.postgres.private_cluster import PrivateServer
 from support.needs import need_program
 from support.postgres import PASSWORD
 

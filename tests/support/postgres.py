@@ -12,7 +12,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from safeharbor.postgres.server import PrivateServer, find_server_bins, private_server
+from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
 from support.needs import missing
 
 MAJORS = (15, 16, 17, 18)

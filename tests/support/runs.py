@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from safeharbor.postgres.server import find_server_bins
+from safeharbor_backup.postgres.private_cluster import find_server_bins
 from support.forkserver import can_be_forked, run_forked
 from support.needs import need_program
 from support.postgres import PASSWORD, Database
 
 # what `python -m safeharbor` would be; the console script is the same two lines
-MAIN = "from safeharbor.cli.main import main; main()"
+MAIN = "from safeharbor_backup.cli.main import main; main()"
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safeharbor.archive.layout import archive_name
-from safeharbor.archive.manifest import Manifest, encode_manifest
-from safeharbor.archive.runs import block_size_of
-from safeharbor.archive.writer import ArchiveWriter
-from safeharbor.postgres.snapshot import DatabaseProperties
-from safeharbor.postgres.tools import ClientTools
-from safeharbor.progress import NoProgress, Progress
-from safeharbor.proof import Written, prove_draft
-from safeharbor.publish import published_whole
-from safeharbor.record import DumpRecord, SharedRecord, manifest_document
-from safeharbor.settings import Settings
-from safeharbor.sharing import recording, remembered
-from safeharbor.uploads.collect import Collected, write_uploads
+from safeharbor_backup.actions.backup.manifest_content import DumpRecord, SharedRecord, manifest_document
+from safeharbor_backup.actions.backup.self_check import Written, prove_draft
+from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.archive.manifest import Manifest, encode_manifest
+from safeharbor_backup.archive.runs import block_size_of
+from safeharbor_backup.archive.writer import ArchiveWriter
+from safeharbor_backup.postgres.client_tools import ClientTools
+from safeharbor_backup.postgres.snapshot import DatabaseProperties
+from safeharbor_backup.progress import NoProgress, Progress
+from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.system.atomic_file import published_whole
+from safeharbor_backup.uploads.collect import Collected, write_uploads
+from safeharbor_backup.uploads.sharing import recording, remembered
 from support.archives import DUMP, TAKEN_AT
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 
-from safeharbor.postgres.server import find_server_bins
+from safeharbor_backup.postgres.private_cluster import find_server_bins
 
 _VARYING = re.compile(rb"^(--.*|\\(un)?restrict .*)\n", re.MULTILINE)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.settings import Settings
+from safeharbor_backup.settings.load import Settings
 from support.archives import fake_client_tools, put_archive
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor.postgres.tools import ClientTools
+    from safeharbor_backup.postgres.client_tools import ClientTools
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.alert_settings import NotifyOn
-from safeharbor.alerts import Advice, compose_message, find_telling_problems, is_worth_telling, newest_like
-from safeharbor.database_url import parse_database_url
-from safeharbor.history import Outcome, read_history
-from safeharbor.lock import directory_lock
-from safeharbor.notify import Kind
-from safeharbor.settings import Settings
+from safeharbor_backup.actions.alerts.messages import (
+    Advice,
+    compose_message,
+    find_telling_problems,
+    is_worth_telling,
+    newest_like,
+)
+from safeharbor_backup.actions.alerts.notify import Kind
+from safeharbor_backup.settings.alerts import NotifyOn
+from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.state.history import Outcome, read_history
+from safeharbor_backup.system.lock import directory_lock
 from support.archives import put_archive
 from support.commands import run_inside
 from support.receivers import Listener, Mailbox, free_port, http_server, mail_server
@@ -211,7 +217,7 @@ def test_what_cannot_be_told_is_a_warning_and_remembered_and_costs_no_run_its_st
 ) -> None:
     monkeypatch.setenv("BACKUP_NOTIFY_URLS", f"json://127.0.0.1:{free_port()}/{TOKEN}")
     monkeypatch.setenv("BACKUP_PING_URL", f"http://127.0.0.1:{free_port()}/{TOKEN}")
-    monkeypatch.setattr("safeharbor.ping._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("safeharbor_backup.actions.alerts.ping._PAUSE_SECONDS", 0.01)
 
     result = run("backup")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask, redirect
 
-from safeharbor.web import backups_page
+from safeharbor_backup.web import backups_page
 from support import documents
 from support.documents import iso
 
@@ -198,18 +198,25 @@ def test_the_file_is_the_one_of_the_setting(status_file: Path, monkeypatch: pyte
 
 def test_an_app_that_mounts_it_loads_no_database_driver_and_no_command() -> None:
     program = (
-        "import sys; from safeharbor.web import backups_page; backups_page(access=lambda: True);"
+        "import sys; from safeharbor_backup.web import backups_page; backups_page(access=lambda: True);"
         "print(chr(10).join(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
 
     loaded = set(done.stdout.split())
-    assert "safeharbor.web.blueprint" in loaded
-    assert not loaded & {"psycopg", "rich", "cronsim", "pathspec", "safeharbor.cli.command", "safeharbor.status"}
+    assert "safeharbor_backup.web.blueprint" in loaded
+    assert not loaded & {
+        "psycopg",
+        "rich",
+        "cronsim",
+        "pathspec",
+        "safeharbor_backup.cli.command",
+        "safeharbor_backup.actions.status.run",
+    }
 
 
 def test_a_report_needs_no_flask() -> None:
-    program = "import sys; import safeharbor.web.page; print(chr(10).join(sys.modules))"
+    program = "import sys; import safeharbor_backup.web.page; print(chr(10).join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
 
     assert not set(done.stdout.split()) & {"flask", "werkzeug", "jinja2"}

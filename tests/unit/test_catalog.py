@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.layout import archive_name
-from safeharbor.catalog import State, find_candidates, look_at, read_catalog
-from safeharbor.errors import StorageUnavailable
+from safeharbor_backup.actions.catalog.entries import State, find_candidates, look_at, read_catalog
+from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.errors import StorageUnavailable
 from support.archives import Facts, foreign_archive, put_archive, write_archive
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from safeharbor import __version__
-from safeharbor.archive.layout import archive_name
-from safeharbor.cli.lazy import COMMANDS
-from safeharbor.cli.main import cli
-from safeharbor.history import read_history
-from safeharbor.lock import LOCK_NAME, directory_lock
+from safeharbor_backup import __version__
+from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.cli.lazy import COMMANDS
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.state.history import read_history
+from safeharbor_backup.system.lock import LOCK_NAME, directory_lock
 from support.archives import Facts, put_archive, set_mtime
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 SERVICES = ("idle", "scheduler")  # to be told to stop is no failure for them
 OURS = ("DATABASE_URL", "UPLOAD_DIR", "SECRET_KEY")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.variables import VARIABLES, Variable
+from safeharbor_backup.settings.table import VARIABLES, Variable
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.layout import DIRECTORY, SYMLINK
-from safeharbor.archive.source import Source
-from safeharbor.errors import ArchiveNotFound
-from safeharbor.settings import Settings
-from safeharbor.verify import ArchiveKind, verify_archive, verify_source
+from safeharbor_backup.actions.verify import ArchiveKind, verify_archive, verify_source
+from safeharbor_backup.archive.layout import DIRECTORY, SYMLINK
+from safeharbor_backup.archive.source import Source
+from safeharbor_backup.errors import ArchiveNotFound
+from safeharbor_backup.settings.load import Settings
 from support.archives import (
     BLOCK,
     DUMP,

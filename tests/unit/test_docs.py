@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from safeharbor.archive.layout import archive_name
-from safeharbor.archive.sums import Tally
-from safeharbor.cli.lazy import COMMANDS
-from safeharbor.cli.main import cli
-from safeharbor.doctor.findings import Level
-from safeharbor.errors import ExitStatus
-from safeharbor.postgres.snapshot import DatabaseProperties
-from safeharbor.postgres.tools import ClientTools
-from safeharbor.record import DumpRecord, manifest_document
-from safeharbor.retention import Candidate, judge_archives
-from safeharbor.settings import Settings
-from safeharbor.uploads.omissions import Omissions
-from safeharbor.variables import VARIABLES
+from safeharbor_backup.actions.backup.manifest_content import DumpRecord, manifest_document
+from safeharbor_backup.actions.catalog.retention import Candidate, judge_archives
+from safeharbor_backup.actions.doctor.findings import Level
+from safeharbor_backup.archive.checksums import Tally
+from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.cli.lazy import COMMANDS
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.postgres.client_tools import ClientTools
+from safeharbor_backup.postgres.snapshot import DatabaseProperties
+from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.table import VARIABLES
+from safeharbor_backup.uploads.omissions import Omissions
 from support.archives import TAKEN_AT
 
 if TYPE_CHECKING:
@@ -69,10 +69,12 @@ def test_every_exit_status_of_a_command_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_key_of_a_json_document_is_documented(name: str) -> None:
-    ours = ROOT / "src" / "safeharbor"
-    source = (ours / "cli" / f"{name}.py").read_text()
+    ours = ROOT / "src" / "safeharbor_backup"
+    source = (ours / "cli" / "commands" / f"{name}.py").read_text()
     if name == "status":
-        source += (ours / "status_document.py").read_text() + (ours / "status_file.py").read_text()
+        source += (ours / "actions" / "status" / "document.py").read_text() + (
+            ours / "actions" / "status" / "published_file.py"
+        ).read_text()
     page = (DOCS / f"{name}.md").read_text()
 
     for key in re.findall(r'(?:^ +|document\[)"([a-z_]+)"(?:: |\] = )', source, re.MULTILINE):
@@ -96,7 +98,9 @@ def test_every_setting_that_the_program_reads_is_in_the_table() -> None:
 
 def test_every_check_of_doctor_is_documented_and_no_other() -> None:
     makers = "fine|remark|warning|problem|not_checked|failed|attempt|attempt_query|check_published"
-    source = "".join(path.read_text() for path in (ROOT / "src" / "safeharbor" / "doctor").glob("*.py"))
+    source = "".join(
+        path.read_text() for path in (ROOT / "src" / "safeharbor_backup" / "actions" / "doctor").glob("*.py")
+    )
     checks = set(re.findall(rf'\b(?:{makers})\(\s*"([^"]+)"', source))
     page = (DOCS / "doctor.md").read_text().split("\n## What it checks\n", 1)[1].split("\n## ", 1)[0]
 
@@ -120,7 +124,7 @@ def test_every_exit_status_is_documented(status: ExitStatus) -> None:
 
 def test_every_key_of_the_manifest_is_specified(tmp_path: Path) -> None:
     page = (DOCS / "archive-format.md").read_text().split("\n## manifest.json\n", 1)[1]
-    snapshot = (ROOT / "src" / "safeharbor" / "postgres" / "snapshot.py").read_text()
+    snapshot = (ROOT / "src" / "safeharbor_backup" / "postgres" / "snapshot.py").read_text()
     of_database = dict.fromkeys(re.findall(r'^ +"([a-z_]+)": (?:row|settings|extensions|read)', snapshot, re.MULTILINE))
     properties = DatabaseProperties("reef", "1", "15.1", 15, 0, of_database)
     dump = DumpRecord(0, "", "gzip", ClientTools(tmp_path, 15, "15.1"), properties, {}, [])

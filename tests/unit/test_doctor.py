@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from safeharbor.archive.manifest import secret_key_fingerprint
-from safeharbor.catalog import newest_manifest
-from safeharbor.cli.doctor import lines_of
-from safeharbor.cli.main import cli
-from safeharbor.doctor.configuration import (
+from safeharbor_backup.actions.catalog.entries import newest_manifest
+from safeharbor_backup.actions.doctor.container_checks import find_sockets, judge_sockets
+from safeharbor_backup.actions.doctor.database_checks import judge_client_alone, judge_clock, judge_privileges
+from safeharbor_backup.actions.doctor.findings import Diagnosis, Finding, Level, fine, not_checked, problem, warning
+from safeharbor_backup.actions.doctor.restore_checks import judge_extensions
+from safeharbor_backup.actions.doctor.run import examine
+from safeharbor_backup.actions.doctor.settings_checks import (
     check_schedule,
     check_secret_key,
     check_settings,
@@ -29,19 +31,22 @@ from safeharbor.doctor.configuration import (
     next_runs,
     show_settings,
 )
-from safeharbor.doctor.database import judge_client_alone, judge_clock, judge_privileges
-from safeharbor.doctor.examination import examine
-from safeharbor.doctor.findings import Diagnosis, Finding, Level, fine, not_checked, problem, warning
-from safeharbor.doctor.probe import PROBE_NAME, probe_directory
-from safeharbor.doctor.restoring import judge_extensions
-from safeharbor.doctor.storage import check_access, check_archive_times, check_backup_dir, check_restores
-from safeharbor.doctor.surroundings import find_sockets, judge_sockets
-from safeharbor.errors import ExitStatus, Interrupted, RestorePending, ToolFailed
-from safeharbor.journal import Journal, Phase, RestoreRecord
-from safeharbor.lock import directory_lock
-from safeharbor.postgres.privileges import Readable
-from safeharbor.settings import Settings, load_settings
-from safeharbor.variables import VARIABLES
+from safeharbor_backup.actions.doctor.storage_checks import (
+    check_access,
+    check_archive_times,
+    check_backup_dir,
+    check_restores,
+)
+from safeharbor_backup.actions.doctor.write_probe import PROBE_NAME, probe_directory
+from safeharbor_backup.archive.manifest import secret_key_fingerprint
+from safeharbor_backup.cli.commands.doctor import lines_of
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.errors import ExitStatus, Interrupted, RestorePending, ToolFailed
+from safeharbor_backup.postgres.privileges import Readable
+from safeharbor_backup.settings.load import Settings, load_settings
+from safeharbor_backup.settings.table import VARIABLES
+from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord
+from safeharbor_backup.system.lock import directory_lock
 from support.archives import put_archive
 
 if TYPE_CHECKING:
@@ -49,7 +54,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from safeharbor.postgres.tools import ClientTools
+    from safeharbor_backup.postgres.client_tools import ClientTools
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 SECRET = "s3cr3t-and-long"

@@ -12,31 +12,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.layout import sums_line
-from safeharbor.archive.reader import read_front
-from safeharbor.archive.source import opened_archive
-from safeharbor.archive.sums import parse_sums
-from safeharbor.database_url import parse_database_url
-from safeharbor.drill.app_check import address_of
-from safeharbor.drill.compare import Comparison
-from safeharbor.drill.evidence import publish_evidence, read_newest
-from safeharbor.drill.scratch import find_left_directories, remove_left_directory, scratch_directory
-from safeharbor.drill.server import place_for_server
-from safeharbor.drill.uploads_compared import read_back
-from safeharbor.errors import LockHeld
-from safeharbor.journal import new_id
-from safeharbor.lock import drill_lock
-from safeharbor.postgres.contents import without_subscriptions
-from safeharbor.postgres.scratch import is_id_of_drill, scratch_name
-from safeharbor.postgres.structure import Structure
-from safeharbor.postgres.toc import TocEntry
-from safeharbor.process import app_environment
-from safeharbor.progress import NoProgress
-from safeharbor.settings import Settings
+from safeharbor_backup.actions.drill.app_check import address_of
+from safeharbor_backup.actions.drill.compare import Comparison
+from safeharbor_backup.actions.drill.server import place_for_server
+from safeharbor_backup.actions.drill.uploads_check import read_back
+from safeharbor_backup.archive.checksums import parse_sums
+from safeharbor_backup.archive.layout import sums_line
+from safeharbor_backup.archive.reader import read_front
+from safeharbor_backup.archive.source import opened_archive
+from safeharbor_backup.errors import LockHeld
+from safeharbor_backup.postgres.contents import without_subscriptions
+from safeharbor_backup.postgres.scratch_database import is_id_of_drill, scratch_name
+from safeharbor_backup.postgres.structure import Structure
+from safeharbor_backup.postgres.toc import TocEntry
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.state.evidence import publish_evidence, read_newest
+from safeharbor_backup.state.journal import new_id
+from safeharbor_backup.system.lock import drill_lock
+from safeharbor_backup.system.process import app_environment
+from safeharbor_backup.uploads.drill_directory import find_left_directories, remove_left_directory, scratch_directory
 from support.archives import TAKEN_AT, Facts, put_archive
 
 if TYPE_CHECKING:
-    from safeharbor.archive.manifest import Manifest
+    from safeharbor_backup.archive.manifest import Manifest
 
 GOOD = {"result": "passed", "exit_status": 0, "archive": {"name": "x.tar"}, "drilled_at": "2026-05-10T06:00:00Z"}
 STRUCTURE = Structure({"public.a": 5}, 3, 4)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from safeharbor.errors import (
+from safeharbor_backup.errors import (
     ArchiveRejected,
     DatabaseUnavailable,
     ExitStatus,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.archive.layout import DIRECTORY, FILE, SYMLINK, Member
-from safeharbor.uploads.extract import Extraction
+from safeharbor_backup.archive.layout import DIRECTORY, FILE, SYMLINK, Member
+from safeharbor_backup.uploads.extract import Extraction
 from support.needs import need_root
 
 

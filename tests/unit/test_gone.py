@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.gone import find_gone
-from safeharbor.health import Code, Health
-from safeharbor.history import Outcome, append_outcome
-from safeharbor.status import read_status
-from safeharbor.status_document import describe_status
-from safeharbor.status_file import publish_status
-from safeharbor.web.page import render_page
+from safeharbor_backup.actions.status.document import describe_status
+from safeharbor_backup.actions.status.gone import find_gone
+from safeharbor_backup.actions.status.health import Code, Health
+from safeharbor_backup.actions.status.published_file import publish_status
+from safeharbor_backup.actions.status.run import read_status
+from safeharbor_backup.state.history import Outcome, append_outcome
+from safeharbor_backup.web.page import render_page
 from support.archives import put_archive
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.catalog import look_at
-from safeharbor.guards import Adopted, judge_identity, judge_shortfall, read_adopted, write_adopted
+from safeharbor_backup.actions.catalog.entries import look_at
+from safeharbor_backup.actions.catalog.guards import (
+    Adopted,
+    judge_identity,
+    judge_shortfall,
+    read_adopted,
+    write_adopted,
+)
 from support.archives import TAKEN_AT, put_archive
 from support.needs import need_root
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor.archive.manifest import Manifest
+    from safeharbor_backup.archive.manifest import Manifest
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safeharbor.archive.headers import (
+from safeharbor_backup.archive.headers import (
     MAX_OCTAL_ID,
     MAX_OCTAL_MTIME,
     MAX_OCTAL_SIZE,
@@ -17,7 +17,7 @@ from safeharbor.archive.headers import (
     encode_pad,
     padding,
 )
-from safeharbor.archive.layout import BLOCK, DIRECTORY, DUMP_NAME, FILE, SYMLINK, Member
+from safeharbor_backup.archive.layout import BLOCK, DIRECTORY, DUMP_NAME, FILE, SYMLINK, Member
 from support.archives import Facts, assemble, uploads_root
 
 _TYPES = {FILE: tarfile.REGTYPE, SYMLINK: tarfile.SYMTYPE, DIRECTORY: tarfile.DIRTYPE}

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import safeharbor.history as history_module
-from safeharbor.cli.attempt import Attempt, Ending
-from safeharbor.history import HISTORY_NAME, LIMIT_BYTES, Outcome, append_outcome, read_history
-from safeharbor.state_directory import STATE_DIRECTORY
+import safeharbor_backup.state.history as history_module
+from safeharbor_backup.cli.attempt import Attempt, Ending
+from safeharbor_backup.state.directory import STATE_DIRECTORY
+from safeharbor_backup.state.history import HISTORY_NAME, LIMIT_BYTES, Outcome, append_outcome, read_history
 from support.commands import run_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 GOOD = Outcome("backup", NOW, 12.5, 0, archive="a.tar", details={"rows": 3})
@@ -239,7 +239,7 @@ def test_a_run_that_is_told_to_stop_is_remembered(backups: Path, tmp_path: Path)
     slow.write_text(f"#!/bin/sh\n: > {tmp_path}/started\ncat {tmp_path}/slow\n")
     slow.chmod(0o755)
     (slow.parent / "pg_dump").symlink_to(os.path.join(os.environ["BACKUP_PG_BIN"], "pg_dump"))
-    script = "from safeharbor.cli.main import main; main()"
+    script = "from safeharbor_backup.cli.main import main; main()"
     child = subprocess.Popen(
         [sys.executable, "-c", script, "verify", "--latest"],
         env={**os.environ, "BACKUP_PG_BIN": str(slow.parent)},
@@ -272,7 +272,7 @@ def test_an_error_that_nobody_reads_is_remembered_and_keeps_its_status(
 ) -> None:
     monkeypatch.setenv("BACKUP_UPLOAD_DIR", "none")
     monkeypatch.setenv("BACKUP_DATABASE_URL", "postgresql://app@127.0.0.1:1/reef")
-    command = f"'{sys.executable}' -c 'from safeharbor.cli.main import main; main()' backup"
+    command = f"'{sys.executable}' -c 'from safeharbor_backup.cli.main import main; main()' backup"
     script = f"{{ sleep 0.2; {command}; echo $? >{tmp_path}/status; }} {stderr}"
 
     subprocess.run(

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.layout import DIRECTORY, SYMLINK
-from safeharbor.archive.manifest import ManifestInvalid, encode_manifest, parse_manifest
-from safeharbor.verify import ArchiveKind, verify_archive
+from safeharbor_backup.actions.verify import ArchiveKind, verify_archive
+from safeharbor_backup.archive.layout import DIRECTORY, SYMLINK
+from safeharbor_backup.archive.manifest import ManifestInvalid, encode_manifest, parse_manifest
 from support.archives import (
     BLOCK,
     Lies,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 
 @pytest.fixture
@@ -119,8 +119,8 @@ def test_a_foreign_archive_without_its_two_pillars_is_rejected(
 MEASURED = """
 import json, os, sys
 from pathlib import Path
-from safeharbor.settings import Settings
-from safeharbor.verify import verify_archive
+from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.actions.verify import verify_archive
 found = verify_archive(Path(sys.argv[1]), Settings(pg_bin=(Path(sys.argv[2]),)))
 status = Path("/proc/self/status").read_text()
 peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

@@ -9,8 +9,8 @@ from signal import SIGHUP, SIGTERM
 
 import pytest
 
-from safeharbor.idle import judge_place, plan_signals
-from safeharbor.neighbours import Neighbour, is_proc_ours, read_neighbours
+from safeharbor_backup.actions.idle import judge_place, plan_signals
+from safeharbor_backup.system.processes import Neighbour, is_proc_ours, read_neighbours
 from support.runs import MAIN
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.index import (
+from safeharbor_backup.archive.index import (
     FACTS_SIZE,
     NEVER,
     Chunk,
@@ -21,7 +21,7 @@ from safeharbor.archive.index import (
     read_index_front,
     read_records,
 )
-from safeharbor.archive.layout import DIRECTORY, FILE, SYMLINK, Member, canonical_line, sums_line
+from safeharbor_backup.archive.layout import DIRECTORY, FILE, SYMLINK, Member, canonical_line, sums_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,7 +167,7 @@ def test_what_is_no_index_is_not_gone_by(tmp_path: Path, content: bytes) -> None
 
 
 def test_an_index_of_another_version_is_not_gone_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safeharbor.archive.index.INDEX_FORMAT", 1)
+    monkeypatch.setattr("safeharbor_backup.archive.index.INDEX_FORMAT", 1)
     write(tmp_path / "index")
     monkeypatch.undo()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.errors import SafeHarborError
-from safeharbor.journal import (
+from safeharbor_backup.errors import SafeHarborError
+from safeharbor_backup.state.journal import (
     JOURNAL_NAME,
     Journal,
     JournalBroken,

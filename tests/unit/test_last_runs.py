@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.archive.layout import archive_name
-from safeharbor.catalog import CatalogEntry, State
-from safeharbor.history import Outcome
-from safeharbor.last_runs import find_proofs, judge_runs, tells_of_archives
+from safeharbor_backup.actions.catalog.entries import CatalogEntry, State
+from safeharbor_backup.actions.catalog.last_runs import find_proofs, judge_runs, tells_of_archives
+from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.state.history import Outcome
 
 NIGHT = datetime(2026, 11, 24, 3, tzinfo=UTC)
 

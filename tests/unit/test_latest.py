@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from safeharbor.catalog import look_at
-from safeharbor.cli.main import cli
-from safeharbor.guards import Adopted, judge_size, write_adopted
-from safeharbor.history import Outcome, append_outcome
-from safeharbor.latest import WhyNot, choose_latest, read_choice
-from safeharbor.web.page import render_page
+from safeharbor_backup.actions.catalog.entries import look_at
+from safeharbor_backup.actions.catalog.guards import Adopted, judge_size, write_adopted
+from safeharbor_backup.actions.catalog.latest import WhyNot, choose_latest, read_choice
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.state.history import Outcome, append_outcome
+from safeharbor_backup.web.page import render_page
 from support.archives import Facts, foreign_archive, put_archive
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 EMPTY = Facts(tables={"public.entries": 0})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safeharbor.archive.layout import (
+from safeharbor_backup.archive.layout import (
     DEPTH_LIMIT,
     LINK_LIMIT_BYTES,
     PATH_LIMIT_BYTES,

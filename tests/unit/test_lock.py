@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.errors import LockHeld, SafeHarborError, StorageUnavailable
-from safeharbor.lock import LOCK_NAME, directory_lock, hold_while_reading, is_being_read
+from safeharbor_backup.errors import LockHeld, SafeHarborError, StorageUnavailable
+from safeharbor_backup.system.lock import LOCK_NAME, directory_lock, hold_while_reading, is_being_read
 from support.needs import need_root
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ def test_only_one_at_a_time_holds_a_directory(tmp_path: Path) -> None:
 
 
 def test_another_process_is_kept_out_too(tmp_path: Path) -> None:
-    program = "import sys, pathlib, safeharbor.lock as l\nwith l.directory_lock(pathlib.Path(sys.argv[1])): pass"
+    program = (
+        "import sys, pathlib, safeharbor_backup.system.lock as l\nwith "
+        "l.directory_lock(pathlib.Path(sys.argv[1])): pass"
+    )
     argv: list[str | Path] = [sys.executable, "-c", program, tmp_path]
 
     with directory_lock(tmp_path):

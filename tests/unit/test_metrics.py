@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from safeharbor.history import Outcome, append_outcome
-from safeharbor.lock import directory_lock
-from safeharbor.metrics import MISSING, gather_metrics, publish_metrics, render_metrics
+from safeharbor_backup.actions.status.metrics import MISSING, gather_metrics, publish_metrics, render_metrics
+from safeharbor_backup.state.history import Outcome, append_outcome
+from safeharbor_backup.system.lock import directory_lock
 from support.archives import Facts, put_archive
 from support.commands import run_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TAKEN = NOW - timedelta(hours=9)

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from safeharbor.min_free import MinFree, parse_min_free
-from safeharbor.settings import Concern, load_settings
+from safeharbor_backup.settings.load import Concern, load_settings
+from safeharbor_backup.settings.min_free import MinFree, parse_min_free
 
 GIB = 1024**3
 

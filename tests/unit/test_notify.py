@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from safeharbor.alert_settings import split_notify_urls
-from safeharbor.cli.main import cli
-from safeharbor.doctor.findings import Level
-from safeharbor.doctor.telling import check_alerts, check_metrics_file
-from safeharbor.history import Outcome, append_outcome, read_history
-from safeharbor.notify import MISSING, Kind, Message, NotifyProblem, find_notify_problems, redact, send_message
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.alerts.notify import (
+    MISSING,
+    Kind,
+    Message,
+    NotifyProblem,
+    find_notify_problems,
+    redact,
+    send_message,
+)
+from safeharbor_backup.actions.doctor.alert_checks import check_alerts, check_metrics_file
+from safeharbor_backup.actions.doctor.findings import Level
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.settings.alerts import split_notify_urls
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.state.history import Outcome, append_outcome, read_history
 from support.receivers import free_port, http_server, mail_server
 
 if TYPE_CHECKING:
@@ -250,7 +258,7 @@ def test_doctor_tells_what_was_not_delivered_and_which_extra_is_missing(
     assert [each.remedy for each in check_alerts(settings)] == ["safeharbor notify --test"]
 
     monkeypatch.setitem(sys.modules, "apprise", None)
-    monkeypatch.setattr("safeharbor.doctor.telling.find_spec", lambda _name: None)
+    monkeypatch.setattr("safeharbor_backup.actions.doctor.alert_checks.find_spec", lambda _name: None)
     assert check_alerts(settings)[0].remedy == "pip install apprise"
     (metrics,) = check_metrics_file(directory / "x.prom")
     assert (metrics.level, metrics.remedy) == (Level.WARNING, "pip install prometheus-client")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safeharbor.web.page import content_security_policy, render_absence, render_page
+from safeharbor_backup.web.page import content_security_policy, render_absence, render_page
 from support import documents
 from support.documents import EVERY, NOW, iso
 

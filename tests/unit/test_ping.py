@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from safeharbor import ping
-from safeharbor.ping import LOG, START, SUCCESS, address_of, send_ping
+from safeharbor_backup.actions.alerts import ping
+from safeharbor_backup.actions.alerts.ping import LOG, START, SUCCESS, address_of, send_ping
 from support.receivers import free_port, http_server
 
 SECRET = "5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor import process
-from safeharbor.errors import Interrupted, ToolFailed
-from safeharbor.process import PIPE, run_tool, started_tool, tool_environment
-from safeharbor.signals import signals_interrupt
-from safeharbor.threads import Watchdog
+from safeharbor_backup.errors import Interrupted, ToolFailed
+from safeharbor_backup.system import process
+from safeharbor_backup.system.process import PIPE, run_tool, started_tool, tool_environment
+from safeharbor_backup.system.signals import signals_interrupt
+from safeharbor_backup.system.threads import Watchdog
 from support.archives import write_program
 
 
@@ -155,7 +155,7 @@ def test_a_signal_that_comes_as_a_tool_starts_leaves_no_watchdog(
 
 PARENT = """
 import sys, time
-from safeharbor.process import started_tool
+from safeharbor_backup.system.process import started_tool
 with started_tool([sys.argv[1]]) as tool:
     print(tool.pid, flush=True)
     time.sleep(60)

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.layout import archive_name
-from safeharbor.errors import LockHeld, SettingsInvalid, StorageUnavailable
-from safeharbor.history import Outcome, append_outcome
-from safeharbor.lock import LOCK_NAME, directory_lock
-from safeharbor.prune import plan_prune, prune_archives, prune_under_lock
-from safeharbor.retention import Why
-from safeharbor.settings import load_settings
+from safeharbor_backup.actions.catalog.retention import Why
+from safeharbor_backup.actions.prune import plan_prune, prune_archives, prune_under_lock
+from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.errors import LockHeld, SettingsInvalid, StorageUnavailable
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.state.history import Outcome, append_outcome
+from safeharbor_backup.system.lock import LOCK_NAME, directory_lock
 from support.archives import Facts, foreign_archive, put_archive, set_mtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 REJECTED = {"archives": 1, "rejected": ["safeharbor-backup-2026-05-13T03-00-00Z.tar"]}
 FIRST = datetime(2026, 5, 1, 3, tzinfo=UTC)

@@ -21,14 +21,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from safeharbor.archive import layout
-from safeharbor.archive.checked import CheckedPass, run_foreign_pass
-from safeharbor.archive.foreign import read_foreign_members
-from safeharbor.archive.headers import encode_member
-from safeharbor.archive.layout import BLOCK, DIRECTORY, DUMP_OFFSET, FILE, SYMLINK, Member
-from safeharbor.archive.reader import Rejected, bears_leading_mark, read_front, read_members
-from safeharbor.archive.source import Source, Truncated
-from safeharbor.errors import ArchiveRejected
+from safeharbor_backup.archive import layout
+from safeharbor_backup.archive.foreign_reader import read_foreign_members
+from safeharbor_backup.archive.headers import encode_member
+from safeharbor_backup.archive.layout import BLOCK, DIRECTORY, DUMP_OFFSET, FILE, SYMLINK, Member
+from safeharbor_backup.archive.reader import Rejected, bears_leading_mark, read_front, read_members
+from safeharbor_backup.archive.source import Source, Truncated
+from safeharbor_backup.archive.verified_reader import CheckedPass, run_foreign_pass
+from safeharbor_backup.errors import ArchiveRejected
 from support.archives import (
     Lies,
     Part,

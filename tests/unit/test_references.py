@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.archive.layout import sums_line
-from safeharbor.references import Gathered
-from safeharbor.uploads.references import ArchivedPaths, References, path_of
+from safeharbor_backup.actions.references import Gathered
+from safeharbor_backup.archive.layout import sums_line
+from safeharbor_backup.uploads.reference_paths import ArchivedPaths, References, path_of
 
 ROOT = "/data/uploads"
 

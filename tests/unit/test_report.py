@@ -10,7 +10,7 @@ import html5lib
 import pytest
 from click.testing import CliRunner
 
-from safeharbor.cli.main import cli
+from safeharbor_backup.cli.main import cli
 from support.archives import put_archive
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 
 @pytest.fixture

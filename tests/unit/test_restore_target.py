@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from safeharbor.cli.main import cli
-from safeharbor.history import read_history
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.state.history import read_history
 from support.archives import TAKEN_AT, put_archive
 
 if TYPE_CHECKING:

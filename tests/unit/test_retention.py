@@ -6,8 +6,15 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from safeharbor.archive.layout import archive_name
-from safeharbor.retention import Candidate, Condition, Reason, Why, judge_archives, orders_disagree
+from safeharbor_backup.actions.catalog.retention import (
+    Candidate,
+    Condition,
+    Reason,
+    Why,
+    judge_archives,
+    orders_disagree,
+)
+from safeharbor_backup.archive.layout import archive_name
 
 DAY = 86400
 CASES = 100_000

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.headers import ManifestReference, encode_front, encode_member
-from safeharbor.archive.layout import DIRECTORY, FILE, Member
-from safeharbor.uploads.omissions import Omissions
+from safeharbor_backup.archive.headers import ManifestReference, encode_front, encode_member
+from safeharbor_backup.archive.layout import DIRECTORY, FILE, Member
+from safeharbor_backup.uploads.omissions import Omissions
 from support.archives import BLOCK, DUMP, examine, write_archive
 from support.needs import missing, need_program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 TREES = 200
 LOCALES = ("C.UTF-8", "C")

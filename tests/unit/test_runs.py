@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safeharbor.archive.headers import encode_pad
-from safeharbor.archive.layout import BLOCK
-from safeharbor.archive.runs import Run, RunList, block_size_of, pad_blocks, smallest_run, split_run
+from safeharbor_backup.archive.headers import encode_pad
+from safeharbor_backup.archive.layout import BLOCK
+from safeharbor_backup.archive.runs import Run, RunList, block_size_of, pad_blocks, smallest_run, split_run
 
 OFFSETS = st.integers(0, 2**50 // BLOCK).map(lambda blocks: blocks * BLOCK)
 BLOCKS = st.sampled_from([4096, 8192, 16_384, 32_768, 65_536])

@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from safeharbor.schedule import (
+from safeharbor_backup.settings.schedule import (
     DEFAULT_SCHEDULE,
     UnusableSchedule,
     UnusableZone,

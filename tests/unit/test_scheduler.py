@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from safeharbor import scheduler
-from safeharbor.agenda import Job, JobName
-from safeharbor.cli.main import cli
-from safeharbor.cli.scheduler import Front
-from safeharbor.database_url import parse_database_url
-from safeharbor.errors import Interrupted, LockHeld, SettingsInvalid
-from safeharbor.lock import LOCK_NAME
-from safeharbor.scheduler import run_scheduler
-from safeharbor.settings import Settings, load_settings
+from safeharbor_backup.actions.scheduler import run as scheduler
+from safeharbor_backup.actions.scheduler.jobs import Job, JobName
+from safeharbor_backup.actions.scheduler.run import run_scheduler
+from safeharbor_backup.cli.commands.scheduler import Front
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.errors import Interrupted, LockHeld, SettingsInvalid
+from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.load import Settings, load_settings
+from safeharbor_backup.system.lock import LOCK_NAME
 from support.almanac import zone_named
 from support.archives import Facts, put_archive
 
@@ -281,7 +281,7 @@ class TestLog:
         monkeypatch: pytest.MonkeyPatch,
         error: Exception,
     ) -> None:
-        monkeypatch.setattr("safeharbor.cli.scheduler.take_backup", raising(error))
+        monkeypatch.setattr("safeharbor_backup.cli.commands.scheduler.take_backup", raising(error))
 
         lines = self.run(complete, JobName.BACKUP, capsys)
 
@@ -290,7 +290,7 @@ class TestLog:
     def test_it_goes_on_after_a_bug_and_shows_its_traceback(
         self, complete: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("safeharbor.cli.scheduler.take_backup", raising(ZeroDivisionError("a bug")))
+        monkeypatch.setattr("safeharbor_backup.cli.commands.scheduler.take_backup", raising(ZeroDivisionError("a bug")))
 
         lines = self.run(complete, JobName.BACKUP, capsys)
 

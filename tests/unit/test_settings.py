@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor.errors import SettingsInvalid
-from safeharbor.settings import VARIABLES, Concern, Settings, load_settings, parse_duration
+from safeharbor_backup.errors import SettingsInvalid
+from safeharbor_backup.settings.load import VARIABLES, Concern, Settings, load_settings, parse_duration
 
 URL = "postgresql://app:s3cr3t@db/reef"
 

@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.archive.index import FACTS_SIZE, NEVER, IndexFront, IndexWriter
-from safeharbor.settings import Settings
-from safeharbor.sharing import (
-    WHY_ALWAYS,
-    WHY_DUE,
-    WHY_FULL,
-    Sharing,
-    judge_index,
-    recording,
-    remembered,
-)
-from safeharbor.uploads.facts import pack_facts, settled_facts, tells_changes
-from safeharbor.uploads.memory import Previous
+from safeharbor_backup.archive.index import FACTS_SIZE, NEVER, IndexFront, IndexWriter
+from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.uploads.previous_index import Previous
+from safeharbor_backup.uploads.sharing import WHY_ALWAYS, WHY_DUE, WHY_FULL, Sharing, judge_index, recording, remembered
+from safeharbor_backup.uploads.stat_signature import pack_facts, settled_facts, tells_changes
 from support.needs import missing
 from support.sharing import Chain, real_clock, settled_clock
 

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from safeharbor.errors import Interrupted
-from safeharbor.process import started_tool
-from safeharbor.signals import signals_held, signals_interrupt
+from safeharbor_backup.errors import Interrupted
+from safeharbor_backup.system.process import started_tool
+from safeharbor_backup.system.signals import signals_held, signals_interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

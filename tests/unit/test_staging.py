@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor import publish
-from safeharbor.archive.layout import STAGING_MARKER
-from safeharbor.errors import CannotRestore, StorageUnavailable
-from safeharbor.journal import Leg, Mark, Side
-from safeharbor.uploads import exchange
-from safeharbor.uploads.collect import make_filter
-from safeharbor.uploads.frontier import Frontier, find_frontier
-from safeharbor.uploads.movable import find_immovable
-from safeharbor.uploads.removal import remove_tree
-from safeharbor.uploads.staging import (
+from safeharbor_backup.archive.layout import STAGING_MARKER
+from safeharbor_backup.errors import CannotRestore, StorageUnavailable
+from safeharbor_backup.state.journal import Leg, Mark, Side
+from safeharbor_backup.system import atomic_file as publish
+from safeharbor_backup.uploads import exchange
+from safeharbor_backup.uploads.collect import make_filter
+from safeharbor_backup.uploads.frontier import Frontier, find_frontier
+from safeharbor_backup.uploads.movable import find_immovable
+from safeharbor_backup.uploads.removal import remove_tree
+from safeharbor_backup.uploads.staging import (
     StageReplaced,
     create_stage,
     find_look_alikes,

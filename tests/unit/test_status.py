@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from safeharbor.archive.layout import archive_name
-from safeharbor.catalog import State
-from safeharbor.cli.main import cli
-from safeharbor.cli.status_lines import tell_status
-from safeharbor.guards import Adopted, write_adopted
-from safeharbor.health import Health
-from safeharbor.history import Outcome, append_outcome
-from safeharbor.prune import prune_archives
-from safeharbor.settings import Concern, Problem
-from safeharbor.status import read_status
-from safeharbor.status_reasons import Status
+from safeharbor_backup.actions.catalog.entries import State
+from safeharbor_backup.actions.catalog.guards import Adopted, write_adopted
+from safeharbor_backup.actions.prune import prune_archives
+from safeharbor_backup.actions.status.health import Health
+from safeharbor_backup.actions.status.reasons import Status
+from safeharbor_backup.actions.status.run import read_status
+from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.cli.status_lines import tell_status
+from safeharbor_backup.settings.load import Concern, Problem
+from safeharbor_backup.state.history import Outcome, append_outcome
 from support.archives import Facts, put_archive
 
 if TYPE_CHECKING:
     from click.testing import Result
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NIGHT = NOW - timedelta(hours=3)
@@ -251,7 +251,7 @@ class TestRoom:
     ) -> None:
         put_archive(settings.backup_dir, NIGHT)
         nearly_full = os.statvfs_result((4096, 4096, 1000, 2, 2, 1000, 1000, 1000, 0, 255))
-        monkeypatch.setattr("safeharbor.room.os.statvfs", lambda _: nearly_full)
+        monkeypatch.setattr("safeharbor_backup.actions.status.free_space.os.statvfs", lambda _: nearly_full)
 
         status = look(settings)
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from safeharbor import __version__
-from safeharbor.archive.layout import archive_name
-from safeharbor.cli.main import cli
-from safeharbor.cli.status_lines import tell_status
-from safeharbor.history import Outcome, append_outcome
-from safeharbor.status import read_status
-from safeharbor.status_document import describe_status
+from safeharbor_backup import __version__
+from safeharbor_backup.actions.status.document import describe_status
+from safeharbor_backup.actions.status.run import read_status
+from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.cli.main import cli
+from safeharbor_backup.cli.status_lines import tell_status
+from safeharbor_backup.state.history import Outcome, append_outcome
 from support.archives import Facts, put_archive
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 KEYS = {
     "schema", "safeharbor_version", "health", "healthy", "reasons", "findings", "max_age_seconds", "age_seconds",

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor.lock import directory_lock
+from safeharbor_backup.system.lock import directory_lock
 from support.archives import set_mtime
 from support.commands import run_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor.settings import Settings
+    from safeharbor_backup.settings.load import Settings
 
 
 @pytest.fixture

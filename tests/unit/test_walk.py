@@ -4,8 +4,8 @@ import os
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from safeharbor.uploads.omissions import Omissions
-from safeharbor.uploads.walk import Batch, open_root, walk_batches, walk_tree
+from safeharbor_backup.uploads.omissions import Omissions
+from safeharbor_backup.uploads.walk import Batch, open_root, walk_batches, walk_tree
 
 if TYPE_CHECKING:
     from pathlib import Path

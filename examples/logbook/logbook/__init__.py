@@ -14,7 +14,7 @@ from logbook import guard, seed, views
 from logbook.admin import admin, admin_or_login
 from logbook.models import db
 from logbook.settings import read_settings
-from safeharbor.web import backups_page
+from safeharbor_backup.web import backups_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,1 @@
+"""Who hears of how a run ended, and in which words."""

@@ -1,0 +1,223 @@
+"""Who hears how a run ended, and in which words: messages to people, and pings to a check.
+
+What is worth a message is decided as data from the outcome and those before it. Failing to tell costs no run anything:
+it is remembered in the history under `notify` or `ping`, until telling works again.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.alerts.notify import Kind, Message, send_message
+from safeharbor_backup.actions.alerts.ping import LOG, START, SUCCESS, WAY, send_ping
+from safeharbor_backup.actions.catalog.entries import is_from_future, read_catalog
+from safeharbor_backup.errors import ExitStatus, SafeHarborError
+from safeharbor_backup.settings.alerts import VARIABLES_OF_ALERTS, NotifyOn
+from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.state.history import Outcome, read_history, remember_outcome
+from safeharbor_backup.text import plural, show_bytes, show_duration, show_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safeharbor_backup.actions.alerts.notify import Delivery
+    from safeharbor_backup.settings.load import Settings
+
+NOTIFY = "notify"  # the command under which the history has how messages went
+PING = WAY
+_PINGED = "backup"
+_TOLD = ("backup", "verify", "drill")
+_TOLD_IF_BAD = ("prune",)
+_SHOWN_WARNINGS = 10
+_ADVICE = {
+    ExitStatus.REJECTED: "Take a new backup now: safeharbor backup. Then find out what damaged this one.",
+    ExitStatus.WARNINGS: "Read the warnings.",
+    ExitStatus.HANGUP: "If nobody stopped it on purpose, run it again.",
+    ExitStatus.INTERRUPTED: "If nobody stopped it on purpose, run it again.",
+    ExitStatus.TERMINATED: "If nobody stopped it on purpose, run it again.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What an error says besides its reason: what is still there, and what to do next."""
+
+    intact: str = ""
+    hint: str = ""
+
+
+def tell_start(settings: Settings, command: str, run_id: str) -> tuple[str, ...]:
+    """Let the check know that a backup begins; a warning if that failed."""
+    url = settings.ping_url
+    if url is None or command != _PINGED:
+        return ()
+    return _remember(settings, PING, [send_ping(url, START, run_id=run_id)])
+
+
+def tell_end(
+    settings: Settings, outcome: Outcome, advice: Advice, *, run_id: str, history: Sequence[Outcome]
+) -> tuple[str, ...]:
+    """Tell all who want to know how a run ended; warnings about what could not be told.
+
+    `history` is what came before it.
+    """
+    broken = [each for each in settings.problems_in(Concern.MONITORING) if each.variable in VARIABLES_OF_ALERTS]
+    warnings = tuple(f"not everybody who should is told: {problem}" for problem in broken)
+    if settings.ping_url is not None and outcome.command == _PINGED:
+        message = compose_message(settings, outcome, advice)
+        signal = SUCCESS if outcome.is_success else str(outcome.exit_status)
+        text = f"{message.subject}\n\n{message.body}"
+        warnings += _remember(settings, PING, [send_ping(settings.ping_url, signal, text, run_id=run_id)])
+    if not settings.notify_urls:
+        return warnings
+    before = newest_like(outcome, history)
+    if is_worth_telling(outcome, before, settings.notify_on):
+        message = compose_message(settings, outcome, advice, before)
+        warnings += _remember(settings, NOTIFY, send_message(message, settings.notify_urls))
+    return warnings
+
+
+def send_test(settings: Settings) -> tuple[Delivery, ...]:
+    """Send a test by every way that is set up; how each went. A ping goes to `/log`, which changes no check's state."""
+    message = Message(
+        f"{_whose(settings)}: a test",
+        "This is what `safeharbor notify --test` sends. If a run fails, it is told here.\n\n" + _where(settings),
+        Kind.INFO,
+    )
+    deliveries = send_message(message, settings.notify_urls)
+    _remember(settings, NOTIFY, deliveries)
+    if settings.ping_url is None:
+        return deliveries
+    pinged = send_ping(settings.ping_url, LOG, f"{message.subject}\n\n{message.body}")
+    _remember(settings, PING, [pinged])
+    return (*deliveries, pinged)
+
+
+def is_worth_telling(outcome: Outcome, before: Outcome | None, notify_on: NotifyOn) -> bool:
+    """Whether people get a message of it: it is bad, the first good one after a bad one, or they want to hear all."""
+    if outcome.command not in (*_TOLD, *_TOLD_IF_BAD):
+        return False
+    if _is_bad(outcome, notify_on):
+        return True
+    if outcome.command in _TOLD_IF_BAD:
+        return False
+    return notify_on is NotifyOn.ALWAYS or (before is not None and _is_bad(before, notify_on))
+
+
+def newest_like(outcome: Outcome, history: Sequence[Outcome]) -> Outcome | None:
+    """The newest run that did the same; a quick verify does not do what a full one does."""
+
+    def kind(one: Outcome) -> tuple[str, bool]:
+        return one.command, bool(one.details.get("quick"))
+
+    return next((one for one in reversed(history) if kind(one) == kind(outcome)), None)
+
+
+def newest_of(command: str, history: Sequence[Outcome]) -> Outcome | None:
+    """The newest run of a command."""
+    return next((one for one in reversed(history) if one.command == command), None)
+
+
+def find_telling_problems(settings: Settings, history: Sequence[Outcome]) -> tuple[str, ...]:
+    """What hindered the newest message and the newest ping, in a sentence each; nothing once telling works again."""
+    return tuple(
+        f"the last {'message' if failed.command == NOTIFY else 'ping'} was not delivered "
+        f"({show_time(failed.started_at)}): {failed.reason}"
+        for failed in find_undelivered(settings, history)
+    )
+
+
+def find_undelivered(settings: Settings, history: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """The newest message and the newest ping if they were not delivered, as far as there is still somebody to tell."""
+    is_set = {NOTIFY: bool(settings.notify_urls), PING: settings.ping_url is not None}
+    newest = [newest_of(command, history) for command in is_set if is_set[command]]
+    return tuple(one for one in newest if one is not None and not one.is_success)
+
+
+def compose_message(settings: Settings, outcome: Outcome, advice: Advice, before: Outcome | None = None) -> Message:
+    """What people read of it; `before` is the run before that did the same."""
+    is_recovery = outcome.is_success and before is not None and not before.is_success
+    if not outcome.is_success:
+        kind, word = Kind.FAILURE, "FAILED"
+    elif outcome.exit_status == ExitStatus.WARNINGS:
+        kind, word = Kind.WARNING, "good again, with warnings" if is_recovery else "done, with warnings"
+    else:
+        kind, word = Kind.SUCCESS, "good again" if is_recovery else "done"
+    parts = [outcome.reason and _sentence(outcome.reason)]
+    parts += [_listed(outcome.warnings), advice.intact, _newest(settings)]
+    if kind is not Kind.SUCCESS:
+        step = advice.hint or _ADVICE.get(_as_status(outcome.exit_status), "")
+        parts.append(step and f"Next step: {step}")
+    took = f"Started {show_time(outcome.started_at)}, took {outcome.seconds:.1f} s, ended with {outcome.exit_status}."
+    parts.append(f"{took}\n{_where(settings)}")
+    return Message(f"{_whose(settings)}: {outcome.command} {word}", "\n\n".join(filter(None, parts)), kind)
+
+
+def _is_bad(outcome: Outcome, notify_on: NotifyOn) -> bool:
+    return not outcome.is_success or (notify_on is not NotifyOn.FAILURE and outcome.exit_status == ExitStatus.WARNINGS)
+
+
+def _as_status(number: int) -> ExitStatus:
+    return ExitStatus(number) if number in list(ExitStatus) else ExitStatus.FAILED
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}{'' if text.endswith(('?', '!')) else '.'}"
+
+
+def _listed(warnings: Sequence[str]) -> str:
+    lines = [f"- {warning}" for warning in warnings[:_SHOWN_WARNINGS]]
+    if len(warnings) > _SHOWN_WARNINGS:
+        lines.append(f"- and {plural(len(warnings) - _SHOWN_WARNINGS, 'warning')} more")
+    return "\n".join(lines)
+
+
+def _newest(settings: Settings) -> str:
+    try:
+        now = datetime.now(UTC)
+        archives = read_catalog(settings.backup_dir).archives
+        newest = next((each for each in archives if each.is_complete and not is_from_future(each, now)), None)
+    except (SafeHarborError, OSError):
+        return f"The archives in {settings.backup_dir} cannot be read."
+    if newest is None:
+        return f"There is no complete archive in {settings.backup_dir}."
+    age = show_duration(max((datetime.now(UTC) - newest.taken_at).total_seconds(), 0.0))
+    taken = f"{age} old (taken {show_time(newest.taken_at)})"
+    return f"Newest complete archive: {newest.name}, {taken}, {show_bytes(newest.size)}."
+
+
+def _whose(settings: Settings) -> str:
+    """The database and its server in a few words, such as `reef on db.internal`; else where the archives are."""
+    url = settings.database
+    if url is None:
+        return str(settings.backup_dir)
+    host = url.get("host") or url.get("hostaddr")
+    name = url.get("dbname") or url.get("user") or url.get("service")
+    return f"{name} on {'the local socket' if not host or host.startswith(('/', '@')) else host}"
+
+
+def _where(settings: Settings) -> str:
+    return f"Host {os.uname().nodename}, archives in {settings.backup_dir}."
+
+
+def _remember(settings: Settings, command: str, deliveries: Sequence[Delivery]) -> tuple[str, ...]:
+    """Put what failed into the history, and that all is well again after that; warnings about what failed."""
+    failed = [f"{delivery.way}: {delivery.problem}" for delivery in deliveries if delivery.problem]
+    newest = newest_of(command, read_history(settings.backup_dir))
+    if failed or (deliveries and newest is not None and not newest.is_success):
+        seconds = max(delivery.seconds for delivery in deliveries)
+        status = ExitStatus.FAILED if failed else ExitStatus.DONE
+        _append(settings, Outcome(command, datetime.now(UTC), seconds, int(status), "; ".join(failed)))
+    if command == PING:
+        return tuple(f"a ping was not delivered: {each.problem}" for each in deliveries if each.problem)
+    return tuple(f"a message was not delivered: {problem}" for problem in failed)
+
+
+def _append(settings: Settings, outcome: Outcome) -> None:
+    try:
+        remember_outcome(settings, outcome)
+    except (SafeHarborError, OSError):
+        pass  # then the run's own outcome cannot be written either, and that is told

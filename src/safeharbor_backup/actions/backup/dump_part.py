@@ -1,0 +1,282 @@
+"""The database's part of a backup: dumped, decoded while it comes, in turn with the uploads or beside them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.backup.manifest_content import DumpRecord, fits_manifest
+from safeharbor_backup.archive.parallel_dump import Abandoned, write_apart
+from safeharbor_backup.errors import DatabaseUnavailable, SafeHarborError, ToolFailed
+from safeharbor_backup.postgres.connection import is_alive
+from safeharbor_backup.postgres.dump import LeftOut, dump_argv, dumping, finish_dump, read_dump
+from safeharbor_backup.postgres.dump_check import CountedDecoding, feed
+from safeharbor_backup.postgres.errors import count_ended, has_ended_more, why_dump_failed
+from safeharbor_backup.postgres.patterns import is_left_out
+from safeharbor_backup.postgres.session_settings import fixed_for_tools, let_go_of_snapshot
+from safeharbor_backup.system.signals import signals_held
+from safeharbor_backup.system.threads import Worker
+from safeharbor_backup.uploads.omissions import ascii_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import psycopg
+
+    from safeharbor_backup.archive.parallel_dump import Gap
+    from safeharbor_backup.archive.writer import ArchiveWriter
+    from safeharbor_backup.postgres.client_tools import ClientTools
+    from safeharbor_backup.postgres.copied_rows import TableName
+    from safeharbor_backup.postgres.rows import Table
+    from safeharbor_backup.postgres.snapshot import DatabaseProperties, Snapshot
+    from safeharbor_backup.postgres.structure import Structure
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.database_url import DatabaseUrl
+    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.system.process import RunningTool
+
+_LOOK_EVERY_SECONDS = 0.5
+_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DumpSource:
+    """What a dump is made from: the server, the tools for it, and the open snapshot."""
+
+    url: DatabaseUrl
+    tools: ClientTools
+    compression: str
+    session: psycopg.Connection
+    snapshot: Snapshot
+    properties: DatabaseProperties
+
+
+class DumpPart:
+    """Takes the dump of one backup. `look` first, then `write` or `beside`."""
+
+    def __init__(self, settings: Settings, source: DumpSource, progress: Progress) -> None:
+        self._settings = settings
+        self._source = source
+        self._progress = progress
+        self._left_out = LeftOut(settings.exclude_schema, settings.exclude_table, settings.exclude_table_data)
+        self._tables: Sequence[Table] = ()
+        self._fits = True
+        self._ended_before = 0
+        self._structure: Structure | None = None
+        self._rows: Mapping[TableName, int] = {}
+
+    def look(self) -> str:
+        """See which tables there are, where sequences stand, and how many constraints and indexes there are.
+
+        A warning if the rows of so many tables will not be in the manifest.
+        """
+        self._tables = self._source.snapshot.tables()
+        structure = self._source.snapshot.structure()
+        names: dict[str, int | None] = {table.quoted: 0 for table in self._tables}
+        self._structure = structure if fits_manifest({**names, **structure.sequences, **structure.views}) else None
+        self._fits = fits_manifest(names)
+        if self._fits:
+            return ""
+        return f"row counts of {len(names)} tables do not fit into the manifest and are left out"
+
+    def write(self, writer: ArchiveWriter) -> DumpRecord:
+        """Write it where the archive begins. Raises ToolFailed, DatabaseUnavailable, OSError."""
+        with self._tools() as (tool, decoder):
+            size, digest = writer.write_dump(self._decoded(read_dump(tool), decoder, self._progress.advance))
+            self._conclude(tool, decoder)
+        return self._record(size, digest)
+
+    @contextmanager
+    def beside(
+        self, descriptor: int, gap: Gap, when_dumped: Callable[[], None], require_room: Callable[[int], None]
+    ) -> Iterator[DumpBeside]:
+        """It is being written while the block runs; `when_dumped` is called when the snapshot is not needed any more.
+
+        `require_room` is asked before so many bytes are written, and raises if they may not be.
+        If the block is left early, pg_dump is ended.
+        """
+        with self._tools() as (tool, decoder):
+            dump = DumpBeside(self._progress)
+
+            def write() -> tuple[int, str]:
+                return write_apart(descriptor, gap, self._decoded(read_dump(tool), decoder, dump.take), require_room)
+
+            def conclude(size: int, digest: str) -> DumpRecord:
+                self._conclude(tool, decoder)
+                when_dumped()
+                return self._record(size, digest)
+
+            try:
+                with signals_held():  # one that came in between would leave a thread that nobody ends
+                    dump.start(write, conclude)
+                yield dump
+            except BaseException:
+                with signals_held():
+                    gap.abandon()
+                    tool.terminate()  # pg_dump tells the server
+                    decoder.tool.kill()
+                    if not dump.has_ended(_GRACE_SECONDS):
+                        tool.kill()
+                raise
+            finally:
+                dump.has_ended()  # the pipes must not be closed while they are read
+
+    @contextmanager
+    def _tools(self) -> Iterator[tuple[RunningTool, CountedDecoding]]:
+        """pg_dump, and a pg_restore that decodes what it is given and has its rows counted."""
+        source = self._source
+        argv = dump_argv(
+            source.tools,
+            fixed_for_tools(source.url, source.session),
+            snapshot_id=source.snapshot.id,
+            compression=source.compression,
+            lock_timeout_seconds=self._settings.lock_timeout_seconds,
+            encoding=str(source.properties.document["encoding"]),
+            left_out=self._left_out,
+        )
+        self._ended_before = count_ended(source.session)
+        with dumping(argv, source.url) as tool, CountedDecoding.started(source.tools) as decoder:
+            yield tool, decoder
+
+    def _decoded(
+        self, chunks: Iterator[bytes], decoder: CountedDecoding, advance: Callable[[int], None]
+    ) -> Iterator[bytes]:
+        """The same chunks, each also given to the decoder: a cut dump is noticed without reading it again."""
+        is_listening = True
+        for chunk in chunks:
+            advance(len(chunk))
+            is_listening = is_listening and feed(decoder.tool, chunk)
+            yield chunk
+
+    def _conclude(self, tool: RunningTool, decoder: CountedDecoding) -> None:
+        """Hear both out. Raises ToolFailed, or DatabaseUnavailable if the session beside the dump is gone too."""
+        source = self._source
+        try:
+            for line in finish_dump(tool, source.url):
+                self._progress.note(line)
+        except ToolFailed as error:
+            if is_alive(source.session):
+                if has_ended_more(source.session, self._ended_before):
+                    raise DatabaseUnavailable(f"{error.message} (the server has ended its session)") from error
+                error.hint = error.hint or why_dump_failed(
+                    source.session, is_in_data="Dumping the contents of table" in error.message
+                )
+                raise
+            raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
+        try:
+            self._rows = decoder.finish()
+        except SafeHarborError as error:
+            raise ToolFailed(
+                f"pg_dump ended well, but what it wrote does not decode to its end: {error.message}",
+                hint="pg_dump and pg_restore of one installation belong together; see BACKUP_PG_BIN.",
+            ) from error
+        let_go_of_snapshot(source.session)
+
+    def _record(self, size: int, digest: str) -> DumpRecord:
+        """The rows are those of the dump itself; a table that it has none of was left out on purpose.
+
+        Raises ToolFailed if one was not.
+        """
+        source, left_out = self._source, self._left_out
+        rows: dict[str, int] = {}
+        without: list[str] = []
+        missing: list[str] = []
+        for table in self._tables:
+            if table.raw in self._rows:
+                rows[table.quoted] = self._rows[table.raw]
+            elif is_left_out(table, left_out.schemas, left_out.tables):
+                missing.append(table.quoted)
+            elif left_out.data:
+                without.append(table.quoted)
+            else:
+                raise ToolFailed(f"pg_dump ended well, but its dump lacks the rows of {ascii_safe(table.quoted)}.")
+        if missing:
+            self._progress.note(f"{len(missing)} tables left out, which a restore will not bring back")
+        how = (source.compression, source.tools, source.properties)
+        return DumpRecord(size, digest, *how, rows if self._fits else {}, without, self._structure, left_out, missing)
+
+
+class DumpBeside:
+    """A dump that a thread writes, and a `Progress` for whoever works beside it: each report also looks after the dump.
+
+    So a dump that fails ends the work beside it, and the snapshot is given back as soon as it is not needed.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._taken = self._reported = 0
+        self._written: tuple[int, str] | None = None
+        self._failure: BaseException | None = None
+        self._record: DumpRecord | None = None
+        # not Thread.join: in Python 3.11 one that a signal's exception leaves takes the thread for ended
+        self._ended = threading.Event()
+        self._ended.set()  # until it is started there is nothing to wait for
+        self.seconds = 0.0
+
+    def start(self, write: Callable[[], tuple[int, str]], conclude: Callable[[int, str], DumpRecord]) -> None:
+        """Let a thread do `write`; `conclude` is done by the main one, when that has ended well."""
+        started = time.monotonic()
+        self._conclude = conclude
+
+        def run() -> None:
+            try:
+                self._written = write()
+            except Abandoned:
+                pass  # whoever abandoned it tells why
+            except BaseException as failure:
+                self._failure = failure
+            self.seconds = time.monotonic() - started
+            self._ended.set()
+
+        self._ended.clear()
+        try:
+            Worker(run).start()
+        except BaseException:  # a container may be allowed no more of them
+            self._ended.set()
+            raise
+
+    def take(self, size_bytes: int) -> None:
+        """So much more of the dump came; called by its thread."""
+        self._taken += size_bytes
+
+    def finish(self) -> DumpRecord:
+        """Wait for it. Raises what it failed with."""
+        while self._record is None:
+            self.has_ended(_LOOK_EVERY_SECONDS)
+            self.advance(0)
+        return self._record
+
+    def has_ended(self, timeout_seconds: float | None = None) -> bool:
+        """Whether all of it is written, or it has failed, within that time; None: however long it takes."""
+        return self._ended.wait(timeout_seconds)
+
+    def phase(self, name: str, total_bytes: int | None = None) -> None:
+        """Tell it."""
+        self._progress.phase(name, total_bytes)
+
+    def advance(self, size_bytes: int, items: int = 0) -> None:
+        """Tell it, together with what came of the dump; look after that. Raises what the dump failed with."""
+        taken = self._taken
+        self._progress.advance(size_bytes + taken - self._reported, items)
+        self._reported = taken
+        if self._record is not None or not self._ended.is_set():
+            return
+        if self._failure is not None:
+            raise self._failure
+        assert self._written is not None  # noqa: S101 - it ended, did not fail, and who abandons it does not ask
+        self._record = self._conclude(*self._written)
+
+    def step(self, name: str) -> None:
+        """Tell it."""
+        self._progress.step(name)
+
+    def note(self, text: str) -> None:
+        """Tell it."""
+        self._progress.note(text)
+
+    def warn(self, text: str) -> None:
+        """Tell it."""
+        self._progress.warn(text)

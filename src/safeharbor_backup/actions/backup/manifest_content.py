@@ -1,0 +1,120 @@
+"""What a backup records of itself: the manifest's document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import safeharbor_backup
+from safeharbor_backup.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
+from safeharbor_backup.archive.manifest import secret_key_fingerprint
+from safeharbor_backup.postgres.dump import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from safeharbor_backup.archive.checksums import Tally
+    from safeharbor_backup.postgres.client_tools import ClientTools
+    from safeharbor_backup.postgres.dump import LeftOut
+    from safeharbor_backup.postgres.snapshot import DatabaseProperties
+    from safeharbor_backup.postgres.structure import Structure
+    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.uploads.omissions import Omissions
+    from safeharbor_backup.uploads.reference_paths import References
+
+
+@dataclass(frozen=True, slots=True)
+class DumpRecord:
+    """How the dump was made and what was in the snapshot. Size in bytes."""
+
+    size: int
+    sha256: str
+    compression: str
+    tools: ClientTools
+    properties: DatabaseProperties
+    tables: Mapping[str, int]
+    tables_without_data: list[str]
+    structure: Structure | None = None
+    left_out: LeftOut = NOTHING
+    tables_left_out: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRecord:
+    """How much of an archive is blocks of an earlier one, and of which. Size in bytes."""
+
+    archive: str
+    members: int
+    size: int
+
+
+def fits_manifest(numbers: Mapping[str, int | None]) -> bool:
+    """Whether so many numbers with names leave room in the manifest for everything else."""
+    return len(numbers) <= 100_000 and sum(6 * len(name) + 24 for name in numbers) < MANIFEST_LIMIT_BYTES // 2
+
+
+def manifest_document(
+    taken_at: datetime,
+    settings: Settings,
+    dump: DumpRecord,
+    tally: Tally,
+    omissions: Omissions,
+    warnings: list[str],
+    *,
+    block_size: int,
+    digests: tuple[str, str, int],
+    shared: SharedRecord | None = None,
+    references: References | None = None,
+) -> dict[str, object]:
+    """The manifest; `digests` are SHA256SUMS' digest, the member list's digest, and where SHA256SUMS' data starts."""
+    sums_sha256, list_sha256, sums_offset = digests
+    properties, structure = dump.properties, dump.structure
+    return {
+        "format": FORMAT_VERSION,
+        "taken_at": taken_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "safeharbor_version": safeharbor_backup.__version__,
+        "block_size": block_size,
+        "sums_offset": sums_offset,
+        "digests": {"SHA256SUMS": sums_sha256, "members": list_sha256, "db.dump": dump.sha256},
+        "source": {"system_identifier": properties.system_identifier, "database": properties.name},
+        "counts": {
+            "dump_bytes": dump.size,
+            "upload_files": tally.files,
+            "upload_directories": tally.directories - 1,  # uploads/ itself is always there
+            "upload_links": tally.links,
+            "upload_bytes": tally.upload_bytes,
+            "tables": len(dump.tables),
+            "rows": sum(dump.tables.values()),
+        },
+        "database": {
+            "server_version": properties.server_version,
+            "client_version": dump.tools.version,
+            "compression": dump.compression,
+            "size_bytes": properties.size_bytes,
+            **properties.document,
+            "tables": dict(dump.tables),
+            "tables_without_data": dump.tables_without_data,
+            "excluded_schemas": list(dump.left_out.schemas),
+            "excluded_tables": list(dump.left_out.tables),
+            "tables_left_out": list(dump.tables_left_out),
+            "materialized_views": dict(structure.views) if structure is not None else None,
+            "sequences": dict(structure.sequences) if structure is not None else None,
+            "constraints": structure.constraints if structure is not None else None,
+            "indexes": structure.indexes if structure is not None else None,
+        },
+        "uploads": {
+            "excluded_by": list(settings.exclude),
+            **omissions.document(),
+            "folders": [
+                {"name": name.decode("utf-8", "surrogateescape"), "files": files, "bytes": size}
+                for name, files, size in tally.folders()
+            ],
+        },
+        "references": references.document() if references is not None else None,
+        "shared": None
+        if shared is None
+        else {"archive": shared.archive, "members": shared.members, "bytes": shared.size},
+        "secret_key": None if settings.secret_key is None else secret_key_fingerprint(settings.secret_key),
+        "warnings": warnings,
+    }

@@ -1,0 +1,1 @@
+"""Which archives there are, which can be relied on, and which will stay."""

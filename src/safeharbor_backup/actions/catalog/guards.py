@@ -1,0 +1,135 @@
+"""When an archive is not to be relied on: seriously short beside an earlier one, or of another database.
+
+Retention deletes nothing then, and `latest` does not mean it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.state.directory import STATE_DIRECTORY, make_state_directory
+from safeharbor_backup.system.atomic_file import published_whole, write_all
+from safeharbor_backup.uploads.omissions import ascii_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from safeharbor_backup.actions.catalog.entries import CatalogEntry
+    from safeharbor_backup.archive.manifest import Manifest
+
+_ADOPTED = "adopted.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why an archive looks seriously short, in words, and the archive that it was measured by."""
+
+    text: str
+    usual: CatalogEntry | None = None
+
+
+def judge_shortfall(newest: Manifest, earlier: Manifest | None) -> str:
+    """Why an archive looks seriously short beside an earlier one; "" if it does not."""
+    asked = newest.upload_files + newest.unreadable
+    if newest.unreadable_directories or newest.unreadable * 100 > asked:
+        return f"{newest.unreadable} of {asked} uploads could not be read"
+    if earlier is None:
+        return ""
+    kinds = [
+        ("upload files", newest.upload_files, earlier.upload_files, ""),
+        ("bytes of uploads", newest.upload_bytes, earlier.upload_bytes, ""),
+        ("rows", newest.rows, earlier.rows, _most_lost(newest.tables, earlier.tables)),
+    ]
+    for what, now, before, most in kinds:
+        if now * 2 <= before and before > 0:
+            return f"there are {now:,} {what}, where an earlier archive had {before:,}{most}"
+    return ""
+
+
+def find_shortfall(
+    archives: Sequence[CatalogEntry], newest: CatalogEntry, adopted: Adopted, is_comparable: Callable[[Manifest], bool]
+) -> Shortfall | None:
+    """Whether `newest` is seriously short beside the last of `archives` that was not itself short, if it is comparable.
+
+    Measured by the previous archive alone, a loss would be noticed for one night, and the next would prune what is
+    still good. What was adopted is where counting begins anew, also when that archive is pruned one day.
+    """
+    if newest.manifest is None or newest.name in adopted.archives:
+        return None
+    since = max(adopted.archives, default="")
+    usual: CatalogEntry | None = None
+    for entry in sorted(archives, key=lambda each: each.name):
+        manifest = entry.manifest
+        if manifest is None or not since <= entry.name or entry.name == newest.name or not is_comparable(manifest):
+            continue
+        if entry.name == since or not judge_shortfall(manifest, usual.manifest if usual is not None else None):
+            usual = entry
+    text = judge_shortfall(newest.manifest, usual.manifest if usual is not None else None)
+    return Shortfall(text, usual) if text else None
+
+
+def judge_size(newest: CatalogEntry, before: CatalogEntry | None) -> str:
+    """That the archive's size halved, which alone is no reason to keep more; "" if it did not."""
+    if before is None or newest.manifest is None or before.manifest is None:
+        return ""
+    now, then = newest.manifest, before.manifest
+    # another compression is another size, and no loss
+    if now.identity != then.identity or newest.size * 2 > before.size or now.compression != then.compression:
+        return ""
+    return f"the archive has {newest.size:,} bytes, where the previous one had {before.size:,}"
+
+
+def _most_lost(now: Mapping[str, int], then: Mapping[str, int]) -> str:
+    """Which table lost half of all lost rows or more; "" if none did."""
+    losses = {name: rows - now.get(name, 0) for name, rows in then.items() if rows > now.get(name, 0)}
+    if not losses:
+        return ""
+    name = max(losses, key=lambda each: losses[each])
+    if losses[name] * 2 < sum(losses.values()):
+        return ""
+    left = f"has {now[name]:,} of {then[name]:,}" if name in now else f"with {then[name]:,} is gone"
+    return f"; {ascii_safe(name)} {left}"
+
+
+def judge_identity(newest: Manifest, other: Manifest | None, adopted: Adopted) -> str:
+    """Why the newest archive and another one are of different databases; "" if they are not, or were adopted."""
+    if other is None or newest.identity == other.identity:
+        return ""
+    if {newest.identity, other.identity} <= adopted.databases:
+        return ""
+    if not (newest.system_identifier and other.system_identifier) and newest.database == other.database:
+        return ""  # a managed server that does not tell its identifier
+    name = ascii_safe(other.database)
+    return f'of another database ("{name}" on another server or by another name)'
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What the operator has declared: databases whose archives belong together here, and archives that are right as
+    small as they are.
+    """
+
+    databases: frozenset[tuple[str, str]] = frozenset()
+    archives: frozenset[str] = frozenset()
+
+
+def read_adopted(directory: Path) -> Adopted:
+    """What has been adopted in a backup directory; nothing if the file is missing or broken."""
+    try:
+        with open(directory / STATE_DIRECTORY / _ADOPTED, "rb") as file:
+            document = json.loads(file.read(1024 * 1024))
+        databases = frozenset((str(system), str(database)) for system, database in document["databases"])
+        return Adopted(databases, frozenset(map(str, document["archives"])))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Adopted()  # derived data, safe to delete: without it the guards ask again
+
+
+def write_adopted(directory: Path, adopted: Adopted) -> None:
+    """Remember it. Raises OSError, StorageUnavailable."""
+    state = make_state_directory(directory)
+    document = {"databases": sorted(adopted.databases), "archives": sorted(adopted.archives)}
+    with published_whole(state / _ADOPTED, replace=True) as draft:
+        write_all(draft.descriptor, json.dumps(document).encode() + b"\n")

@@ -1,0 +1,163 @@
+"""Which archive `latest` means: the newest complete one of this database, not from the future, not seriously short.
+
+All who mean the newest archive ask here: restore, drill, verify, the status and the page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.catalog.entries import State, is_from_future
+from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity, read_adopted
+from safeharbor_backup.actions.catalog.last_runs import read_archives
+from safeharbor_backup.errors import ArchiveRejected
+from safeharbor_backup.uploads.omissions import ascii_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safeharbor_backup.actions.catalog.entries import CatalogEntry
+    from safeharbor_backup.actions.catalog.guards import Adopted
+    from safeharbor_backup.settings.load import Settings
+
+
+class WhyNot(StrEnum):
+    """Why an archive is not what `latest` means."""
+
+    FUTURE = "from the future"
+    DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
+    NO_MANIFEST = "no manifest"
+    OTHER_DATABASE = "other database"
+    SHORT = "seriously short"
+    OTHER_SERVER = "other server"
+
+
+_STATES = {
+    State.DAMAGED: WhyNot.DAMAGED,
+    State.UNREADABLE: WhyNot.UNREADABLE,
+    State.UNVERIFIED: WhyNot.NO_MANIFEST,
+}
+NOT_COMPLETE = (WhyNot.DAMAGED, WhyNot.UNREADABLE, WhyNot.NO_MANIFEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """An archive that was passed over, and why."""
+
+    entry: CatalogEntry
+    code: WhyNot
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What `latest` means, if anything, and the newer archives that it does not mean, newest first.
+
+    `rival` is an older archive that may be meant just as well: it is of a database of the same name on another server.
+    """
+
+    entry: CatalogEntry | None
+    passed: tuple[Passed, ...] = ()
+    rival: Passed | None = None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is simply the newest archive there is."""
+        return self.entry is not None and not self.passed and self.rival is None
+
+
+def choose_latest(archives: Sequence[CatalogEntry], adopted: Adopted, now: datetime, database: str = "") -> Choice:
+    """The choice among `archives`, which come newest first; `database` is the name of this one, if that is known."""
+    if all(entry.manifest is None or entry.manifest.database != database for entry in archives):
+        database = ""  # an alias of a pooler, or a directory of others: then the name tells nothing
+    passed: list[Passed] = []
+    for position, entry in enumerate(archives):
+        found = _judge(entry, archives[position:], adopted, now, database)
+        if found is None:
+            return Choice(entry, tuple(passed), _find_rival(entry, archives[position + 1 :], adopted))
+        passed.append(found)
+    return Choice(None, tuple(passed))
+
+
+def read_choice(settings: Settings, database: str = "", now: datetime | None = None) -> Choice:
+    """The choice in the backup directory. Raises StorageUnavailable."""
+    directory = settings.backup_dir
+    return choose_latest(read_archives(directory), read_adopted(directory), now or datetime.now(UTC), database)
+
+
+def choose_to_prove(settings: Settings, database: str = "") -> tuple[CatalogEntry, tuple[str, ...]]:
+    """The archive that a verify or a drill is of if none is named, and what is to be said of newer ones.
+
+    One that is damaged or cannot be read is proven all the same: that is what proving is for. Raises ArchiveRejected if
+    there is none, StorageUnavailable.
+    """
+    choice = read_choice(settings, database)
+    over: list[Passed] = []
+    for each in choice.passed:
+        if each.code in NOT_COMPLETE:
+            return each.entry, tuple(map(_say_passed, over))
+        over.append(each)
+    if choice.entry is not None:
+        return choice.entry, tuple(map(_say_passed, over))
+    if not over:
+        raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint="`safeharbor backup` takes one.")
+    return over[0].entry, (f"{over[0].entry.name} is not to be relied on: {over[0].text}",)
+
+
+def describe_choice(choice: Choice) -> str:
+    """The candidates, a line for each."""
+    lines = []
+    if choice.passed:
+        newest = choice.passed[0]
+        lines.append(f"  the newest: {_describe(newest.entry)}\n    {newest.text}")
+    if choice.entry is not None:
+        which = "the newest that can be relied on" if choice.passed else "the newest"
+        lines.append(f"  {which}: {_describe(choice.entry)}")
+    if choice.rival is not None:
+        lines.append(f"  before it: {_describe(choice.rival.entry)}\n    {choice.rival.text}")
+    return "\n".join(lines)
+
+
+def _judge(
+    entry: CatalogEntry, since: Sequence[CatalogEntry], adopted: Adopted, now: datetime, database: str
+) -> Passed | None:
+    """Why this one is not meant; `since` are it and all older ones."""
+    manifest = entry.manifest
+    if is_from_future(entry, now):
+        return Passed(entry, WhyNot.FUTURE, "it is from the future: the clock was wrong then, or is now")
+    if manifest is None or entry.state in _STATES:
+        code = _STATES.get(entry.state, WhyNot.DAMAGED)
+        return Passed(entry, code, f"{code.value}: {entry.problem}" if entry.problem else "it has no manifest")
+    if database and manifest.database != database and manifest.identity not in adopted.databases:
+        return Passed(entry, WhyNot.OTHER_DATABASE, f'it is of the database "{ascii_safe(manifest.database)}"')
+    short = find_shortfall(since, entry, adopted, lambda each: each.database == manifest.database)
+    if short is not None:
+        return Passed(entry, WhyNot.SHORT, f"it is seriously short: {short.text}")
+    return None
+
+
+def _find_rival(entry: CatalogEntry, older: Sequence[CatalogEntry], adopted: Adopted) -> Passed | None:
+    """The newest older archive, if it is of a database of the same name on another server, and that was not adopted."""
+    assert entry.manifest is not None  # noqa: S101 - it was chosen
+    for each in older:
+        if each.manifest is None or each.manifest.database != entry.manifest.database:
+            continue
+        if judge_identity(entry.manifest, each.manifest, adopted):
+            text = f'it is of another server\'s database "{ascii_safe(each.manifest.database)}"'
+            return Passed(each, WhyNot.OTHER_SERVER, text)
+        return None
+    return None
+
+
+def _say_passed(passed: Passed) -> str:
+    return f"{passed.entry.name} was passed over: {passed.text}"
+
+
+def _describe(entry: CatalogEntry) -> str:
+    manifest = entry.manifest
+    inside = "?" if manifest is None else f"{manifest.rows:,} rows, {manifest.upload_files:,} uploads"
+    return f"{entry.path}, {entry.taken_at:%Y-%m-%d %H:%M:%S} UTC, {inside}"

@@ -1,0 +1,129 @@
+"""What the checks tell: a level, a sentence, and what to type; and how one check's failure becomes its own line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor_backup.errors import ExitStatus, SafeHarborError, SettingsInvalid, one_line, translate_os_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+
+class Level(StrEnum):
+    """How bad it is.
+
+    A problem makes a run fail. With a warning a backup would end with 3, or a restore would need something first.
+    A note is worth knowing and hinders nothing. What could not be checked for a problem elsewhere is unknown.
+    """
+
+    OK = "ok"
+    NOTE = "note"
+    UNKNOWN = "unknown"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check tells. `exit_status` is the one that the run would end with; 0 unless it is a problem."""
+
+    name: str
+    level: Level
+    text: str
+    remedy: str = ""
+    exit_status: ExitStatus = ExitStatus.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class SettingShown:
+    """A setting as it may be shown: never a secret's value."""
+
+    name: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All findings in the order in which runs would meet them, the settings, and when the next backups are due."""
+
+    findings: tuple[Finding, ...]
+    settings: tuple[SettingShown, ...]
+    next_runs: tuple[datetime, ...]
+    timezone: str
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """The status of the first problem, which is the one that a run would end with; else 3 for a warning."""
+        problems = [finding for finding in self.findings if finding.level is Level.PROBLEM]
+        if problems:
+            return problems[0].exit_status
+        return ExitStatus.WARNINGS if self.count(Level.WARNING) else ExitStatus.DONE
+
+    def count(self, level: Level) -> int:
+        """How many findings are of this level."""
+        return sum(finding.level is level for finding in self.findings)
+
+
+def fine(name: str, text: str) -> Finding:
+    """All is well."""
+    return Finding(name, Level.OK, text)
+
+
+def remark(name: str, text: str, remedy: str = "") -> Finding:
+    """Worth knowing, and no hindrance."""
+    return Finding(name, Level.NOTE, text, remedy)
+
+
+def warning(name: str, text: str, remedy: str) -> Finding:
+    """Something to look at."""
+    return Finding(name, Level.WARNING, text, remedy)
+
+
+def problem(name: str, text: str, remedy: str, status: ExitStatus) -> Finding:
+    """What makes a run end with `status`."""
+    return Finding(name, Level.PROBLEM, text, remedy, status)
+
+
+def not_checked(name: str, why: str) -> Finding:
+    """What cannot be told for a reason that stands in another finding."""
+    return Finding(name, Level.UNKNOWN, f"not checked: {why}")
+
+
+def failed(name: str, error: SafeHarborError) -> Finding:
+    """What a run would raise here."""
+    text = "; ".join(error.problems) if isinstance(error, SettingsInvalid) else error.message
+    return problem(name, one_line(text), error.hint, error.exit_status)
+
+
+def attempt(name: str, check: Callable[[], list[Finding]], *, blocked_by: str = "") -> list[Finding]:
+    """What a check finds; an error becomes its line, or, where it follows from another one, says so."""
+    try:
+        return check()
+    except (SafeHarborError, OSError) as error:
+        if blocked_by:
+            return [not_checked(name, blocked_by)]
+        return [
+            failed(name, error if isinstance(error, SafeHarborError) else translate_os_error(error, "looking at it"))
+        ]
+
+
+def attempt_query(name: str, session: psycopg.Connection, check: Callable[[], list[Finding]]) -> list[Finding]:
+    """The same for a check in a session's open transaction; a refused query costs this check only.
+
+    Raises psycopg.Error if the session itself is lost.
+    """
+    try:
+        with session.transaction():
+            return attempt(name, check)
+    except psycopg.Error as error:
+        if session.broken or session.closed:
+            raise
+        # a server's answer to our own query, which holds no address
+        return [warning(name, f"the database would not tell: {one_line(error)}", "The server's log may tell more.")]

@@ -1,0 +1,151 @@
+"""The settings: where each came from, which cannot be used, and when the next backups are due by them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.doctor.findings import Finding, SettingShown, fine, not_checked, problem, warning
+from safeharbor_backup.archive.manifest import fingerprint_matches
+from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.settings.database_url import DatabaseUrl
+from safeharbor_backup.settings.load import Concern, Settings
+from safeharbor_backup.settings.schedule import find_zone, upcoming_runs
+from safeharbor_backup.settings.table import VARIABLES
+
+if TYPE_CHECKING:
+    from safeharbor_backup.archive.manifest import Manifest
+
+_RUNS = 5
+_DEFAULT = "the default"
+# a key as short as that can be guessed by trying
+_SHORTEST_KEY = 20
+# what keeps a command from running; the others cost a backup no more than its status
+_REFUSED = (
+    Concern.DATABASE,
+    Concern.UPLOADS,
+    Concern.DIRECTORY,
+    Concern.DUMP,
+    Concern.RETENTION,
+    Concern.SCHEDULE,
+    Concern.RESTORE,
+    Concern.DRILL,
+)
+
+
+def show_settings(settings: Settings) -> tuple[SettingShown, ...]:
+    """Every setting with its value, if that may be shown, and where it came from."""
+    return tuple(
+        SettingShown(each.name, _show(settings, each.name), settings.origins.get(each.name, _DEFAULT))
+        for each in VARIABLES
+    )
+
+
+def find_field(variable: str) -> str:
+    """The field of Settings that holds this variable; "" if none does."""
+    short = variable.removeprefix("BACKUP_").lower()
+    names = {each.name for each in fields(Settings)}
+    guesses = (short, f"{short}_seconds", f"backup_{short}", short.removesuffix("_url"))
+    return next((guess for guess in guesses if guess in names), "")
+
+
+def _show(settings: Settings, variable: str) -> str:
+    name = find_field(variable)
+    field = next((each for each in fields(Settings) if each.name == name), None)
+    value: object = getattr(settings, name) if field is not None else None
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, DatabaseUrl):
+        return value.describe()
+    parts = [str(each) for each in value] if isinstance(value, tuple) else [str(value)]
+    if field is None or not field.repr or any("://" in part for part in parts):  # an address may hold a password
+        return "set, and not shown"
+    if isinstance(value, float):
+        return f"{value:g}s" if value % 3600 else f"{value / 3600:g}h"
+    return ", ".join(parts)
+
+
+def check_settings(settings: Settings) -> list[Finding]:
+    """Each setting that cannot be used, and each that looks like a misspelt one."""
+    found = []
+    for each in settings.problems:
+        origin = settings.origins.get(each.variable, "the environment")
+        remedy = f"Put it right in {origin}, or unset it." if each.value else f"Set {each.variable}."
+        if each.concern in _REFUSED:
+            found.append(problem("settings", str(each), remedy, ExitStatus.USAGE))
+        else:
+            found.append(warning("settings", str(each), remedy))
+    known = [variable.name for variable in VARIABLES]
+    told = {each.variable for each in settings.problems}
+    for name in settings.unknown:
+        meant = get_close_matches(name, known, n=1, cutoff=0.85)
+        if meant and name not in told:
+            found.append(warning("settings", f"{name} is no setting and has no effect", f"Did you mean {meant[0]}?"))
+    if found:
+        return found
+    chosen = sum(each.origin != _DEFAULT for each in show_settings(settings))
+    return [fine("settings", f"{chosen} are set, {len(known) - chosen} have their defaults")]
+
+
+def next_runs(settings: Settings, now: datetime) -> tuple[datetime, ...]:
+    """When the next backups are due, in UTC; none if the schedule cannot be used."""
+    if settings.problems_in(Concern.SCHEDULE):
+        return ()
+    local = now.astimezone(find_zone(settings.timezone))
+    return tuple(moment.astimezone(UTC) for moment in islice(upcoming_runs(settings.schedule, local), _RUNS))
+
+
+def check_schedule(settings: Settings, now: datetime) -> list[Finding]:
+    """When the next backup is due, and whether `status` is patient enough for it."""
+    runs = next_runs(settings, now)
+    if not runs:
+        return [not_checked("schedule", "it cannot be used")]
+    apart = max(later - earlier for earlier, later in pairwise(runs))
+    if apart > timedelta(seconds=settings.max_age_seconds):
+        return [
+            warning(
+                "schedule",
+                f"backups are up to {_hours(apart.total_seconds())} apart, and after "
+                f"{_hours(settings.max_age_seconds)} `status` calls the newest archive too old",
+                f"BACKUP_MAX_AGE={_hours(apart.total_seconds() + 7200)}",
+            )
+        ]
+    verify = f"verify `{settings.verify_schedule}`" if settings.verify_schedule else "no verify"
+    return [fine("schedule", f"backup `{settings.schedule}`, {verify}, in {settings.timezone}")]
+
+
+def _hours(seconds: float) -> str:
+    return f"{-(-int(seconds) // 3600)}h"
+
+
+def check_secret_key(settings: Settings, newest: Manifest | None) -> list[Finding]:
+    """Whether it is the one of the newest archive, and not one that can be guessed."""
+    key = settings.secret_key
+    if key is None:
+        return [fine("SECRET_KEY", "not known here; a restore cannot tell whether sessions will stay valid")]
+    fingerprint = newest.document.get("secret_key") if newest is not None else None
+    if isinstance(fingerprint, dict):
+        try:
+            if not fingerprint_matches(key, fingerprint):
+                return [
+                    warning(
+                        "SECRET_KEY",
+                        "it is another one than when the newest archive was taken: after a restore of that, sessions "
+                        "and signed links from then are not valid",
+                        "If the change was meant, take a backup: safeharbor backup",
+                    )
+                ]
+        except (KeyError, ValueError, TypeError):
+            pass  # a fingerprint of a kind that we do not know
+    if len(key) < _SHORTEST_KEY:
+        return [
+            warning(
+                "SECRET_KEY",
+                f"it has fewer than {_SHORTEST_KEY} characters and can be guessed",
+                "Give the app and this the output of: openssl rand -hex 32",
+            )
+        ]
+    return [fine("SECRET_KEY", "set; archives hold a fingerprint of it, never the key")]

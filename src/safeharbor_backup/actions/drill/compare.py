@@ -1,0 +1,129 @@
+"""What was restored, compared with what the archive's manifest says of the database."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from safeharbor_backup.errors import one_line
+from safeharbor_backup.postgres.views import compare_views, recorded_views
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from safeharbor_backup.archive.manifest import Manifest
+    from safeharbor_backup.postgres.structure import Structure
+
+_LISTED = 100
+# a name as the manifest has it, and nothing but a name
+_ALEMBIC = re.compile(r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)\.alembic_version')
+
+
+@dataclass(slots=True)
+class Comparison:
+    """`compared` is for the evidence: what was recorded, what was found, which differ (the first hundred).
+
+    `differences` are those of a copy that is not what was backed up, `cautions` those that can have a reason.
+    """
+
+    compared: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    not_recorded: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    cautions: list[str] = field(default_factory=list)
+
+    def judge_rows(self, counts: Mapping[str, int], manifest: Manifest) -> int:
+        """Compare the rows of each table; how many there are."""
+        wrong = [
+            f"{name} has {counts.get(name, 0):,} rows instead of {rows:,}"
+            for name, rows in manifest.tables.items()
+            if counts.get(name) != rows
+        ]
+        self.differences += _shortened(wrong, "tables")
+        if not manifest.tables and counts:
+            self.not_recorded.append("tables")
+        self.compared["tables"] = {
+            "recorded": len(manifest.tables),
+            "equal": len(manifest.tables) - len(wrong),
+            "rows": sum(counts.get(name, 0) for name in manifest.tables),
+            "different": wrong[:_LISTED],
+        }
+        return sum(counts.values())
+
+    def judge_structure(self, found: Structure, manifest: Manifest, *, same_major: bool) -> None:
+        """Compare sequences, and the numbers of constraints and indexes."""
+        recorded = _database_of(manifest)
+        sequences = recorded.get("sequences")
+        if isinstance(sequences, dict):
+            self._judge_sequences(found, sequences)
+        else:
+            self.not_recorded.append("sequences")
+        views = recorded_views(manifest.document)
+        if views is None:
+            self.not_recorded.append("materialized views")
+        else:
+            different = compare_views(found.views, views)  # the restore itself has warned of them
+            equal = len(views) - len(different)
+            self.compared["materialized_views"] = {
+                "recorded": len(views), "equal": equal, "different": different[:_LISTED],
+            }  # fmt: skip
+        for what, number in (("constraints", found.constraints), ("indexes", found.indexes)):
+            stated = recorded.get(what)
+            if not isinstance(stated, int):
+                self.not_recorded.append(what)
+                continue
+            self.compared[what] = {"recorded": stated, "found": number}
+            if stated != number:
+                where = self.differences if same_major else self.cautions
+                where.append(f"there are {number:,} {what} instead of {stated:,}")
+
+    def _judge_sequences(self, found: Structure, recorded: Mapping[str, Any]) -> None:
+        """None may be behind: the next number would be one that is taken. pg_dump reads them a moment later."""
+        wrong = []
+        for name, stated in recorded.items():
+            if name not in found.sequences:
+                wrong.append(f"the sequence {name} is missing")
+                continue
+            value = found.sequences[name]
+            if not isinstance(stated, int) or name in found.cycling:
+                continue
+            if value is None or (value > stated if name in found.descending else value < stated):
+                wrong.append(f"the sequence {name} is at {'its start' if value is None else value}, not at {stated}")
+        self.differences += _shortened(wrong, "sequences")
+        self.compared["sequences"] = {
+            "recorded": len(recorded),
+            "equal": len(recorded) - len(wrong),
+            "different": wrong[:_LISTED],
+        }
+
+    def judge_revision(self, session: psycopg.Connection, manifest: Manifest) -> None:
+        """Compare the revision of the migrations, within the session's open transaction."""
+        stated = _database_of(manifest).get("alembic_revision")
+        if not isinstance(stated, str):
+            return  # the database had none
+        table = next((name for name in manifest.tables if _ALEMBIC.fullmatch(name)), "alembic_version")
+        try:
+            with session.transaction():
+                rows = session.execute(f"SELECT version_num FROM {table} ORDER BY 1".encode()).fetchall()  # noqa: S608
+            revision = ",".join(str(row[0]) for row in rows)
+        except psycopg.Error as error:
+            if session.broken:
+                raise
+            revision = ""
+            self.cautions.append(f"the revision of the migrations could not be read: {one_line(error)}")
+        else:
+            if revision != stated:
+                self.differences.append(f"the migrations are at {revision or 'none'} instead of {stated}")
+        self.compared["alembic_revision"] = {"recorded": stated, "found": revision or None}
+
+
+def _database_of(manifest: Manifest) -> Mapping[str, Any]:
+    section = manifest.document.get("database")
+    return section if isinstance(section, dict) else {}
+
+
+def _shortened(wrong: list[str], noun: str) -> list[str]:
+    more = len(wrong) - 10
+    return wrong if more <= 0 else [*wrong[:10], f"and {more:,} {noun} more differ"]

@@ -1,0 +1,224 @@
+"""What a drill found, gathered on its way: the document that is its evidence, and the result that a front end shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import safeharbor_backup
+from safeharbor_backup.actions.drill.server import Kind
+from safeharbor_backup.actions.references import recorded_columns, recorded_missing
+from safeharbor_backup.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from safeharbor_backup.actions.drill.app_check import AppCheck
+    from safeharbor_backup.actions.drill.compare import Comparison
+    from safeharbor_backup.actions.drill.server import DrillServer
+    from safeharbor_backup.actions.drill.uploads_check import ReadBack
+    from safeharbor_backup.actions.restore.database_plan import DatabasePlan
+    from safeharbor_backup.actions.restore.request import OpenArchive
+    from safeharbor_backup.actions.restore.stage import Staged
+    from safeharbor_backup.archive.manifest import Manifest
+    from safeharbor_backup.errors import SafeHarborError
+    from safeharbor_backup.uploads.reference_paths import References
+
+_MOST = 100  # warnings and problems in the evidence, each
+
+
+@dataclass(frozen=True, slots=True)
+class DrillResult:
+    """A drill that was done. No problems: the archive restores. `document` is its evidence; sizes in bytes."""
+
+    archive: Path
+    evidence: Path | None
+    server: str
+    tables: int
+    rows: int | None
+    upload_files: int
+    upload_bytes: int
+    restore_seconds: float
+    seconds: float
+    app_check: AppCheck | None
+    compared: Mapping[str, Mapping[str, Any]]
+    not_recorded: tuple[str, ...]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    document: Mapping[str, object]
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """The status that `drill` ends with."""
+        if self.problems:
+            return ExitStatus.REJECTED
+        return ExitStatus.WARNINGS if self.warnings else ExitStatus.DONE
+
+
+@dataclass(slots=True)
+class Report:
+    """A drill under way. Sizes in bytes."""
+
+    archive: Path
+    begun_at: datetime
+    evidence: Path | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    app_check: AppCheck | None = None
+    _given_up: ExitStatus | None = None
+    _archive: dict[str, object] = field(default_factory=dict)
+    _server: dict[str, object] | None = None
+    _versions: dict[str, object] = field(default_factory=dict)
+    _compared: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _not_recorded: list[str] = field(default_factory=list)
+    _tables: int = 0
+    _rows: int | None = None
+    _upload_files: int = 0
+    _upload_bytes: int = 0
+
+    def describe_archive(self, archive: OpenArchive) -> None:
+        """It could be opened."""
+        self._archive = {
+            "taken_at": _iso(archive.taken_at) if archive.taken_at is not None else None,
+            "size_bytes": archive.source.size,
+        }
+        manifest = archive.manifest
+        if manifest is not None:
+            self._archive["database"] = manifest.database
+            self._archive["sha256_of_members"] = manifest.list_sha256
+            self._versions["taken_by"] = str(manifest.document.get("safeharbor_version", ""))
+            self._tables = len(manifest.tables)
+
+    def describe_server(self, server: DrillServer) -> None:
+        """It is drilled there."""
+        self._server = {"kind": server.kind.value, "address": _place_of(server)}
+        self._versions["server"] = server.target.version
+
+    def describe_plan(self, plan: DatabasePlan) -> None:
+        """The dump was looked into."""
+        self._versions["dumped_from"] = plan.contents.server_version
+        self._versions["pg_restore"] = plan.contents.tools.version
+        self._tables = self._tables or plan.contents.tables
+
+    def describe_staged(self, staged: Staged) -> None:
+        """The copy is there."""
+        self._rows = staged.rows
+        self._upload_files, self._upload_bytes = staged.upload_files, staged.upload_bytes
+
+    def describe_comparison(self, comparison: Comparison) -> None:
+        """The database was compared."""
+        self._compared = {**comparison.compared, **self._compared}
+        self._not_recorded = comparison.not_recorded
+        self.problems += comparison.differences
+        self.warnings += comparison.cautions
+
+    def describe_uploads(self, found: ReadBack, recorded: int) -> None:
+        """The uploads were read back."""
+        self._compared["uploads"] = {
+            "recorded": recorded,
+            "equal": found.files - found.different.count,
+            "size_bytes": found.size_bytes,
+            "different": found.different.names[:_MOST],
+        }
+        if found.different.count:
+            first = ", ".join(found.different.names[:3])
+            self.problems.append(f"{found.different.count:,} uploads are not what was backed up: {first}")
+        if found.unreadable.count:
+            first = ", ".join(found.unreadable.names[:3])
+            self.warnings.append(
+                f"{found.unreadable.count:,} uploads shut out their own owner: they were not read back, only compared "
+                f"while they were written: {first}"
+            )
+
+    def describe_references(self, found: References, manifest: Manifest | None) -> None:
+        """What columns name as uploads was looked for in the copy."""
+        self._compared["references"] = found.document()
+        self.warnings += found.warnings("the copy")
+        lost, before = found.missing.count + found.outside.count, recorded_missing(manifest)
+        if set(found.columns) <= set(recorded_columns(manifest)) and lost > before:
+            self.problems.append(f"{lost:,} references to uploads have no file; when it was taken, {before:,} had none")
+
+    def give_up(self, error: SafeHarborError) -> None:
+        """The drill cannot be done here, which says nothing of the archive."""
+        self._given_up = error.exit_status
+        self.problems.append(error.message)
+
+    def document(self) -> dict[str, object]:
+        """The evidence. No secret is in it."""
+        check = self.app_check
+        return {
+            "schema": 1,
+            "drilled_at": _iso(self.begun_at),
+            "result": self._verdict(),
+            "exit_status": int(self._status()),
+            "archive": {"name": self.archive.name, "path": str(self.archive), **self._archive},
+            "server": self._server,
+            "versions": {"safeharbor": safeharbor_backup.__version__, **self._versions},
+            "tables": self._tables,
+            "rows": self._rows,
+            "upload_files": self._upload_files,
+            "upload_bytes": self._upload_bytes,
+            "restore_seconds": self.seconds.get("restore"),
+            "seconds": self.seconds,
+            "compared": self._compared,
+            "not_recorded": self._not_recorded,
+            "app_check": None
+            if check is None
+            else {
+                "program": check.program,
+                "exit_status": check.exit_status,
+                "seconds": check.seconds,
+                "output": list(check.output),
+            },
+            "problems": self.problems[:_MOST],
+            "warnings": self.warnings[:_MOST],
+        }
+
+    def result(self) -> DrillResult:
+        """What it came to."""
+        return DrillResult(
+            archive=self.archive,
+            evidence=self.evidence,
+            server=self._place_in_words(),
+            tables=self._tables,
+            rows=self._rows,
+            upload_files=self._upload_files,
+            upload_bytes=self._upload_bytes,
+            restore_seconds=self.seconds.get("restore", 0.0),
+            seconds=round(sum(self.seconds.values()), 3),
+            app_check=self.app_check,
+            compared=self._compared,
+            not_recorded=tuple(self._not_recorded),
+            problems=tuple(self.problems),
+            warnings=tuple(self.warnings),
+            document=self.document(),
+        )
+
+    def _place_in_words(self) -> str:
+        server = self._server or {}
+        where = server.get("kind") if server.get("kind") == Kind.PRIVATE else server.get("address")
+        return f"{where}, PostgreSQL {self._versions.get('server', '')}" if server else ""
+
+    def _status(self) -> ExitStatus:
+        if self._given_up is not None:
+            return self._given_up
+        if self.problems:
+            return ExitStatus.REJECTED
+        return ExitStatus.WARNINGS if self.warnings else ExitStatus.DONE
+
+    def _verdict(self) -> str:
+        if self._given_up is not None:
+            return "impossible"
+        return {ExitStatus.REJECTED: "failed", ExitStatus.WARNINGS: "warnings"}.get(self._status(), "passed")
+
+
+def _place_of(server: DrillServer) -> str:
+    """The server without the database's name, as an operator would name it."""
+    return server.target.url.describe().rpartition('" on ')[2]
+
+
+def _iso(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

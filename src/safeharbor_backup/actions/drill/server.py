@@ -1,0 +1,189 @@
+"""Where a drill makes its scratch database.
+
+In this order: the server of BACKUP_DRILL_DATABASE_URL, if that is set; else the server that restores go to, if the role
+may create databases there; else a private server of our own, if its programs are here.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from safeharbor_backup.actions.restore.request import target_address
+from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, StorageUnavailable, ToolFailed
+from safeharbor_backup.postgres.connection import bounded
+from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
+from safeharbor_backup.postgres.target import target_connected
+from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.load import Concern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from safeharbor_backup.archive.manifest import Manifest
+    from safeharbor_backup.postgres.contents import Needs
+    from safeharbor_backup.postgres.target import Target, TargetDatabase
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.load import Settings
+
+# a tablespace of the dump is made inside the private cluster, by its name
+_PRIVATE = {"allow_in_place_tablespaces": "on"}
+_EMPTY_SERVER_BYTES = 128 << 20  # its catalogs, and WAL
+
+
+class Kind(StrEnum):
+    """Whose server it is."""
+
+    NAMED = "BACKUP_DRILL_DATABASE_URL"
+    OWN = "the server that restores go to"
+    PRIVATE = "a private server"
+
+
+@dataclass(frozen=True, slots=True)
+class DrillServer:
+    """A server to drill on. `live` is the database that a restore would replace, None if that is not there.
+
+    `settings` know the programs of a private server too.
+    """
+
+    kind: Kind
+    target: Target
+    live: TargetDatabase | None
+    settings: Settings
+
+
+@contextmanager
+def drill_server(settings: Settings, manifest: Manifest | None, progress: Progress) -> Iterator[DrillServer]:
+    """The server for a drill of the archive with this manifest.
+
+    Raises DatabaseUnavailable if one that is named does not serve, or none is to be had; SettingsInvalid.
+    """
+    settings.require(Concern.DRILL)
+    base = manifest.database if manifest is not None else ""
+    with ExitStack() as stack:
+        if settings.drill_database is not None:
+            url = bounded(settings.drill_database, settings)
+            target = stack.enter_context(target_connected(url, base or "archive"))
+            why_not = _why_not(target)
+            if why_not:
+                raise DatabaseUnavailable(
+                    f"BACKUP_DRILL_DATABASE_URL cannot be used: {why_not}.", hint=_GRANT.format(role=target.role)
+                )
+            yield DrillServer(Kind.NAMED, target, None, settings)
+            return
+        why_not, hint = "there is no BACKUP_DATABASE_URL", "Set BACKUP_DRILL_DATABASE_URL to a server."
+        if is_database_named(settings):
+            url, name = target_address(settings)
+            target = stack.enter_context(target_connected(url, name))
+            why_not, hint = _why_not(target), _GRANT.format(role=target.role)
+            if not why_not:
+                yield DrillServer(Kind.OWN, target, _live(target), settings)
+                return
+        private = private_drill_server(settings, manifest)
+        if private is None:
+            major = _major_of(manifest)
+            raise DatabaseUnavailable(
+                f"There is no server to drill on: {why_not}, and there are no server programs of "
+                f"PostgreSQL{f' {major}' if major else ''} here for a private one.",
+                hint=hint,
+            )
+        progress.note(f"{why_not}: the drill is on a private server")
+        yield stack.enter_context(private)
+
+
+def private_drill_server(settings: Settings, manifest: Manifest | None) -> AbstractContextManager[DrillServer] | None:
+    """A private server for an archive with this manifest, to be entered; None without programs that fit it."""
+    bin_dir = _fitting_programs(_major_of(manifest))
+    return _private_drill_server(bin_dir, settings, manifest) if bin_dir is not None else None
+
+
+@contextmanager
+def _private_drill_server(bin_dir: Path, settings: Settings, manifest: Manifest | None) -> Iterator[DrillServer]:
+    base = manifest.database if manifest is not None else ""
+    with _private_target(bin_dir, place_for_server(settings, manifest), settings, base or "archive") as target:
+        yield DrillServer(Kind.PRIVATE, target, None, replace(settings, pg_bin=(*settings.pg_bin, bin_dir)))
+
+
+def is_database_named(settings: Settings) -> bool:
+    """Whether there is an address of the live database, be it a wrong one."""
+    return "BACKUP_DATABASE_URL" in settings.origins or settings.database is not None
+
+
+_GRANT = 'ALTER ROLE "{role}" CREATEDB; or set BACKUP_DRILL_DATABASE_URL to a server and a role that may.'
+
+
+def _why_not(target: Target) -> str:
+    """Why no scratch database can be made there; "" if one can."""
+    if target.is_pooled:
+        return f"{target.url.describe()} is reached through a connection pooler"
+    if target.is_inside:
+        return f'the server lets the role "{target.role}" into no database but its own'
+    if not target.may_create:
+        return f'the role "{target.role}" may not create databases'
+    return ""
+
+
+def _live(target: Target) -> TargetDatabase | None:
+    """The database that the scratch one is to be like; None if we may not act as its owner."""
+    live = target.find(target.name)
+    return live if live is not None and (live.is_ours or target.is_superuser) else None
+
+
+def _major_of(manifest: Manifest | None) -> int:
+    """The major version of the server that the dump is of; 0 if the archive does not tell."""
+    digits = str(_database_of(manifest).get("server_version") or "").partition(".")[0][:4]
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def _database_of(manifest: Manifest | None) -> Mapping[str, Any]:
+    section = manifest.document.get("database") if manifest is not None else None
+    return section if isinstance(section, dict) else {}
+
+
+def _fitting_programs(major: int) -> Path | None:
+    """Of the server programs here those of this major version, else of the next newer one; the newest for 0."""
+    found = find_server_bins()
+    fitting = [each for each in sorted(found) if each >= major]
+    if not fitting:
+        return None
+    return found[fitting[0] if major else fitting[-1]]
+
+
+def place_for_server(settings: Settings, manifest: Manifest | None) -> Path | None:
+    """Where a private server's files go: None is the system's own place, which in containers may be small."""
+    if settings.tmp_dir is not None:
+        return settings.tmp_dir
+    size = _database_of(manifest).get("size_bytes")
+    system = os.statvfs(tempfile.gettempdir())
+    needed = _EMPTY_SERVER_BYTES + 2 * (size if isinstance(size, int) else 0)
+    return settings.backup_dir if system.f_blocks and system.f_bavail * system.f_frsize < needed else None
+
+
+@contextmanager
+def _private_target(bin_dir: Path, place: Path | None, settings: Settings, name: str) -> Iterator[Target]:
+    try:
+        with private_server(bin_dir, parent=place, options=_PRIVATE) as server:
+            url = bounded(parse_database_url(server.url()), settings)
+            with target_connected(url, name) as target:
+                yield target
+    except ToolFailed as error:
+        hint = "Set BACKUP_TMP_DIR to a directory with room for it, or BACKUP_DRILL_DATABASE_URL to a server."
+        if "No space left" in error.message:
+            raise StorageUnavailable(error.message, hint=hint) from error
+        raise CannotRestore(f"The private server cannot be had: {error.message}", hint=hint) from error
+
+
+def furnish(target: Target, needs: Needs) -> None:
+    """Give a private server the roles and tablespaces that the dump names. Raises psycopg.Error."""
+    for role in target.missing_roles(needs.owners | needs.grantees | needs.grantors | needs.subjects):
+        target.session.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+    for tablespace in target.missing_tablespaces(needs.tablespaces):
+        target.session.execute(sql.SQL("CREATE TABLESPACE {} LOCATION ''").format(sql.Identifier(tablespace)))

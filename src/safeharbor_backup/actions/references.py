@@ -1,0 +1,141 @@
+"""Checks that what columns name as uploads is there: in the archive that is being written, or in a drill's copy."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import IO, TYPE_CHECKING, Any
+
+from safeharbor_backup.archive.checksums import parse_sums
+from safeharbor_backup.postgres.reference_values import UnknownReference, read_values
+from safeharbor_backup.system.atomic_file import unnamed_file
+from safeharbor_backup.uploads.reference_paths import ArchivedPaths, References
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    import psycopg
+
+    from safeharbor_backup.archive.manifest import Manifest
+    from safeharbor_backup.settings.load import Settings
+
+_END = b"\0"  # which no text of PostgreSQL has
+_CHUNK = 1024 * 1024
+
+
+class Gathered:
+    """The values of all columns in a file without a name: they are of the snapshot, which ends with the dump."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._opened: IO[bytes] | None = None
+        self._columns: list[tuple[str, int, int]] = []
+        self.found = References()
+
+    def gather(self, columns: Iterable[str], read: Callable[[str], Iterator[str]]) -> None:
+        """Keep the values of columns, or why there are none. Raises OSError, psycopg.Error."""
+        for column in columns:
+            begins = self._file.tell()
+            try:
+                for value in read(column):
+                    self._file.write(value.encode("utf-8", "surrogateescape") + _END)
+            except UnknownReference as error:
+                self._file.seek(begins)
+                self._file.truncate()
+                self.found.unknown.append(str(error))
+            else:
+                self._columns.append((column, begins, self._file.tell()))
+
+    def check(self, sums: Iterable[bytes], uploads: Path | None, *, has_links: bool) -> References:
+        """What of it is not among the files in these lines of SHA256SUMS, nor leads there by a link. Raises OSError."""
+        paths = ArchivedPaths(name for name, _ in parse_sums(sums))
+        root = os.fspath(uploads) if uploads is not None else ""
+
+        def is_there(path: bytes) -> bool:
+            return path in paths or (has_links and uploads is not None and paths.lead_to(path, uploads))
+
+        for column, begins, ends in self._columns:
+            self.found.columns[column] = 0
+            for value in self._values(begins, ends):
+                self.found.judge(column, value.decode("utf-8", "surrogateescape"), root, is_there)
+        return self.found
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _file(self) -> IO[bytes]:
+        """Made when it is needed: most have no such columns."""
+        if self._opened is None:
+            self._opened = unnamed_file(self._directory)
+        return self._opened
+
+    def _values(self, begins: int, ends: int) -> Iterator[bytes]:
+        self._file.seek(begins)
+        rest = b""
+        while begins < ends:
+            chunk = self._file.read(min(_CHUNK, ends - begins))
+            begins += len(chunk)
+            *values, rest = (rest + chunk).split(_END)
+            yield from values
+
+
+def check_copy(
+    session: psycopg.Connection[Any], settings: Settings, manifest: Manifest | None, uploads: Path
+) -> References:
+    """What of the columns' values has no file in `uploads`, a whole copy, within the session's open transaction.
+
+    The columns are those of the settings, else those that the backup checked. Raises OSError, psycopg.Error.
+    """
+    found = References()
+    root = os.fspath(settings.upload_dir) if settings.upload_dir is not None else ""
+    descriptor = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def is_there(path: bytes) -> bool:
+        try:
+            return stat.S_ISREG(os.stat(path, dir_fd=descriptor).st_mode)  # its links stay inside, as the format has it
+        except OSError:
+            return False
+
+    try:
+        for column in settings.upload_references or recorded_columns(manifest):
+            found.columns[column] = 0
+            try:
+                for value in read_values(session, column):
+                    found.judge(column, value, root, is_there)
+            except UnknownReference as error:
+                del found.columns[column]
+                found.unknown.append(str(error))
+    finally:
+        os.close(descriptor)
+    return found
+
+
+def recorded_columns(manifest: Manifest | None) -> tuple[str, ...]:
+    """The columns that were checked when the archive was taken."""
+    columns = _recorded(manifest).get("columns")
+    return tuple(columns) if isinstance(columns, dict) else ()
+
+
+def recorded_missing(manifest: Manifest | None) -> int:
+    """How many values had no file, or led out of the tree, when the archive was taken."""
+    counts = [(_recorded(manifest).get(kind) or {}) for kind in ("missing", "outside")]
+    return sum(count for each in counts if isinstance(each, dict) and isinstance(count := each.get("count"), int))
+
+
+def describe_recorded(manifest: Manifest) -> str:
+    """What the manifest says of references, for an operator; "" if nothing was checked."""
+    columns = recorded_columns(manifest)
+    if not columns:
+        return ""
+    missing = recorded_missing(manifest)
+    told = f"{missing:,} had no file" if missing else "each had its file"
+    return f"references to uploads in {', '.join(columns)} were checked when it was taken: {told}"
+
+
+def _recorded(manifest: Manifest | None) -> Mapping[str, Any]:
+    section = manifest.document.get("references") if manifest is not None else None
+    return section if isinstance(section, dict) else {}

@@ -1,0 +1,129 @@
+"""A restore into the database that is there: wiped and loaded in one transaction, whose commit is the restore.
+
+For roles that may not create databases, and for hosts without room. Its database cannot be undone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.restore.loader import table_of_contents
+from safeharbor_backup.actions.restore.stage import compare_rows
+from safeharbor_backup.actions.restore.swap import interrupted
+from safeharbor_backup.errors import RestorePending, SafeHarborError, translate_os_error
+from safeharbor_backup.postgres.connection import connected
+from safeharbor_backup.postgres.in_place_load import InPlaceLoad
+from safeharbor_backup.postgres.load import LoadFailed
+from safeharbor_backup.postgres.order import order_entries
+from safeharbor_backup.postgres.rows import analyze_tables
+from safeharbor_backup.postgres.views import warn_of_views
+from safeharbor_backup.state.journal import RestoreRecord, Side
+from safeharbor_backup.system.signals import signals_held
+
+if TYPE_CHECKING:
+    from safeharbor_backup.actions.restore.database_plan import DatabasePlan
+    from safeharbor_backup.actions.restore.request import OpenArchive
+    from safeharbor_backup.actions.restore.swap import Swap
+    from safeharbor_backup.postgres.target import Target
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.load import Settings
+
+_ROLLBACK_SECONDS = 5.0
+BESIDE = (
+    "Without `--in-place`, as a role with CREATEDB (RESTORE_DATABASE_URL) or into another database "
+    "(--database-url), it is loaded more tolerantly; there is `--accept-broken` too."
+)
+
+
+def load_in_place(
+    settings: Settings,
+    swap: Swap,
+    archive: OpenArchive,
+    target: Target,
+    plan: DatabasePlan,
+    progress: Progress,
+) -> tuple[int | None, list[str]]:
+    """How many rows were loaded, and warnings, once the transaction is committed and the uploads are swapped.
+
+    If this fails before the commit: the transaction is rolled back, the uploads are put back, the stage is removed.
+    """
+    try:
+        with InPlaceLoad(
+            plan.contents.tools,
+            target.url,
+            is_superuser=target.is_superuser,
+            server_major=target.major,
+            lock_timeout_seconds=settings.lock_timeout_seconds,
+        ) as load:
+            swap.begin_in_place(load.begin())
+            progress.step("transaction begun")
+            progress.phase("load")
+            load.wipe()
+            with table_of_contents(order_entries(plan.entries, plan.contents.toc).flat()) as listed:
+                load.load(archive.dump, listed, keep_owners=target.is_superuser, keep_privileges=plan.keep_privileges)
+            load.execute(plan.statements)
+            progress.step("loaded")
+            rows = compare_rows(load.count_rows(), archive.manifest) if archive.manifest is not None else None
+            with signals_held():
+                swap.bring_in_uploads(Side.NEW)
+                progress.step("uploads swapped")
+            load.commit()  # a signal may end the wait for it: the server is asked what came of it
+    except BaseException as error:
+        with signals_held():
+            _after_failure(swap, target, error)
+        rows = archive.manifest.rows if archive.manifest is not None else None
+    progress.step("committed")
+    swap.settle()
+    progress.step("settled")
+    warnings: list[str] = []
+    try:
+        with connected(target.url) as session:
+            session.execute("SET statement_timeout = 0")
+            for note in analyze_tables(session):
+                progress.note(note)
+            warnings = warn_of_views(session, archive.manifest)
+    except SafeHarborError as error:
+        progress.warn(f"the restore is done, but ANALYZE is still to be run: {error.message}")
+    return rows, warnings
+
+
+def is_committed(target: Target, record: RestoreRecord) -> bool:
+    """Whether the one transaction of a restore in place was committed, or was rolled back.
+
+    Raises RestorePending if it still runs after some seconds.
+    """
+    if not record.transaction:
+        return False
+    query = "SELECT pg_catalog.pg_xact_status(%s::xid8)"
+    deadline = time.monotonic() + _ROLLBACK_SECONDS
+    with connected(target.url) as session:
+        while True:
+            row = session.execute(query, (record.transaction,)).fetchone()
+            status = row[0] if row is not None else None
+            if status != "in progress" or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)  # the server is rolling it back
+    if status == "in progress":
+        raise RestorePending(f"The transaction {record.transaction} of the restore {record.id} is still running.")
+    return status == "committed"
+
+
+def _after_failure(swap: Swap, target: Target, error: BaseException) -> None:
+    """Put the uploads back if the transaction was not committed. Returns if it was; raises the error if not."""
+    try:
+        if is_committed(target, swap.record):
+            swap.bring_in_uploads(Side.NEW)
+            return
+        swap.bring_in_uploads(Side.OLD)
+        swap.remove_stage()
+    except Exception as second:  # nothing that nobody foresaw may hide what is to be typed now
+        raise interrupted(error, second, swap.record) from error
+    if isinstance(error, SafeHarborError):
+        if isinstance(error, LoadFailed) and not error.hint:
+            error.hint = BESIDE
+        error.intact = "The transaction was rolled back: the live database and uploads are as they were."
+        raise error
+    if isinstance(error, OSError):
+        raise translate_os_error(error, "restoring in place") from error
+    raise error

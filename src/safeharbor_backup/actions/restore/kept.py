@@ -1,0 +1,187 @@
+"""What restores keep, reached under the lock of their journal; and deleting it.
+
+A deletion that was begun is gone on with by whatever comes next. Where it cannot be ended it hinders nothing else.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor_backup.actions.preflight import check_directory
+from safeharbor_backup.actions.restore.lost_stage import way_around
+from safeharbor_backup.actions.restore.request import target_address
+from safeharbor_backup.actions.restore.swap import Swap, finish_removal, opened_stage
+from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded
+from safeharbor_backup.errors import (
+    CannotRestore,
+    Interrupted,
+    RestorePending,
+    SafeHarborError,
+    one_line,
+    translate_os_error,
+)
+from safeharbor_backup.postgres.target import drop_database, target_connected
+from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side, find_interrupted
+from safeharbor_backup.system.lock import directory_lock
+from safeharbor_backup.uploads.staging import StageReplaced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safeharbor_backup.postgres.target import Target
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.load import Settings
+
+_LOCK_SECONDS = 10.0  # the server may still be at work for the one that died
+
+
+def list_kept(settings: Settings) -> tuple[RestoreRecord, ...]:
+    """The restores that keep a state, oldest first. Raises JournalBroken, OSError."""
+    return tuple(record for record in Journal(settings.backup_dir).read() if not record.is_interrupted)
+
+
+def discard_previous(settings: Settings, restore_id: str, *, abandons_uploads: bool = False) -> list[RestoreRecord]:
+    """Delete what finished restores keep (all, or that of `restore_id`); their records. Raises SafeHarborError.
+
+    `abandons_uploads`: where a stage is not ours any more, delete the rest and leave that.
+    """
+    with recovering(settings) as journal:
+        pending = find_interrupted(settings.backup_dir)
+        if pending is not None:
+            raise pending.pending_error()
+        records = [record for record in journal.read() if restore_id in ("", record.id)]
+        for record in records:
+            try:
+                _delete(settings, journal, record, abandons_uploads=abandons_uploads)
+            except OSError as error:
+                failure = translate_os_error(error, f"deleting what restore {record.id} keeps")
+                failure.intact = (
+                    "It cannot be brought back any more: it is deleted in part. What is live is untouched. "
+                    f"`safeharbor restore --discard-previous --id {record.id}` goes on."
+                )
+                raise failure from error
+        return records
+
+
+def _delete(settings: Settings, journal: Journal, record: RestoreRecord, *, abandons_uploads: bool = False) -> None:
+    if record.is_being_deleted:
+        with target_of(settings, record) as target:
+            finish_removal(journal, record, target)
+        return
+    with opened(settings, journal, record, abandons_uploads=abandons_uploads) as (swap, _):
+        swap.discard()
+
+
+def list_unrecorded(settings: Settings) -> list[Unrecorded]:
+    """What names speak of and the journal does not know, newest first. Raises SafeHarborError, OSError."""
+    return find_unrecorded(settings, Journal(settings.backup_dir))
+
+
+def discard_unrecorded(settings: Settings, found: Unrecorded) -> list[str]:
+    """Delete the databases that names say a restore has kept, as the operator was shown; their names.
+
+    Nothing in the uploads is deleted: a name there proves nothing. Raises SafeHarborError.
+    """
+    with recovering(settings) as journal:
+        if journal.find(found.id) is not None or find_interrupted(settings.backup_dir) is not None:
+            raise CannotRestore(f"The journal knows restore {found.id} now.", intact="Nothing was changed.")
+        with target_of(settings, replace(found.record(Side.OLD), database=found.database)) as target:
+            assert target is not None  # noqa: S101 - there is a database
+            for name in found.databases:
+                drop_database(target, name)
+    return list(found.databases)
+
+
+def finish_removals(settings: Settings, journal: Journal) -> list[str]:
+    """Go on with the deletions that a crash or an error interrupted; they had been decided.
+
+    What still cannot be deleted, in words: it hinders nothing but its own deletion. Raises JournalBroken, OSError.
+    """
+    left = []
+    for record in journal.read():
+        try:
+            if record.is_being_deleted:
+                _delete(settings, journal, record)
+        except (SafeHarborError, psycopg.Error, OSError) as error:
+            again = f"; `safeharbor restore --discard-previous --id {record.id}` tries again"
+            is_over = journal.find(record.id) is None  # what is in the place of its stage is not ours
+            failure = translate_os_error(error, "deleting it") if isinstance(error, OSError) else error
+            left.append(
+                f"what restore {record.id} has left is still there: {one_line(failure)}{'' if is_over else again}"
+            )
+    return left
+
+
+@contextmanager
+def recovering(settings: Settings, progress: Progress | None = None) -> Iterator[Journal]:
+    """The journal under its lock. With `progress`: deletions that were interrupted are finished first.
+
+    What goes wrong inside is raised as SafeHarborError.
+    """
+    settings.require(Concern.DIRECTORY)
+    check_directory(settings.backup_dir)
+    journal = Journal(settings.backup_dir)
+    with directory_lock(settings.backup_dir):
+        try:
+            journal.sweep()
+            if progress is not None:
+                for warning in finish_removals(settings, journal):
+                    progress.warn(warning)
+            yield journal
+        except Interrupted as interruption:
+            interruption.left = "An exchange that had begun was finished first; `safeharbor status` shows what is kept."
+            raise
+        except psycopg.Error as error:
+            raise RestorePending(
+                f"The database answered: {one_line(error)}.", hint="Try again when it is well."
+            ) from error
+        except OSError as error:
+            raise translate_os_error(error, "moving uploads") from error
+
+
+@contextmanager
+def opened(
+    settings: Settings, journal: Journal, record: RestoreRecord, *, abandons_uploads: bool = False
+) -> Iterator[tuple[Swap, Target | None]]:
+    """Both halves of a restore, and the server.
+
+    `abandons_uploads`: if the stage is gone, or not ours any more, the record is that of the database alone; so it is
+    anyway while nothing had been exchanged. Raises StageReplaced, OSError, DatabaseUnavailable, CannotRestore.
+    """
+    with target_of(settings, record) as target, ExitStack() as stack:
+        try:
+            stage = stack.enter_context(opened_stage(record))
+        except StageReplaced as error:
+            if not (abandons_uploads or record.phase is Phase.STAGING):
+                error.hint = f"{error.hint} {way_around(record)}"
+                raise
+            stage = None
+            record = record.without_uploads()
+        if abandons_uploads and stage is None:
+            record = record.without_uploads()
+        if stage is not None and record.stage is None:  # a record of the first version: from now on the journal knows
+            record = replace(record, stage=stage.identity)
+        yield Swap(journal, record, target, stage), target
+
+
+@contextmanager
+def target_of(settings: Settings, record: RestoreRecord) -> Iterator[Target | None]:
+    """The server of a restore's database; None if it had none. Raises DatabaseUnavailable, CannotRestore."""
+    if not record.database:
+        yield None
+        return
+    url, _ = target_address(settings)
+    with target_connected(url, record.database) as target:
+        if record.server and record.server != (target.system_identifier() or record.server):
+            raise CannotRestore(
+                f"The restore {record.id} went to another server than {target.url.describe()}.",
+                hint="Give the address it had, with --database-url or RESTORE_DATABASE_URL.",
+            )
+        if not target.is_pooled:
+            target.hold_restore_lock(wait_seconds=_LOCK_SECONDS)
+        yield target

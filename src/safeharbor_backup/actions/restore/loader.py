@@ -1,0 +1,133 @@
+"""Loads entries of a dump into a database: from a copy of the dump with several jobs, or straight from the archive."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor_backup.errors import CannotRestore, one_line
+from safeharbor_backup.postgres.load import (
+    Failure,
+    LoadFailed,
+    LoadOptions,
+    ServerFull,
+    finish_loading,
+    load_argv,
+    loading,
+    read_failures,
+)
+from safeharbor_backup.postgres.scratch_database import is_disk_full
+from safeharbor_backup.postgres.toc import PRE_DATA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from safeharbor_backup.actions.restore.database_plan import DatabasePlan
+    from safeharbor_backup.actions.restore.dump_copy import DumpCopy
+    from safeharbor_backup.postgres.contents import DumpInput
+    from safeharbor_backup.settings.database_url import DatabaseUrl
+    from safeharbor_backup.system.process import RunningTool
+
+_RESET = b"RESET search_path;"
+
+
+@dataclass
+class Loader:
+    """Where the dump comes from and goes to. `copy` is the dump as a file of its own, once there is one.
+
+    `own_search_path`: functions find what they would find in the database's own sessions; pg_dump has none at all set.
+    """
+
+    dump: DumpInput
+    plan: DatabasePlan
+    url: DatabaseUrl
+    is_superuser: bool
+    role: str
+    copy: DumpCopy | None = None
+    own_search_path: bool = False
+
+    @contextmanager
+    def loading(self, entries: tuple[str, ...], jobs: int, *, goes_on: bool = False) -> Iterator[RunningTool]:
+        """pg_restore at work on these entries, with several jobs where there is a copy for them."""
+        options = LoadOptions(jobs, self.is_superuser, self.plan.keep_privileges, self.role, goes_on)
+        tools = self.plan.contents.tools
+        patch = self._patch()
+        with table_of_contents(entries) as listed:
+            if self.copy is not None:
+                if patch is not None:
+                    self.copy.patch(*patch)
+                argv = load_argv(tools, self.url, self.copy.input.file, listed, options)
+                with loading(argv, self.url) as tool:
+                    yield tool
+                return
+            argv = load_argv(tools, self.url, None, listed, options)
+            with self.dump.piped(patch) as stdin, loading(argv, self.url, stdin) as tool:
+                yield tool
+
+    def load(self, entries: tuple[str, ...], jobs: int) -> None:
+        """Raises LoadFailed, DatabaseUnavailable."""
+        if entries:
+            with self.loading(entries, jobs) as tool:
+                finish_loading(tool, self.url)
+
+    def load_what_can_be(self, entries: tuple[str, ...]) -> list[Failure]:
+        """Load these with one job, and go on after what cannot be. Raises LoadFailed, DatabaseUnavailable."""
+        if not entries:
+            return []
+        with self.loading(entries, 1, goes_on=True) as tool:
+            tool.wait()
+            failures = read_failures(tool.stderr)
+            if failures is None:
+                finish_loading(tool, self.url)
+        return failures or []
+
+    def give_rights(self, session: Callable[[], AbstractContextManager[psycopg.Connection]]) -> None:
+        """Replay what can be of entries with privileges that cannot be as a whole. Raises CannotRestore."""
+        if not self.plan.statements:
+            return
+        with session() as connection:
+            for statement in self.plan.statements:
+                try:
+                    connection.execute(statement.encode("utf-8", "surrogateescape"))
+                except psycopg.Error as error:
+                    if connection.broken:
+                        raise
+                    raise CannotRestore(f"{statement} failed: {one_line(error)}") from error
+
+    def may_succeed_otherwise(self, error: LoadFailed) -> bool:
+        """Whether it failed at rows, or at what needs them: then another order, or another way, may do.
+
+        Raises ServerFull if there is no room for them, whatever language that was said in.
+        """
+        entry = error.failure.find(self.plan.contents.toc) if error.failure is not None else None
+        if entry is None or entry.section == PRE_DATA or entry.kind in ("ACL", "DEFAULT ACL"):
+            return False
+        if is_disk_full(self.url, self.dump.size):
+            raise ServerFull(error.message) from error
+        return True
+
+    def _patch(self) -> tuple[int, bytes] | None:
+        """Where in the dump pg_restore reads which search_path to set, and what to have there."""
+        if not self.own_search_path:
+            return None
+        for entry in self.plan.contents.toc.values():
+            size = len(entry.definition.encode("utf-8", "surrogateescape"))
+            if entry.kind == "SEARCHPATH" and size > len(_RESET):
+                return entry.start, _RESET.ljust(size - 1) + b"\n"
+        return None
+
+
+@contextmanager
+def table_of_contents(entries: tuple[str, ...]) -> Iterator[Path]:
+    """A nameless file with the entries to load, as pg_restore's --use-list wants it."""
+    with tempfile.TemporaryFile() as file:
+        file.write("\n".join(entries).encode("utf-8", "surrogateescape") + b"\n")
+        file.flush()
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")

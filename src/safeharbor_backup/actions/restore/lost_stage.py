@@ -1,0 +1,63 @@
+"""A restore whose stage somebody deleted or replaced: what can still be done, and what to type.
+
+Half a state is never brought in by itself: the operator says `--abandon-uploads`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.errors import CannotRestore
+from safeharbor_backup.state.journal import Phase, Side
+from safeharbor_backup.uploads.staging import stage_path
+
+if TYPE_CHECKING:
+    from safeharbor_backup.state.journal import RestoreRecord
+    from safeharbor_backup.uploads.staging import Stage
+
+
+def way_around(record: RestoreRecord) -> str:
+    """What can still be done with a restore whose stage is lost, and what to type."""
+    anew = "restore the uploads of an archive (`safeharbor restore --from PATH --only uploads`)"
+    verb = "safeharbor restore"
+    if record.phase is Phase.KEPT:
+        back = f"`{verb} --undo --id {record.id} --abandon-uploads` brings back the database alone. "
+        return (
+            f"Restore an archive. {back if record.database and not record.in_place else ''}"
+            f"`{verb} --discard-previous --id {record.id} --abandon-uploads` deletes the rest."
+        )
+    if not record.database:
+        return f"`{verb} --undo --abandon-uploads` leaves the uploads as they are now. Then {anew}."
+    if record.in_place:
+        return f"`{verb} --undo --abandon-uploads` leaves the uploads as they are and ends the rest. Then {anew}."
+    old = f"`{verb} --undo --abandon-uploads` makes the database live that has {record.describe(Side.OLD)}"
+    new = f", `{verb} --resume --abandon-uploads` the one that has {record.describe(Side.NEW)}"
+    return f"{old}{'' if record.by_undo else new}; the uploads stay as they are now. Then {anew}."
+
+
+def refuse_whole_stage(stage: Stage | None, record: RestoreRecord, *, abandons_uploads: bool) -> None:
+    """Raises CannotRestore if the uploads of a restore are to be abandoned that are there and ours."""
+    if abandons_uploads and stage is not None:
+        raise CannotRestore(
+            f"The uploads that restore {record.id} keeps are in {stage.path}, and can be brought in.",
+            hint="Type it without --abandon-uploads.",
+            intact="Nothing was changed.",
+        )
+
+
+def left_as_they_are(before: RestoreRecord, after: RestoreRecord) -> tuple[str, ...]:
+    """What to say of the uploads of a restore, if they are no part of it any more."""
+    if not before.uploads or after.uploads:
+        return ()
+    stage = stage_path(Path(before.uploads), before.id)
+    left = (f"what is in the place of {stage} is not ours, and was left there: look at it",)
+    warnings = left if os.path.lexists(stage) else ()
+    if before.phase is Phase.STAGING:  # nothing live had changed
+        return warnings
+    return (
+        f"the uploads in {before.uploads} were left as they are, and may be of two states, or lack files. "
+        "`safeharbor restore --from PATH --only uploads` brings in those of an archive",
+        *warnings,
+    )

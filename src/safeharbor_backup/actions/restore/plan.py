@@ -1,0 +1,263 @@
+"""The one plan of a restore: what a dry run shows, what the prompt asks about, what is carried out. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.preflight import check_apart, check_directory
+from safeharbor_backup.actions.references import describe_recorded
+from safeharbor_backup.actions.restore.database_plan import compare_database, look_at_database
+from safeharbor_backup.actions.restore.findings import Findings, RestorePlan
+from safeharbor_backup.actions.restore.losses import compare_uploads
+from safeharbor_backup.actions.restore.origin import judge_origin
+from safeharbor_backup.actions.restore.request import (
+    OpenArchive,
+    RestoreRequest,
+    left_out_patterns,
+    opened_for_restore,
+    target_address,
+)
+from safeharbor_backup.actions.restore.server_checks import fit_jobs
+from safeharbor_backup.actions.restore.uploads_target import OwnersSeen, check_filesystem, check_movable, check_staying
+from safeharbor_backup.actions.verify import verify_source
+from safeharbor_backup.archive.manifest import fingerprint_matches
+from safeharbor_backup.archive.source import Truncated
+from safeharbor_backup.errors import (
+    ArchiveRejected,
+    SafeHarborError,
+    SettingsInvalid,
+    StorageUnavailable,
+    translate_os_error,
+)
+from safeharbor_backup.postgres.target import target_connected
+from safeharbor_backup.settings.min_free import FREE_RESTORES, show_room
+from safeharbor_backup.state.journal import find_interrupted
+from safeharbor_backup.system.lock import is_locked
+from safeharbor_backup.uploads.collect import make_filter
+from safeharbor_backup.uploads.omissions import recorded_attributes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from safeharbor_backup.actions.restore.database_plan import DatabasePlan
+    from safeharbor_backup.postgres.target import Target
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.min_free import MinFree
+
+
+def plan_restore(settings: Settings, request: RestoreRequest, progress: Progress, *, quick: bool) -> RestorePlan:
+    """What a dry run shows, after proving the archive as far as asked. Raises ArchiveRejected, SettingsInvalid.
+
+    Every other problem is in the plan, so that all of them are shown.
+    """
+    with opened_for_restore(request.archive) as archive, ExitStack() as stack:
+        findings = Findings()
+        check_request(settings, request)
+        owners = OwnersSeen()
+        verification = verify_source(archive.source, settings, quick=quick, progress=progress, observer=owners)
+        verification.require_sound()
+        findings.warnings += dict.fromkeys((*verification.warnings, *archive.warnings))
+        if quick:
+            findings.facts.append("its content was not verified (--quick); the restore itself proves every byte")
+        try:
+            check_directory(settings.backup_dir)  # the journal's place
+            if not is_locked(settings.backup_dir):  # else it may be a restore at work
+                require_nothing_pending(settings.backup_dir)
+        except SafeHarborError as error:
+            findings.problems.append(error)
+        target = None
+        if request.with_database:
+            try:
+                target = stack.enter_context(target_connected(*target_address(settings)))
+            except SafeHarborError as error:
+                findings.problems.append(error)
+        if request.with_uploads and settings.upload_dir is not None:
+            findings.warnings += owners.warnings
+        return draw_up_plan(archive, settings, request, target, findings, exact=not quick)[0]
+
+
+def draw_up_plan(
+    archive: OpenArchive,
+    settings: Settings,
+    request: RestoreRequest,
+    target: Target | None,
+    findings: Findings,
+    *,
+    exact: bool = True,
+) -> tuple[RestorePlan, DatabasePlan | None]:
+    """The plan that a dry run shows and that a restore asks about and carries out; changes nothing.
+
+    `target` is None without a database to restore, or where it cannot be reached. Not `exact`: the live rows are
+    estimated. Raises psycopg.Error if the server is lost.
+    """
+    look_at_archive(archive, settings, findings)
+    judge_origin(archive, settings, request, target, findings)
+    database = ""
+    plan: DatabasePlan | None = None
+    jobs = request.jobs
+    if request.with_database:
+        url, name = target_address(settings) if target is None else (target.url, target.name)
+        database = url.with_database(name).describe()
+    if target is not None:
+        try:
+            plan = look_at_database(target, archive, settings, request, findings)
+            jobs = fit_jobs(target, request, findings)
+            if plan is not None:
+                compare_database(target, plan, archive, findings, exact=exact)
+        except SafeHarborError as error:
+            findings.problems.append(error)
+    if request.with_uploads:
+        look_at_uploads(archive, settings, findings)
+    _describe_ways_back(settings, request, plan, findings)
+    tables = 0
+    if request.with_database and archive.manifest is not None:
+        tables = len(archive.manifest.tables)
+    elif plan is not None:
+        tables = plan.contents.tables
+    drawn = RestorePlan(
+        archive=archive.path,
+        taken_at=archive.taken_at,
+        tables=tables,
+        upload_files=archive.upload_files,
+        upload_bytes=archive.upload_bytes,
+        database=database,
+        uploads=str(settings.upload_dir) if request.with_uploads else "",
+        jobs=jobs,
+        facts=tuple(findings.facts),
+        losses=tuple(findings.losses),
+        ways_back=tuple(findings.ways_back),
+        afterwards=tuple(findings.afterwards),
+        warnings=tuple(findings.warnings),
+        problems=tuple(findings.problems),
+    )
+    return drawn, plan
+
+
+def require_nothing_pending(directory: Path) -> None:
+    """Raises RestorePending if a restore was interrupted; only to be asked while none is running."""
+    pending = find_interrupted(directory)
+    if pending is not None:
+        raise pending.pending_error()
+
+
+def check_request(settings: Settings, request: RestoreRequest) -> None:
+    """What is asked for makes sense with these settings. Raises SettingsInvalid."""
+    if request.with_uploads and settings.upload_dir is None and not request.with_database:
+        raise SettingsInvalid(["BACKUP_UPLOAD_DIR=none: expected a directory to restore uploads into"])
+
+
+def look_at_archive(archive: OpenArchive, settings: Settings, findings: Findings) -> None:
+    """Age, origin, key: what the manifest alone tells."""
+    manifest = archive.manifest
+    of = f', a backup of database "{manifest.database}"' if manifest is not None and manifest.database else ""
+    if archive.taken_at is not None:
+        findings.facts.append(f"taken at {archive.taken_at:%Y-%m-%d %H:%M:%S} UTC, {_ago(archive.taken_at)}{of}")
+    if manifest is None:
+        return
+    if manifest.warnings:
+        findings.facts.append(f"when it was taken there were warnings: {'; '.join(manifest.warnings[:3])}")
+    references = describe_recorded(manifest)
+    if references:
+        findings.facts.append(references)
+    fingerprint = manifest.document.get("secret_key")
+    if settings.secret_key is not None and isinstance(fingerprint, dict):
+        try:
+            same = fingerprint_matches(settings.secret_key, fingerprint)
+        except (KeyError, ValueError, TypeError):
+            return
+        findings.facts.append(
+            "SECRET_KEY is the one the app had then"
+            if same
+            else "SECRET_KEY is another one than the app had then: its sessions and signed links will not be valid"
+        )
+
+
+def _ago(moment: datetime) -> str:
+    hours = int((datetime.now(UTC) - moment).total_seconds() // 3600)
+    if hours < 1:
+        return "less than an hour ago"
+    if hours < 48:
+        return f"{hours} hours ago"
+    return f"{hours // 24} days ago"
+
+
+def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings) -> None:
+    """What stands in the way on the uploads' side."""
+    uploads = settings.upload_dir
+    try:
+        if uploads is None:
+            if archive.upload_files:
+                findings.warnings.append(
+                    f"BACKUP_UPLOAD_DIR=none: the {archive.upload_files:,} uploads of the archive are left out"
+                )
+            return
+        check_apart(uploads, settings.backup_dir)
+        if not uploads.is_dir():
+            raise StorageUnavailable(
+                f"The uploads directory {uploads} does not exist.", hint=f"Create it, or mount it: mkdir -p {uploads}"
+            )
+        is_excluded = make_filter(left_out_patterns(archive.manifest, settings))
+        check_movable(uploads, is_excluded)
+        check_staying(uploads, archive, is_excluded, findings)
+        check_filesystem(uploads, archive, findings)
+        findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files, settings.min_free))
+        if archive.manifest is None:
+            findings.losses.append("uploads that are not in this archive: it has no list of files to compare with")
+        else:
+            names = (name for name, _ in archive.listed_files())
+            findings.losses += compare_uploads(uploads, names, archive.manifest.taken_at, is_excluded)
+            attributes = recorded_attributes(archive.manifest.document.get("uploads"))
+            if attributes:
+                findings.losses.append(attributes)
+    except Truncated:
+        findings.problems.append(ArchiveRejected(f"{archive.path}: it was cut: it ends in the middle."))
+    except SafeHarborError as error:
+        findings.problems.append(error)
+    except OSError as error:
+        findings.problems.append(translate_os_error(error, "looking at the uploads"))
+
+
+def _describe_ways_back(
+    settings: Settings, request: RestoreRequest, plan: DatabasePlan | None, findings: Findings
+) -> None:
+    """What of the present state a restore keeps, and how to return to it."""
+    swaps_database = request.with_database and not request.in_place and plan is not None and plan.live is not None
+    swaps_uploads = request.with_uploads and settings.upload_dir is not None
+    if request.with_database and request.in_place:
+        findings.ways_back.append(
+            "The database is wiped and loaded in one transaction: there will be no way back. To be able to go back, "
+            "first take `safeharbor backup --output FILE`."
+        )
+    if not swaps_database and not swaps_uploads:
+        return
+    what = " and ".join(
+        [*(["the present database"] if swaps_database else []), *(["the present uploads"] if swaps_uploads else [])]
+    )
+    if not request.keep_previous:
+        findings.ways_back.append(f"Deleted at the end (--no-keep-previous): {what}. There will be no way back.")
+    elif swaps_database or not request.with_database:
+        findings.ways_back.append(
+            f"Kept until `safeharbor restore --discard-previous`: {what}. To go back: safeharbor restore --undo"
+        )
+    else:
+        findings.ways_back.append(f"Kept until `safeharbor restore --discard-previous`: {what}.")
+
+
+def check_upload_room(uploads: Path, size: int, files: int, min_free: MinFree) -> str:
+    """How much room uploads of this size in bytes take beside those in `uploads`, and how much there is.
+
+    Raises StorageUnavailable if that is too little, OSError.
+    """
+    system = os.statvfs(uploads)
+    room, needed = min_free.room(system), size + files * max(system.f_bsize, 512)
+    free = show_room(uploads, system, min_free)
+    if room is not None and needed > room:
+        raise StorageUnavailable(
+            f"{free}; the restored uploads take about {needed:,} beside the present ones.",
+            hint=FREE_RESTORES,
+        )
+    return f"{free}; the restored uploads take {needed:,}"

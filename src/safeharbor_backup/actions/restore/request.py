@@ -1,0 +1,168 @@
+"""What is to be restored, from which archive, to where."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.catalog.latest import NOT_COMPLETE, describe_choice, read_choice
+from safeharbor_backup.archive import layout
+from safeharbor_backup.archive.checksums import parse_sums
+from safeharbor_backup.archive.foreign_reader import Skipped, read_foreign_members
+from safeharbor_backup.archive.reader import Front, Rejected, bears_leading_mark, read_front
+from safeharbor_backup.archive.source import Source, Truncated, opened_archive
+from safeharbor_backup.errors import ArchiveRejected, CannotRestore, SettingsInvalid
+from safeharbor_backup.postgres.connection import bounded, connected
+from safeharbor_backup.postgres.contents import DumpInput
+from safeharbor_backup.settings.load import Concern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from safeharbor_backup.archive.manifest import Manifest
+    from safeharbor_backup.settings.database_url import DatabaseUrl
+    from safeharbor_backup.settings.load import Settings
+
+_CHUNK = 1024 * 1024
+_HEADERS_READ_AHEAD = 32 * 1024  # where only headers are wanted, each read beyond them is for nothing
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """What the operator asked for. `database` and `uploads` say where an interrupted restore went, if it is that.
+
+    `from_another`: an archive of another database than the target's is meant. `accepts_broken`: what cannot be restored
+    as it was is left out. `accepts_open`: so is a REVOKE that only a superuser may repeat.
+    """
+
+    archive: Path
+    with_database: bool = True
+    with_uploads: bool = True
+    in_place: bool = False
+    keep_previous: bool = True
+    jobs: int = 1
+    database: str = ""
+    uploads: Path | None = None
+    from_another: bool = False
+    accepts_broken: bool = False
+    accepts_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenArchive:
+    """An archive held open; whatever happens to its name meanwhile, this is the file that is restored.
+
+    `warnings` say what of it is left out.
+    """
+
+    source: Source
+    front: Front | None
+    dump: DumpInput
+    upload_files: int
+    upload_bytes: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Where it was found."""
+        return self.source.path
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Its manifest; None if another implementation wrote it."""
+        return self.front.manifest if self.front is not None else None
+
+    def listed_files(self) -> Iterator[tuple[bytes, str]]:
+        """Name and SHA-256 in hex of each regular member in SHA256SUMS, in order; nothing without a manifest.
+
+        Raises Truncated, OSError.
+        """
+        if self.front is None:
+            return
+        start, end = self.front.manifest.sums_offset, self.front.manifest_offset
+        yield from parse_sums(self.source.read_at(at, min(_CHUNK, end - at)) for at in range(start, end, _CHUNK))
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When it was taken, as far as it tells."""
+        return self.manifest.taken_at if self.manifest is not None else layout.time_in_name(self.path.name)
+
+
+def choose_archive(text: str, settings: Settings) -> Path:
+    """The archive that `--from` names; `latest` is the newest in BACKUP_DIR that can be relied on.
+
+    Raises ArchiveRejected if there is none, StorageUnavailable; CannotRestore if that is not simply the newest one,
+    since then a person decides.
+    """
+    if text != "latest":
+        return Path(text).expanduser().absolute()
+    settings.require(Concern.DIRECTORY)
+    choice = read_choice(settings, settings.database_name)
+    if choice.entry is None and all(each.code in NOT_COMPLETE for each in choice.passed):
+        raise ArchiveRejected(f"There is no complete archive in {settings.backup_dir}.", hint="")
+    if choice.entry is None or not choice.is_clear:
+        raise CannotRestore(
+            f"Which archive `latest` means is not clear:\n{describe_choice(choice)}",
+            hint="Give the path of the one that is meant: --from PATH.",
+            intact="Nothing was changed.",
+        )
+    return choice.entry.path
+
+
+@contextmanager
+def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
+    """The archive, looked at as far as its manifest, or all headers of one without. Raises ArchiveRejected."""
+    with opened_archive(path) as source:
+        own = Path(f"/proc/self/fd/{source.descriptor}")  # the very file, even if its name is given to another
+        if bears_leading_mark(source):
+            front = read_front(source)
+            manifest = front.manifest
+            dump = DumpInput(own, layout.DUMP_OFFSET, manifest.dump_size)
+            yield OpenArchive(source, front, dump, manifest.upload_files, manifest.upload_bytes)
+            return
+        offset = size = files = length = 0
+        skipped = Skipped()
+        try:
+            headers = Source(source.descriptor, path, _HEADERS_READ_AHEAD)
+            for member, at in read_foreign_members(headers, skipped):
+                if member.name == layout.DUMP_NAME:
+                    offset, size = at, member.size
+                elif member.kind not in (layout.DIRECTORY, layout.SYMLINK):
+                    files, length = files + 1, length + member.size
+                if at + member.size > source.size:
+                    raise Truncated
+                headers.seek(at + member.size)
+        except (Rejected, Truncated) as error:
+            why = str(error) or "it was cut: it ends in the middle"
+            raise ArchiveRejected(f"{path}: {why.rstrip('.')}.") from None
+        yield OpenArchive(source, None, DumpInput(own, offset, size), files, length, skipped.warnings())
+
+
+def left_out_patterns(manifest: Manifest | None, settings: Settings) -> tuple[str, ...]:
+    """What backups leave out of the uploads: the patterns that the archive was taken with, and those of now."""
+    recorded = manifest.excluded_by if manifest is not None else ()
+    return tuple(dict.fromkeys([*recorded, *settings.exclude]))
+
+
+def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:
+    """How to reach the server to restore to, and the name of the database there.
+
+    Raises SettingsInvalid, and DatabaseUnavailable if only the server can tell the name.
+    """
+    settings.require(Concern.DATABASE, Concern.RESTORE)
+    assert settings.database is not None  # noqa: S101 - required above
+    wanted = bounded(settings.database, settings)
+    server = bounded(settings.restore_database, settings) if settings.restore_database is not None else wanted
+    name = wanted.get("dbname")
+    if not name and wanted.get("service"):
+        with connected(wanted) as session:
+            name = session.info.dbname
+    name = name or wanted.get("user")
+    if not name:
+        raise SettingsInvalid(["BACKUP_DATABASE_URL: expected an address that names the database to restore"])
+    if name in ("template0", "template1"):
+        raise SettingsInvalid([f"BACKUP_DATABASE_URL: expected an application's database, not {name}"])
+    return server, name

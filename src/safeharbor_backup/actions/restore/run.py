@@ -1,0 +1,320 @@
+"""One restore from beginning to end: lock, plan, confirm, stage, swap, settle.
+
+Until the swap nothing live has changed; the swap has one commit point. See `swap` for what happens in between.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor_backup.actions.preflight import check_directory
+from safeharbor_backup.actions.restore.findings import Findings, RestorePlan, RestoreResult
+from safeharbor_backup.actions.restore.in_place import load_in_place
+from safeharbor_backup.actions.restore.kept import finish_removals
+from safeharbor_backup.actions.restore.plan import check_request, draw_up_plan, require_nothing_pending
+from safeharbor_backup.actions.restore.request import (
+    OpenArchive,
+    RestoreRequest,
+    left_out_patterns,
+    opened_for_restore,
+    target_address,
+)
+from safeharbor_backup.actions.restore.stage import Places, Staged, Staging
+from safeharbor_backup.actions.restore.swap import Swap, translated
+from safeharbor_backup.actions.verify import verify_source
+from safeharbor_backup.errors import (
+    DatabaseUnavailable,
+    Interrupted,
+    RestorePending,
+    SafeHarborError,
+    one_line,
+    translate_os_error,
+)
+from safeharbor_backup.postgres.connection import backup_lock
+from safeharbor_backup.postgres.target import target_connected
+from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side, new_id
+from safeharbor_backup.system.lock import directory_lock
+from safeharbor_backup.system.signals import signals_held
+from safeharbor_backup.uploads.collect import estimate_size, make_filter
+from safeharbor_backup.uploads.frontier import find_frontier
+from safeharbor_backup.uploads.staging import Stage, StageReplaced, create_stage, new_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from safeharbor_backup.actions.restore.database_plan import DatabasePlan
+    from safeharbor_backup.postgres.target import Target, TargetDatabase
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.load import Settings
+
+
+_MOMENT_SECONDS = 5.0  # a run that was killed, or a step of ours before this one, may not have lost its locks yet
+
+
+class NotConfirmed(SafeHarborError):
+    """The operator did not say yes."""
+
+
+def restore_archive(
+    settings: Settings, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], progress: Progress
+) -> RestoreResult:
+    """Restore; `confirm` is asked once the plan is known, and gets to see it.
+
+    Raises SafeHarborError: then the old state is live as a whole; RestorePending: then `--resume` or `--undo` is next.
+    """
+    try:
+        return _restore(settings, request, confirm, progress)
+    except SafeHarborError as error:
+        if not error.intact and not isinstance(error, RestorePending):
+            error.intact = "Nothing was changed."
+        raise
+
+
+def _restore(
+    settings: Settings, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], progress: Progress
+) -> RestoreResult:
+    settings.require(Concern.DIRECTORY)
+    check_request(settings, request)
+    check_directory(settings.backup_dir)
+    with directory_lock(settings.backup_dir), ExitStack() as stack:
+        Journal(settings.backup_dir).sweep()
+        require_nothing_pending(settings.backup_dir)
+        left = finish_removals(settings, Journal(settings.backup_dir))
+        archive = stack.enter_context(opened_for_restore(request.archive))
+        target: Target | None = None
+        if request.with_database:
+            target = stack.enter_context(target_connected(*target_address(settings)))
+            if not target.is_pooled:  # a pooler would keep the lock when we are gone
+                target.hold_restore_lock(_MOMENT_SECONDS)
+        findings = Findings()
+        findings.warnings += left
+        if archive.front is None:
+            findings.warnings.append("it was written by another implementation and carries no checksums of its content")
+        findings.warnings += archive.warnings
+        drawn, plan = draw_up_plan(archive, settings, request, target, findings)
+        findings.require_none()
+        if not confirm(drawn):
+            raise NotConfirmed("Not confirmed.", intact="Nothing was changed.")
+        run = _Run(settings, replace(request, jobs=drawn.jobs), archive, target, plan, progress)
+        return run.restore(drawn)
+
+
+@dataclass
+class _Run:
+    """A confirmed restore, under the lock."""
+
+    settings: Settings
+    request: RestoreRequest
+    archive: OpenArchive
+    target: Target | None
+    plan: DatabasePlan | None
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def restore(self, plan: RestorePlan) -> RestoreResult:
+        warnings = list(plan.warnings)
+        journal = Journal(self.settings.backup_dir)
+        record = journal.write(self._record())
+        self.progress.step("journal")
+        with ExitStack() as stack:
+            swap, staged = self._stage(journal, record, stack)
+            try:
+                rows = self._exchange(swap, staged)
+            except Interrupted as interruption:  # it came before the swap, or has waited until that was done
+                interruption.left = _what_is_left(swap.record)
+                raise
+            keeps, left = self._keep_or_discard(journal, swap)
+        return RestoreResult(
+            id=record.id,
+            archive=self.archive.path,
+            tables=plan.tables,
+            rows=rows,
+            upload_files=staged.upload_files,
+            upload_bytes=staged.upload_bytes,
+            seconds=self.seconds,
+            warnings=tuple(dict.fromkeys([*warnings, *staged.warnings, *self.warnings, *left])),
+            afterwards=plan.afterwards,
+            keeps_previous=keeps,
+            can_be_undone=keeps and not record.in_place and record.had_database,
+            kept_bytes=record.kept_database_bytes + record.kept_uploads_bytes,
+        )
+
+    def _exchange(self, swap: Swap, staged: Staged) -> int | None:
+        """Make what was staged live. If this fails before the commit: the old state is put back, the stage removed."""
+        if swap.record.in_place:
+            assert self.target is not None  # noqa: S101 - in place is about a database
+            assert self.plan is not None  # noqa: S101 - likewise
+            with self._phase("load"):
+                rows, warnings = load_in_place(self.settings, swap, self.archive, self.target, self.plan, self.progress)
+                self.warnings += warnings
+                return rows
+        with self._phase("swap"), signals_held():
+            try:
+                swap.begin(Side.NEW, by_undo=False)
+                self.progress.step("swapping")
+                swap.go_or_return(self.progress.step)
+            except RestorePending:
+                raise
+            except BaseException as error:
+                self._remove_stage(swap, error)
+                raise translated(error, "swapping the uploads") from error
+            swap.settle()
+            self.progress.step("settled")
+        return staged.rows
+
+    def _keep_or_discard(self, journal: Journal, swap: Swap) -> tuple[bool, list[str]]:
+        """Whether a previous state is kept, and warnings."""
+        record = swap.record
+        keeps = record.keeps_anything
+        try:
+            if not keeps:
+                journal.remove(record.id)
+            elif not self.request.keep_previous:
+                swap.discard()
+                return False, []
+            elif swap.stage is not None:
+                swap.stage.require_in_place()
+        except StageReplaced as error:
+            return keeps, [f"the restore is done and whole, but {error.message} It holds the previous uploads."]
+        except (SafeHarborError, psycopg.Error, OSError) as error:
+            return keeps, [f"the restore is done, but the previous state could not be discarded: {error}"]
+        return keeps, []
+
+    def _record(self) -> RestoreRecord:
+        live = self.plan.live if self.plan is not None else None
+        uploads = self.settings.upload_dir if self.request.with_uploads else None
+        return RestoreRecord(
+            id=new_id(),
+            started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            archive=str(self.archive.path),
+            phase=Phase.STAGING,
+            in_place=self.request.in_place and self.request.with_database,
+            keep_previous=self.request.keep_previous,
+            jobs=self.request.jobs,
+            server=self.target.system_identifier() if self.target is not None else "",
+            database=self.target.name if self.target is not None else "",
+            had_database=live is not None or self.target is None,
+            uploads=os.fspath(uploads) if uploads is not None else "",
+            kept_database_bytes=live.size if live is not None and not self.request.in_place else 0,
+            kept_uploads_bytes=estimate_size(uploads, None).whole if uploads is not None else 0,
+            slots=len(self.target.logical_slots(live.name)) if self.target is not None and live is not None else 0,
+        )
+
+    def _stage(self, journal: Journal, record: RestoreRecord, stack: ExitStack) -> tuple[Swap, Staged]:
+        """Both halves, the stage in the uploads held open by `stack`, and what is to stay where it is.
+
+        If this fails: both halves are removed, and nothing live has changed.
+        """
+        swap = Swap(journal, record, self.target, None)
+        try:
+            if record.in_place:
+                with self._phase("verify"):
+                    verify_source(self.archive.source, self.settings, progress=self.progress).require_sound()
+            with self._phase("stage"):
+                if record.uploads:
+                    secret = new_secret()
+                    stage = create_stage(Path(record.uploads), record.id, secret)
+                    stack.callback(stage.close)
+                    swap = Swap(journal, journal.write(replace(record, stage=stage.identity)), self.target, stage)
+                    self.progress.step("staging directory")
+                done = self._build(swap)
+                if swap.stage is not None:
+                    swap.stage.require_in_place()
+                    self._find_what_stays(swap, swap.stage)
+                self.progress.step("staged")
+        except BaseException as error:
+            self._remove_stage(swap, error)
+            if isinstance(error, psycopg.Error):
+                raise SafeHarborError(f"The database answered: {one_line(error)}", intact=_intact(swap)) from error
+            if isinstance(error, OSError):
+                failure = translate_os_error(error, "staging the restore")
+                failure.intact = _intact(swap)
+                raise failure from error
+            raise
+        return swap, done
+
+    def _build(self, swap: Swap) -> Staged:
+        record, stage = swap.record, swap.stage
+        places = Places(
+            database=record.staged_database,
+            uploads=stage.path / Side.NEW if stage is not None else None,
+            jobs=record.jobs,
+            instead_of=Path(record.uploads) if stage is not None else None,
+            root=stage.side(Side.NEW) if stage is not None else None,
+        )
+        staging = Staging(
+            self.settings, self.archive, places, self.progress, accepts_broken=self.request.accepts_broken
+        )
+        if self.target is None or record.in_place:
+            return staging.run(None)
+        assert self.plan is not None  # noqa: S101 - there is a target
+        staging.prepare_database(self.target, self.plan)
+        self.progress.step("staged database")
+        with self._no_backup_meanwhile(self.target, self.plan.live):
+            return staging.run(self.target)
+
+    def _find_what_stays(self, swap: Swap, stage: Stage) -> None:
+        """Write down what the exchange is to leave where it is. Raises CannotRestore, OSError."""
+        uploads = Path(swap.record.uploads)
+        patterns = left_out_patterns(self.archive.manifest, self.settings)
+        frontier = find_frontier(uploads, stage.side(Side.NEW), make_filter(patterns))
+        if frontier.stays:
+            swap.step_around(frontier)
+
+    @contextmanager
+    def _no_backup_meanwhile(self, target: Target, live: TargetDatabase | None) -> Iterator[None]:
+        """A backup that began now would dump a database which is about to be swapped."""
+        with ExitStack() as stack:
+            if live is not None:
+                try:
+                    stack.enter_context(backup_lock(target.url, _MOMENT_SECONDS))
+                except DatabaseUnavailable as error:
+                    if not live.is_open:  # a restore whose journal is lost may have closed it
+                        raise
+                    self.progress.note(f"{error.message}; it is replaced all the same, and kept as it is")
+            yield
+
+    def _remove_stage(self, swap: Swap, error: BaseException) -> None:
+        """Remove what was staged, and have the error say what is left. Raises nothing."""
+        try:
+            with signals_held():
+                swap.remove_stage()
+        except (SafeHarborError, psycopg.Error, OSError) as second:
+            if isinstance(error, SafeHarborError):
+                error.intact = f"{_intact(swap)} It could not be removed: {one_line(second)}."
+        else:
+            if isinstance(error, SafeHarborError):
+                error.intact = _intact(swap)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 3)
+
+
+def _intact(swap: Swap) -> str:
+    if swap.is_gone:
+        return "The live database and uploads are as they were; what was staged is gone."
+    return (
+        f"Nothing live was changed, but what restore {swap.record.id} had prepared is left; "
+        "`safeharbor restore --undo` removes it."
+    )
+
+
+def _what_is_left(record: RestoreRecord) -> str:
+    if record.phase is Phase.KEPT:
+        return f"The restore is done. To go back: safeharbor restore --undo --id {record.id}"
+    return "What was prepared may be left: `safeharbor restore --undo` removes it."

@@ -1,0 +1,222 @@
+"""Loads a dump once more after it failed: tolerantly, with one job and all rows before anything that judges them.
+
+CHECK constraints, which may read other tables, are set aside until all else is there; functions get the database's own
+search_path. What is asked to be accepted then is left out, or made NOT VALID, and the SQL to mend it is written down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from safeharbor_backup.errors import one_line
+from safeharbor_backup.postgres.contents import number_of
+from safeharbor_backup.postgres.load import Failure, LoadFailed
+from safeharbor_backup.postgres.order import Pass, order_entries
+from safeharbor_backup.postgres.toc import DATA, POST_DATA, with_dependants
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from safeharbor_backup.actions.restore.loader import Loader
+    from safeharbor_backup.postgres.toc import TocEntry
+
+ACCEPT = (
+    "`--accept-broken` restores everything else: it leaves that out or makes it NOT VALID, and writes the SQL to mend "
+    "it into a file."
+)
+_CHECKS = """
+    SELECT 'TABLE', n.nspname, t.relname, c.conname, pg_catalog.pg_get_constraintdef(c.oid),
+           pg_catalog.obj_description(c.oid, 'pg_constraint')
+    FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class t ON t.oid = c.conrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+    WHERE c.contype = 'c' AND c.convalidated AND c.coninhcount = 0 AND t.relkind IN ('r', 'p')
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
+                      AND d.objid = t.oid AND d.deptype = 'e')
+    UNION ALL  -- of domains those that call functions of the database
+    SELECT 'DOMAIN', n.nspname, t.typname, c.conname, pg_catalog.pg_get_constraintdef(c.oid),
+           pg_catalog.obj_description(c.oid, 'pg_constraint')
+    FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_type t ON t.oid = c.contypid
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    WHERE c.contype = 'c' AND c.convalidated
+      AND EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_constraint'::regclass
+                  AND d.objid = c.oid AND d.refclassid = 'pg_catalog.pg_proc'::regclass)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::regclass
+                      AND d.objid = t.oid AND d.deptype = 'e')
+    ORDER BY 1, 2, 3, 4
+"""
+_NEWEST = """
+    SELECT pg_catalog.format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', conrelid::regclass, conname)
+    FROM pg_catalog.pg_constraint WHERE xmin = pg_catalog.pg_current_xact_id()::xid AND conrelid <> 0
+    ORDER BY conparentid, oid LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """What could not be restored as it was, why, and the SQL that finishes it once the rows are mended."""
+
+    what: str
+    reason: str
+    sql: str
+    is_not_valid: bool = False
+
+    @property
+    def warning(self) -> str:
+        """For the operator."""
+        done = "made NOT VALID" if self.is_not_valid else "left out"
+        return f"{done}: {self.what}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    kind: LiteralString  # of what it is on: TABLE or DOMAIN
+    schema: str
+    on: str
+    name: str
+    definition: str
+    comment: str | None
+
+    @property
+    def place(self) -> sql.Composable:
+        """What it is on."""
+        return sql.Identifier(self.schema, self.on)
+
+    def alter(self, *what: sql.Composable) -> sql.Composed:
+        """`ALTER … what`."""
+        return sql.SQL(" ").join([sql.SQL("ALTER"), sql.SQL(self.kind), self.place, *what])
+
+    @property
+    def drop(self) -> sql.Composed:
+        """The statement."""
+        return self.alter(sql.SQL("DROP CONSTRAINT"), sql.Identifier(self.name))
+
+    @property
+    def add(self) -> sql.Composed:
+        """The statement."""
+        return self.alter(sql.SQL("ADD CONSTRAINT"), sql.Identifier(self.name), sql.SQL(self.definition))
+
+
+def load_again(
+    loader: Loader, session: Callable[[], AbstractContextManager[psycopg.Connection]], *, accepts: bool
+) -> list[Broken]:
+    """Load all but the event triggers into the empty database; what is broken, if that is accepted.
+
+    Raises LoadFailed, DatabaseUnavailable, psycopg.Error.
+    """
+    toc = loader.plan.contents.toc
+    order = order_entries(loader.plan.entries, toc)
+    first = order.passes[Pass.DATA]
+    chosen = {number: toc[number] for number in map(number_of, first)}
+    rows = with_dependants(chosen, [each.number for each in chosen.values() if each.section in (DATA, POST_DATA)])
+    broken = _load(loader, session, tuple(each for each in first if number_of(each) not in rows), accepts=accepts)
+    checks = _set_aside(session)
+    loader.own_search_path = True
+    broken += _load(loader, session, tuple(each for each in first if number_of(each) in rows), accepts=accepts)
+    for each in (Pass.RULES, Pass.PRIVILEGES, Pass.VIEWS):
+        broken += _load(loader, session, order.passes[each], accepts=accepts)
+    return broken + _put_back(session, checks, accepts=accepts)
+
+
+def mending_script(broken: list[Broken], archive: str) -> str:
+    """The file for whoever mends it."""
+    parts = [
+        f"-- What the restore of {one_line_of(archive)} could not restore as it was. Mend the rows, then run each.",
+        "SET client_encoding = 'UTF8';",
+    ]
+    for each in broken:
+        reason = "\n".join(f"-- {line}" for line in each.reason.splitlines())
+        parts.append(f"-- {one_line_of(each.what)}\n{reason}\n{each.sql.strip()}")
+    return "\n\n".join(parts).replace("\ufffd", "?") + "\n"  # which a database of another encoding does not have
+
+
+def one_line_of(text: str) -> str:
+    """Text that cannot leave a comment of SQL."""
+    return " ".join(text.split())
+
+
+def _load(
+    loader: Loader,
+    session: Callable[[], AbstractContextManager[psycopg.Connection]],
+    entries: tuple[str, ...],
+    *,
+    accepts: bool,
+) -> list[Broken]:
+    if not accepts:
+        loader.load(entries, 1)
+        return []
+    toc = loader.plan.contents.toc
+    return [_settle(session, failure.find(toc), failure) for failure in loader.load_what_can_be(entries)]
+
+
+def _settle(
+    session: Callable[[], AbstractContextManager[psycopg.Connection]], entry: TocEntry | None, failure: Failure
+) -> Broken:
+    """Make a constraint NOT VALID; of anything else, say what was left out."""
+    if entry is None:
+        return Broken("an entry of the dump", failure.reason, "")
+    if entry.kind in ("FK CONSTRAINT", "CHECK CONSTRAINT"):
+        statement = entry.definition.rstrip().removesuffix(";") + " NOT VALID"
+        try:
+            with session() as connection, connection.transaction():
+                connection.execute(statement.encode())
+                row = connection.execute(_NEWEST).fetchone()
+            return Broken(entry.what, failure.reason, str(row[0]) if row is not None else "", is_not_valid=True)
+        except psycopg.Error:
+            pass  # a foreign key of a partitioned table cannot be, before 18: it is left out
+    if entry.kind == "TABLE DATA":
+        return Broken(
+            f"the rows of {entry.schema}.{entry.name}",
+            failure.reason,
+            f"-- pg_restore --data-only has them: {one_line_of(entry.name)}",
+        )
+    return Broken(entry.what, failure.reason, entry.definition)
+
+
+def _set_aside(session: Callable[[], AbstractContextManager[psycopg.Connection]]) -> list[_Check]:
+    """Drop the checks that can be added again. What a child has beside its parents shows once theirs is gone."""
+    aside: list[_Check] = []
+    kept: set[_Check] = set()
+    with session() as connection, connection.transaction():
+        while checks := {_Check(*row): None for row in connection.execute(_CHECKS).fetchall()}.keys() - kept:
+            for check in sorted(checks, key=lambda each: (each.kind, each.schema, each.on, each.name)):
+                try:
+                    with connection.transaction():
+                        connection.execute(check.drop)
+                        connection.execute(check.add)
+                        connection.execute(check.drop)
+                    aside.append(check)
+                except psycopg.errors.FeatureNotSupported:  # of a domain that a column has within something larger
+                    kept.add(check)
+    return aside
+
+
+def _put_back(
+    session: Callable[[], AbstractContextManager[psycopg.Connection]], checks: list[_Check], *, accepts: bool
+) -> list[Broken]:
+    broken = []
+    with session() as connection:
+        for check in reversed(checks):
+            try:
+                connection.execute(check.add)
+            except psycopg.Error as error:
+                if connection.broken:
+                    raise
+                what = f"check constraint {check.name} of {check.schema}.{check.on}"
+                if not accepts:
+                    raise LoadFailed(f"The {what} does not hold: {one_line(error)}", hint=ACCEPT) from error
+                connection.execute(sql.SQL("{} NOT VALID").format(check.add))
+                validate = check.alter(sql.SQL("VALIDATE CONSTRAINT"), sql.Identifier(check.name))
+                finish = f"{validate.as_string(connection)};"
+                broken.append(Broken(what, one_line(error), finish, is_not_valid=True))
+            if check.comment is not None:
+                comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {}{} IS {}")
+                domain = sql.SQL("DOMAIN " if check.kind == "DOMAIN" else "")
+                connection.execute(
+                    comment.format(sql.Identifier(check.name), domain, check.place, sql.Literal(check.comment))
+                )
+    return broken

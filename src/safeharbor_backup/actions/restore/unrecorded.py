@@ -1,0 +1,104 @@
+"""Restores that names in the uploads and on the server speak of, and that the journal does not know.
+
+The journal was lost, or the names lie: whoever can write to the uploads or create databases can make them. So nothing
+here is acted upon by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.restore.request import target_address
+from safeharbor_backup.postgres.target import target_connected
+from safeharbor_backup.state.journal import Phase, RestoreRecord, Side, side_database
+from safeharbor_backup.uploads.staging import find_look_alikes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from safeharbor_backup.postgres.target import Target
+    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.state.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """Names that end in one id: databases beside the live one, and an entry in the uploads ("" for none).
+
+    `database_bytes`: what the databases take, as far as our role may ask.
+    """
+
+    id: str
+    database: str
+    databases: tuple[str, ...]
+    uploads: str
+    has_database: bool
+    database_bytes: int = 0
+
+    def describe(self) -> str:
+        """What there is, for a list."""
+        names = [f'database "{name}"' for name in self.databases]
+        return ", ".join([*names, *([f"{self.uploads}/.safeharbor-restore-{self.id}"] if self.uploads else [])])
+
+    def record(self, towards: Side) -> RestoreRecord:
+        """As the journal would have it, as far as names can tell."""
+        return RestoreRecord(
+            id=self.id,
+            started_at=f"the id {self.id}",
+            archive=f"restore {self.id}",
+            phase=Phase.SWAPPING,
+            live=towards.other,
+            towards=towards,
+            by_undo=towards is Side.OLD,
+            has_been_live=True,  # so that nothing of it is ever removed as if it had only been staged
+            database=self.database if self.databases else "",
+            uploads=self.uploads,
+        )
+
+    def plan(self, to: Side, stage: Path | None) -> str:
+        """What would be moved, for the operator to say yes or no."""
+        record = self.record(to)
+        incoming, outgoing = record.staged_database, record.previous_database
+        if to is Side.OLD:
+            incoming, outgoing = outgoing, incoming
+        lines = [f"The journal knows no restore {self.id}; only names tell of it."]
+        if self.databases and incoming in self.databases:
+            lines.append(f'  database "{incoming}" becomes "{self.database}", which is kept as "{outgoing}"')
+        elif self.databases:
+            lines.append(f'  database "{self.database}" stays live and is opened')
+        if stage is not None:
+            lines.append(f"  what is in {stage}/{to} becomes live; what is live is kept in {stage}/{to.other}")
+        lines.append("Nothing is deleted.")
+        return "\n".join(lines)
+
+
+def find_unrecorded(settings: Settings, journal: Journal) -> list[Unrecorded]:
+    """Those of the configured database and uploads, newest first. Raises SafeHarborError, OSError."""
+    known = {record.id for record in journal.read()}
+    uploads = settings.upload_dir if settings.upload_dir is not None and settings.upload_dir.is_dir() else None
+    stages = {name[-12:] for name in find_look_alikes(uploads, known)} if uploads is not None else set[str]()
+    url, name = target_address(settings)
+    with target_connected(url, name) as target:
+        sizes = find_unrecorded_databases(target, known)
+        has_database = target.find(name) is not None
+    return [
+        Unrecorded(
+            id=each,
+            database=name,
+            databases=tuple(database for database in sizes if database.endswith(each)),
+            uploads=str(uploads) if each in stages else "",
+            has_database=has_database,
+            database_bytes=sum(size for database, size in sizes.items() if database.endswith(each)),
+        )
+        for each in sorted(stages | {database[-12:] for database in sizes}, reverse=True)
+    ]
+
+
+def find_unrecorded_databases(target: Target, known: set[str]) -> dict[str, int]:
+    """Databases with names like those that a restore of this one leaves, and their sizes. Raises psycopg.Error."""
+    base = side_database(target.name, "restore", "0" * 12).removesuffix("_restore_" + "0" * 12)
+    beside = target.databases_beside(f"^{re.escape(base)}_(restore|before)_[0-9a-f]{{12}}$")
+    found = {each: target.find(each) for each in beside if each[-12:] not in known}
+    return {each: about.size for each, about in found.items() if about is not None}

@@ -1,0 +1,92 @@
+"""What on the side of the uploads would make a restore fail: entries that cannot move, names that cannot be written."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.archive.layout import UPLOADS_NAME
+from safeharbor_backup.errors import CannotRestore, StorageUnavailable
+from safeharbor_backup.system.filesystem import mounts_below
+from safeharbor_backup.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS
+from safeharbor_backup.uploads.frontier import find_frontier, refused_mount
+from safeharbor_backup.uploads.movable import find_immovable
+from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.uploads.trial import try_filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from safeharbor_backup.actions.restore.findings import Findings
+    from safeharbor_backup.actions.restore.request import OpenArchive
+    from safeharbor_backup.archive.layout import Member
+
+
+class OwnersSeen:
+    """Give it an archive's members; afterwards it knows whether this process can give each its owner."""
+
+    def __init__(self) -> None:
+        self._ours = (os.geteuid(), {os.getegid(), *os.getgroups()})
+        self.warnings: list[str] = []
+
+    def __call__(self, member: Member) -> None:
+        """The next member of uploads/."""
+        uid, groups = self._ours
+        if uid and not self.warnings and member.name != b"uploads/" and (member.uid != uid or member.gid not in groups):
+            self.warnings.append(LACKS_OWNERS)
+
+
+def check_movable(uploads: Path, is_excluded: Callable[[str], bool] | None = None) -> None:
+    """Everything in `uploads` that is not excluded can be moved aside. Raises StorageUnavailable, OSError."""
+    for found in find_immovable(uploads, is_excluded)[:1]:
+        what = str(uploads) if found.path == "." else ascii_safe(str(uploads / found.path))
+        raise StorageUnavailable(f"{what} cannot be moved aside: {found.why}.", hint=found.remedy)
+
+
+def check_staying(
+    uploads: Path, archive: OpenArchive, is_excluded: Callable[[str], bool] | None, findings: Findings
+) -> None:
+    """What a restore leaves where it is can stay there. Raises CannotRestore, Truncated, OSError."""
+    staying = find_frontier(uploads, None, is_excluded).stays
+    if staying:
+        first = ", ".join(map(ascii_safe, staying[:3]))
+        more = f" and {len(staying) - 3:,} more" if len(staying) > 3 else ""
+        stay = "stays where it is: archives do not hold it" if len(staying) == 1 else "stay: archives do not hold them"
+        findings.facts.append(f"{first}{more} {stay}")
+    mounts = {UPLOADS_NAME + mount + b"/": mount for mount in mounts_below(uploads)}
+    if not mounts:
+        return
+    for name, _ in archive.listed_files():
+        if name.startswith(tuple(mounts)):
+            raise refused_mount(uploads, next(mount for prefix, mount in mounts.items() if name.startswith(prefix)))
+
+
+def check_filesystem(uploads: Path, archive: OpenArchive, findings: Findings) -> None:
+    """The filesystem of `uploads` takes what is in the archive. Raises OSError."""
+    links = archive.manifest is not None and archive.manifest.upload_links > 0
+    refused = try_filesystem(uploads, lambda: (name for name, _ in archive.listed_files()), has_links=links)
+    if refused.names:
+        names = ", ".join(ascii_safe(os.fsdecode(name)) for name in refused.names[:3])
+        findings.problems.append(
+            CannotRestore(
+                f"The filesystem of {uploads} does not take names that the archive has, such as {names}.",
+                hint=ELSEWHERE,
+            )
+        )
+    if refused.twins:
+        one, other = (ascii_safe(os.fsdecode(name)) for name in refused.twins[0])
+        more = f" (and {len(refused.twins) - 1} more pairs)" if len(refused.twins) > 1 else ""
+        findings.problems.append(
+            CannotRestore(
+                f"{one} and {other} in the archive are one name on the filesystem of {uploads}{more}.", hint=ELSEWHERE
+            )
+        )
+    if refused.links:
+        findings.problems.append(
+            CannotRestore(
+                f"The archive has symbolic links, which the filesystem of {uploads} does not take.", hint=ELSEWHERE
+            )
+        )
+    if refused.modes:
+        findings.warnings.append(LACKS_MODES)

@@ -1,0 +1,1 @@
+"""Which job is due, and the loop that runs it."""

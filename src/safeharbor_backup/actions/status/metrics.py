@@ -1,0 +1,179 @@
+"""The state of the backups as metrics, in a file that a textfile collector reads.
+
+What there is to tell is gathered as data, and put into Prometheus' format by its own library, which is imported when a
+file is to be written. Every sample bears the file's name, since two files may not have the same series.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.alerts.messages import NOTIFY, PING, find_undelivered, newest_of
+from safeharbor_backup.actions.catalog.entries import State
+from safeharbor_backup.actions.status.run import read_status
+from safeharbor_backup.errors import SafeHarborError
+from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts, write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from safeharbor_backup.actions.catalog.entries import CatalogEntry
+    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.state.history import Outcome
+
+MISSING = "prometheus-client is not installed; type: pip install prometheus-client"
+_MODE = 0o644  # the collector is another user
+_DRAFT_LASTS_SECONDS = 3600.0
+_COMMANDS = ("backup", "verify", "drill", "prune", "restore")
+_STATES = {
+    State.COMPLETE: "complete",
+    State.DAMAGED: "damaged",
+    State.UNREADABLE: "unreadable",
+    State.UNVERIFIED: "unverified",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric; `samples` has a value for each value of its label, or one under the empty string if it has none."""
+
+    name: str
+    meaning: str
+    samples: Mapping[str, float]
+    label: str = ""
+
+
+def publish_metrics(settings: Settings, path: Path) -> None:
+    """Put the metrics into the file at `path`, whole and readable for everybody.
+
+    If the backup directory cannot be read, what is there stays, and its timestamp gets old.
+    Raises SafeHarborError, OSError.
+    """
+    text = render_metrics(gather_metrics(settings, datetime.now(UTC)), path.stem)
+    # no lock keeps two publishers apart; a draft that is young may be the other's
+    sweep_drafts(path.parent, re.compile(re.escape(path.name)), older_than_seconds=_DRAFT_LASTS_SECONDS)
+    with published_whole(path, replace=True) as draft:
+        write_all(draft.descriptor, text)
+        os.fchmod(draft.descriptor, _MODE)
+
+
+def render_metrics(metrics: Sequence[Metric], name: str) -> bytes:
+    """The metrics in Prometheus' text format, with the label `name`. Raises SafeHarborError without the extra."""
+    try:
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.core import GaugeMetricFamily
+        from prometheus_client.registry import Collector
+    except ImportError:
+        raise SafeHarborError(MISSING) from None
+
+    class Gathered(Collector):
+        """Plain samples: the library's own gauges keep theirs in files if an app's environment asks for that."""
+
+        def collect(self) -> Iterator[GaugeMetricFamily]:
+            for metric in metrics:
+                labels = ["name", *filter(None, [metric.label])]
+                family = GaugeMetricFamily(f"safeharbor_{metric.name}", metric.meaning, labels=labels)
+                for value, number in metric.samples.items():
+                    family.add_metric([name, *([value] if metric.label else [])], number)
+                yield family
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Gathered())
+    return bytes(generate_latest(registry))
+
+
+def gather_metrics(settings: Settings, now: datetime) -> list[Metric]:
+    """All there is to tell now. Raises StorageUnavailable if the backup directory cannot be read."""
+    status = read_status(settings, now=now)
+    history = status.history
+    states = Counter(entry.state for entry in status.archives)
+    metrics = [
+        _one("published_timestamp_seconds", "When this file was written", now.timestamp()),
+        _one("healthy", "Whether status --healthcheck ends with 0", float(status.is_healthy)),
+        _one(
+            "interrupted_restore",
+            "Whether a restore was interrupted and no backup is taken until it is settled",
+            float(status.interrupted is not None),
+        ),
+        _one("max_age_seconds", "How old the newest archive may be", settings.max_age_seconds),
+        Metric("archives", "Archives, as a quick look tells", {_STATES[each]: states[each] for each in State}, "state"),
+    ]
+    if status.room.free is not None:
+        metrics.append(_one("free_bytes", "Free space for archives", float(status.room.free)))
+    if status.room.fits is not None:
+        metrics.append(_one("fitting_archives", "How many more archives fit", float(status.room.fits)))
+    if status.newest is not None:
+        metrics += _describe_archive(status.newest)
+    metrics += _describe_runs(history)
+    undelivered = {outcome.command for outcome in find_undelivered(settings, history)}
+    samples = {way: float(way in undelivered) for way in (NOTIFY, PING)}
+    metrics.append(Metric("undelivered", "Whether the newest message or ping was not delivered", samples, "way"))
+    return metrics
+
+
+def _describe_archive(entry: CatalogEntry) -> list[Metric]:
+    manifest = entry.manifest
+    assert manifest is not None  # noqa: S101 - complete archives have one
+    shared = manifest.document.get("shared")
+    shared_bytes = shared.get("bytes") if isinstance(shared, dict) else 0
+    if not isinstance(shared_bytes, int) or not 0 <= shared_bytes <= entry.size:
+        shared_bytes = 0  # nothing that a manifest says may harm a run
+    values = {
+        "timestamp_seconds": ("when it was taken", entry.taken_at.timestamp()),
+        "size_bytes": ("its size", entry.size),
+        "shared_bytes": ("what it shares with the archive before", shared_bytes),
+        "written_bytes": ("what was written for it", entry.size - shared_bytes),
+        "tables": ("its tables", len(manifest.tables)),
+        "rows": ("its rows", manifest.rows),
+        "upload_files": ("its uploads", manifest.upload_files),
+        "upload_bytes": ("the size of its uploads", manifest.upload_bytes),
+        "warnings": ("its warnings", len(manifest.warnings)),
+    }
+    return [
+        _one(f"newest_archive_{key}", f"Newest complete archive: {meaning}", float(value))
+        for key, (meaning, value) in values.items()
+    ]
+
+
+def _describe_runs(history: Sequence[Outcome]) -> Iterator[Metric]:
+    """How the newest run of each command ended, as far as the history goes back."""
+    newest = {command: run for command in _COMMANDS if (run := newest_of(command, history)) is not None}
+    good = {}
+    for run in history:
+        if run.command in _COMMANDS and run.is_success and not run.details.get("quick"):
+            good[run.command] = run
+
+    def each(runs: Mapping[str, Outcome], name: str, meaning: str, values: Sequence[float]) -> Metric:
+        return Metric(name, meaning, dict(zip(runs, values, strict=True)), "command")
+
+    runs = newest.values()
+    yield each(newest, "last_run_timestamp_seconds", "Newest run: when it ended", [_ended(run) for run in runs])
+    yield each(newest, "last_run_duration_seconds", "Newest run: how long it took", [run.seconds for run in runs])
+    yield each(
+        newest,
+        "last_run_exit_status",
+        "Newest run: its exit status; 0 and 3 are good",
+        [run.exit_status for run in runs],
+    )
+    yield each(newest, "last_run_warnings", "Newest run: how many warnings it had", [len(run.warnings) for run in runs])
+    meaning = "When a run last ended with 0 or 3; of verify, a full one"
+    yield each(good, "last_success_timestamp_seconds", meaning, [_ended(run) for run in good.values()])
+    if "backup" in good:
+        seconds = good["backup"].details.get("seconds")
+        phases = seconds if isinstance(seconds, dict) else {}
+        samples = {str(phase): float(value) for phase, value in phases.items() if isinstance(value, int | float)}
+        yield Metric("backup_phase_duration_seconds", "The phases of the newest good backup", samples, "phase")
+
+
+def _ended(run: Outcome) -> float:
+    return run.started_at.timestamp() + run.seconds
+
+
+def _one(name: str, meaning: str, value: float) -> Metric:
+    return Metric(name, meaning, {"": value})

@@ -1,0 +1,236 @@
+"""What makes the state of the backups what it is: each reason with its code, from what was looked at."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.catalog.entries import State, is_from_future
+from safeharbor_backup.actions.catalog.guards import judge_size, read_adopted
+from safeharbor_backup.actions.catalog.last_runs import BACKUP, DRILL, SCHEDULER, tells_of_archives
+from safeharbor_backup.actions.catalog.latest import WhyNot
+from safeharbor_backup.actions.prune import Guard
+from safeharbor_backup.actions.status.health import Code, Health, Reason
+from safeharbor_backup.errors import ExitStatus, SafeHarborError
+from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.state.journal import Journal
+from safeharbor_backup.system.lock import LOCK_NAME, is_locked
+from safeharbor_backup.uploads.omissions import ascii_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from safeharbor_backup.actions.catalog.entries import CatalogEntry
+    from safeharbor_backup.actions.catalog.last_runs import LastRuns, Proofs
+    from safeharbor_backup.actions.catalog.latest import Choice
+    from safeharbor_backup.actions.catalog.retention import Verdict
+    from safeharbor_backup.actions.prune import Notice
+    from safeharbor_backup.actions.status.free_space import Room
+    from safeharbor_backup.actions.status.gone import Gone
+    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.state.history import Outcome
+    from safeharbor_backup.state.journal import RestoreRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What retention says of each archive now, and which ones the next backup will delete."""
+
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    next_deleted: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What keeps it from deleting, in words."""
+        return self.problems + tuple(notice.text for notice in self.notices)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an operator wants to know, the first things first. Ages in seconds; archives newest first.
+
+    `newest` is the newest complete archive that is not from the future; `latest` is what a restore would take.
+    `next_backup` is None if the schedule cannot be used. `gone` is set if there were archives and are none.
+    """
+
+    health: Health
+    newest: CatalogEntry | None
+    age_seconds: float | None
+    max_age_seconds: float
+    archives: tuple[CatalogEntry, ...]
+    findings: tuple[Reason, ...]
+    latest: Choice
+    runs: LastRuns
+    proofs: Proofs
+    history: tuple[Outcome, ...]
+    room: Room
+    outlook: Outlook
+    next_backup: datetime | None
+    kept: tuple[RestoreRecord, ...] = ()
+    interrupted: RestoreRecord | None = None
+    gone: Gone | None = None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What makes the state what it is, in words, the worst first."""
+        return tuple(finding.text for finding in self.findings)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nobody needs to be woken: fresh, or too early for a first backup.
+
+        A failed run wakes nobody as long as the newest archive is young enough: the next run may make it good. Archives
+        that are gone wake somebody.
+        """
+        return self.health not in (Health.STALE, Health.INTERRUPTED) and self.gone is None
+
+    @property
+    def damaged(self) -> int:
+        """How many archives are damaged."""
+        return sum(entry.state is State.DAMAGED for entry in self.archives)
+
+
+def judge_age(status: Status, directory: Path, now: datetime) -> list[Reason]:
+    """Whether there is an archive, and whether it is young enough. One from the future is not young."""
+    if status.newest is None or status.age_seconds is None:
+        return [_judge_absence(status, directory, now)]
+    if status.age_seconds > status.max_age_seconds:
+        return [Reason(Code.TOO_OLD, Health.STALE, "the newest complete archive is older than it may be")]
+    return []
+
+
+def _judge_absence(status: Status, directory: Path, now: datetime) -> Reason:
+    """Without any archive: gone, if there were some; else waiting, as long as a first one need not be there yet.
+
+    The clock starts with the first run ever tried there (its lock file stays), else with the directory.
+    """
+    nothing = Reason(Code.NO_ARCHIVE, Health.STALE, "there is no complete archive")
+    gone = status.gone
+    if gone is not None:
+        many = "1 archive was" if gone.archives == 1 else f"{gone.archives:,} archives were"
+        verb = "is" if gone.archives == 1 else "are"
+        text = f"{many} here on {_show(gone.seen_at)}, and {verb} gone: {directory} has none"
+        return Reason(Code.GONE, Health.FAILED, text)
+    if status.damaged or any(is_from_future(entry, now) for entry in status.archives):
+        return nothing
+    try:
+        since = os.stat(directory / LOCK_NAME).st_mtime
+    except OSError:
+        since = os.stat(directory).st_mtime
+    if now.timestamp() - since <= status.max_age_seconds:
+        return Reason(Code.WAITING, Health.WAITING, "there is no archive yet, and none is due yet")
+    return nothing
+
+
+def judge_last_runs(status: Status) -> list[Reason]:
+    """What failed and was not made good.
+
+    A failed backup is a failure. So is a check that found something wrong; of a verify only until there is a newer
+    archive, which was proven when it was written. A check that could not be done says nothing of the archives, and a
+    run that was refused since another one was at work says nothing at all.
+    """
+    found = []
+    newest = status.newest.taken_at if status.newest is not None else None
+    for failure in status.runs.failures:
+        if failure.command != BACKUP and not status.archives:
+            continue  # there was nothing to check
+        is_overtaken = failure.command != DRILL and newest is not None and newest >= failure.started_at
+        is_refused = failure.exit_status == ExitStatus.LOCKED
+        has_failed = not is_refused and (failure.command == BACKUP or (tells_of_archives(failure) and not is_overtaken))
+        said = f": {ascii_safe(failure.reason)}" if failure.reason else ""
+        text = f"the last {failure.command} failed on {_show(failure.started_at)}, status {failure.exit_status}{said}"
+        code = Code.RUN_REFUSED if is_refused else Code.RUN_FAILED
+        found.append(Reason(code, Health.FAILED if has_failed else Health.WARNING, text, failure.command))
+    waived = next((each for each in reversed(status.history) if each.command == SCHEDULER), None)
+    if waived is not None and (newest is None or newest < waived.started_at):
+        found.append(Reason(Code.NOT_CAUGHT_UP, Health.WARNING, ascii_safe(waived.reason)))
+    return found
+
+
+def judge_restores(directory: Path) -> tuple[tuple[RestoreRecord, ...], RestoreRecord | None, list[Reason]]:
+    """What restores keep, the one that was interrupted, and what is to be said of that."""
+    try:
+        records = Journal(directory).read()
+    except (SafeHarborError, OSError) as error:
+        return (), None, [Reason(Code.JOURNAL, Health.WARNING, f"the journal of restores: {error}")]
+    kept = tuple(record for record in records if not record.is_interrupted)
+    pending = next((record for record in records if record.is_interrupted), None)
+    if pending is None or is_locked(directory):  # one that is at work is not interrupted
+        return kept, None, []
+    text = f"{pending.pending_error().message} Until it is settled no backup is taken."
+    return kept, pending, [Reason(Code.INTERRUPTED, Health.INTERRUPTED, text)]
+
+
+def judge_archives(status: Status, complete: Sequence[CatalogEntry], settings: Settings, now: datetime) -> list[Reason]:
+    """What is to be looked at, of the archives, the settings and the disk."""
+    found = [_count_bad(status.archives, State.DAMAGED, Code.DAMAGED)]
+    found.append(_count_bad(status.archives, State.UNREADABLE, Code.UNREADABLE))
+    found += _judge_future(status, now)
+    found += _judge_latest(status)
+    newest = status.newest
+    if newest is not None and newest.manifest is not None:
+        found += [_warn(Code.BACKUP_WARNED, text) for text in newest.manifest.warnings]
+        concerns = (Concern.DIRECTORY, Concern.RETENTION, Concern.SCHEDULE, Concern.MONITORING)
+        found += [_warn(Code.SETTING, str(problem)) for problem in settings.problems_in(*concerns)]
+        is_short = any(each.code is WhyNot.SHORT for each in status.latest.passed)
+        if not is_short and newest.name not in read_adopted(settings.backup_dir).archives:
+            earlier = [entry for entry in complete if entry.name < newest.name]
+            smaller = judge_size(newest, earlier[0] if earlier else None)
+            found += [_warn(Code.SMALLER, smaller)] if smaller else []
+        if not settings.problems_in(Concern.RETENTION, Concern.SCHEDULE):
+            # what is damaged is told above
+            notices = [each for each in status.outlook.notices if each.code not in (Guard.DAMAGED, Guard.UNREADABLE)]
+            found += [_warn(Code.RETENTION, notice.text) for notice in notices]
+        if status.room.fits == 0:
+            takes = (
+                f"{status.room.free or 0:,} bytes are free, and the next one takes {status.room.next_archive or 0:,}"
+            )
+            found.append(_warn(Code.ROOM, f"there is no room for another archive: {takes}"))
+    return [each for each in found if each is not None]
+
+
+def _count_bad(archives: Sequence[CatalogEntry], state: State, code: Code) -> Reason | None:
+    bad = [entry for entry in archives if entry.state is state]
+    if not bad:
+        return None
+    how = "damaged" if state is State.DAMAGED else "not readable"
+    how_many = f"{len(bad)} of {len(archives)} archives {'is' if len(bad) == 1 else 'are'} {how}"
+    return _warn(code, f"{how_many}: {bad[0].name}: {bad[0].problem}{', …' if len(bad) > 1 else ''}")
+
+
+def _judge_future(status: Status, now: datetime) -> list[Reason]:
+    ahead = [entry for entry in status.archives if is_from_future(entry, now)]
+    if not ahead:
+        return []
+    which = ahead[0].name if len(ahead) == 1 else f"{ahead[0].name} and {len(ahead) - 1} more"
+    verb = "is" if len(ahead) == 1 else "are"
+    text = f"{which} {verb} from the future: the clock was wrong then, or is now. `latest` does not mean it"
+    return [_warn(Code.FUTURE, text)]
+
+
+def _judge_latest(status: Status) -> list[Reason]:
+    """That `latest` is not the newest archive, where nothing else tells that."""
+    choice = status.latest
+    meant = f"; the newest that can be relied on is {choice.entry.name}" if choice.entry is not None else ""
+    held = any(notice.code is Guard.SHORT for notice in status.outlook.notices)  # which has the numbers
+    found = []
+    for each in choice.passed:
+        if each.code is WhyNot.SHORT:
+            why = "it is seriously short" if held else each.text
+            found.append(_warn(Code.LATEST, f"`latest` does not mean {each.entry.name}, since {why}{meant}"))
+        elif each.code is WhyNot.OTHER_DATABASE:
+            found.append(_warn(Code.LATEST, f"`latest` does not mean {each.entry.name}: {each.text}{meant}"))
+    return found[:1]
+
+
+def _warn(code: Code, text: str) -> Reason:
+    return Reason(code, Health.WARNING, text)
+
+
+def _show(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,96 @@
+"""How the backups are: whether the newest is good and young enough, how the last runs ended, what comes next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.alerts.messages import find_telling_problems
+from safeharbor_backup.actions.catalog.entries import is_from_future, read_catalog
+from safeharbor_backup.actions.catalog.guards import read_adopted
+from safeharbor_backup.actions.catalog.last_runs import as_verified, find_proofs, judge_runs
+from safeharbor_backup.actions.catalog.latest import choose_latest
+from safeharbor_backup.actions.catalog.retention import Candidate
+from safeharbor_backup.actions.prune import plan_prune
+from safeharbor_backup.actions.status.free_space import measure_room
+from safeharbor_backup.actions.status.gone import find_gone
+from safeharbor_backup.actions.status.health import Code, Health, Reason
+from safeharbor_backup.actions.status.reasons import (
+    Outlook,
+    Status,
+    judge_age,
+    judge_archives,
+    judge_last_runs,
+    judge_restores,
+)
+from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.schedule import find_zone, next_slot
+from safeharbor_backup.state.history import read_history
+from safeharbor_backup.uploads.omissions import ascii_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safeharbor_backup.actions.catalog.entries import CatalogEntry
+    from safeharbor_backup.settings.load import Settings
+
+
+def read_status(settings: Settings, *, max_age_seconds: float | None = None, now: datetime | None = None) -> Status:
+    """The state of the backup directory, and what runs and restores have left there.
+
+    Raises StorageUnavailable if it cannot be read.
+    """
+    now = now or datetime.now(UTC)
+    directory = settings.backup_dir
+    history = read_history(directory)
+    archives = read_catalog(directory).archives
+    proofs = find_proofs(history, archives)
+    archives = tuple(as_verified(entry, proofs) for entry in archives)
+    complete = [entry for entry in archives if entry.is_complete]
+    newest = next((entry for entry in complete if not is_from_future(entry, now)), None)
+    limit = max_age_seconds or settings.max_age_seconds
+    next_backup = _next_backup(settings, now)
+    status = Status(
+        health=Health.GOOD,
+        newest=newest,
+        age_seconds=max((now - newest.taken_at).total_seconds(), 0.0) if newest is not None else None,
+        max_age_seconds=limit,
+        archives=archives,
+        findings=(),
+        latest=choose_latest(archives, read_adopted(directory), now, settings.database_name),
+        runs=judge_runs(history, newest),
+        proofs=proofs,
+        history=history,
+        room=measure_room(directory, complete, settings.full_read_days, settings.min_free),
+        outlook=_look_ahead(settings, archives, next_backup or now),
+        next_backup=next_backup,
+        gone=find_gone(history, settings.status_file) if not archives else None,
+    )
+    kept, interrupted, found = judge_restores(directory)
+    found += [*judge_age(status, directory, now), *judge_last_runs(status)]
+    found += judge_archives(status, complete, settings, now)
+    telling = find_telling_problems(settings, history)
+    found += [Reason(Code.TELLING, Health.WARNING, ascii_safe(problem)) for problem in telling]
+    worst_first = sorted(found, key=lambda each: -list(Health).index(each.health))
+    health = worst_first[0].health if worst_first else Health.GOOD
+    return replace(status, health=health, findings=tuple(worst_first), kept=kept, interrupted=interrupted)
+
+
+def _next_backup(settings: Settings, now: datetime) -> datetime | None:
+    if settings.problems_in(Concern.SCHEDULE):
+        return None
+    return next_slot(settings.schedule, find_zone(settings.timezone), now)
+
+
+def _look_ahead(settings: Settings, archives: Sequence[CatalogEntry], next_backup: datetime) -> Outlook:
+    """What retention says, and will say when the next archive is there. Raises StorageUnavailable."""
+    problems = settings.problems_in(Concern.RETENTION, Concern.SCHEDULE)
+    if problems:
+        return Outlook(problems=tuple(str(problem) for problem in problems))
+    now = plan_prune(settings, archives=archives)
+    upcoming = Candidate(archive_name(next_backup), int(next_backup.timestamp()) * 10**9)
+    then = plan_prune(settings, archives=archives, upcoming=upcoming)
+    doomed = tuple(sorted(name for name in then.doomed if name != upcoming.name))
+    return Outlook({verdict.name: verdict for verdict in now.verdicts}, doomed, now.notices)

@@ -1,0 +1,107 @@
+"""`backup`: take one now."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor_backup.actions.backup.run import plan_output, take_backup
+from safeharbor_backup.cli.attempt import current_attempt
+from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
+from safeharbor_backup.cli.json_log import log_format_option
+from safeharbor_backup.cli.progress_bar import watching
+from safeharbor_backup.cli.render import iso_time, plural, show_bytes
+from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from safeharbor_backup.actions.backup.run import BackupResult
+
+
+@safeharbor_command(
+    "Take a backup: dump the database and the uploads tree into one archive, read it back, compare every checksum, "
+    "publish it, then prune by retention.\n\nA run that fails leaves no archive and the older ones untouched.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.LOCKED,
+    ExitStatus.DATABASE,
+    ExitStatus.STORAGE,
+    is_attempt=always,
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write this file, replacing it, instead of one in BACKUP_DIR.",
+)
+@click.option("--full", is_flag=True, help="Read and write everything anew; share no blocks with earlier archives.")
+@click.option("--no-prune", is_flag=True, help="Delete nothing afterwards.")
+@click.option(
+    "--warnings-ok",
+    is_flag=True,
+    help="End with 0 instead of 3 if there were warnings, for schedulers that would retry.",
+)
+@click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@log_format_option
+def command(output: Path | None, *, full: bool, no_prune: bool, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
+    """Parse, take the backup, render."""
+    settings = current_settings(quiet=quiet or as_json, notice_restore=False)
+    plan = plan_output(settings)
+    if not (quiet or as_json):
+        click.echo(plan)
+    with watching(quiet=quiet or as_json) as progress:
+        result = take_backup(settings, output=output, prune=not no_prune, full=full, progress=progress)
+    described = describe_backup(result)
+    if (attempt := current_attempt()) is not None:
+        attempt.describe(archive=result.path.name, warnings=result.warnings, details=described)
+    if as_json:
+        click.echo(json.dumps(described, indent=2))
+    elif not quiet:
+        _print(result)
+    if result.warnings and not warnings_ok:
+        exit_with(ExitStatus.WARNINGS)
+
+
+def _print(result: BackupResult) -> None:
+    click.echo(f"{result.path} ({show_bytes(result.size)}, {result.size:,} bytes)")
+    contents = [
+        plural(result.tables, "table"),
+        plural(result.rows, "row"),
+        f"{plural(result.upload_files, 'upload')} ({show_bytes(result.upload_bytes)})",
+    ]
+    click.echo(f"{', '.join(contents)}; verified in {result.seconds['verify']:.1f} s of {result.elapsed_seconds:.1f} s")
+    shared = result.shared
+    if shared is not None:
+        written = show_bytes(result.size - shared.size)
+        click.echo(f"{show_bytes(shared.size)} shared with {shared.archive}; {written} written")
+    pruned = result.pruned
+    if pruned is not None and pruned.deleted:
+        click.echo(f"pruned {plural(len(pruned.deleted), 'archive')} ({show_bytes(pruned.freed_bytes)})")
+
+
+def describe_backup(result: BackupResult) -> dict[str, object]:
+    """The document that `--json` prints."""
+    pruned = result.pruned
+    return {
+        "schema": 1,
+        "path": str(result.path),
+        "size_bytes": result.size,
+        "taken_at": iso_time(result.taken_at),
+        "tables": result.tables,
+        "rows": result.rows,
+        "upload_files": result.upload_files,
+        "upload_bytes": result.upload_bytes,
+        "seconds": result.seconds,
+        "elapsed_seconds": result.elapsed_seconds,
+        "shared_with": result.shared.archive if result.shared is not None else None,
+        "shared_members": result.shared.members if result.shared is not None else 0,
+        "shared_bytes": result.shared.size if result.shared is not None else 0,
+        "warnings": list(result.warnings),
+        "pruned": list(pruned.deleted) if pruned is not None else [],
+        "freed_bytes": pruned.freed_bytes if pruned is not None else 0,
+    }

@@ -1,0 +1,147 @@
+"""`doctor`: what would make a run fail, before it does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor_backup.actions.doctor.findings import Level
+from safeharbor_backup.actions.doctor.run import examine
+from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.render import iso_time, plural, show_slot
+from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.settings.schedule import find_zone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from safeharbor_backup.actions.doctor.findings import Diagnosis, Finding, SettingShown
+
+_COLOURS = {
+    Level.OK: "green",
+    Level.NOTE: "blue",
+    Level.UNKNOWN: "cyan",
+    Level.WARNING: "yellow",
+    Level.PROBLEM: "red",
+}
+_WIDEST = 120
+
+
+@safeharbor_command(
+    "Check everything that makes a run fail, before it does: settings, places, database, privileges, space, clock, "
+    "schedule. It changes nothing. The status is the one of the first problem, which is the one that the run would end "
+    "with.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.DATABASE,
+    ExitStatus.STORAGE,
+    ExitStatus.CANNOT_RESTORE,
+    ExitStatus.RESTORE_PENDING,
+    meanings={
+        ExitStatus.DONE: "done: all is well",
+        ExitStatus.FAILED: "a backup would fail: client tools, privileges",
+        ExitStatus.WARNINGS: "there are warnings and no problem",
+        ExitStatus.CANNOT_RESTORE: "a restore would lack something on its server",
+    },
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+def command(*, as_json: bool) -> None:
+    """Look, render."""
+    diagnosis = examine(current_settings(quiet=as_json, notice_restore=False))
+    if as_json:
+        click.echo(json.dumps(_document(diagnosis), indent=2))
+    else:
+        _print(diagnosis)
+    exit_with(diagnosis.exit_status)
+
+
+def _print(diagnosis: Diagnosis) -> None:
+    _print_settings(diagnosis.settings)
+    click.echo()
+    # a line of a log stays one line; a terminal breaks it in the middle of words
+    width = min(shutil.get_terminal_size().columns, _WIDEST) if sys.stdout.isatty() else None
+    column = max(len(finding.name) for finding in diagnosis.findings) + 2
+    for finding in diagnosis.findings:
+        for line in lines_of(finding, column, width):
+            click.echo(line)
+    zone = find_zone(diagnosis.timezone)
+    if diagnosis.next_runs:
+        click.echo("\nNext backups:")
+    for moment in diagnosis.next_runs:
+        click.echo(f"  {show_slot(moment, zone)}")
+    click.echo(f"\n{_summary(diagnosis)}")
+
+
+def _print_settings(settings: Iterable[SettingShown]) -> None:
+    """Those that are set and those that say where; the others have their defaults."""
+    places = ("BACKUP_DATABASE_URL", "BACKUP_UPLOAD_DIR", "BACKUP_DIR")
+    shown = [each for each in settings if each.origin != "the default" or each.name in places]
+    column = max(len(each.name) for each in shown) + 2
+    for each in shown:
+        click.echo(f"{each.name:<{column}}{each.value}  ({each.origin})")
+
+
+def lines_of(finding: Finding, column: int, width: int | None) -> list[str]:
+    """The lines of one finding: level, name and text, and below it what to type; broken at spaces to fit a width."""
+    level = click.style(f"{finding.level.value:<9}", fg=_COLOURS[finding.level])
+    indent = 9 + column
+    room = max((width or 0) - indent, 30)
+    texts = [finding.text] if width is None else _wrap(finding.text, room)
+    remedies = [finding.remedy] if width is None else _wrap(finding.remedy, room - 3)
+    first, *more = texts
+    lines = [f"{level}{finding.name:<{column}}{first}", *(" " * indent + each for each in more)]
+    if finding.remedy:
+        lines.append(f"{' ' * indent}-> {remedies[0]}")
+        lines += [" " * (indent + 3) + each for each in remedies[1:]]
+    return lines
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _summary(diagnosis: Diagnosis) -> str:
+    counts = [
+        plural(diagnosis.count(level), level.value)
+        for level in (Level.PROBLEM, Level.WARNING)
+        if diagnosis.count(level)
+    ]
+    unknown = diagnosis.count(Level.UNKNOWN)
+    if unknown:
+        counts.append(f"{unknown} not checked")
+    return ", ".join(counts) or "All is well."
+
+
+def _document(diagnosis: Diagnosis) -> dict[str, object]:
+    return {
+        "schema": 1,
+        "exit_status": int(diagnosis.exit_status),
+        "checks": [
+            {
+                "name": finding.name,
+                "level": finding.level.value,
+                "text": finding.text,
+                "remedy": finding.remedy,
+                "status": int(finding.exit_status),
+            }
+            for finding in diagnosis.findings
+        ],
+        "settings": [
+            {
+                "name": each.name,
+                "value": each.value,
+                "origin": each.origin,
+            }
+            for each in diagnosis.settings
+        ],
+        "timezone": diagnosis.timezone,
+        "next_runs": [iso_time(moment) for moment in diagnosis.next_runs],
+    }

@@ -1,0 +1,155 @@
+"""`drill`: restore an archive into a scratch copy, to know that it restores."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from safeharbor_backup.actions.catalog.latest import choose_to_prove
+from safeharbor_backup.actions.drill.run import drill_archive
+from safeharbor_backup.cli.archive_path import ArchivePath
+from safeharbor_backup.cli.attempt import current_attempt
+from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
+from safeharbor_backup.cli.json_log import log_format_option, show_problem, show_warning
+from safeharbor_backup.cli.progress_bar import watching
+from safeharbor_backup.cli.render import plural, show_bytes
+from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from safeharbor_backup.actions.drill.result import DrillResult
+    from safeharbor_backup.cli.attempt import Attempt
+    from safeharbor_backup.settings.load import Settings
+
+
+@safeharbor_command(
+    "Restore an archive, the newest if none is named, into a scratch database and a scratch directory, as a restore "
+    "would. Compare every table's rows, sequences, migrations, constraints, indexes and each upload's SHA-256 with "
+    "what was recorded, remove both, and write down what was found beside the archives. The live database and uploads "
+    "are not touched, and a backup can run meanwhile.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.LOCKED,
+    ExitStatus.REJECTED,
+    ExitStatus.DATABASE,
+    ExitStatus.STORAGE,
+    ExitStatus.CANNOT_RESTORE,
+    meanings={
+        ExitStatus.LOCKED: "another drill is at work, or the archive is being deleted",
+        ExitStatus.REJECTED: "the archive does not restore, or differs, or the app check failed; or there is none",
+        ExitStatus.CANNOT_RESTORE: "this server cannot take the dump, which says nothing of the archive",
+    },
+    is_attempt=always,
+)
+@click.argument("archive", required=False, type=ArchivePath())
+@click.option("--jobs", type=click.IntRange(1, 64), help="Parallel jobs for the load.  [default: the cores]")
+@click.option(
+    "--warnings-ok",
+    is_flag=True,
+    help="End with 0 instead of 3 if there were warnings, for schedulers that would call that failed.",
+)
+@click.option("--quiet", is_flag=True, help="Print only what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of text.")
+@log_format_option
+def command(archive: Path | None, *, jobs: int | None, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
+    """Parse, drill, render."""
+    settings = current_settings(quiet=quiet or as_json)
+    path, notices = (archive.absolute(), ()) if archive is not None else _newest(settings)
+    if not (quiet or as_json):
+        click.echo(f"Drilling {path}")
+    with watching(quiet=quiet or as_json) as progress:
+        jobs = jobs or os.cpu_count() or 1
+        result = drill_archive(path, settings, jobs=jobs, progress=progress, notices=notices)
+    if (attempt := current_attempt()) is not None:
+        describe_drill(attempt, result)
+    if as_json:
+        click.echo(json.dumps({**result.document, "evidence": _evidence(result)}, indent=2))
+    else:
+        _print(result, quiet=quiet)
+    if not (warnings_ok and result.exit_status is ExitStatus.WARNINGS):
+        exit_with(result.exit_status)
+
+
+def _newest(settings: Settings) -> tuple[Path, tuple[str, ...]]:
+    newest, notices = choose_to_prove(settings, settings.database_name)
+    return newest.path, notices
+
+
+def describe_drill(attempt: Attempt, result: DrillResult) -> None:
+    """What the history keeps of it: the numbers. What was compared in detail is in the evidence."""
+    kept = ("result", "tables", "rows", "upload_files", "upload_bytes", "restore_seconds")
+    attempt.describe(
+        archive=result.archive.name,
+        warnings=result.warnings,
+        problem="; ".join(result.problems[:3]),
+        details={**{key: result.document[key] for key in kept}, "evidence": _evidence(result)},
+    )
+
+
+def tell_drill(result: DrillResult) -> str:
+    """The verdict in a sentence."""
+    if result.problems:
+        return f"{result.archive} FAILED the drill"
+    rows = f" with {plural(result.rows, 'row')}" if result.rows is not None else ""
+    contents = f"{plural(result.tables, 'table')}{rows}, {plural(result.upload_files, 'upload')}"
+    seconds = f"a restore takes about {result.restore_seconds:.1f} s"
+    return f"{result.archive} restores: {contents} ({show_bytes(result.upload_bytes)}); {seconds}"
+
+
+def _print(result: DrillResult, *, quiet: bool) -> None:
+    for warning in result.warnings:
+        show_warning(warning)
+    for problem in result.problems:
+        show_problem(problem)
+    if quiet and not result.problems:
+        return
+    click.echo(tell_drill(result))
+    if quiet:
+        return
+    click.echo(f"  on {result.server}")
+    if equal := _as_recorded(result.compared):
+        click.echo(f"  as recorded: {', '.join(equal)}")
+    if result.not_recorded:
+        click.echo(f"  not recorded by this archive: {', '.join(result.not_recorded)}")
+    check = result.app_check
+    if check is not None:
+        click.echo(f"  app check: {check.program} ended with {check.exit_status} in {check.seconds:.1f} s")
+    if result.evidence is not None:
+        click.echo(f"evidence: {result.evidence}")
+
+
+def _as_recorded(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What was compared and is equal, in words."""
+    words = []
+    for what, noun, of in (
+        ("tables", "rows of {}", "table"),
+        ("materialized_views", "rows of {}", "materialized view"),
+        ("sequences", "{}", "sequence"),
+        ("uploads", "SHA-256 of {}", "upload"),
+    ):
+        found = compared.get(what)
+        if found and found["recorded"] == found["equal"] and (found["equal"] or what != "materialized_views"):
+            words.append(noun.format(plural(found["equal"], of)))
+    for what in ("constraints", "indexes"):
+        found = compared.get(what)
+        if found and found["recorded"] == found["found"]:
+            words.append(f"{found['found']:,} {what}")
+    references = compared.get("references")
+    if references and not (references["missing"]["count"] or references["outside"]["count"]):
+        words.append(f"{plural(sum(references['columns'].values()), 'reference')} to uploads")
+    revision = compared.get("alembic_revision")
+    if revision and revision["recorded"] == revision["found"]:
+        words.append(f"migrations at {revision['found']}")
+    return words
+
+
+def _evidence(result: DrillResult) -> str | None:
+    return str(result.evidence) if result.evidence is not None else None

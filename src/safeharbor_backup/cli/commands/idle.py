@@ -1,0 +1,25 @@
+"""`idle`: what a container runs that waits for commands."""
+
+from __future__ import annotations
+
+import click
+
+from safeharbor_backup.actions.idle import idle_until_told
+from safeharbor_backup.cli.command import safeharbor_command
+from safeharbor_backup.errors import ExitStatus
+
+
+@safeharbor_command(
+    "Wait in a container for commands from outside (`docker compose exec`). Told to stop, pass that on to everything "
+    "that runs in the container, and wait until it has ended. Refuses to start anywhere else.",
+    ExitStatus.DONE,
+    ExitStatus.USAGE,
+    meanings={
+        ExitStatus.DONE: "done: told to stop by HUP, INT or TERM, and all else has ended",
+        ExitStatus.USAGE: "usage, or this is no container of its own",
+    },
+    is_service=True,
+)
+def command() -> None:
+    """Wait."""
+    idle_until_told(click.echo)

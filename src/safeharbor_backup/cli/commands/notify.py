@@ -1,0 +1,51 @@
+"""`notify`: find out in daylight whether alerts arrive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor_backup.actions.alerts.messages import send_test
+from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.errors import ExitStatus, SettingsInvalid
+from safeharbor_backup.settings.alerts import VARIABLES_OF_ALERTS
+from safeharbor_backup.settings.load import Concern
+
+if TYPE_CHECKING:
+    from safeharbor_backup.settings.load import Settings
+
+
+@safeharbor_command(
+    "Send a test message by every address in BACKUP_NOTIFY_URLS, and a ping to BACKUP_PING_URL that changes nothing "
+    "there; tell of each how it went. Runs send their messages themselves.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    meanings={ExitStatus.FAILED: "a message or the ping was not delivered"},
+)
+@click.option("--test", is_flag=True, required=True, help="Send it.")
+def command(*, test: bool) -> None:  # noqa: ARG001 - required, so that nobody sends one by mistake
+    """Parse, send, render."""
+    settings = current_settings(quiet=True, notice_restore=False)
+    _require_ways(settings)
+    deliveries = send_test(settings)
+    for delivery in deliveries:
+        told = f"FAILED: {delivery.problem}" if delivery.problem else f"delivered in {delivery.seconds:.1f} s"
+        click.echo(f"{delivery.way}: {told}")
+    if any(delivery.problem for delivery in deliveries):
+        exit_with(ExitStatus.FAILED)
+
+
+def _require_ways(settings: Settings) -> None:
+    broken = [
+        problem for problem in settings.problems_in(Concern.MONITORING) if problem.variable in VARIABLES_OF_ALERTS
+    ]
+    if broken:
+        raise SettingsInvalid([str(problem) for problem in broken])
+    if not settings.notify_urls and settings.ping_url is None:
+        raise SettingsInvalid(
+            ["BACKUP_NOTIFY_URLS, BACKUP_PING_URL: expected an address in one of them"],
+            hint="docs/monitoring.md has examples.",
+        )

@@ -1,0 +1,82 @@
+"""`prune`: apply retention now."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor_backup.actions.prune import prune_archives
+from safeharbor_backup.cli.attempt import current_attempt
+from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.json_log import log_format_option, show_warning
+from safeharbor_backup.cli.render import plural, show_bytes
+from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from safeharbor_backup.actions.prune import PruneResult
+
+
+@safeharbor_command(
+    "Delete the archives in BACKUP_DIR that retention gives up: all but the BACKUP_RETENTION_DAILY newest and "
+    "the newest of each of BACKUP_RETENTION_WEEKLY weeks. `backup` does this itself after each success.",
+    ExitStatus.DONE,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.LOCKED,
+    ExitStatus.STORAGE,
+    is_attempt=lambda options: not options["dry_run"],
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be deleted.")
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="Accept the newest archive as it is, though it is of another database or much smaller.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@log_format_option
+def command(*, dry_run: bool, adopt: bool, as_json: bool) -> None:
+    """Parse, prune, render."""
+    result = prune_archives(current_settings(quiet=True), dry_run=dry_run, adopt=adopt)
+    if (attempt := current_attempt()) is not None:
+        details = {"deleted": list(result.deleted), "freed_bytes": result.freed_bytes}
+        attempt.describe(archive=None, warnings=result.warnings, details=details)
+    if as_json:
+        click.echo(json.dumps(_document(result, dry_run=dry_run), indent=2))
+    else:
+        _print(result, dry_run=dry_run)
+    if result.warnings:
+        exit_with(ExitStatus.WARNINGS)
+
+
+def _print(result: PruneResult, *, dry_run: bool) -> None:
+    deleted = set(result.deleted)
+    word = "would delete" if dry_run else "deleted"
+    for verdict in result.verdicts:
+        decided = word if verdict.name in deleted else "keep"
+        click.echo(f"{decided}  {verdict.name}  {', '.join(verdict.reasons)}")
+    for warning in result.warnings:
+        show_warning(warning)
+    done = "would prune" if dry_run else "pruned"
+    click.echo(f"{done} {plural(len(result.deleted), 'archive')} ({show_bytes(result.freed_bytes)})")
+
+
+def _document(result: PruneResult, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "schema": 1,
+        "dry_run": dry_run,
+        "deleted": list(result.deleted),
+        "freed_bytes": result.freed_bytes,
+        "archives": [
+            {
+                "name": verdict.name,
+                "keep": verdict.keep,
+                "reasons": list(verdict.reasons),
+                "codes": [reason.code.value for reason in verdict.because],
+            }
+            for verdict in result.verdicts
+        ],
+        "warnings": list(result.warnings),
+    }

@@ -1,0 +1,70 @@
+"""`report`: how the backups are, as a page in a file."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from safeharbor_backup.actions.status.document import describe_status
+from safeharbor_backup.actions.status.run import read_status
+from safeharbor_backup.cli.command import safeharbor_command
+from safeharbor_backup.cli.render import show_bytes
+from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.errors import ExitStatus, translate_os_error
+from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts, write_all
+from safeharbor_backup.web.page import render_page
+
+_STANDARD_OUTPUT = "-"
+_DRAFT_LASTS_SECONDS = 3600.0
+
+
+def _page_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if value == _STANDARD_OUTPUT:
+        return value
+    directory, name = os.path.split(value)
+    if not re.fullmatch(r"[^.].*\.html?", name, re.DOTALL):
+        # it is replaced if it is there: it must not be an archive, the lock or the journal by mistake
+        raise click.BadParameter(f"{value!r} is neither - nor a file whose name ends with .html")
+    if not os.path.isdir(directory or "."):
+        raise click.BadParameter(f"there is no directory {directory}")
+    return value
+
+
+@safeharbor_command(
+    "Write a page that shows how the backups are, what is in them and how to restore them. It is one file that needs "
+    "nothing else, readable for its owner only. The exit status does not tell how the backups are; `status` does.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.STORAGE,
+    only_prints=lambda options: options["name"] == _STANDARD_OUTPUT,
+)
+@click.option(
+    "--html", "name", metavar="FILE", required=True, callback=_page_name,
+    help="Where to; replaced if it is there. - prints it.",
+)  # fmt: skip
+def command(name: str) -> None:
+    """Parse, look, publish."""
+    settings = current_settings(quiet=True, notice_restore=False)
+    text = render_page(describe_status(read_status(settings), settings), datetime.now(UTC))
+    if name == _STANDARD_OUTPUT:
+        click.echo(text, nl=False)
+        return
+    page = text.encode()
+    path = Path(name).absolute()
+    _publish(path, page)
+    click.echo(f"{path} ({show_bytes(len(page))})")
+
+
+def _publish(path: Path, page: bytes) -> None:
+    try:
+        # no lock keeps two reports apart; a draft that is young may be the other's
+        sweep_drafts(path.parent, re.compile(re.escape(path.name)), older_than_seconds=_DRAFT_LASTS_SECONDS)
+        with published_whole(path, replace=True) as draft:
+            write_all(draft.descriptor, page)
+    except OSError as error:
+        raise translate_os_error(error, f"writing {path}") from error

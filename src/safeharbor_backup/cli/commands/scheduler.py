@@ -1,0 +1,245 @@
+"""`scheduler`: backups, checks and drills by their schedules, without any other scheduler."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import traceback
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor_backup.actions.alerts.messages import Advice
+from safeharbor_backup.actions.backup.run import plan_output, take_backup
+from safeharbor_backup.actions.catalog.last_runs import SCHEDULER
+from safeharbor_backup.actions.catalog.latest import choose_to_prove
+from safeharbor_backup.actions.drill.run import drill_archive
+from safeharbor_backup.actions.idle import end_neighbours, why_not_ours
+from safeharbor_backup.actions.scheduler.jobs import JobName
+from safeharbor_backup.actions.scheduler.run import require_schedulable, run_scheduler
+from safeharbor_backup.actions.verify import verify_archive
+from safeharbor_backup.cli.attempt import Attempt, Ending, ending_of, log_ending, renew_files
+from safeharbor_backup.cli.command import safeharbor_command
+from safeharbor_backup.cli.commands.backup import describe_backup
+from safeharbor_backup.cli.commands.drill import describe_drill, tell_drill
+from safeharbor_backup.cli.commands.verify import describe_verifications
+from safeharbor_backup.cli.json_log import ERROR, INFO, WARNING, JsonWatcher, current_log, log_format_option
+from safeharbor_backup.cli.render import iso_time, plural, show_bytes, show_slot, show_time
+from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError, translate_os_error
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.state.history import Outcome, remember_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from safeharbor_backup.actions.scheduler.jobs import Job
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.load import Settings
+
+
+@safeharbor_command(
+    "Run `backup` by BACKUP_SCHEDULE, `verify --latest` by BACKUP_VERIFY_SCHEDULE and `drill` by "
+    "BACKUP_DRILL_SCHEDULE, one at a time, until told to stop. A backup that was missed while this did not run is "
+    "taken at the start. A run that fails is told in the log, and the next one comes as planned.",
+    ExitStatus.DONE,
+    ExitStatus.USAGE,
+    meanings={ExitStatus.DONE: "done: told to stop by HUP, INT or TERM"},
+    is_service=True,
+)
+@log_format_option
+def command() -> None:
+    """Say what is planned, and go on until told to stop."""
+    settings = current_settings()
+    require_schedulable(settings)
+    front = Front(settings)
+    front.say(plan_output(settings))
+    front.say(
+        f"archives in {settings.backup_dir}: {settings.retention_daily} daily, {settings.retention_weekly} weekly"
+    )
+    is_own_container = not why_not_ours()
+    try:
+        run_scheduler(settings, front)
+    except Interrupted as interruption:
+        if is_own_container:  # when this ends, the kernel kills what `docker exec` has started beside it
+            end_neighbours(front.say)
+        front.say(f"stopped: {interruption}")
+
+
+class Front:
+    """Runs the jobs as the commands of the same names do, and writes a log of plain lines."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        log = current_log()
+        self._log = log.on_output() if log is not None else None
+
+    def say(
+        self, text: str, event: str = "line", *, level: str = INFO, command: str | None = None, slot: str | None = None
+    ) -> None:
+        """Some lines of the log, or one event."""
+        now = iso_time(datetime.now(UTC))
+        try:
+            if self._log is not None:
+                self._log.emit(event, level, command=command or self._log.command, slot=slot, message=text)
+                return
+            for line in text.splitlines():
+                click.echo(f"{now} {line}")
+        except OSError:
+            pass  # a log that cannot be written must not cost the backups
+
+    def run(self, job: Job) -> None:
+        """Run it and tell how it ended, whatever happens."""
+        name = job.name.value
+        started = time.monotonic()
+        attempt = Attempt(name, self._settings)
+        ending = Ending(ExitStatus.FAILED)
+        self.say(f"{name}: starts", "start", command=name)
+        try:
+            attempt.begin()
+            do = {JobName.BACKUP: self._backup, JobName.VERIFY: self._verify, JobName.DRILL: self._drill}[job.name]
+            told = do(name, attempt)
+            self._say_end(f"{name}: {told}, in {time.monotonic() - started:.1f} s")
+            ending = Ending(ExitStatus.DONE)
+        except Interrupted as interruption:
+            self._say_end(f"{name}: stopped, and nothing unfinished is left behind")
+            ending = Ending(interruption.exit_status, str(interruption), Advice(intact=interruption.left))
+            raise
+        except SafeHarborError as error:
+            ending = self._failed(name, error)
+        except OSError as error:
+            ending = self._failed(name, translate_os_error(error, name))
+        except MemoryError:
+            ending = self._failed(name, translate_os_error(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), name))
+        except Exception as bug:  # tomorrow's backup may still be good
+            self.say(f"{name}: FAILED in a way that nobody foresaw\n{traceback.format_exc()}", level=ERROR)
+            ending = Ending(ExitStatus.FAILED, f"it ended in a way that nobody foresaw: {type(bug).__name__}")
+        finally:
+            self._log_end(name, ending, attempt)
+            attempt.end(ending)
+
+    def planned(self, jobs: Sequence[Job]) -> None:
+        """Tell when they come."""
+        for job in jobs:
+            name, slot = job.name.value, iso_time(job.slot)
+            self.say(f"next {name}: {show_slot(job.slot, job.zone)}", "next", command=name, slot=slot)
+
+    def missed(self, job: Job, newest: datetime | None) -> None:
+        """Tell why a run comes at once."""
+        if newest is None:
+            self.say(f"missed {job.name.value}: there is no complete archive, so one is taken now")
+            return
+        due = show_slot(job.slot, job.zone)
+        self.say(f"missed {job.name.value}: the newest is of {show_time(newest)}, one was due at {due}: it runs now")
+
+    def waived(self, job: Job, why: str) -> None:
+        """Tell, and remember for the status, why a missed run is not caught up."""
+        next_one = show_slot(job.slot, job.zone)
+        text = (
+            f"a missed {job.name.value} is not caught up: {why}. Restore first, or take one yourself; next: {next_one}"
+        )
+        self.say(text, "warning", level=WARNING, command=job.name.value)
+        outcome = Outcome(SCHEDULER, datetime.now(UTC), 0.0, int(ExitStatus.WARNINGS), text)
+        try:
+            remember_outcome(self._settings, outcome)
+        except (SafeHarborError, OSError) as error:
+            self.say(f"the history of runs was not continued: {error}", "warning", level=WARNING)
+        renew_files(self._settings)
+
+    def passed_over(self, job: Job, slot: datetime) -> None:
+        """Tell that no run comes of this slot."""
+        self.say(f"{job.name.value}: passed over {show_slot(slot, job.zone)} and what came after it during this run")
+
+    def set_back(self, job: Job, now: datetime) -> None:
+        """Tell that the clock was wrong."""
+        self.say(f"the clock was set back to {show_time(now)}; next {job.name.value}: {show_slot(job.slot, job.zone)}")
+
+    def _say_end(self, text: str) -> None:
+        """How a run ended, to people; as an event it is told with all that is known of it."""
+        if self._log is None:
+            self.say(text)
+
+    def _log_end(self, name: str, ending: Ending, attempt: Attempt) -> None:
+        try:
+            if self._log is not None:
+                log_ending(self._log, ending, attempt.outcome(ending), name)
+        except OSError:
+            pass
+
+    @contextmanager
+    def _watching(self, name: str) -> Iterator[Progress]:
+        if self._log is None:
+            yield _Lines(self, name)
+            return
+        watcher = JsonWatcher(self._log, name)
+        yield watcher
+        watcher.finish()
+
+    def _backup(self, name: str, attempt: Attempt) -> str:
+        with self._watching(name) as progress:
+            result = take_backup(self._settings, progress=progress)
+        attempt.describe(archive=result.path.name, warnings=result.warnings, details=describe_backup(result))
+        contents = [
+            plural(result.tables, "table"),
+            plural(result.rows, "row"),
+            f"{plural(result.upload_files, 'upload')} ({show_bytes(result.upload_bytes)})",
+        ]
+        pruned = result.pruned.deleted if result.pruned is not None else ()
+        if pruned:
+            contents.append(f"pruned {plural(len(pruned), 'archive')}")
+        done = "done, with warnings (status 3)" if result.warnings else "done"
+        return f"{done}: {result.path} ({show_bytes(result.size)}), {', '.join(contents)}"
+
+    def _verify(self, name: str, attempt: Attempt) -> str:
+        newest, notices = choose_to_prove(self._settings, self._settings.database_name)
+        path = newest.path
+        with self._watching(name) as progress:
+            result = verify_archive(path, self._settings, progress=progress)
+        describe_verifications(attempt, [result], notices)
+        result.require_sound()
+        for warning in (*notices, *result.warnings):
+            self._say_end(f"{name}: warning: {warning}")
+        done = "done, with warnings (status 3)" if notices or result.warnings else "done"
+        return f"{done}: {path} is sound ({plural(result.members, 'member')}, {show_bytes(result.size)})"
+
+    def _drill(self, name: str, attempt: Attempt) -> str:
+        newest, notices = choose_to_prove(self._settings, self._settings.database_name)
+        path, jobs = newest.path, os.cpu_count() or 1
+        with self._watching(name) as progress:
+            result = drill_archive(path, self._settings, jobs=jobs, progress=progress, notices=notices)
+        describe_drill(attempt, result)
+        if result.problems:
+            raise ArchiveRejected(f"{path} failed the drill: {result.problems[0]}", problems=result.problems, hint="")
+        for warning in result.warnings:
+            self._say_end(f"{name}: warning: {warning}")
+        done = "done, with warnings (status 3)" if result.warnings else "done"
+        return f"{done}: {tell_drill(result)}"
+
+    def _failed(self, name: str, error: SafeHarborError) -> Ending:
+        """Tell it; how the run ended."""
+        self._say_end(f"{name}: FAILED (status {error.exit_status.value}): {error.message}")
+        for problem in getattr(error, "problems", ())[1:] if error.exit_status is ExitStatus.REJECTED else ():
+            self._say_end(f"{name}: {problem}")
+        for line in (error.intact, f"hint: {error.hint}" if error.hint else ""):
+            if line:
+                self._say_end(f"{name}: {line}")
+        return ending_of(error)
+
+
+class _Lines(NoProgress):
+    """What a run says on its way, in the log."""
+
+    def __init__(self, front: Front, name: str) -> None:
+        self._front = front
+        self._name = name
+
+    def note(self, text: str) -> None:
+        """A line."""
+        self._front.say(f"{self._name}: {text}")
+
+    def warn(self, text: str) -> None:
+        """A line that says so."""
+        self._front.say(f"{self._name}: warning: {text}")

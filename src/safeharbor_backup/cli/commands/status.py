@@ -1,0 +1,97 @@
+"""`status`: is last night's backup good?"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import click
+
+from safeharbor_backup.actions.status.document import describe_status
+from safeharbor_backup.actions.status.health import Health
+from safeharbor_backup.actions.status.run import read_status
+from safeharbor_backup.cli.command import exit_with, safeharbor_command, show_error
+from safeharbor_backup.cli.render import show_bytes
+from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.cli.status_lines import tell_status
+from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
+from safeharbor_backup.settings.load import Concern, Settings, parse_duration
+from safeharbor_backup.uploads.omissions import ascii_safe
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value)
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        raise click.BadParameter(f"{value!r} is no duration such as 90m, 26h or 2d")
+    return seconds
+
+
+def _show_unrecorded(settings: Settings) -> None:
+    """What looks like a state that a restore keeps, of which the journal knows nothing. It judges nothing."""
+    if settings.problems_in(Concern.DATABASE, Concern.RESTORE):
+        return
+    from safeharbor_backup.actions.restore.kept import (
+        list_unrecorded,  # with the driver, which a healthcheck does not need
+    )
+
+    try:
+        unrecorded = list_unrecorded(settings)
+    except (SafeHarborError, OSError) as error:
+        click.echo(f"  whether states are kept that the journal does not know was not looked at: {one_line(error)}")
+        return
+    for found in unrecorded:
+        size = f", {show_bytes(found.database_bytes)} of databases" if found.databases else ""
+        click.echo(
+            f"  not in the journal: {ascii_safe(found.describe())}{size}; to look at it: "
+            f"safeharbor restore --undo --id {found.id}, to free it: "
+            f"safeharbor restore --discard-previous --id {found.id}; both ask"
+        )
+
+
+@safeharbor_command(
+    "Tell whether the newest archive is complete and young enough, how the last runs ended, what comes next and how "
+    "much room there is. With --healthcheck the exit status is 0 or 1 only: by the newest archive's age, and 0 while a "
+    "first backup is not due yet.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.STORAGE,
+    meanings={ExitStatus.FAILED: "no complete archive that is young enough, or the last run failed"},
+    publishes_status=lambda options: bool(options["healthcheck"]),
+    only_prints=lambda options: not options["healthcheck"],
+)
+@click.option(
+    "--max-age", metavar="DURATION", callback=_seconds, help="How old it may be; default: BACKUP_MAX_AGE, or 26h."
+)
+@click.option("--healthcheck", is_flag=True, help="For a container's health check: one line, exit status 0 or 1.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
+    """Parse, look, render."""
+    try:
+        settings = current_settings(quiet=True, notice_restore=False)
+        status = read_status(settings, max_age_seconds=max_age)
+    except SafeHarborError as error:
+        if not healthcheck:
+            raise
+        show_error(error)
+        exit_with(ExitStatus.FAILED)
+        return
+    if as_json:
+        click.echo(json.dumps(describe_status(status, settings), indent=2))
+    else:
+        for line in tell_status(status, settings, datetime.now(UTC))[: 1 if healthcheck else None]:
+            click.echo(line)
+        if not healthcheck:
+            _show_unrecorded(settings)
+    if healthcheck:
+        exit_with(ExitStatus.DONE if status.is_healthy else ExitStatus.FAILED)
+    elif not status.is_healthy or status.health is Health.FAILED:
+        exit_with(ExitStatus.FAILED)
+    elif status.health is Health.WARNING:
+        exit_with(ExitStatus.WARNINGS)

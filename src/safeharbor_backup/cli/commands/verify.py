@@ -1,0 +1,165 @@
+"""`verify`: prove archives, here or anywhere a copy is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor_backup.actions.catalog.entries import read_catalog
+from safeharbor_backup.actions.catalog.latest import choose_to_prove
+from safeharbor_backup.actions.verify import verify_archive
+from safeharbor_backup.cli.archive_path import ArchivePath
+from safeharbor_backup.cli.attempt import current_attempt
+from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.json_log import log_format_option, show_problem, show_warning
+from safeharbor_backup.cli.progress_bar import watching
+from safeharbor_backup.cli.render import iso_time, plural, show_bytes
+from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, ExitStatus, SafeHarborError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from safeharbor_backup.actions.verify import Verification
+    from safeharbor_backup.cli.attempt import Attempt
+    from safeharbor_backup.settings.load import Settings
+
+
+@safeharbor_command(
+    "Prove that archives are whole: every byte is read once, every checksum compared, the dump decoded to its end. "
+    "All problems are reported. Needs no database, and works on a copy anywhere.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.LOCKED,
+    ExitStatus.REJECTED,
+    ExitStatus.STORAGE,
+    is_attempt=lambda options: not options["archives"],
+)
+@click.argument("archives", nargs=-1, type=ArchivePath())
+@click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR that is not to be passed over.")
+@click.option("--all", "every", is_flag=True, help="All archives in BACKUP_DIR.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Only the first header, the manifest and the end: well under a second at any size.",
+)
+@click.option("--quiet", is_flag=True, help="Print only what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@log_format_option
+def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: bool, quiet: bool, as_json: bool) -> None:
+    """Parse, verify each, render."""
+    if (latest, every, bool(archives)).count(True) != 1:
+        raise click.UsageError("Name archives, or give one of --latest and --all.")
+    settings = current_settings(quiet=True)
+    results: list[Verification] = []
+    unread: list[SafeHarborError] = []
+    notices: tuple[str, ...] = ()
+    if latest:
+        newest, notices = choose_to_prove(settings, settings.database_name)
+        archives = (newest.path,)
+    paths = archives or _all_in_directory(settings)
+    with watching(quiet=quiet or as_json) as progress:
+        for path in paths:
+            try:
+                result = verify_archive(path, settings, quick=quick, progress=progress)
+            except ArchiveNotFound:
+                if not every:
+                    raise
+                progress.note(f"{path.name} was deleted meanwhile")
+                continue
+            except SafeHarborError as error:
+                if len(paths) == 1:
+                    raise
+                unread.append(error)  # which says nothing of the others
+                continue
+            results.append(result)
+            if not as_json:
+                _print(result, quiet=quiet)
+    if results and (attempt := current_attempt()) is not None:
+        describe_verifications(attempt, results, notices)
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "archives": [_document(result) for result in results]}, indent=2))
+    for notice in notices:
+        show_warning(notice)
+    status = _status(results, notices)
+    is_rejected = status is ExitStatus.REJECTED
+    for failure in unread if is_rejected else unread[1:]:
+        show_problem(failure.message, failure.hint)
+    if unread and not is_rejected:
+        raise unread[0]
+    exit_with(status)
+
+
+def _all_in_directory(settings: Settings) -> list[Path]:
+    """Every archive in the backup directory. Raises ArchiveRejected if there is none."""
+    archives = read_catalog(settings.backup_dir).archives
+    if not archives:
+        raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint="`safeharbor backup` takes one.")
+    return [entry.path for entry in archives]
+
+
+def describe_verifications(attempt: Attempt, results: Sequence[Verification], notices: Sequence[str] = ()) -> None:
+    """What the history keeps of them: no list of members, and of each rejected archive the first problem. `notices` are
+    of archives that were passed over.
+    """
+    rejected = [result for result in results if result.problems]
+    attempt.describe(
+        archive=results[0].path.name,
+        warnings=[*notices, *(f"{result.path.name}: {warning}" for result in results for warning in result.warnings)],
+        problem="; ".join(f"{result.path.name}: {result.problems[0]}" for result in rejected),
+        details={
+            "quick": results[0].quick,
+            "archives": len(results),
+            "rejected": [result.path.name for result in rejected[:50]],
+            "size_bytes": sum(result.size for result in results),
+            "members": sum(result.members for result in results),
+        },
+    )
+
+
+def _status(results: list[Verification], notices: Sequence[str]) -> ExitStatus:
+    if any(result.problems for result in results):
+        return ExitStatus.REJECTED
+    if notices or any(result.warnings for result in results):
+        return ExitStatus.WARNINGS
+    return ExitStatus.DONE
+
+
+def _print(result: Verification, *, quiet: bool) -> None:
+    if result.problems:
+        click.echo(f"{result.path}: REJECTED")
+        for problem in result.problems:
+            click.echo(f"  {problem}")
+        return
+    if result.warnings:
+        click.echo(f"{result.path}: sound as far as can be told")
+        for warning in result.warnings:
+            click.echo(f"  {warning}")
+        return
+    if quiet:
+        return
+    if result.quick:
+        click.echo(f"{result.path}: complete (quick look; {show_bytes(result.size)})")
+    else:
+        members = plural(result.members, "member")
+        click.echo(f"{result.path}: sound ({members}, {show_bytes(result.size)} in {result.seconds:.1f} s)")
+
+
+def _document(result: Verification) -> dict[str, object]:
+    return {
+        "path": str(result.path),
+        "sound": result.is_sound,
+        "kind": result.kind.value,
+        "quick": result.quick,
+        "problems": list(result.problems),
+        "warnings": list(result.warnings),
+        "size_bytes": result.size,
+        "members": result.members,
+        "seconds": round(result.seconds, 3),
+        "taken_at": iso_time(result.manifest.taken_at) if result.manifest is not None else None,
+    }

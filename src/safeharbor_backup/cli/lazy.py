@@ -1,0 +1,59 @@
+"""A group whose commands are imported when they are used; it costs `flask` next to nothing at start-up."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+# command: the first line of its help, so that listing them imports none
+COMMANDS = {
+    "backup": "Take a backup, prove it, publish it and prune.",
+    "doctor": "Check everything that makes a run fail, before it does.",
+    "drill": "Restore the newest archive into a scratch copy, compare it, and remove it.",
+    "idle": "Wait in a container; told to stop, let what runs there end first.",
+    "list": "List the archives, what is in them, and which will stay.",
+    "notify": "Send a test by every way that alerts go.",
+    "prune": "Delete the archives that retention gives up.",
+    "report": "Write a page that shows how the backups are.",
+    "restore": "Put an archive's state in the place of the live one, or go back.",
+    "scheduler": "Run backups, checks and drills by their schedules, until told to stop.",
+    "status": "Tell whether the newest backup is good, how the last runs ended, and what comes next.",
+    "verify": "Prove that archives are whole and would restore.",
+}
+
+IN_FLASK = "flask"
+STANDALONE = "standalone"
+SOURCE_KEY = "safeharbor.settings_source"
+SETTINGS_KEY = "safeharbor.settings"  # those that the running command has loaded
+LOG_FORMAT_KEY = "safeharbor.log_format"  # what `--log-format` says, for the commands that have it
+LOG_KEY = "safeharbor.log"  # the `JsonLog` of a command that speaks JSON
+ATTEMPT_KEY = "safeharbor.attempt"  # its `Attempt`, from then on, if its runs are remembered
+
+
+class LazyGroup(click.Group):
+    """The group `safeharbor`; `settings_source` tells its commands whether there is an app to ask."""
+
+    settings_source = STANDALONE
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"safeharbor_backup.cli.commands.{cmd_name}").command
+        assert isinstance(command, click.Command)  # noqa: S101 - our own modules
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command with the right source of settings."""
+        ctx.meta[SOURCE_KEY] = self.settings_source
+        return super().invoke(ctx)

@@ -1,0 +1,23 @@
+"""`safeharbor …`: the same commands anywhere, settings from the environment."""
+
+from __future__ import annotations
+
+import click
+
+from safeharbor_backup import __version__
+from safeharbor_backup.cli.lazy import LazyGroup
+from safeharbor_backup.cli.output import best_effort_output
+
+cli = click.version_option(__version__, prog_name="safeharbor", message="%(prog)s %(version)s")(
+    LazyGroup(
+        name="safeharbor",
+        help="Back up a PostgreSQL database and its uploads into one plain tar that is proven to restore. "
+        "Settings come from the environment; see the reference of settings in the documentation.",
+    )
+)
+
+
+def main() -> None:
+    """The console script."""
+    with best_effort_output():  # what click itself prints too
+        cli(prog_name="safeharbor")

@@ -1,0 +1,146 @@
+"""Progress for whoever watches: a live bar on a terminal, a sober line now and then in a log, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor_backup.cli.json_log import JsonWatcher, current_log
+from safeharbor_backup.cli.render import show_bytes
+from safeharbor_backup.progress import NoProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from safeharbor_backup.progress import Progress
+
+_LOG_EVERY_SECONDS = 5.0
+_WORTH_A_LINE_SECONDS = 1.0
+
+
+@contextmanager
+def watching(*, quiet: bool) -> Iterator[Progress]:
+    """The watcher that fits standard error."""
+    log = current_log()
+    if log is not None:
+        watcher_as_json = JsonWatcher(log)
+        yield watcher_as_json
+        watcher_as_json.finish()
+    elif quiet:
+        yield _Quiet()
+    elif sys.stderr is not None and sys.stderr.isatty() and (bars := _started_bars()) is not None:
+        try:
+            yield _Live(bars)
+        finally:
+            bars.stop()
+    else:
+        watcher_in_log = _Log()
+        yield watcher_in_log
+        watcher_in_log.finish()
+
+
+class _Quiet(NoProgress):
+    def warn(self, text: str) -> None:
+        click.echo(f"Warning: {text}", err=True)
+
+
+class _Log:
+    """Lines for a log file: one when a phase that took a while ends, and one every few seconds within it."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._started = self._said = time.monotonic()
+        self._bytes = 0
+        self._items = 0
+
+    def phase(self, name: str, total_bytes: int | None = None) -> None:
+        self.finish()
+        self._phase = name
+        self._started = self._said = time.monotonic()
+        self._bytes = self._items = 0
+
+    def advance(self, size_bytes: int, items: int = 0) -> None:
+        self._bytes += size_bytes
+        self._items += items
+        if time.monotonic() - self._said >= _LOG_EVERY_SECONDS:
+            self._said = time.monotonic()
+            self._say("so far")
+
+    def step(self, name: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        click.echo(f"Warning: {text}", err=True)
+
+    def finish(self) -> None:
+        if self._phase and self._bytes and time.monotonic() - self._started >= _WORTH_A_LINE_SECONDS:
+            self._say("done")
+        self._phase = ""
+
+    def _say(self, when: str) -> None:
+        seconds = max(time.monotonic() - self._started, 0.001)
+        rate = show_bytes(self._bytes / seconds)
+        click.echo(f"{self._phase}: {show_bytes(self._bytes)} {when}, {seconds:.1f} s, {rate}/s", err=True)
+
+
+def _started_bars() -> RichProgress | None:
+    """Live bars; None if the system has no thread to draw them."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    try:
+        bars.start()
+    except RuntimeError:
+        return None
+    return bars
+
+
+class _Live:
+    """A bar with phase, bytes, rate and time left."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def phase(self, name: str, total_bytes: int | None = None) -> None:
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(name, total=total_bytes)
+
+    def advance(self, size_bytes: int, items: int = 0) -> None:
+        if self._task is not None:
+            self._bars.advance(self._task, size_bytes)
+
+    def step(self, name: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self._bars.console.print(text, markup=False, highlight=False)
+
+    def warn(self, text: str) -> None:
+        self._bars.console.print(f"Warning: {text}", markup=False, highlight=False, style="yellow")

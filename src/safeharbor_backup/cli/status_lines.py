@@ -1,0 +1,124 @@
+"""The state of the backups as lines for a person: the verdict, what is wrong, then a short block of facts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.status.free_space import MOST_COUNTED
+from safeharbor_backup.actions.status.health import Health
+from safeharbor_backup.archive.layout import time_in_name
+from safeharbor_backup.cli.render import plural, show_bytes, show_duration, show_slot, show_time
+from safeharbor_backup.settings.schedule import find_zone
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from safeharbor_backup.actions.status.reasons import Status
+    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.state.history import Outcome
+    from safeharbor_backup.state.journal import RestoreRecord
+
+_DONE = {"backup": "done", "verify": "sound", "drill": "restored"}
+
+
+def tell_status(status: Status, settings: Settings, now: datetime) -> list[str]:
+    """The lines; the first is the verdict."""
+    verdict, reasons = _verdict(status)
+    runs, at = status.runs, status.next_backup
+    facts = [
+        ("newest good", _newest(status) if status.health is Health.FAILED else ""),
+        ("last backup", _run(runs.backup, now)),
+        ("last verify", _run(runs.verify, now)),
+        ("last drill", _run(runs.drill, now)),
+        ("next backup", _coming(at, settings, now) if at is not None else "not known: the schedule cannot be used"),
+        ("room", _room(status)),
+        ("retention", _retention(status, settings)),
+    ]
+    block = [f"{name:<11}  {text}" for name, text in facts if text]
+    return [verdict, *(f"  {line}" for line in [*reasons, *block, *map(_kept, status.kept)])]
+
+
+def _verdict(status: Status) -> tuple[str, tuple[str, ...]]:
+    """The first line, and the reasons that it does not tell."""
+    newest = _newest(status)
+    if status.health is Health.WAITING:
+        return status.reasons[0], status.reasons[1:]
+    if newest and status.health is not Health.FAILED:
+        return f"{status.health.value.upper()}: {newest}", status.reasons
+    return f"{status.health.value.upper()}: {status.reasons[0]}", status.reasons[1:]
+
+
+def _newest(status: Status) -> str:
+    newest = status.newest
+    if newest is None or status.age_seconds is None or newest.manifest is None:
+        return ""
+    manifest = newest.manifest
+    taken = f"{show_duration(status.age_seconds)} old ({show_time(newest.taken_at)})"
+    inside = f"{show_bytes(newest.size)}, {plural(manifest.rows, 'row')}, {plural(manifest.upload_files, 'upload')}"
+    return f"{newest.name}, {taken}, {inside}; {plural(len(status.archives), 'archive')} in all"
+
+
+def _run(outcome: Outcome | None, now: datetime) -> str:
+    if outcome is None:
+        return "none recorded"
+    ago = f"{show_duration(max((now - outcome.started_at).total_seconds(), 0))} ago"
+    of = _what_it_was_of(outcome)
+    if not outcome.is_success:
+        return f"{ago}{of}: failed with status {outcome.exit_status}"
+    warned = f", with {plural(len(outcome.warnings), 'warning')}" if outcome.warnings else ""
+    took = f"{outcome.seconds:.1f} s" if outcome.seconds < 10 else show_duration(outcome.seconds)
+    return f"{ago}{of}: {_DONE[outcome.command]}, in {took}{warned}"
+
+
+def _what_it_was_of(outcome: Outcome) -> str:
+    count = outcome.details.get("archives")
+    if isinstance(count, int) and count > 1:
+        return f", {plural(count, 'archive')}"
+    taken_at = time_in_name(outcome.archive or "")
+    return f", archive of {show_time(taken_at)}" if taken_at is not None and outcome.command != "backup" else ""
+
+
+def _coming(at: datetime, settings: Settings, now: datetime) -> str:
+    # where something else starts the backups, its own calendar counts
+    default = "" if "BACKUP_SCHEDULE" in settings.origins else ", by BACKUP_SCHEDULE's default"
+    left = show_duration(max((at - now).total_seconds(), 0))
+    return f"in {left}: {show_slot(at, find_zone(settings.timezone))}{default}"
+
+
+def _room(status: Status) -> str:
+    room = status.room
+    if room.free is None:
+        return "not known: the filesystem does not tell"
+    free = f"{show_bytes(room.free)} free"
+    if room.fits is None or room.next_archive is None:
+        return free
+    many = f"{room.fits:,} or more" if room.fits == MOST_COUNTED else f"{room.fits:,} more"
+    return f"{free}; the next archive takes {show_bytes(room.next_archive)}, {many} fit"
+
+
+def _retention(status: Status, settings: Settings) -> str:
+    outlook = status.outlook
+    if not outlook.verdicts:
+        return ""
+    doomed = outlook.next_deleted
+    if not doomed:
+        goes = "none goes next"
+    else:
+        oldest = time_in_name(doomed[0])
+        of = f" of {show_time(oldest)}" if oldest is not None else ""
+        goes = f"next goes the one{of}" if len(doomed) == 1 else f"next go {len(doomed):,}, the oldest{of}"
+    return f"{settings.retention_daily} daily, {settings.retention_weekly} weekly; {goes}"
+
+
+def _kept(record: RestoreRecord) -> str:
+    if record.is_being_deleted:
+        return (
+            f"half deleted: what the restore of {record.started_at} kept; "
+            f"to go on: safeharbor restore --discard-previous --id {record.id}"
+        )
+    what = "restored state, taken back by --undo" if record.is_undone else "state before the restore"
+    slots = f", with {plural(record.slots, 'logical slot')} holding WAL" if record.slots else ""
+    return (
+        f"kept: the {what} of {record.started_at}, {show_bytes(record.kept_database_bytes + record.kept_uploads_bytes)}"
+        f"{slots}; to free it: safeharbor restore --discard-previous --id {record.id}"
+    )

@@ -1,0 +1,267 @@
+"""What is in a dump, as pg_restore tells it: its entries, and the roles and tablespaces that it needs."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.errors import ArchiveRejected, OutOfResources, ToolFailed
+from safeharbor_backup.postgres.grants import read_grants, tokens_of
+from safeharbor_backup.postgres.toc import UnknownToc, client_for, read_toc, users_of, with_dependants
+from safeharbor_backup.system.atomic_file import write_all
+from safeharbor_backup.system.process import run_tool, tool_environment
+from safeharbor_backup.system.threads import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from safeharbor_backup.postgres.client_tools import ClientTools
+    from safeharbor_backup.postgres.toc import TocEntry
+
+_LIST_SECONDS = 300.0
+_PIECE = 1024 * 1024
+_ENTRY = re.compile(r"(?P<id>\d+); \d+ \d+ (?P<what>.*)")
+_DUMPED_FROM = re.compile(r";\s+Dumped from database version: (?P<version>\S+)")
+
+# kinds of entries that only a superuser may create (CREATE … in the manual, each under "Notes")
+_SUPERUSERS_ONLY = ("EVENT TRIGGER", "FOREIGN DATA WRAPPER", "ACCESS METHOD", "TEXT SEARCH PARSER",
+                    "TEXT SEARCH TEMPLATE", "OPERATOR CLASS", "OPERATOR FAMILY", "PUBLICATION TABLES IN SCHEMA",
+                    "SUBSCRIPTION")  # fmt: skip
+
+# what comes before and after the roles that an entry names
+_SUBJECTS = {"POLICY": ("TO", "USING", "WITH", ";"), "USER MAPPING": ("FOR", "SERVER")}
+
+
+class UnreadableDump(ArchiveRejected):
+    """No pg_restore here can read the dump."""
+
+
+@dataclass(frozen=True, slots=True)
+class DumpContents:
+    """A dump's table of contents: each line of `pg_restore --list` that is an entry.
+
+    `toc` has them as data, by their numbers; it is empty if the format is newer than we know.
+    """
+
+    entries: tuple[str, ...]
+    server_version: str
+    tools: ClientTools
+    toc: Mapping[int, TocEntry] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> int:
+        """How many tables it holds."""
+        return sum(_what(entry).startswith("TABLE ") and not _is_data(entry) for entry in self.entries)
+
+    @property
+    def large_objects(self) -> int:
+        """How many large objects it holds, about: newer clients put up to a thousand into one entry."""
+        found = [re.match(r"BLOB(?: METADATA)? - (\d+)(?:\.\.(\d+))?", _what(entry)) for entry in self.entries]
+        return sum(min(int(each[2]) - int(each[1]) + 1, 1000) if each[2] else 1 for each in found if each is not None)
+
+    @property
+    def extensions(self) -> list[str]:
+        """The extensions that it creates."""
+        return [entry.name for entry in self.toc.values() if entry.kind == "EXTENSION"]
+
+
+@dataclass(slots=True)
+class Needs:
+    """What a dump refers to outside of its database."""
+
+    owners: set[str] = field(default_factory=set)
+    grantees: set[str] = field(default_factory=set)
+    grantors: set[str] = field(default_factory=set)
+    tablespaces: set[str] = field(default_factory=set)
+    subjects: set[str] = field(default_factory=set)  # of policies and user mappings, which cannot be without them
+
+
+@dataclass(frozen=True, slots=True)
+class DumpInput:
+    """A dump where it lies: `size` bytes, `offset` bytes into `file`. A tool gets it as its standard input."""
+
+    file: Path
+    offset: int = 0
+    size: int = 0
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor of its own at the dump's start. Raises OSError."""
+        descriptor = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.lseek(descriptor, self.offset, os.SEEK_SET)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def piped(self, patch: tuple[int, bytes] | None = None) -> Iterator[int]:
+        """A pipe that gives the dump, at one place with other bytes, if there is a `patch`. Raises OSError.
+
+        A pg_dump that writes to a file notes at which offsets of that file its data is; in standard input that can be
+        positioned pg_restore would go there, though the dump does not begin at the start of `file`.
+        """
+        with self.opened() as source:
+            reading, writing = os.pipe()
+
+            def pump() -> None:
+                left = self.size
+                try:
+                    if patch is not None:
+                        begin = os.pread(source, patch[0], self.offset) + patch[1]
+                        os.lseek(source, len(begin), os.SEEK_CUR)
+                        left -= len(begin)
+                        write_all(writing, begin)
+                    while left and (sent := os.sendfile(writing, source, None, min(left, _PIECE))):
+                        left -= sent
+                except OSError:
+                    pass  # nobody reads any more, or it cannot be read: the tool's status tells
+                finally:
+                    os.close(writing)
+
+            pumping = Worker(pump)
+            try:
+                pumping.start()
+            except OutOfResources:
+                os.close(reading)
+                os.close(writing)
+                raise
+            try:
+                yield reading
+            finally:
+                os.close(reading)
+                pumping.join()
+
+
+def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents:
+    """The table of contents, by the first of these pg_restores that can read it. Raises UnreadableDump, ToolFailed."""
+    said = ""
+    for tools in order:
+        with dump.opened() as stdin:
+            listed = run_tool(
+                [tools.pg_restore, "--list"], env=tool_environment({}), stdin=stdin, timeout_seconds=_LIST_SECONDS
+            )
+        if listed.exit_status == 0:
+            lines = listed.stdout.decode("utf-8", "replace").splitlines()
+            version = next((found["version"] for line in lines if (found := _DUMPED_FROM.match(line))), "")
+            try:
+                with dump.opened() as descriptor:
+                    toc = read_toc(descriptor)
+            except UnknownToc:
+                toc = {}
+            return DumpContents(tuple(line for line in lines if _ENTRY.match(line)), version, tools, toc)
+        if listed.exit_status < 0:
+            raise ToolFailed(
+                f"{tools.pg_restore} was ended by signal {-listed.exit_status}: that says nothing of the dump."
+            )
+        said = said or " ".join(listed.stderr.split())
+    versions = ", ".join(tools.version for tools in order)
+    raise UnreadableDump(
+        f"No pg_restore here ({versions}) can read its db.dump: {said}",
+        hint=f"Install the client of {_writer(dump)}, and point BACKUP_PG_BIN at it. Nothing was changed.",
+    )
+
+
+def _writer(dump: DumpInput) -> str:
+    """The PostgreSQL whose client reads the dump, as its first bytes tell."""
+    with dump.opened() as descriptor:
+        major = client_for(os.read(descriptor, 8))
+    return f"PostgreSQL {major} or newer" if major else "the PostgreSQL that wrote it"
+
+
+def read_needs(toc: Mapping[int, TocEntry]) -> Needs:
+    """The roles and tablespaces that the dump's statements name."""
+    needs = Needs()
+    for entry in toc.values():
+        if entry.owner:
+            needs.owners.add(entry.owner)
+        if entry.tablespace:
+            needs.tablespaces.add(entry.tablespace)
+        if entry.kind in ("ACL", "DEFAULT ACL"):
+            for grant in read_grants(entry.definition):
+                needs.grantees |= grant.roles
+                needs.grantors |= {grant.grantor} - {""}
+        elif entry.kind in _SUBJECTS:
+            needs.subjects |= _subjects(entry)
+    return needs
+
+
+def _subjects(entry: TocEntry) -> set[str]:
+    """The roles that `CREATE POLICY … TO a, b USING` or `CREATE USER MAPPING FOR a SERVER` names."""
+    first, *ends = _SUBJECTS[entry.kind]
+    found: set[str] = set()
+    is_there = False
+    for token in tokens_of(entry.definition):
+        if not is_there:
+            is_there = not token.is_quoted and token.text == first
+        elif not token.is_quoted and token.text in ends:
+            break
+        elif token.is_quoted or token.text not in (",", "PUBLIC", "public"):
+            found.add(token.text)
+    return found
+
+
+def select_entries(
+    contents: DumpContents, available: Mapping[str, bool], installed: Iterable[str] = ()
+) -> tuple[list[str], list[str]]:
+    """The entries that a role which is no superuser can create, and what is left out, in words.
+
+    `available` are the extensions of the server, true if one needs no superuser; `installed` are those that are in
+    the database already and will stay.
+    """
+    staying = set(installed)
+    out = {name for name in contents.extensions if not available.get(name, True)} | staying
+    gone: set[int] = set()
+    left_out: list[str] = []
+    for entry in contents.toc.values():
+        what = ""
+        if entry.kind == "EXTENSION" and entry.name in out:
+            gone.add(entry.number)
+            what = f"extension {entry.name}" if entry.name not in staying else ""
+        elif entry.kind == "PUBLICATION" and _is_for_all_tables(entry):
+            what = f"publication {entry.name} for all tables"
+        elif entry.kind in _SUPERUSERS_ONLY:
+            what = f"{entry.kind.lower()} {f'{entry.schema} ' if entry.schema else ''}{entry.name}"
+        if what:
+            gone.add(entry.number)
+            left_out.append(f"{what}, which only a superuser may create")
+    return _without(contents.entries, gone | _remarks_on(contents.toc, gone)), left_out
+
+
+def without_subscriptions(entries: Iterable[str], toc: Mapping[int, TocEntry]) -> list[str]:
+    """The same without subscriptions, which keep a database from being dropped as long as they name a slot."""
+    return _without(
+        entries, with_dependants(toc, [each.number for each in toc.values() if each.kind == "SUBSCRIPTION"])
+    )
+
+
+def _without(entries: Iterable[str], gone: set[int]) -> list[str]:
+    return [entry for entry in entries if number_of(entry) not in gone]
+
+
+def _remarks_on(toc: Mapping[int, TocEntry], numbers: set[int]) -> set[int]:
+    return {user.number for user in users_of(toc, numbers) if user.kind in ("COMMENT", "SECURITY LABEL")}
+
+
+def _is_for_all_tables(publication: TocEntry) -> bool:
+    """`CREATE PUBLICATION name FOR ALL TABLES …`: what follows the name, which may be quoted, counts."""
+    words = [token.text for token in tokens_of(publication.definition)]
+    return [word.upper() for word in words[3:6]] == ["FOR", "ALL", "TABLES"]
+
+
+def number_of(entry: str) -> int:
+    """The number of an entry in the table of contents."""
+    return int(entry.partition(";")[0])
+
+
+def _what(entry: str) -> str:
+    found = _ENTRY.match(entry)
+    return found["what"] if found is not None else ""
+
+
+def _is_data(entry: str) -> bool:
+    return _what(entry).startswith(("TABLE DATA ", "TABLE ATTACH "))

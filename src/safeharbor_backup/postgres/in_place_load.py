@@ -1,0 +1,284 @@
+"""Wiping a database and loading a dump into it in ONE transaction, for roles that may not create databases.
+
+`pg_restore --single-transaction` writes the script, psql runs it; both must end well, since psql takes a cut script
+for a whole one. The script's own COMMIT is held back until everything else has been done and checked.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Self
+
+from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, OutOfResources, ToolFailed
+from safeharbor_backup.postgres.database_swap import COMMIT_ON_DISK
+from safeharbor_backup.postgres.load import load_failure
+from safeharbor_backup.postgres.rows import COUNT_SCRIPT, parse_counts
+from safeharbor_backup.system.process import PIPE, RunningTool, started_tool, tool_environment
+from safeharbor_backup.system.threads import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+    import psycopg
+
+    from safeharbor_backup.postgres.client_tools import ClientTools
+    from safeharbor_backup.postgres.contents import DumpInput
+    from safeharbor_backup.settings.database_url import DatabaseUrl
+
+_CHUNK = 1024 * 1024
+_TAIL = 64 * 1024
+_CANCEL_SECONDS = 2.0
+_CONNECTION_WENT_BAD = 2  # psql(1), "Exit Status"
+_COMMIT = b"\nCOMMIT;\n"
+_NEWER_SETTING = b"\nSET transaction_timeout = 0;\n"
+
+# what belongs to other roles and would stay, or make the wipe fail; 16384 is the first number that initdb does not use
+_STRANGERS = """
+    SELECT pg_catalog.pg_get_userbyid(o.owner)::text, pg_catalog.pg_describe_object(o.class, o.oid, 0)
+    FROM (SELECT 'pg_catalog.pg_class'::regclass AS class, oid, relowner AS owner FROM pg_catalog.pg_class
+            WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND relpersistence <> 't'
+          UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, oid, proowner FROM pg_catalog.pg_proc
+          UNION ALL SELECT 'pg_catalog.pg_type'::regclass, oid, typowner FROM pg_catalog.pg_type
+            WHERE typrelid = 0 AND typelem = 0
+          UNION ALL SELECT 'pg_catalog.pg_namespace'::regclass, oid, nspowner FROM pg_catalog.pg_namespace
+            WHERE nspname !~ '^pg_'
+          UNION ALL SELECT 'pg_catalog.pg_largeobject'::regclass, oid, lomowner FROM pg_catalog.pg_largeobject_metadata
+         ) o
+    WHERE o.oid >= 16384 AND pg_catalog.pg_get_userbyid(o.owner) <> current_user
+      AND NOT (o.class = 'pg_catalog.pg_namespace'::regclass
+               AND pg_catalog.pg_get_userbyid(o.owner) = 'pg_database_owner')
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = o.class AND e.objid = o.oid
+                      AND e.deptype IN ('e', 'i'))
+    ORDER BY 1, 2 LIMIT 20
+"""
+
+_WIPE_AS_OWNER = "DROP OWNED BY CURRENT_USER CASCADE;\n"
+
+# DROP OWNED always fails for the bootstrap superuser, which owns the system catalogs
+_WIPE_AS_SUPERUSER = """
+DO $safeharbor$
+DECLARE statement text;
+BEGIN
+  FOR statement IN  -- those of an extension go with it, and must not act until then
+    SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_depend d
+                             WHERE d.classid = 'pg_catalog.pg_event_trigger'::regclass AND d.objid = t.oid
+                               AND d.deptype = 'e')
+                THEN format('ALTER EVENT TRIGGER %I DISABLE', evtname) ELSE format('DROP EVENT TRIGGER %I', evtname) END
+    FROM pg_catalog.pg_event_trigger t
+    UNION ALL SELECT format('DROP PUBLICATION %I', pubname) FROM pg_catalog.pg_publication
+  LOOP EXECUTE statement; END LOOP;
+  FOR statement IN  -- the publisher's slot stays: removing it needs a connection there, and no transaction
+    SELECT s FROM pg_catalog.pg_subscription,
+      unnest(ARRAY[format('ALTER SUBSCRIPTION %I DISABLE', subname),
+                   format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', subname),
+                   format('DROP SUBSCRIPTION %I', subname)]) WITH ORDINALITY u(s, number)
+    WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+    ORDER BY subname, number
+  LOOP EXECUTE statement; END LOOP;
+  FOR statement IN
+    SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', extname) FROM pg_catalog.pg_extension
+    WHERE extname <> 'plpgsql'
+  LOOP EXECUTE statement; END LOOP;
+  FOR statement IN
+    SELECT format('DROP SCHEMA IF EXISTS %I CASCADE', nspname) FROM pg_catalog.pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+  LOOP EXECUTE statement; END LOOP;
+  FOR statement IN  -- what is in no schema
+    SELECT format('DROP CAST (%s AS %s) CASCADE', castsource::regtype, casttarget::regtype) FROM pg_catalog.pg_cast
+    WHERE oid >= 16384
+    UNION ALL SELECT format('DROP TRANSFORM FOR %s LANGUAGE %I CASCADE', trftype::regtype, lanname)
+              FROM pg_catalog.pg_transform t JOIN pg_catalog.pg_language l ON l.oid = t.trflang WHERE t.oid >= 16384
+    UNION ALL SELECT format('DROP ACCESS METHOD %I CASCADE', amname) FROM pg_catalog.pg_am WHERE oid >= 16384
+    UNION ALL SELECT format('DROP FOREIGN DATA WRAPPER %I CASCADE', fdwname) FROM pg_catalog.pg_foreign_data_wrapper
+    UNION ALL SELECT format('DROP LANGUAGE %I CASCADE', lanname) FROM pg_catalog.pg_language
+              WHERE lanispl AND lanname <> 'plpgsql'
+  LOOP EXECUTE statement; END LOOP;
+  PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata;
+  FOR statement IN  -- back to what PostgreSQL gives by itself: then the entry goes, and what refers to it
+    SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %s %s', defaclrole::regrole, s)
+    FROM (SELECT d.*, CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS'
+                                         WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END AS kind
+          FROM pg_catalog.pg_default_acl d WHERE defaclnamespace = 0) d,
+      LATERAL (SELECT 1, format('REVOKE ALL ON %s FROM %s', kind,
+                                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+               FROM pg_catalog.aclexplode(defaclacl) a
+               UNION SELECT 2, format('GRANT ALL ON %s TO %s', kind, defaclrole::regrole)
+               UNION SELECT 3, format('GRANT ALL ON %s TO PUBLIC', kind) WHERE defaclobjtype IN ('f', 'T')) u(step, s)
+    ORDER BY d.oid, step
+  LOOP EXECUTE statement; END LOOP;
+END
+$safeharbor$;
+CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+COMMENT ON SCHEMA public IS 'standard public schema';
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+"""
+
+
+def find_strangers(session: psycopg.Connection) -> list[str]:
+    """What other roles own in the session's database and a wipe by its owner would leave. Raises psycopg.Error."""
+    return [f"{thing} of {role}" for role, thing in session.execute(_STRANGERS).fetchall()]
+
+
+class InPlaceLoad:
+    """One transaction in psql; leaving the block before `commit` rolls it back."""
+
+    def __init__(
+        self,
+        tools: ClientTools,
+        url: DatabaseUrl,
+        *,
+        is_superuser: bool,
+        server_major: int,
+        lock_timeout_seconds: float,
+    ) -> None:
+        self._tools = tools
+        self._url = url
+        self._is_superuser = is_superuser
+        self._server_major = server_major
+        self._lock_timeout = int(lock_timeout_seconds * 1000)
+        self._stack = ExitStack()
+        self._psql: RunningTool | None = None
+        self._answers: SimpleQueue[bytes] = SimpleQueue()
+        self._listener = Worker(self._listen)
+
+    def __enter__(self) -> Self:
+        secrets = {} if self._url.password is None else {"PGPASSWORD": self._url.password}
+        argv: list[str | Path] = [
+            self._tools.psql,
+            "--no-psqlrc",
+            "--quiet",
+            "--no-align",
+            "--tuples-only",
+            "--set=ON_ERROR_STOP=1",
+            "--set=VERBOSITY=verbose",  # the code of an error: its words come in the server's language
+            "--no-password",
+            f"--dbname={self._url.conninfo()}",
+        ]
+        self._psql = self._stack.enter_context(started_tool(argv, env=tool_environment(secrets), stdin=PIPE))
+        try:
+            self._listener.start()
+        except OutOfResources:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._psql is not None  # noqa: S101 - the block was entered
+        if kind is not None:
+            self._cancel(self._psql)
+        self._psql.kill()  # the listener ends with it, and gives the pipe back
+        self._listener.join()
+        self._stack.close()
+
+    def _cancel(self, psql: RunningTool) -> None:
+        """End the statement at work: the server would notice only after it that nobody waits for it any more."""
+        psql.interrupt()
+        try:
+            psql.wait(_CANCEL_SECONDS)
+        except ToolFailed:
+            pass  # between two statements there is nothing to cancel
+
+    def begin(self) -> str:
+        """Open the transaction; its id, which tells after a crash whether it was committed.
+
+        Raises CannotRestore, DatabaseUnavailable.
+        """
+        role = "SET LOCAL ROLE NONE;\n" if self._is_superuser else ""  # whatever the database's settings say
+        return self._ask(
+            "BEGIN READ WRITE;\n"  # whatever default_transaction_read_only says
+            f"{role}SET LOCAL lock_timeout = {self._lock_timeout};\n"
+            "SET LOCAL statement_timeout = 0;\n"
+            "SET LOCAL idle_in_transaction_session_timeout = 0;\n"  # uploads are swapped while it is open
+            "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout';\n"
+            f"{COMMIT_ON_DISK};\n"
+            "SELECT 'safeharbor ' || pg_catalog.pg_current_xact_id();\n"
+        )
+
+    def wipe(self) -> None:
+        """Remove everything that is in the database."""
+        wipe = _WIPE_AS_SUPERUSER if self._is_superuser else _WIPE_AS_OWNER
+        self._ask(wipe + "SELECT 'safeharbor wiped';\n")
+
+    def load(self, dump: DumpInput, listed: Path, *, keep_owners: bool, keep_privileges: bool) -> None:
+        """Load the dump, all but its last COMMIT."""
+        argv: list[str | Path] = [
+            self._tools.pg_restore,
+            "--single-transaction",  # without it a dump with large objects begins and ends transactions of its own
+            f"--use-list={listed}",
+            *([] if keep_owners else ["--no-owner"]),
+            *([] if keep_privileges else ["--no-acl"]),
+            "--file=-",
+        ]
+        tail = b""
+        is_at_head = True
+        with dump.piped() as stdin, started_tool(argv, env=tool_environment({}), stdin=stdin) as tool:
+            while chunk := tool.stdout.read1(_CHUNK):  # type: ignore[attr-defined] # a BufferedReader
+                held = tail + chunk
+                if is_at_head and len(held) > _TAIL:
+                    held, is_at_head = self._understood(held), False
+                self._send(held[:-_TAIL])
+                tail = held[-_TAIL:]
+            if tool.wait() != 0:
+                raise CannotRestore(f"pg_restore cannot read the dump to its end: {tool.stderr}")
+        before, commit, _ = (self._understood(tail) if is_at_head else tail).rpartition(_COMMIT)
+        if not commit:
+            raise CannotRestore("pg_restore's script does not end as it should; nothing was changed.")
+        self._send(before + b"\n")
+        self._ask("SELECT 'safeharbor loaded';\n")
+
+    def execute(self, statements: Iterable[str]) -> None:
+        """Give these statements, each with its semicolon, after the load."""
+        self._ask("\n".join(["SET client_encoding = 'UTF8';", *statements, "SELECT 'safeharbor executed';\n"]))
+
+    def _understood(self, head: bytes) -> bytes:
+        """The script's beginning without the setting that servers before 17 do not know and newer clients send."""
+        return head if self._server_major >= 17 else head.replace(_NEWER_SETTING, b"\n", 1)
+
+    def count_rows(self) -> dict[str, int]:
+        """The exact row count of every ordinary table, by quoted `schema.table`, as the transaction sees them."""
+        return parse_counts(self._ask(COUNT_SCRIPT))
+
+    def commit(self) -> None:
+        """Make it so. Raises CannotRestore if it was rolled back, DatabaseUnavailable if nobody knows."""
+        self._ask("COMMIT;\nSELECT 'safeharbor committed';\n")
+
+    def _send(self, data: bytes) -> None:
+        assert self._psql is not None  # noqa: S101 - inside the block only
+        try:
+            self._psql.stdin.write(data)
+        except BrokenPipeError:
+            raise self._failure() from None
+
+    def _ask(self, statements: str) -> str:
+        """Send statements of which the last one answers in a line that begins with `safeharbor `."""
+        self._send(statements.encode())
+        assert self._psql is not None  # noqa: S101 - inside the block only
+        try:
+            self._psql.stdin.flush()
+        except BrokenPipeError:
+            raise self._failure() from None
+        answer = self._answers.get()
+        if not answer:
+            raise self._failure()
+        return answer.decode().removeprefix("safeharbor ").strip()
+
+    def _listen(self) -> None:
+        """Take everything that psql says: each sequence and large object of a dump gives lines nobody asked for."""
+        assert self._psql is not None  # noqa: S101 - started with it
+        for line in self._psql.stdout:
+            if line.startswith(b"safeharbor "):
+                self._answers.put(line)
+        self._answers.put(b"")
+
+    def _failure(self) -> CannotRestore | DatabaseUnavailable | ToolFailed:
+        assert self._psql is not None  # noqa: S101 - inside the block only
+        status = self._psql.wait(30)
+        failure = load_failure(self._psql.stderr, status, self._url)
+        if status == _CONNECTION_WENT_BAD and not isinstance(failure, DatabaseUnavailable):
+            return DatabaseUnavailable(failure.message, hint="See that the server is up, then run the restore again.")
+        return failure

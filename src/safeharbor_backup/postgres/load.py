@@ -1,0 +1,203 @@
+"""pg_restore, loading a dump into an empty database."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, ToolFailed
+from safeharbor_backup.postgres.connection import redact
+from safeharbor_backup.postgres.dump import CONNECTION_LOST
+from safeharbor_backup.postgres.errors import DISK_FULL, FULL, LOCK_TABLE_FULL, LOCK_TIMEOUT
+from safeharbor_backup.system.process import DEVNULL, RunningTool, started_tool, tool_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from safeharbor_backup.postgres.client_tools import ClientTools
+    from safeharbor_backup.postgres.toc import TocEntry
+    from safeharbor_backup.settings.database_url import DatabaseUrl
+
+# pg_restore tells no code; where the role may set lc_messages, these are words of the language C
+_HINTS = (
+    (r'extension "[^"]+" is not available', "Install that extension's package on the database server."),
+    (r'role "[^"]+" does not exist', "Create that role first, or restore as a role that is no superuser."),
+    (r'tablespace "[^"]+" does not exist', "Create that tablespace first."),
+    (r"collation|locale", "Install that locale on the database server; `locale -a` there lists those it has."),
+)
+_FULL = re.compile(r"No space left on device|could not extend file")
+_CODE = re.compile(r"(?:^|: )\w+:  ([0-9A-Z]{5}): ")  # as psql prints it with VERBOSITY=verbose
+_LOCK_TABLE = "Raise max_locks_per_transaction on the server: one transaction must lock every table."
+_LOCKED = "Somebody uses a table. Stop the app; BACKUP_LOCK_TIMEOUT says how long to wait."
+_KEPT_LINES = 100_000
+_FROM_ENTRY = re.compile(r"pg_restore: from TOC entry (\d+);")
+_OWN_WORDS = re.compile(r'pg_restore: error: (?:could not execute query: |COPY failed for table "(?P<table>.*)": )?')
+_NO_REASON = re.compile(r"pg_restore: (?:while |from TOC|error: a worker process died|warning: errors ignored)")
+_MOST_OF_A_STATEMENT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An entry that could not be loaded: PostgreSQL's words, its SQL as far as it was printed, the table of its rows.
+
+    `number` is its number in the table of contents, 0 if pg_restore did not say.
+    """
+
+    number: int
+    reason: str
+    statement: str
+    table: str = ""
+
+    def find(self, toc: Mapping[int, TocEntry]) -> TocEntry | None:
+        """The entry itself."""
+        if self.number in toc:
+            return toc[self.number]
+        for entry in toc.values():
+            if self.table and entry.kind == "TABLE DATA" and _words(entry.name) == _words(self.table):
+                return entry
+            if self.statement and _words(entry.definition) == _words(self.statement):
+                return entry
+        return None
+
+
+class LoadFailed(CannotRestore):
+    """The server refused an entry."""
+
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a dump is loaded: parallel jobs, owners kept, privileges kept, the role to become first ("": none)."""
+
+    jobs: int
+    keep_owners: bool
+    keep_privileges: bool
+    role: str = ""
+    goes_on: bool = False  # after an entry that fails
+
+
+def load_argv(
+    tools: ClientTools, url: DatabaseUrl, dump: Path | None, listed: Path, options: LoadOptions
+) -> list[str | Path]:
+    """The command line of pg_restore; it holds no secret. `dump`: None if it comes by standard input."""
+    return [
+        tools.pg_restore,
+        *([] if options.goes_on else ["--exit-on-error"]),  # or the rest would be loaded around a hole
+        *([f"--jobs={options.jobs}"] if dump is not None else []),  # several jobs need a file that each can open
+        f"--use-list={listed}",
+        *([] if options.keep_owners else ["--no-owner"]),
+        *([] if options.keep_privileges else ["--no-acl"]),
+        *([f"--role={options.role}"] if options.role else []),
+        "--no-password",
+        f"--dbname={url.conninfo()}",
+        *([dump] if dump is not None else []),
+    ]
+
+
+@contextmanager
+def loading(argv: list[str | Path], url: DatabaseUrl, stdin: int = DEVNULL) -> Iterator[RunningTool]:
+    """pg_restore at work; it is ended if the block is left early."""
+    secrets = {} if url.password is None else {"PGPASSWORD": url.password}
+    with started_tool(argv, env=tool_environment(secrets), stdin=stdin, stdout=DEVNULL, kept_lines=_KEPT_LINES) as tool:
+        yield tool
+
+
+def finish_loading(tool: RunningTool, url: DatabaseUrl) -> None:
+    """Wait for it. Raises CannotRestore with its last words, DatabaseUnavailable if it lost the server, ToolFailed."""
+    status = tool.wait()
+    if status == 0:
+        return
+    raise load_failure(tool.stderr, status, url)
+
+
+def _is_worth(line: str) -> bool:
+    return not re.match(r"Command was|CONTEXT|\S* *(WARNING|NOTICE):|\S+:  \w+, \w+\.c:\d+$", line)
+
+
+class ServerFull(CannotRestore):
+    """The disk of the database server is full, which says nothing of the dump."""
+
+    hint = FULL
+
+
+def read_failures(said: str) -> list[Failure] | None:
+    """The entries that a pg_restore which goes on could not load; None if it did not come to its end."""
+    if said and "pg_restore: warning: errors ignored on restore:" not in said and "pg_restore: error:" in said:
+        return None
+    return _failures(said.splitlines())
+
+
+def _failures(lines: list[str]) -> list[Failure]:
+    """What pg_restore says of each entry: where it comes from, the server's words, and `Command was:` its SQL."""
+    found: list[Failure] = []
+    entry = 0
+    table = ""
+    reason: list[str] = []
+    statement: list[str] = []
+
+    def finish() -> None:
+        if reason:
+            found.append(Failure(entry, "\n".join(reason), "\n".join(statement), table))
+        reason.clear()
+        statement.clear()
+
+    for line in lines:
+        is_own = line.startswith("pg_restore: ")
+        begins = _FROM_ENTRY.match(line)
+        if begins is not None:
+            finish()
+            entry = int(begins[1])
+        elif line.startswith("pg_restore: error: ") and not _NO_REASON.match(line):
+            finish()
+            own = _OWN_WORDS.match(line)
+            table = own["table"] or "" if own is not None else ""
+            reason.append(_OWN_WORDS.sub("", line, count=1))
+        elif line.startswith("Command was: "):
+            statement.append(line.removeprefix("Command was: "))
+        elif statement and not is_own:
+            statement.append(line)
+        elif reason and not is_own and line.strip():
+            reason.append(line)
+    finish()
+    return found
+
+
+def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | DatabaseUnavailable | ToolFailed:
+    """The error for a load that failed."""
+    lines = [redact(line, url) for line in said.splitlines() if line.strip()]
+    failures = _failures(lines)
+    if failures and status > 0:
+        last = " ".join(failures[0].reason.split())[:1000]
+        statement = " ".join(failures[0].statement.split())[:_MOST_OF_A_STATEMENT]
+        last += f" SQL: {statement}" if statement else ""
+    else:
+        words = [re.sub(r"^(pg_restore|psql(:<stdin>:\d+)?): ", "", line) for line in lines if _is_worth(line)]
+        # the reason first: an entry of several statements can push it out of the last words
+        reasons = [word for word in words[:-4] if word.startswith("error: ") or _CODE.search(word)]
+        last = " ".join([*reasons[:1], *words[-4:]])[:1000]
+    if status < 0:  # by the kernel for want of memory, or by somebody: that says nothing of the dump
+        return ToolFailed(f"Loading the dump into {url.describe()} was ended by signal {-status}. {last}".rstrip())
+    last = last or f"exit status {status}"
+    message = f"Loading the dump into {url.describe()} failed: {last}"
+    if CONNECTION_LOST.search(last) and not _FULL.search(last):
+        return DatabaseUnavailable(message, hint="See that the server is up, then run the restore again.")
+    code = found[1] if (found := _CODE.search(last)) else ""
+    if code == DISK_FULL or _FULL.search(last):
+        return ServerFull(message)
+    if code == LOCK_TABLE_FULL:
+        return CannotRestore(message, hint=_LOCK_TABLE)
+    if code == LOCK_TIMEOUT:
+        return CannotRestore(message, hint=_LOCKED)
+    hint = next((hint for pattern, hint in _HINTS if re.search(pattern, last)), "")
+    failed = LoadFailed(message, hint=hint)
+    failed.failure = failures[0] if failures else None
+    return failed
+
+
+def _words(statement: str) -> list[str]:
+    """What can be compared: pg_restore repeats a statement in the dump's own encoding."""
+    return re.sub(r"[^\x00-\x7f]+", "?", statement).split()

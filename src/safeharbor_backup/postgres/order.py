@@ -1,0 +1,85 @@
+"""In which passes a dump is loaded: computed from its own table of contents and the dependencies in it.
+
+pg_restore with several jobs lets what follows the data wait for the rows of its own table only, and some things need
+the rows of others: those of a partitioned table are its partitions', those of a domain are anybody's, a trigger or a
+function reads what it likes. Whatever needs an entry that waits, a comment on it say, waits with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.postgres.contents import number_of
+from safeharbor_backup.postgres.toc import POST_DATA, with_dependants
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from safeharbor_backup.postgres.toc import TocEntry
+
+_BUILDS_AN_INDEX = ("INDEX", "CONSTRAINT")
+
+
+class Pass(IntEnum):
+    """What is loaded together, one after the other."""
+
+    DATA = 0  # and what comes before it, and indexes of tables that have their own rows
+    RULES = 1  # constraints, triggers: they need all rows
+    PRIVILEGES = 2  # a grant can need another one: for one job, in the order of the dump
+    VIEWS = 3  # rows of materialized views: they are computed with everything that is there
+    EVENT_TRIGGERS = 4  # they would see our own work
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The entries by pass. `is_known`: False if the dump's own order is all there is, for one job."""
+
+    passes: Mapping[Pass, tuple[str, ...]]
+    is_known: bool = True
+
+    def flat(self) -> tuple[str, ...]:
+        """All of them, one after the other."""
+        return tuple(entry for each in Pass for entry in self.passes[each])
+
+
+def order_entries(entries: Sequence[str], toc: Mapping[int, TocEntry]) -> Order:
+    """The passes for these entries of a dump."""
+    passes: dict[Pass, list[str]] = {each: [] for each in Pass}
+    numbers = [number_of(entry) for entry in entries]
+    if any(number not in toc for number in numbers):
+        passes[Pass.DATA] = list(entries)
+        return Order({each: tuple(found) for each, found in passes.items()}, is_known=False)
+    chosen = {number: toc[number] for number in numbers}
+    with_rows = {need for entry in chosen.values() if entry.kind == "TABLE DATA" for need in entry.needs}
+    place = {number: _own_pass(entry, toc, with_rows) for number, entry in chosen.items()}
+    for each in Pass:
+        waiting = [number for number, own in place.items() if own == each]
+        for number in with_dependants(chosen, waiting):
+            place[number] = max(place[number], each)
+    for entry, number in zip(entries, numbers, strict=True):
+        passes[place[number]].append(entry)
+    return Order({each: tuple(found) for each, found in passes.items()})
+
+
+def _own_pass(entry: TocEntry, toc: Mapping[int, TocEntry], with_rows: Collection[int]) -> Pass:
+    if entry.kind == "EVENT TRIGGER":
+        return Pass.EVENT_TRIGGERS
+    if entry.kind in ("ACL", "DEFAULT ACL"):
+        return Pass.PRIVILEGES
+    if entry.kind == "MATERIALIZED VIEW DATA":
+        return Pass.VIEWS
+    if entry.section == POST_DATA and not _waits_for_its_own_rows(entry, toc, with_rows):
+        return Pass.RULES
+    return Pass.DATA
+
+
+def _waits_for_its_own_rows(entry: TocEntry, toc: Mapping[int, TocEntry], with_rows: Collection[int]) -> bool:
+    """Whether it needs no rows but those that pg_restore lets it wait for."""
+    return (
+        entry.kind in _BUILDS_AN_INDEX
+        and any(need in with_rows for need in entry.needs)
+        and not entry.definition.rstrip().endswith(" NOT VALID;")  # NOT NULL: a CONSTRAINT without an index
+        and not any(need in toc and toc[need].kind == "FUNCTION" for need in entry.needs)  # it may read other tables
+    )

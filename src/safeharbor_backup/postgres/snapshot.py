@@ -1,0 +1,157 @@
+"""One moment of a database: an exported snapshot, and everything the manifest says about it, read in that snapshot."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+
+from safeharbor_backup.postgres.connection import begin_unlimited, connected
+from safeharbor_backup.postgres.damage import Damage, find_damage
+from safeharbor_backup.postgres.reference_values import read_values
+from safeharbor_backup.postgres.rows import Table, list_tables
+from safeharbor_backup.postgres.structure import Structure, read_structure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from safeharbor_backup.settings.database_url import DatabaseUrl
+
+_DATABASE = """
+    SELECT d.datname, pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, d.datlocprovider::text,
+           {locale}, t.spcname, pg_catalog.pg_get_userbyid(d.datdba), d.datacl::text[], d.datconnlimit,
+           pg_catalog.shobj_description(d.oid, 'pg_database'), pg_catalog.pg_database_size(d.oid),
+           d.datistemplate, {rules}
+    FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
+    WHERE d.datname = current_database()
+"""
+
+_DATABASE_SETTINGS = """
+    SELECT coalesce(r.rolname, ''), s.setconfig
+    FROM pg_catalog.pg_db_role_setting s
+    JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase AND d.datname = current_database()
+    LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole ORDER BY 1
+"""
+
+_EXTENSIONS = """
+    SELECT e.extname, e.extversion, n.nspname
+    FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseProperties:
+    """What a restore needs to create the database anew, and what tells it from others. Sizes in bytes."""
+
+    name: str
+    system_identifier: str
+    server_version: str
+    server_major: int
+    size_bytes: int
+    document: dict[str, object] = field(default_factory=dict)
+
+
+class Snapshot:
+    """An open REPEATABLE READ transaction whose snapshot pg_dump will use."""
+
+    def __init__(self, session: psycopg.Connection, snapshot_id: str) -> None:
+        self._session = session
+        self.id = snapshot_id
+
+    def properties(self) -> DatabaseProperties:
+        """The database as the manifest describes it. Raises psycopg.Error."""
+        version = self._session.info.server_version
+        major = version // 10000
+        locale = {15: "d.daticulocale", 16: "d.daticulocale"}.get(major, "d.datlocale")
+        rules = "NULL" if major < 16 else "d.daticurules"
+        row = self._one(_DATABASE.format(locale=locale, rules=rules))
+        settings = [
+            {"role": role, "settings": list(values)}
+            for role, values in self._session.execute(_DATABASE_SETTINGS).fetchall()
+        ]
+        extensions = [
+            {"name": name, "version": installed, "schema": schema}
+            for name, installed, schema in self._session.execute(_EXTENSIONS).fetchall()
+        ]
+        return DatabaseProperties(
+            name=row[0],
+            system_identifier=self._system_identifier(),
+            server_version=str(self._one("SHOW server_version")[0]).split(" ")[0],
+            server_major=major,
+            size_bytes=row[11],
+            document={
+                "encoding": row[1],
+                "collate": row[2],
+                "ctype": row[3],
+                "locale_provider": row[4],
+                "locale": row[5],
+                "icu_rules": row[13],
+                "tablespace": row[6],
+                "owner": row[7],
+                "acl": row[8],
+                "connection_limit": row[9],
+                "comment": row[10],
+                "is_template": row[12],
+                "settings": settings,
+                "extensions": extensions,
+                "alembic_revision": read_revision(self._session),
+            },
+        )
+
+    def damage(self, note: Callable[[str], None]) -> list[Damage]:
+        """What the server says of damage in it. Raises psycopg.Error."""
+        return find_damage(self._session, note)
+
+    def tables(self) -> list[Table]:
+        """Every ordinary table. Raises psycopg.Error."""
+        return list_tables(self._session)
+
+    def structure(self) -> Structure:
+        """Where its sequences stand, and how many constraints and indexes there are. Raises psycopg.Error."""
+        return read_structure(self._session)
+
+    def values(self, reference: str) -> Iterator[str]:
+        """The values of a column that holds paths of uploads. Raises UnknownReference, psycopg.Error."""
+        return read_values(self._session, reference)
+
+    def _system_identifier(self) -> str:
+        rows = rows_if_told(self._session, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+        return str(rows[0][0]) if rows else ""  # managed servers may not tell
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        row = self._session.execute(query).fetchone()
+        assert row is not None  # noqa: S101 - these queries always give a row
+        return row
+
+
+def read_revision(session: psycopg.Connection) -> str | None:
+    """The revision that Alembic's table names (several heads: joined by a comma); None without a table of its kind."""
+    rows = rows_if_told(session, "SELECT version_num FROM alembic_version ORDER BY 1")
+    return ",".join(str(row[0]) for row in rows) or None
+
+
+def rows_if_told(session: psycopg.Connection, query: LiteralString) -> list[tuple[Any, ...]]:
+    """What a query gives that nothing depends on; none if the server refuses it. Raises if the session is lost."""
+    try:
+        with session.transaction():
+            return session.execute(query).fetchall()
+    except psycopg.Error:
+        if session.broken:
+            raise
+        return []
+
+
+@contextmanager
+def open_snapshot(url: DatabaseUrl, lock_timeout_seconds: float) -> Iterator[Snapshot]:
+    """A snapshot that lives as long as the block. Raises DatabaseUnavailable, SafeHarborError."""
+    with connected(url) as session:
+        settings = {
+            "lock_timeout": str(int(lock_timeout_seconds * 1000)),
+            "row_security": "off",  # fail, as pg_dump does, rather than count only the visible rows
+        }
+        begin_unlimited(session, "REPEATABLE READ READ ONLY", settings)
+        row = session.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
+        assert row is not None  # noqa: S101 - the function returns or raises
+        yield Snapshot(session, row[0])

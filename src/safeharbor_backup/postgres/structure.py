@@ -1,0 +1,109 @@
+"""What a database holds besides tables' rows, so that a copy of it can be compared: sequences, views, constraints.
+
+What belongs to an extension is left out, as it is from a dump. Counted is what a dump of any major version brings back
+in the same number: no constraint that a partition only has from its parent, none for NOT NULL, which became
+constraints in 18, and no index that was never finished.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, LiteralString
+
+from psycopg import sql
+
+from safeharbor_backup.postgres.rows import names_as_bytes, readable
+from safeharbor_backup.postgres.views import count_views
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import psycopg
+
+_SEQUENCES_PER_QUERY = 50
+
+_OWN = sql.SQL("""
+    {schema} !~ '^pg_' AND {schema} <> 'information_schema'
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                    WHERE d.classid = {kind}::regclass AND d.objid = {id} AND d.deptype = 'e')
+""")
+_SEQUENCES = sql.SQL("""
+    SELECT n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), s.seqincrement > 0, s.seqcycle
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid
+    WHERE c.relpersistence <> 't' AND {own_class} ORDER BY 1, 2
+""")
+_CONSTRAINTS = sql.SQL("""
+    SELECT count(*) FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
+    WHERE c.conparentid = 0 AND c.contype <> 'n' AND {own_table} AND {own_type}
+""")
+_INDEXES = sql.SQL("""
+    SELECT count(*) FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relpersistence <> 't' AND (i.indisvalid OR c.relkind = 'p') AND i.indisready AND {own_class}
+""")
+
+
+def _own(kind: str, number: LiteralString) -> sql.Composed:
+    return _OWN.format(schema=sql.SQL("n.nspname"), kind=sql.Literal(f"pg_catalog.{kind}"), id=sql.SQL(number))
+
+
+_WHAT_IS_OWN = {
+    "own_class": _own("pg_class", "c.oid"),
+    "own_table": _own("pg_class", "c.conrelid"),
+    "own_type": _own("pg_type", "c.contypid"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """`sequences` maps `schema.sequence`, quoted as SQL spells it, to its last value; null if it gave none yet.
+
+    `descending` and `cycling` are the names of those that count so. `views` are the materialized ones with their rows.
+    """
+
+    sequences: Mapping[str, int | None]
+    constraints: int
+    indexes: int
+    descending: frozenset[str] = frozenset()
+    cycling: frozenset[str] = frozenset()
+    views: Mapping[str, int | None] = field(default_factory=dict)
+
+
+def read_structure(session: psycopg.Connection) -> Structure:
+    """The structure of the session's database, within its open transaction. Raises psycopg.Error."""
+    with names_as_bytes(session):
+        found = session.execute(_SEQUENCES.format(**_WHAT_IS_OWN)).fetchall()
+        sequences = _last_values(session, [(schema, name, quoted) for schema, name, quoted, _, _ in found])
+    return Structure(
+        sequences={readable(session, quoted): value for quoted, value in sequences.items()},
+        constraints=_count(session, _CONSTRAINTS),
+        indexes=_count(session, _INDEXES),
+        descending=frozenset(readable(session, quoted) for _, _, quoted, ascends, _ in found if not ascends),
+        cycling=frozenset(readable(session, quoted) for _, _, quoted, _, cycles in found if cycles),
+        views=count_views(session),
+    )
+
+
+def _last_values(session: psycopg.Connection, sequences: Sequence[tuple[str, str, str]]) -> dict[str, int | None]:
+    """Read as tables are, in savepoints that give the locks back: the view pg_sequences keeps one lock for each."""
+    values: dict[str, int | None] = {}
+    for start in range(0, len(sequences), _SEQUENCES_PER_QUERY):
+        batch = sequences[start : start + _SEQUENCES_PER_QUERY]
+        query = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {}::int, CASE WHEN is_called THEN last_value END FROM {}").format(
+                sql.Literal(number), sql.Identifier(schema, name)
+            )
+            for number, (schema, name, _) in enumerate(batch)
+        )
+        session.execute("SAVEPOINT batch")
+        for number, value in session.execute(query).fetchall():
+            values[batch[number][2]] = value
+        session.execute("ROLLBACK TO SAVEPOINT batch")
+    return values
+
+
+def _count(session: psycopg.Connection, query: sql.SQL) -> int:
+    row = session.execute(query.format(**_WHAT_IS_OWN)).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate always gives a row
+    return int(row[0])

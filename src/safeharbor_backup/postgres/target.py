@@ -1,0 +1,259 @@
+"""The server that a restore goes to: how we are connected, what the role may do, which databases there are."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+
+from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
+from safeharbor_backup.postgres.connection import connected, pinned
+from safeharbor_backup.postgres.session_settings import fixed_for_tools
+from safeharbor_backup.postgres.sessions import answered_within, end_sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from safeharbor_backup.settings.database_url import DatabaseUrl
+
+_PAUSE_SECONDS = 0.25
+_MAINTENANCE = ("postgres", "template1")
+_OWN_LOCK_TIMEOUT = "10s"  # a lock is waited for in bounded time
+_OWN_WAITS_SECONDS = 20  # what the server itself may wait in a swap, for locks and for sessions that are leaving
+_RESTORE_LOCK = 0x73616665  # "safe" in ASCII, the first of two keys; the second is the database's name
+
+_FACTS = """
+    SELECT r.rolsuper, r.rolcreatedb OR r.rolsuper, current_user::text, pg_catalog.pg_backend_pid()
+    FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
+"""
+_DATABASE = """
+    SELECT pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
+           d.datlocprovider::text, {locale}, {rules}, t.spcname,
+           CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
+           THEN pg_catalog.pg_database_size(d.oid) ELSE 0 END,
+           pg_catalog.pg_has_role(d.datdba, 'USAGE'), d.datallowconn
+    FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
+    WHERE d.datname = %s
+"""
+_SUBSCRIBES = """
+    SELECT FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDatabase:
+    """A database that exists at the target. Size in bytes, 0 where we may not ask. `is_ours`: we may act as owner."""
+
+    name: str
+    owner: str
+    encoding: str
+    collate: str
+    ctype: str
+    provider: str
+    locale: str | None
+    icu_rules: str | None
+    tablespace: str
+    size: int
+    is_ours: bool
+    is_open: bool
+
+
+class Target:
+    """An autocommit session in a maintenance database of the target server."""
+
+    def __init__(self, session: psycopg.Connection, url: DatabaseUrl, name: str) -> None:
+        self.session = session
+        self.url = pinned(url, session).with_database(name)  # an address may name several servers
+        self.name = name
+        self.major = session.info.server_version // 10000
+        self.version = str(self._one("SHOW server_version")[0]).split(" ")[0]
+        is_superuser, may_create, role, pid = self._one(_FACTS)
+        self.is_superuser = bool(is_superuser)
+        self.is_inside = session.info.dbname == name  # from there it can be neither renamed nor dropped
+        self.may_create = bool(may_create)
+        self.role = str(role)
+        self.is_pooled = pid != session.info.backend_pid  # a pooler makes process ids up
+        if not self.is_pooled:
+            self._set_aside_limits()
+
+    def find(self, name: str) -> TargetDatabase | None:
+        """The database of that name, if there is one. Raises psycopg.Error."""
+        locale = "d.daticulocale" if self.major < 17 else "d.datlocale"
+        rules = "NULL" if self.major < 16 else "d.daticurules"
+        query = sql.SQL(_DATABASE).format(locale=sql.SQL(locale), rules=sql.SQL(rules))
+        with self.answering():
+            row = self.session.execute(query, (name,)).fetchone()
+        return None if row is None else TargetDatabase(name, *row)
+
+    def answering(self) -> AbstractContextManager[None]:
+        """For a block that signals cannot end: the session is given up if the server hangs in it."""
+        network_seconds = int(self.url.get("tcp_user_timeout", "30000")) / 1000
+        return answered_within(self.session, network_seconds + _OWN_WAITS_SECONDS)
+
+    def prepared_transactions(self, name: str) -> list[str]:
+        """The names of prepared transactions there: while there is one, a database cannot be renamed."""
+        query = "SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = %s ORDER BY 1"
+        return [str(row[0]) for row in self.session.execute(query, (name,)).fetchall()]
+
+    def logical_slots(self, name: str) -> list[str]:
+        """The logical replication slots of that database, which hold WAL as long as they are there."""
+        query = "SELECT slot_name FROM pg_catalog.pg_replication_slots WHERE database = %s ORDER BY 1"
+        return [str(row[0]) for row in self.session.execute(query, (name,)).fetchall()]
+
+    def missing_roles(self, names: set[str]) -> list[str]:
+        """Which of these roles are not there."""
+        query = "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY(%s)"
+        found = {str(row[0]) for row in self.session.execute(query, (sorted(names),)).fetchall()}
+        return sorted(names - found - {"public", "PUBLIC"})
+
+    def missing_tablespaces(self, names: set[str]) -> list[str]:
+        """Which of these tablespaces are not there."""
+        query = "SELECT spcname FROM pg_catalog.pg_tablespace WHERE spcname = ANY(%s)"
+        found = {str(row[0]) for row in self.session.execute(query, (sorted(names),)).fetchall()}
+        return sorted(names - found)
+
+    def extensions(self) -> dict[str, bool]:
+        """The extensions that can be installed there, and whether one needs no superuser for it."""
+        query = """
+            SELECT name, bool_or(NOT superuser OR trusted)
+            FROM pg_catalog.pg_available_extension_versions GROUP BY name
+        """
+        return {str(name): bool(trusted) for name, trusted in self.session.execute(query).fetchall()}
+
+    def databases_beside(self, pattern: str) -> list[str]:
+        """The databases whose names match this regular expression."""
+        query = "SELECT datname FROM pg_catalog.pg_database WHERE datname ~ %s ORDER BY 1"
+        return [str(row[0]) for row in self.session.execute(query, (pattern,)).fetchall()]
+
+    def system_identifier(self) -> str:
+        """The cluster's own number; "" where we may not ask."""
+        try:
+            return str(self._one("SELECT system_identifier::text FROM pg_catalog.pg_control_system()")[0])
+        except psycopg.errors.InsufficientPrivilege:
+            return ""
+
+    def hold_restore_lock(self, wait_seconds: float = 0) -> None:
+        """Keep other restores of this database away, from whatever host, as long as this session lasts.
+
+        Advisory locks are per database: it keeps away those that come by the same maintenance database, as all do that
+        have no address of their own for it. Raises LockHeld.
+        """
+        query = "SELECT pg_catalog.pg_try_advisory_lock(%s, pg_catalog.hashtext(%s))"
+        deadline = time.monotonic() + wait_seconds
+        while not self._one(query, (_RESTORE_LOCK, self.name))[0]:
+            if time.monotonic() < deadline:
+                time.sleep(0.25)
+                continue
+            raise LockHeld(f"Another restore of {self.url.describe()} is running, from here or from another host.")
+
+    def _set_aside_limits(self) -> None:
+        self._one("SELECT pg_catalog.set_config('lock_timeout', %s, false)", (_OWN_LOCK_TIMEOUT,))
+        self.url = fixed_for_tools(self.url, self.session).with_options(f"-c lock_timeout={_OWN_LOCK_TIMEOUT}")
+
+    def _one(self, query: str, arguments: tuple[object, ...] = ()) -> tuple[Any, ...]:
+        row = self.session.execute(query.encode(), arguments or None).fetchone()
+        assert row is not None  # noqa: S101 - these queries always give a row
+        return row
+
+
+@contextmanager
+def target_connected(url: DatabaseUrl, database: str) -> Iterator[Target]:
+    """A session beside the database to restore: in `postgres`, `template1` or the address's own; else in that itself.
+
+    In this order, since the lock against other restores is per database: whoever restores should meet in the same one.
+    Raises DatabaseUnavailable if none of them lets us in.
+    """
+    beside = (name for name in (*_MAINTENANCE, url.get("dbname")) if name and name != database)
+    names = dict.fromkeys((*beside, database))
+    refusal: DatabaseUnavailable | None = None
+    with ExitStack() as stack:
+        for name in names:
+            try:
+                session = stack.enter_context(connected(url.with_database(name)))
+            except DatabaseUnavailable as error:
+                refusal = refusal or error
+            else:
+                try:
+                    yield Target(session, url, database)
+                except psycopg.errors.InsufficientResources as error:  # disk full, out of memory, too many connections
+                    raise CannotRestore(f"The database server lacks resources: {one_line(error)}.") from error
+                return
+        assert refusal is not None  # noqa: S101 - there is always a name to try
+        raise refusal
+
+
+def create_beside(target: Target, name: str, like: TargetDatabase) -> None:
+    """An empty database with the owner, encoding, locale and tablespace of `like`. Raises CannotRestore."""
+    parts: list[sql.Composable] = [
+        sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
+            sql.Identifier(name),
+            sql.Literal(like.encoding),
+            sql.Literal(like.collate),
+            sql.Literal(like.ctype),
+        )
+    ]
+    if like.tablespace != "pg_default":  # which nobody needs a privilege for, unless it is named
+        parts.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(like.tablespace)))
+    if like.owner:
+        parts.append(sql.SQL("OWNER {}").format(sql.Identifier(like.owner)))
+    if like.provider == "i" and like.locale:
+        parts.append(sql.SQL("LOCALE_PROVIDER icu ICU_LOCALE {}").format(sql.Literal(like.locale)))
+        if like.icu_rules:
+            parts.append(sql.SQL("ICU_RULES {}").format(sql.Literal(like.icu_rules)))
+    elif like.provider == "b" and like.locale:
+        parts.append(sql.SQL("LOCALE_PROVIDER builtin BUILTIN_LOCALE {}").format(sql.Literal(like.locale)))
+    else:
+        parts.append(sql.SQL("LOCALE_PROVIDER libc"))
+    try:
+        target.session.execute(sql.SQL(" ").join(parts))
+    except psycopg.Error as error:
+        if target.session.broken:
+            raise
+        raise CannotRestore(f'The database "{name}" cannot be created: {one_line(error)}.') from error
+
+
+def drop_database(target: Target, name: str) -> None:
+    """Drop a database, sessions and all; nothing if it is not there. Raises CannotRestore, in bounded time.
+
+    Not WITH (FORCE), which refuses a role that is no superuser if an autovacuum worker is there; a plain DROP ends that
+    worker, and waits five seconds for whoever is leaving.
+    """
+    if target.find(name) is None:
+        return
+    drop = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+    row = target.session.execute(
+        "SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = %s", (name,)
+    ).fetchone()
+    if row is not None and row[0]:
+        target.session.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
+    for is_last in (False, False, True):
+        end_sessions(target.session, name)
+        try:
+            target.session.execute(drop)
+        except psycopg.Error as error:
+            if target.session.broken:
+                raise
+            if isinstance(error, psycopg.errors.ObjectInUse) and not is_last:
+                time.sleep(_PAUSE_SECONDS)  # somebody may have come in again, or a slot's user may be leaving
+                continue
+            raise CannotRestore(
+                f'The database "{name}" cannot be dropped: {one_line(error)}.',
+                hint=_what_holds(target, name),
+            ) from error
+        return
+
+
+def _what_holds(target: Target, name: str) -> str:
+    """What to do about a database that cannot be dropped."""
+    if target.session.execute(_SUBSCRIBES, (name,)).fetchone() is not None:
+        return (
+            f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true; then, connected to it, for each subscription: '
+            "ALTER SUBSCRIPTION … DISABLE; ALTER SUBSCRIPTION … SET (slot_name = NONE); DROP SUBSCRIPTION …;"
+        )
+    slots = target.logical_slots(name)  # those that nobody uses go with the database
+    return f"End whoever uses the replication slot {', '.join(slots)}." if slots else ""

@@ -1,0 +1,85 @@
+"""The materialized views of a database: their rows are in no dump, and a restore computes them anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from safeharbor_backup.postgres.rows import list_views, names_as_bytes, sendable
+from safeharbor_backup.uploads.omissions import ascii_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from safeharbor_backup.archive.manifest import Manifest
+
+_MILLISECONDS = 60_000  # for each: a decoration must not take the night
+_SHOWN = 5
+
+
+def count_views(session: psycopg.Connection) -> dict[str, int | None]:
+    """The rows of each materialized view by quoted `schema.view`; None if it is not populated.
+
+    One that may not be read, or takes longer than a minute, is not among them. Raises psycopg.Error if the session is
+    lost.
+    """
+    counts: dict[str, int | None] = {view.quoted: None for view in list_views(session, populated=False)}
+    for view in list_views(session, populated=True):
+        try:
+            with session.transaction(force_rollback=True), names_as_bytes(session):  # which gives the lock back
+                session.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(_MILLISECONDS))
+                name = sql.Identifier(sendable(session, view.schema), sendable(session, view.name))
+                row = session.execute(sql.SQL("SELECT count(*) FROM {}").format(name)).fetchone()
+        except psycopg.Error:
+            if session.broken or session.closed:
+                raise
+        else:
+            assert row is not None  # noqa: S101 - an aggregate always gives a row
+            counts[view.quoted] = int(row[0])
+    return counts
+
+
+def recorded_views(document: Mapping[str, object]) -> dict[str, int | None] | None:
+    """What a manifest says of them; None if it says nothing."""
+    section = document.get("database")
+    found = section.get("materialized_views") if isinstance(section, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return {name: rows for name, rows in found.items() if rows is None or isinstance(rows, int)}
+
+
+def compare_views(found: Mapping[str, int | None], recorded: Mapping[str, int | None]) -> list[str]:
+    """Which are not as they were, as sentences: missing, populated or not, with another number of rows."""
+    different = []
+    for name, rows in recorded.items():
+        shown = ascii_safe(name)
+        if name not in found:
+            different.append(f"the materialized view {shown} is missing or cannot be read")
+        elif found[name] != rows:
+            different.append(f"the materialized view {shown} {_state(found[name])} instead of {_count(rows)}")
+    return different
+
+
+def warn_of_views(session: psycopg.Connection, manifest: Manifest | None) -> list[str]:
+    """A warning if materialized views of a restored database are not as the manifest says."""
+    recorded = recorded_views(manifest.document) if manifest is not None else None
+    if not recorded:
+        return []
+    different = compare_views(count_views(session), recorded)
+    if not different:
+        return []
+    more = f"; and {len(different) - _SHOWN:,} more" if len(different) > _SHOWN else ""
+    return [
+        f"{'; '.join(different[:_SHOWN])}{more}. A restore computes them anew from its tables: one that was not "
+        "refreshed before the backup comes out newer than it was"
+    ]
+
+
+def _state(rows: int | None) -> str:
+    return "is not populated" if rows is None else f"has {rows:,} rows"
+
+
+def _count(rows: int | None) -> str:
+    return "none, being not populated" if rows is None else f"{rows:,}"

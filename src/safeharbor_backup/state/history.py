@@ -1,0 +1,207 @@
+"""What runs remember of how they ended: lines of JSON beside the archives, the newest last.
+
+Derived and safe to delete: it only ever makes retention keep more, and what cannot be read in it is skipped.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import math
+import os
+import re
+import stat
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.state.directory import STATE_DIRECTORY, make_state_directory
+from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts, write_all
+from safeharbor_backup.system.lock import give_to_owner_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from safeharbor_backup.settings.load import Settings
+
+HISTORY_NAME = "history.jsonl"
+LIMIT_BYTES = 1 << 20  # some 1,500 runs
+_LINE_LIMIT_BYTES = 16 << 10
+_WARNINGS = 20
+_TEXT = 2000
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_DRAFT_LASTS_SECONDS = 3600.0
+_PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one run of a command ended.
+
+    `exit_status` is the run's own, 3 if there were warnings whatever `--warnings-ok` made of it. `reason` says why it
+    failed, in a line; `archive` is the name of the archive it was about, if it got so far. `details` has what the
+    command's `--json` has, numbers above all. `output_lost` says that not all it printed could be written.
+    """
+
+    command: str
+    started_at: datetime
+    seconds: float
+    exit_status: int
+    reason: str = ""
+    archive: str | None = None
+    warnings: tuple[str, ...] = ()
+    details: Mapping[str, object] = field(default_factory=dict)
+    output_lost: bool = False
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it did what it is for, with or without warnings."""
+        return self.exit_status in (0, 3)
+
+
+def remember_outcome(settings: Settings, outcome: Outcome) -> None:
+    """Remember it where the archives of these settings are, if they are there.
+
+    Not if BACKUP_DIR does not exist (it is mistyped, or a copy is verified elsewhere), and not if the sentinel is
+    missing: what is written where a share is not mounted would lie hidden below it. Raises OSError, SafeHarborError.
+    """
+    is_mounted = settings.sentinel is None or os.path.lexists(settings.sentinel)
+    if is_mounted and settings.backup_dir.is_dir():
+        append_outcome(settings.backup_dir, outcome)
+
+
+def append_outcome(directory: Path, outcome: Outcome) -> None:
+    """Remember it in the history of a backup directory, which grows to a limit and then loses its older half.
+
+    A directory that does not exist is not made. Raises OSError.
+    """
+    path = make_state_directory(directory) / HISTORY_NAME
+    descriptor = _open_locked(path)
+    try:
+        give_to_owner_of(directory, descriptor)
+        size = os.fstat(descriptor).st_size
+        # a line that was cut off, by a full disk or a kill, must not take this one with it
+        is_cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        write_all(descriptor, (b"\n" if is_cut else b"") + _encode(outcome))
+        if size > LIMIT_BYTES:
+            _shorten(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_history(directory: Path) -> tuple[Outcome, ...]:
+    """What the runs of a backup directory remembered, the oldest first; lines that are none are left out.
+
+    Nothing if there is none or it cannot be read.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not make us wait
+    try:
+        descriptor = os.open(directory / STATE_DIRECTORY / HISTORY_NAME, flags)
+    except OSError:
+        return ()
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ()
+        with open(descriptor, "rb", closefd=False) as file:
+            size = os.fstat(descriptor).st_size
+            file.seek(max(size - 2 * LIMIT_BYTES, 0))  # whoever made it larger, it was not us
+            lines = file.read(2 * LIMIT_BYTES).split(b"\n")
+    except OSError:
+        return ()
+    finally:
+        os.close(descriptor)
+    return tuple(outcome for outcome in map(_decode, lines) if outcome is not None)
+
+
+def _open_locked(path: Path) -> int:
+    """The history, to append to; it is nobody else's until it is closed, where there are locks.
+
+    Raises OSError, also if somebody does not let go of it: a run that is over must not wait for ever.
+    """
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if _is_ours(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if time.monotonic() > give_up:
+            raise OSError(errno.EBUSY, "another process holds it", os.fspath(path))
+        time.sleep(0.01)
+
+
+def _is_ours(descriptor: int, path: Path) -> bool:
+    """Whether the open file is locked now, and still the one of that name. Raises OSError if it is none to write to."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a filesystem without locks
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False  # deleted, or shortened, while we waited
+
+
+def _shorten(path: Path, descriptor: int) -> None:
+    """Put the newer half in the place of the whole."""
+    sweep_drafts(path.parent, re.compile(re.escape(path.name)), older_than_seconds=_DRAFT_LASTS_SECONDS)
+    size = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, LIMIT_BYTES // 2, max(size - LIMIT_BYTES // 2, 0))
+    with published_whole(path, replace=True) as draft:
+        write_all(draft.descriptor, tail[tail.find(b"\n") + 1 :])
+
+
+def _encode(outcome: Outcome) -> bytes:
+    document = asdict(outcome)
+    document["started_at"] = outcome.started_at.strftime(_TIME)
+    document["seconds"] = round(outcome.seconds, 3)
+    document["reason"] = outcome.reason[:_TEXT]
+    document["warnings"] = [warning[:_TEXT] for warning in outcome.warnings[:_WARNINGS]]
+    line = json.dumps(document).encode()
+    if len(line) > _LINE_LIMIT_BYTES:  # a server with very many warnings or details
+        document["details"], document["warnings"] = {}, [warning[:200] for warning in outcome.warnings[:_WARNINGS]]
+        line = json.dumps(document).encode()
+    return line + b"\n"
+
+
+def _decode(line: bytes) -> Outcome | None:
+    """The outcome in a line; None if it is anything else."""
+    try:
+        document = json.loads(line)
+        status, seconds = document["exit_status"], document["seconds"]
+        archive, warnings, details = document["archive"], document["warnings"], document["details"]
+        is_known = (
+            isinstance(status, int)
+            and 0 <= status <= 255
+            and isinstance(seconds, int | float)
+            and math.isfinite(seconds)
+            and isinstance(archive, str | None)
+            and isinstance(details, dict)
+            and isinstance(warnings, list)
+        )
+        if not is_known:
+            return None
+        return Outcome(
+            command=str(document["command"]),
+            started_at=datetime.strptime(document["started_at"], _TIME).replace(tzinfo=UTC),
+            seconds=float(seconds),
+            exit_status=status,
+            reason=str(document["reason"]),
+            archive=archive,
+            warnings=tuple(map(str, warnings)),
+            details=details,
+            output_lost=document.get("output_lost") is True,
+        )
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None

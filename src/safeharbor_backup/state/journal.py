@@ -1,0 +1,298 @@
+"""What restores have done and left behind: one small file beside the archives, fsynced at each phase.
+
+It alone says which directory in the uploads is a stage of ours, and how far a swap has come: whoever can write to the
+uploads, or into the database, can make names and markers of any kind there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from safeharbor_backup.errors import RestorePending, SafeHarborError
+from safeharbor_backup.system.atomic_file import fsync_directory, published_whole, sweep_drafts, write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+JOURNAL_NAME = ".safeharbor-restore.json"
+_LIMIT_BYTES = 64 * 1024 * 1024  # a hundred thousand entries that stay have their paths in it
+_SCHEMA = 2
+
+
+class Phase(StrEnum):
+    """How far a restore has come."""
+
+    STAGING = "staging"  # nothing live has changed
+    SWAPPING = "swapping"  # the database may be closed, uploads may be on their way
+    KEPT = "kept"  # finished; the other state is kept and can be brought back
+    REMOVING = "removing"  # a stage that never became live is being deleted
+    DISCARDING = "discarding"  # the other state is being deleted
+
+
+class Side(StrEnum):
+    """One of the two states of a restore."""
+
+    NEW = "new"  # what was restored
+    OLD = "old"  # what was live before
+
+    @property
+    def other(self) -> Side:
+        """The other one."""
+        return Side.OLD if self is Side.NEW else Side.NEW
+
+
+class Leg(StrEnum):
+    """How far the last exchange of uploads has come."""
+
+    AT_REST = "at rest"  # one side is live as a whole, the other one in the stage
+    OUT = "out"  # live entries are being moved out
+    IN = "in"  # the other side's entries are being moved in
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """`going` is the side that the last exchange of uploads brings in, or has brought in."""
+
+    going: Side
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class StageIdentity:
+    """What tells the stage in the uploads from whatever somebody else puts in its place.
+
+    `inode`, `new` and `old` are inode numbers of the stage and of its two sides; `device` and `owner` are those that
+    it was made with. `secret_sha256` is the hash of the secret in its marker, in hexadecimal digits.
+    """
+
+    device: int
+    inode: int
+    new: int
+    old: int
+    owner: int
+    secret_sha256: str
+
+
+class JournalBroken(SafeHarborError):
+    """The journal cannot be read as one."""
+
+    hint = "Move it away. `safeharbor restore --undo` then lists what it finds by names, and decides nothing by itself."
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRecord:
+    """One restore. Names of databases are "" and `uploads` is "" where that part was not restored. Sizes in bytes.
+
+    `live`: the side that was live when last at rest. `towards`: the side that the last command goes to, `by_undo` if
+    that command was an undo. `has_been_live`: the restored state has been live at some time. `had_database`: there was
+    one to keep. `transaction`: the id of the one transaction of a restore in place, "" before it began or if there is
+    none. `mark`: how far the exchange of uploads is; None in a record of the first version, whose stage has it.
+    `frontier` and `stays` are paths below the uploads: directories whose entries are exchanged one by one, and
+    entries that stay where they are.
+    """
+
+    id: str
+    started_at: str
+    archive: str
+    phase: Phase
+    in_place: bool = False
+    live: Side = Side.OLD
+    towards: Side = Side.NEW
+    by_undo: bool = False
+    has_been_live: bool = False
+    keep_previous: bool = True
+    jobs: int = 1
+    server: str = ""
+    database: str = ""
+    had_database: bool = True
+    transaction: str = ""
+    uploads: str = ""
+    stage: StageIdentity | None = None
+    mark: Mark | None = Mark(Side.OLD, Leg.AT_REST)
+    frontier: tuple[str, ...] = ()
+    stays: tuple[str, ...] = ()
+    kept_database_bytes: int = 0
+    kept_uploads_bytes: int = 0
+    slots: int = 0
+
+    @property
+    def staged_database(self) -> str:
+        """The name of the new database before the swap, and of the restored one after an undo."""
+        return side_database(self.database, "restore", self.id) if self.database and not self.in_place else ""
+
+    @property
+    def previous_database(self) -> str:
+        """The name of the database that was live before the restore, after the swap."""
+        return side_database(self.database, "before", self.id) if self.database and not self.in_place else ""
+
+    @property
+    def kept_database(self) -> str:
+        """The name of the database that is kept, when at rest."""
+        return self.staged_database if self.live is Side.OLD else self.previous_database
+
+    @property
+    def keeps_anything(self) -> bool:
+        """Whether there is a state beside the live one, when at rest."""
+        return bool(self.uploads) or bool(self.database and not self.in_place and self.had_database)
+
+    def without_uploads(self) -> RestoreRecord:
+        """As if it had been of the database alone: its stage is lost, and the uploads stay as they are."""
+        rest = Mark(Side.OLD, Leg.AT_REST)
+        return replace(self, uploads="", stage=None, mark=rest, frontier=(), stays=(), kept_uploads_bytes=0)
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether the restored state is the one that is kept beside the live one."""
+        return self.live is Side.OLD
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it waits for `--resume` or `--undo`, if nobody is at work on it."""
+        return self.phase in (Phase.STAGING, Phase.SWAPPING)
+
+    @property
+    def is_being_deleted(self) -> bool:
+        """Whether what it has left is being deleted; any restore goes on with that."""
+        return self.phase in (Phase.REMOVING, Phase.DISCARDING)
+
+    def describe(self, side: Side) -> str:
+        """One of its states, in words for the operator."""
+        if side is Side.NEW:
+            return f"the restored data, of {self.archive}"
+        return f"the data from before the restore of {self.started_at}"
+
+    def pending_error(self) -> RestorePending:
+        """The error that says what was interrupted, whether anything changed, and what each choice ends in."""
+        if self.phase is Phase.STAGING:
+            return RestorePending(
+                f"The restore {self.id} of {self.archive} was interrupted while it was still preparing. "
+                "The live database and uploads are as they were.",
+                hint="`safeharbor restore --undo` removes what it had prepared. "
+                "`safeharbor restore --resume` does the restore again.",
+            )
+        if self.in_place:
+            return RestorePending(
+                f"The restore {self.id} of {self.archive}, in place, was interrupted. Its one transaction has decided.",
+                hint="`safeharbor restore --resume` asks the server whether it was committed, brings the uploads to "
+                "the same state, and does the restore again if it was not. `safeharbor restore --undo` does the same "
+                "without doing it again.",
+            )
+        if self.by_undo:
+            return RestorePending(
+                f"The undo of restore {self.id} was interrupted while it exchanged the data.",
+                hint="`safeharbor restore --undo`, typed again, finishes it, and so does `--resume`. "
+                f"Live will be: {self.describe(self.towards)}.",
+            )
+        return RestorePending(
+            f"The restore {self.id} of {self.archive} was interrupted while it exchanged the data.",
+            hint=f"`safeharbor restore --resume` finishes it; live will be: {self.describe(Side.NEW)}. "
+            f"`safeharbor restore --undo` goes back; live will be: {self.describe(Side.OLD)}.",
+        )
+
+
+def new_id() -> str:
+    """An id for a restore: 12 hexadecimal digits that sort by time, to a tenth of a millisecond."""
+    return f"{time.time_ns() // 100_000:012x}"
+
+
+def side_database(live: str, side: str, restore_id: str) -> str:
+    """The name of a database beside `live`, cut to PostgreSQL's 63 bytes, never in the middle of a character."""
+    ending = f"_{side}_{restore_id}"
+    base = live.encode()[: 63 - len("_restore_") - len(restore_id)].decode("utf-8", "ignore")
+    return base + ending
+
+
+class Journal:
+    """The restores that `directory` knows of, oldest first."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / JOURNAL_NAME
+
+    def read(self) -> tuple[RestoreRecord, ...]:
+        """All records. Raises JournalBroken, OSError."""
+        try:
+            with open(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                data = file.read(_LIMIT_BYTES)
+        except FileNotFoundError:
+            return ()
+        try:
+            document = json.loads(data)
+            if document.get("schema", 1) == 1:
+                return tuple(_from_schema_1(record) for record in document["restores"])
+            return tuple(_from_json(record) for record in document["restores"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise JournalBroken(f"{self.path} is damaged.") from None
+
+    def find(self, restore_id: str) -> RestoreRecord | None:
+        """The record of a restore. Raises JournalBroken, OSError."""
+        return next((record for record in self.read() if record.id == restore_id), None)
+
+    def write(self, record: RestoreRecord) -> RestoreRecord:
+        """Add or replace this record, on the disk when this returns. Raises OSError, StorageUnavailable."""
+        others = [each for each in self.read() if each.id != record.id]
+        self._publish(sorted([*others, record], key=lambda each: each.id))
+        return record
+
+    def advance(self, record: RestoreRecord, phase: Phase) -> RestoreRecord:
+        """The record in another phase, written."""
+        return self.write(replace(record, phase=phase))
+
+    def remove(self, restore_id: str) -> None:
+        """Forget a restore of which nothing is left, for good when this returns. Raises OSError, StorageUnavailable."""
+        left = [record for record in self.read() if record.id != restore_id]
+        if left:
+            self._publish(left)
+        elif os.path.lexists(self.path):
+            os.unlink(self.path)
+            fsync_directory(self.path.parent)  # a power cut must not bring it back
+
+    def sweep(self) -> None:
+        """Remove what a killed run left of it; the caller holds the directory's lock. Raises OSError."""
+        sweep_drafts(self.path.parent, re.compile(re.escape(self.path.name)))
+
+    def _publish(self, records: list[RestoreRecord]) -> None:
+        document = {"schema": _SCHEMA, "restores": [asdict(record) for record in records]}
+        with published_whole(self.path, replace=True) as draft:
+            write_all(draft.descriptor, json.dumps(document, indent=1).encode() + b"\n")
+
+
+def find_interrupted(directory: Path) -> RestoreRecord | None:
+    """The restore in `directory` that was interrupted, or is running now. Raises JournalBroken, OSError."""
+    return next((record for record in Journal(directory).read() if record.is_interrupted), None)
+
+
+def _from_json(document: Mapping[str, Any]) -> RestoreRecord:
+    known = {field.name for field in fields(RestoreRecord)}
+    values = {name: value for name, value in document.items() if name in known}
+    stage, mark = values.get("stage"), values.get("mark")
+    values["phase"] = Phase(values["phase"])
+    values["live"], values["towards"] = Side(values["live"]), Side(values["towards"])
+    values["stage"] = StageIdentity(**stage) if stage is not None else None
+    values["mark"] = Mark(Side(mark["going"]), Leg(mark["leg"])) if mark is not None else None
+    values["frontier"], values["stays"] = tuple(values["frontier"]), tuple(values["stays"])
+    return RestoreRecord(**values)
+
+
+def _from_schema_1(document: Mapping[str, Any]) -> RestoreRecord:
+    """A record of version 0.1.0's first journals: two booleans said which side was live, the stage how far it was."""
+    same = ("id", "started_at", "archive", "in_place", "keep_previous", "jobs", "server", "database", "had_database")
+    more = ("transaction", "uploads", "kept_database_bytes", "kept_uploads_bytes", "slots")
+    values = {name: document[name] for name in (*same, *more) if name in document}
+    live = Side.OLD if document.get("is_undone", True) else Side.NEW
+    was_live = bool(document.get("was_live", True))
+    return RestoreRecord(
+        **values,
+        phase=Phase(document["phase"]),
+        live=live,
+        towards=live.other,
+        by_undo=was_live,
+        has_been_live=was_live,
+        mark=None,
+    )

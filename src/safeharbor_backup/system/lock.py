@@ -1,0 +1,130 @@
+"""One writer in a directory at a time, and no archive deleted while it is read."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.errors import LockHeld, translate_os_error
+from safeharbor_backup.state.directory import make_state_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCK_NAME = ".safeharbor.lock"
+DRILL_LOCK_NAME = "drill.lock"
+
+_NOT_SUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+
+@contextmanager
+def directory_lock(directory: Path) -> Iterator[bool]:
+    """Hold the lock of `directory`; yields False where the filesystem has no locks.
+
+    The lock file stays for ever: to unlink it would let two runs hold "the" lock at once.
+    Raises LockHeld, StorageUnavailable.
+    """
+    path = directory / LOCK_NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise translate_os_error(error, "opening the lock file") from error
+    try:
+        give_to_owner_of(directory, descriptor)
+        yield _flock(descriptor, fcntl.LOCK_EX, f"Another Safe Harbor run is at work in {directory}.")
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def drill_lock(directory: Path) -> Iterator[None]:
+    """Hold the lock of drills in a backup directory, beside whatever else is at work there.
+
+    Raises LockHeld, StorageUnavailable.
+    """
+    try:
+        path = make_state_directory(directory) / DRILL_LOCK_NAME
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise translate_os_error(error, "opening the lock file of drills") from error
+    try:
+        give_to_owner_of(directory, descriptor)
+        _flock(descriptor, fcntl.LOCK_EX, f"Another drill is at work in {directory}.")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether somebody holds the lock of `directory` now; False where that cannot be told."""
+    try:
+        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        _flock(descriptor, fcntl.LOCK_SH, "")
+    except LockHeld:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def hold_while_reading(descriptor: int) -> None:
+    """Keep `prune` away from an open archive until its descriptor is closed; silently nothing where there are no locks.
+
+    Raises LockHeld if it is being deleted at this moment.
+    """
+    _flock(descriptor, fcntl.LOCK_SH, "The archive is being deleted at this moment.")
+
+
+def is_being_read(descriptor: int) -> bool:
+    """Whether somebody holds the open archive; if not, nobody can take hold of it until the descriptor is closed."""
+    try:
+        _flock(descriptor, fcntl.LOCK_EX, "")
+    except LockHeld:
+        return True
+    return False
+
+
+def take_hold(descriptor: int) -> bool | None:
+    """Whether the open file is held by nobody else, and now by us, until it is closed; None where there are no locks.
+
+    Raises StorageUnavailable.
+    """
+    try:
+        return True if _flock(descriptor, fcntl.LOCK_EX, "") else None
+    except LockHeld:
+        return False
+
+
+def has_locks(descriptor: int) -> bool:
+    """Whether the filesystem of this open file, which nobody else has, knows locks; it is locked then."""
+    return _flock(descriptor, fcntl.LOCK_EX, "")
+
+
+def give_to_owner_of(directory: Path, descriptor: int) -> None:
+    """Make what root creates belong to the owner of `directory`, so that the next run as that user can use it."""
+    if os.geteuid() != 0:
+        return
+    owner = os.stat(directory)
+    try:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    except OSError:
+        pass  # a share that maps root to nobody; then it already has the only owner it can have
+
+
+def _flock(descriptor: int, how: int, busy: str) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockHeld(busy) from None
+    except OSError as error:
+        if error.errno in _NOT_SUPPORTED:
+            return False
+        raise translate_os_error(error, "locking") from error
+    return True

@@ -1,0 +1,122 @@
+"""Whether what the database says of uploads is there: from a value to a path, from paths to what has no file."""
+
+from __future__ import annotations
+
+import os
+import re
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.archive.layout import UPLOADS_NAME
+from safeharbor_backup.uploads.omissions import Listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//|data:")
+_SHOWN = 4096  # the longest path that can be; a column may hold anything
+_BITS = 64
+_BUCKET_BITS = 10
+_MASK = (1 << _BITS) - 1
+
+
+@dataclass(slots=True)
+class References:
+    """What was found: how many values each column has, and those without a file.
+
+    `missing` are paths for which there is no file, `outside` those that lead out of the uploads; `elsewhere` counts
+    addresses of other places, which are not looked for. `unknown` are columns that could not be read, with the reason.
+    """
+
+    columns: dict[str, int] = field(default_factory=dict)
+    missing: Listed = field(default_factory=Listed)
+    outside: Listed = field(default_factory=Listed)
+    elsewhere: int = 0
+    unknown: list[str] = field(default_factory=list)
+
+    def judge(self, column: str, value: str, root: str, is_there: Callable[[bytes], bool]) -> None:
+        """Look for one value's file; `root` is where the uploads are, or were."""
+        if not value:
+            return
+        self.columns[column] += 1
+        if _ELSEWHERE.match(value):
+            self.elsewhere += 1
+            return
+        path = path_of(value, root)
+        shown = value[:_SHOWN].encode("utf-8", "surrogateescape")
+        if path is None:
+            self.outside.add(shown, column)
+        elif not is_there(path):
+            self.missing.add(shown, column)
+
+    def document(self) -> dict[str, object]:
+        """As the manifest holds it."""
+        return {
+            "columns": self.columns,
+            "missing": self.missing.document(),
+            "outside": self.outside.document(),
+            "elsewhere": self.elsewhere,
+            "unknown": self.unknown,
+        }
+
+    def warnings(self, where: str) -> list[str]:
+        """One line for each kind; `where` files are looked for."""
+        lines = [f"BACKUP_UPLOAD_REFERENCES was not checked for {why}" for why in self.unknown]
+        for listed, what in ((self.missing, f"no file in {where}"), (self.outside, "a path that leads out of them")):
+            if listed.count:
+                one = listed.count == 1
+                has = "reference to uploads has" if one else "references to uploads have"
+                lines.append(f"{listed.count:,} {has} {what}: {listed.first()}")
+        return lines
+
+
+def path_of(value: str, root: str) -> bytes | None:
+    """The path below the uploads that a value names; None if it leads out of them.
+
+    An absolute path counts from `root` if it begins with it, else a leading slash means nothing.
+    """
+    rest = value.removeprefix(root.rstrip("/") + "/")
+    parts: list[str] = []
+    for part in rest.split("/"):
+        if part in ("", "."):
+            continue
+        if part != "..":
+            parts.append(part)
+        elif parts:
+            parts.pop()
+        else:
+            return None
+    return "/".join(parts).encode("utf-8", "surrogateescape")
+
+
+class ArchivedPaths:
+    """The files that went into an archive, eight bytes for each: a hash of its name.
+
+    With a million files and a million values, one finds a file of another name once in 10 ** 7 backups.
+    """
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        buckets = [array("Q") for _ in range(1 << _BUCKET_BITS)]
+        for name in names:
+            if name.startswith(UPLOADS_NAME):
+                number = hash(name[len(UPLOADS_NAME) :]) & _MASK
+                buckets[number >> (_BITS - _BUCKET_BITS)].append(number)
+        for index, bucket in enumerate(buckets):
+            buckets[index] = array("Q", sorted(bucket))
+        self._buckets = buckets
+
+    def __contains__(self, path: bytes) -> bool:
+        """Whether there is a file of this path."""
+        number = hash(path) & _MASK
+        bucket = self._buckets[number >> (_BITS - _BUCKET_BITS)]
+        at = bisect_left(bucket, number)
+        return at < len(bucket) and bucket[at] == number
+
+    def lead_to(self, path: bytes, uploads: Path) -> bool:
+        """Whether it leads to a file by links as they are in the tree now."""
+        root = os.path.realpath(os.fsencode(uploads))
+        real = os.path.realpath(os.path.join(root, path))
+        return real.startswith(root + b"/") and real[len(root) + 1 :] in self

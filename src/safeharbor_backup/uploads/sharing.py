@@ -1,0 +1,229 @@
+"""Whether the next archive may share blocks with the one before, and the index that this is decided by."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.archive.index import IndexFront, IndexUnusable, IndexWriter, read_index_front
+from safeharbor_backup.archive.runs import block_size_of
+from safeharbor_backup.errors import SafeHarborError
+from safeharbor_backup.state.directory import STATE_DIRECTORY, make_state_directory
+from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts
+from safeharbor_backup.system.lock import hold_while_reading
+from safeharbor_backup.system.reflink import clone_range
+from safeharbor_backup.uploads.previous_index import Previous, Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from safeharbor_backup.settings.load import Settings
+
+    Clock = Callable[[], int]
+
+INDEX_NAME = "index"
+_DAY_NS = 86_400 * 10**9
+_HOUR_NS = 3_600 * 10**9  # a nightly run does not begin at the same second each night
+_CLOCK_JUMP_NS = 10**9
+
+WHY_FULL = "--full"
+WHY_ALWAYS = "BACKUP_FULL_READ_DAYS=0"
+WHY_DUE = "its blocks are as old as BACKUP_FULL_READ_DAYS allows, so everything is read and written anew"
+CANNOT_SHARE = (
+    "archives cannot share blocks on this filesystem, so everything is read and written; on XFS or Btrfs an archive "
+    "takes only what changed"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What a run goes by: the earlier archive to share with or to compare with, if any, and why not to share."""
+
+    previous: Previous | None = None
+    front: IndexFront | None = None
+    why_not: str = ""
+
+    @property
+    def may_share(self) -> bool:
+        """Whether blocks will be shared."""
+        return self.previous is not None and self.previous.may_share
+
+    @property
+    def note(self) -> str:
+        """What the operator should know of it and has not asked for."""
+        return "" if self.why_not in (WHY_FULL, WHY_ALWAYS) else self.why_not
+
+    def despite_age(self) -> Sharing:
+        """The same, sharing blocks that are due to be written anew."""
+        if self.previous is None or self.why_not != WHY_DUE:
+            return self
+        return replace(self, previous=replace(self.previous, may_share=True), why_not="")
+
+
+def judge_index(front: IndexFront, now_ns: int, settings: Settings, *, full: bool) -> tuple[bool, str]:
+    """Whether an index may be gone by at all, and why no blocks may be shared by it; "" if they may."""
+    if front.started_ns > now_ns or front.written_anew_ns > front.started_ns:
+        return False, "everything is read: the clock was set back since the archive before"
+    if front.uploads != _uploads_in(settings):
+        return False, "everything is read: the archive before is of another uploads directory"
+    if full:
+        return True, WHY_FULL
+    if settings.full_read_days == 0:
+        return True, WHY_ALWAYS
+    if now_ns - front.written_anew_ns > settings.full_read_days * _DAY_NS - _HOUR_NS:
+        return True, WHY_DUE
+    return True, ""
+
+
+@contextmanager
+def remembered(directory: Path, settings: Settings, *, full: bool, clock: Clock = time.time_ns) -> Iterator[Sharing]:
+    """What is remembered of the newest archive in `directory`, which is held against `prune` until the block ends.
+
+    Never an error: whatever is missing, stale or damaged means that everything is read.
+    """
+    with ExitStack() as held:
+        yield _look(held, directory, settings, clock(), full=full)
+
+
+def _look(held: ExitStack, directory: Path, settings: Settings, now_ns: int, *, full: bool) -> Sharing:
+    try:
+        index = _open(held, directory / STATE_DIRECTORY / INDEX_NAME)
+        front = read_index_front(index)
+        if "/" in front.archive:
+            raise IndexUnusable("it names no archive beside it")
+        archive = _open(held, directory / front.archive)
+        status = os.fstat(archive)
+        found = (status.st_size, status.st_ino, status.st_mtime_ns)
+        if found != (front.size, front.inode, front.mtime_ns):
+            raise IndexUnusable(f"{front.archive} is not as it was left")
+        hold_while_reading(archive)
+    except FileNotFoundError:
+        return Sharing()
+    except (OSError, IndexUnusable, SafeHarborError) as error:
+        return Sharing(why_not=f"everything is read: what is remembered of the archive before cannot be used: {error}")
+    is_usable, why_not = judge_index(front, now_ns, settings, full=full)
+    if not is_usable:
+        return Sharing(why_not=why_not)
+    block = block_size_of(os.fstatvfs(archive).f_bsize)
+    if why_not in ("", WHY_DUE) and not (block == front.block_size and can_share(directory, archive, block)):
+        why_not = CANNOT_SHARE
+    previous = Previous(front.archive, archive, index, block, may_share=not why_not, moved=front.moved)
+    return Sharing(previous, front, why_not)
+
+
+def _uploads_in(settings: Settings) -> str:
+    """A digest of where the uploads are; a path can be longer than an index's front."""
+    return hashlib.sha256(os.fsencode(str(settings.upload_dir))).hexdigest()
+
+
+def _open(held: ExitStack, path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    held.callback(os.close, descriptor)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise IndexUnusable(f"{path.name} is not a regular file")
+    return descriptor
+
+
+def can_share(directory: Path, archive: int, block: int) -> bool:
+    """Whether the first block of an open file in `directory` can be shared with a new file beside it."""
+    try:
+        # whoever can share blocks knows nameless files
+        trial = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return False
+    try:
+        clone_range(trial, 0, archive, 0, block)
+    except OSError:
+        return False
+    finally:
+        os.close(trial)
+    return True
+
+
+class Recording:
+    """The index of the archive being written. `begin` before the walk, `describe` when the archive is on the disk."""
+
+    def __init__(self, index: IndexWriter, clock: Clock) -> None:
+        self._index = index
+        self._clock = clock
+        self._started_ns = 0
+        self._jump_ns = 0
+        self._recorder: Recorder | None = None
+        self._front: IndexFront | None = None
+
+    def begin(self) -> Recorder:
+        """Whom the walk is to tell what it wrote."""
+        self._started_ns = self._clock()
+        self._jump_ns = self._started_ns - time.monotonic_ns()
+        self._recorder = Recorder(self._index, self._started_ns)
+        return self._recorder
+
+    def describe(
+        self,
+        archive: os.stat_result,
+        name: str,
+        settings: Settings,
+        block_size: int,
+        basis: IndexFront | None,
+        moved: int = 0,
+    ) -> None:
+        """Which archive it is; `basis` is the front of the one that blocks were shared with, if any were.
+
+        `moved` is by how much the members came forward since they were told.
+        """
+        self._front = IndexFront(
+            archive=name,
+            size=archive.st_size,
+            inode=archive.st_ino,
+            mtime_ns=archive.st_mtime_ns,
+            started_ns=self._started_ns,
+            written_anew_ns=self._started_ns if basis is None else basis.written_anew_ns,
+            block_size=block_size,
+            uploads=_uploads_in(settings),
+            moved=moved,
+        )
+
+    def finish(self) -> None:
+        """Complete it. Raises OSError, IndexUnusable if there is none."""
+        if self._recorder is None or self._front is None or not self._recorder.is_wanted:
+            raise IndexUnusable("")
+        if self._recorder.failure is not None:
+            raise self._recorder.failure
+        if abs(self._clock() - time.monotonic_ns() - self._jump_ns) > _CLOCK_JUMP_NS:
+            raise IndexUnusable("the clock was set while the backup ran")
+        self._index.finish(self._front)
+
+
+@contextmanager
+def recording(directory: Path, notes: Callable[[str], None], clock: Clock = time.time_ns) -> Iterator[Recording | None]:
+    """What will be remembered of the archive that the block writes and publishes; published itself when that ends well.
+
+    Never an error: why nothing is remembered goes to `notes`.
+    """
+    has_begun = has_failed = False
+    try:
+        place = make_state_directory(directory) / INDEX_NAME
+        sweep_drafts(place.parent, re.compile(INDEX_NAME))
+        with published_whole(place, replace=True) as draft:
+            made = Recording(IndexWriter(draft.descriptor), clock)
+            has_begun = True
+            try:
+                yield made
+            except BaseException:
+                has_failed = True
+                raise
+            made.finish()
+    except (OSError, SafeHarborError, IndexUnusable) as error:
+        if has_failed:
+            raise
+        if str(error):
+            notes(f"the next backup will read everything: {error}")
+    if not has_begun:
+        yield None

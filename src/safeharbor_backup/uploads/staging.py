@@ -1,0 +1,339 @@
+"""The stage: the directory at the root of uploads where a restore keeps the other state.
+
+`<uploads>/.safeharbor-restore-<id>/` holds `new/` and `old/`, and a marker with a secret. Whoever can write to the
+uploads can make such a directory, or put something else in its place, at any moment. So it is ours only if its inode,
+those of both sides, its owner, its mode and its secret are what the journal says; it is held open from that check on,
+and everything in it is done by open directories.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.archive.layout import STAGING_MARKER, is_staging_name
+from safeharbor_backup.errors import CannotRestore
+from safeharbor_backup.state.journal import Leg, Mark, Side, StageIdentity
+from safeharbor_backup.system.atomic_file import fsync_open_directory, rename_between, write_all
+from safeharbor_backup.system.filesystem import is_inode, mount_of, names_in, set_mode
+from safeharbor_backup.uploads.exchange import Exchange
+from safeharbor_backup.uploads.removal import remove_below
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_PREFIX = ".safeharbor-restore-"
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_OPEN_MARKER = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MARKER_BYTES = 200
+
+
+class StageReplaced(CannotRestore):
+    """What is in the place of a stage is not ours: somebody who can write to the uploads has put it there."""
+
+    hint = "Whoever can write to the uploads did that. Look at who can, before anything else."
+
+
+def new_secret() -> str:
+    """A secret for a stage's marker; the journal keeps its hash."""
+    return secrets.token_hex(32)
+
+
+class Stage:
+    """A stage that is ours, held open until `close`."""
+
+    def __init__(self, path: Path, descriptors: tuple[int, int, int, int], secret: str) -> None:
+        self.path = path
+        self._name = os.fsencode(path.name)
+        self._root, self._stage, self._new, self._old = descriptors
+        self._secret = secret
+        self._transaction = ""
+
+    @property
+    def identity(self) -> StageIdentity:
+        """What the journal is to remember of it."""
+        about = os.fstat(self._stage)
+        new, old = os.fstat(self._new), os.fstat(self._old)
+        return StageIdentity(about.st_dev, about.st_ino, new.st_ino, old.st_ino, about.st_uid, _hash(self._secret))
+
+    def side(self, side: Side) -> int:
+        """The open directory of that side."""
+        return self._new if side is Side.NEW else self._old
+
+    def require_in_place(self) -> None:
+        """Its name in the uploads leads to it. Raises StageReplaced: somebody has moved it."""
+        try:
+            found = os.lstat(self._name, dir_fd=self._root)
+        except FileNotFoundError:
+            found = None
+        if found is None or found.st_ino != os.fstat(self._stage).st_ino or not stat.S_ISDIR(found.st_mode):
+            raise StageReplaced(f"{self.path} was replaced while this ran.")
+
+    def bring_in(
+        self,
+        side: Side,
+        mark: Mark,
+        note: Callable[[Mark], None],
+        *,
+        frontier: tuple[str, ...] = (),
+        stays: tuple[str, ...] = (),
+    ) -> None:
+        """Make `side` live and keep what was live, from whatever point `mark` an exchange has come to.
+
+        `note` remembers each point that it gets to, before it goes on. If this fails or the process dies, calling it
+        again with the mark noted last, and either side, ends whole. Raises OSError, StorageUnavailable.
+        """
+        if mark == Mark(side, Leg.AT_REST):
+            return
+        encoded = [tuple(map(os.fsencode, paths)) for paths in (frontier, stays)]
+        exchange = Exchange(self._root, self._stage, str(self.path.parent), *encoded)
+
+        def now(going: Side, leg: Leg) -> None:
+            note(Mark(going, leg))
+            self._write_marker(Mark(going, leg))
+
+        if mark.leg is Leg.AT_REST:
+            now(side, Leg.OUT)
+            mark = Mark(side, Leg.OUT)
+        if mark.going is side:
+            if mark.leg is Leg.OUT:
+                exchange.move_out(self.side(side.other), keep_attributes=True)
+                now(side, Leg.IN)
+        elif mark.leg is Leg.IN:
+            # whatever is live now came from the side that was going in, or was written by the app meanwhile
+            exchange.move_out(self.side(mark.going), keep_attributes=False)
+            now(mark.going, Leg.OUT)
+        exchange.move_in(self.side(side))
+        now(side, Leg.AT_REST)
+
+    def read_marker(self) -> tuple[Mark | None, str]:
+        """What its marker says, for when the journal does not say it: the mark, and the id of a transaction in place.
+
+        None and "" where it says nothing. Whoever can write to the uploads may have written it.
+        """
+        first, _, more = _read_marker(self._stage).partition("\n")
+        going, _, leg = first.partition(" ")
+        transaction = more.partition("\n")[2].strip()
+        try:
+            return Mark(Side(going), Leg(leg)), transaction if transaction.isascii() and transaction.isdigit() else ""
+        except ValueError:
+            return None, ""
+
+    def note_transaction(self, transaction: str) -> None:
+        """Put the id of the one transaction of a restore in place into the marker. Raises OSError."""
+        self._transaction = transaction
+        self.write_first_marker()
+
+    def give_to_owner(self) -> None:
+        """As root, let the owner of the uploads keep, back up around and discard it. Raises OSError."""
+        root = os.fstat(self._root)
+        if os.geteuid() == 0 and root.st_uid != 0:
+            for descriptor in (self._stage, self._new, self._old):
+                os.fchown(descriptor, root.st_uid, root.st_gid)
+
+    def remove(self) -> None:
+        """Delete it and all that is in it. Raises OSError, StorageUnavailable if something is mounted in it.
+
+        What tells that it is ours goes last, so that this may be called again after a crash.
+        """
+        self._name = _find_by_inode(self._root, self._name, os.fstat(self._stage).st_ino)
+        self.require_in_place()
+        last = (b"new", b"old", STAGING_MARKER)
+        for each in names_in(self._stage):
+            if each not in last:
+                remove_below(self._stage, each, f"{self.path}/{os.fsdecode(each)}")
+        for side in Side:
+            for each in names_in(self.side(side)):
+                remove_below(self.side(side), each, f"{self.path}/{side}/{os.fsdecode(each)}")
+        for each in last:
+            remove_below(self._stage, each, f"{self.path}/{os.fsdecode(each)}")
+        os.rmdir(self._name, dir_fd=self._root)
+        fsync_open_directory(self._root)
+
+    def write_first_marker(self) -> None:
+        """Put the secret into it. Raises OSError."""
+        self._write_marker(Mark(Side.OLD, Leg.AT_REST))
+
+    def _write_marker(self, mark: Mark) -> None:
+        draft = STAGING_MARKER + b"." + secrets.token_hex(8).encode()
+        descriptor = os.open(draft, _CREATE, 0o600, dir_fd=self._stage)
+        try:
+            write_all(descriptor, f"{mark.going} {mark.leg}\n{self._secret}\n{self._transaction}\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(draft, STAGING_MARKER, src_dir_fd=self._stage, dst_dir_fd=self._stage)
+        fsync_open_directory(self._stage)
+
+    def close(self) -> None:
+        """Give the open directories back."""
+        for descriptor in (self._old, self._new, self._stage, self._root):
+            os.close(descriptor)
+
+
+def stage_path(uploads: Path, restore_id: str) -> Path:
+    """Where the stage of a restore is."""
+    return uploads / f"{_PREFIX}{restore_id}"
+
+
+def create_stage(uploads: Path, restore_id: str, secret: str) -> Stage:
+    """Make it, empty, and hold it open. Raises OSError."""
+    name = os.fsencode(f"{_PREFIX}{restore_id}")
+    opened = [os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+    try:
+        os.mkdir(name, 0o700, dir_fd=opened[0])
+        opened.append(os.open(name, _OPEN_DIRECTORY, dir_fd=opened[0]))
+        if names_in(opened[1]):
+            raise StageReplaced(f"{uploads}/{os.fsdecode(name)} was replaced as soon as it was made.")
+        set_mode(opened[1], 0o700)  # a umask or a default ACL may have had its say
+        for side in (Side.NEW, Side.OLD):
+            os.mkdir(side, 0o700, dir_fd=opened[1])
+            opened.append(os.open(side, _OPEN_DIRECTORY, dir_fd=opened[1]))
+        stage = Stage(stage_path(uploads, restore_id), (opened[0], opened[1], opened[2], opened[3]), secret)
+        stage.write_first_marker()
+        fsync_open_directory(opened[0])
+    except BaseException:
+        for descriptor in reversed(opened):
+            os.close(descriptor)
+        raise
+    return stage
+
+
+def open_stage(uploads: Path, restore_id: str, identity: StageIdentity | None) -> Stage | None:
+    """The stage of a restore, if it is there and ours by what the journal says; None if it is gone.
+
+    Without an identity (the journal is of version 0.1.0's first schema, or is lost and the operator said yes) owner and
+    kind must do. Raises StageReplaced if something else is in its place, OSError.
+    """
+    opened = [os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+    try:
+        name = os.fsencode(f"{_PREFIX}{restore_id}")
+        if identity is not None:
+            name = _find_by_inode(opened[0], name, identity.inode)
+        path = uploads / os.fsdecode(name)
+        try:
+            opened.append(os.open(name, _OPEN_DIRECTORY, dir_fd=opened[0]))
+        except FileNotFoundError:
+            os.close(opened[0])
+            return None
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise StageReplaced(f"{path} is not the directory that we made.") from None
+        opened += [_open_side(opened[1], side, path) for side in (Side.NEW, Side.OLD)]
+        secret = _read_marker(opened[1]).partition("\n")[2].partition("\n")[0]
+        stage = Stage(path, (opened[0], opened[1], opened[2], opened[3]), secret)
+        why = _refuse(stage, opened, identity)
+        if why:
+            raise StageReplaced(f"{path} is not the directory that we made: {why}.")
+    except BaseException:
+        for descriptor in reversed(opened):
+            os.close(descriptor)
+        raise
+    return stage
+
+
+def remove_unfinished(uploads: Path, restore_id: str) -> bool:
+    """Delete a stage that a crash left before anything was put into it; False if there is something else.
+
+    Nothing but empty directories and a marker is deleted, whoever made them. Raises OSError.
+    """
+    root = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    name = os.fsencode(f"{_PREFIX}{restore_id}")
+    stage = -1
+    try:
+        stage = os.open(name, _OPEN_DIRECTORY, dir_fd=root)
+        for each in names_in(stage):
+            if each in (b"new", b"old"):
+                os.rmdir(each, dir_fd=stage)
+            elif each.startswith(STAGING_MARKER):
+                os.unlink(each, dir_fd=stage)
+        os.rmdir(name, dir_fd=root)
+        fsync_open_directory(root)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR):
+            raise
+        return False
+    finally:
+        for descriptor in (stage, root):
+            if descriptor >= 0:
+                os.close(descriptor)
+    return True
+
+
+def find_look_alikes(uploads: Path, known: set[str]) -> list[str]:
+    """What bears the name of a stage in the uploads and is of no restore in `known`, whatever it is. Raises OSError."""
+    names = [name for name in os.listdir(uploads) if is_staging_name(os.fsencode(name))]
+    return sorted(name for name in names if name.removeprefix(_PREFIX) not in known)
+
+
+def _refuse(stage: Stage, opened: list[int], identity: StageIdentity | None) -> str:
+    """Why it is not ours; "" if it is."""
+    root, about = os.fstat(opened[0]), os.fstat(opened[1])
+    found = stage.identity
+    if about.st_uid not in (0, os.geteuid(), root.st_uid):
+        return f"it belongs to uid {about.st_uid}"
+    if len({mount_of(descriptor) for descriptor in opened}) != 1:
+        return "something is mounted there"
+    if identity is not None:
+        same = (found.inode, found.new, found.old, found.secret_sha256)
+        if same != (identity.inode, identity.new, identity.old, identity.secret_sha256):
+            return "its inodes or its secret are other ones"
+    return ""
+
+
+def _find_by_inode(root: int, name: bytes, inode: int) -> bytes:
+    """The name that the directory with this inode has now; whoever can write to the uploads can rename it."""
+    if is_inode(root, name, inode):
+        return name
+    found = [each for each in names_in(root) if is_inode(root, each, inode)]
+    if not found:
+        return name
+    try:
+        rename_between(root, found[0], root, name)  # back, if its name is free
+    except OSError:
+        return found[0]
+    return name
+
+
+def _open_side(stage: int, side: Side, path: Path) -> int:
+    try:
+        return os.open(side, _OPEN_DIRECTORY, dir_fd=stage)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise StageReplaced(f"{path} is not the directory that we made: it has no {side}/ of ours.") from None
+
+
+def _read_marker(stage: int) -> str:
+    """The text of the marker; "" if there is none, or it is no file. Raises OSError."""
+    try:
+        descriptor = os.open(STAGING_MARKER, _OPEN_MARKER, dir_fd=stage)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        if not _is_plain(stage):
+            return ""  # a link, or the like
+        raise error from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        return os.pread(descriptor, _MARKER_BYTES, 0).decode("ascii", "replace")
+    finally:
+        os.close(descriptor)
+
+
+def _is_plain(stage: int) -> bool:
+    return stat.S_ISREG(os.lstat(STAGING_MARKER, dir_fd=stage).st_mode)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

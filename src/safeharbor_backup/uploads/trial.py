@@ -1,0 +1,253 @@
+"""Whether a filesystem takes what an archive holds: tried with the archive's own names in a directory of our own.
+
+On filesystems that are known to take every name nothing is written. Elsewhere one directory is made, and removed again;
+what a killed trial has left is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import fcntl
+import os
+import re
+import secrets
+import stat
+import unicodedata
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.archive.layout import UPLOADS_NAME
+from safeharbor_backup.system.filesystem import BCACHEFS, BTRFS, EXT4, F2FS, TMPFS, XFS, ZFS, filesystem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+_OVERLAY = 0x794C7630
+_TAKES_ALL_NAMES = frozenset({EXT4, XFS, BTRFS, F2FS, BCACHEFS, ZFS, TMPFS, _OVERLAY})
+_GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS, ioctl_iflags(2)
+_CASEFOLD = 0x40000000
+_FIXED = {0x10: "immutable (chattr +i)", 0x20: "append-only (chattr +a)"}
+_PREFIX = ".safeharbor-trial-"
+_OURS = re.compile(rb"\.safeharbor-trial-[0-9a-f]{16}")
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_UNUSUAL = re.compile(
+    rb'[\x01-\x1f"*:<>?\\|\x7f-\xff]|[. ](?:/|$)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)(?:[./]|$)', re.IGNORECASE
+)
+_SIGNS = re.compile(rb'[\x01-\x1f"*:<>?\\|\x7f]')
+_MOST_PAIRS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What the filesystem would not take. `names` and `twins` as the archive has them, the first of each kind."""
+
+    names: tuple[bytes, ...] = ()
+    twins: tuple[tuple[bytes, bytes], ...] = ()
+    links: bool = False
+    modes: bool = False
+
+
+def try_filesystem(uploads: Path, list_names: Callable[[], Iterable[bytes]], *, has_links: bool) -> Refusals:
+    """What in an archive the filesystem of `uploads` refuses; `list_names` gives the archive's names, each time anew.
+
+    Raises OSError if there is not even room for an empty directory.
+    """
+    root = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if filesystem_of(root) in _TAKES_ALL_NAMES and not _flags_of(root) & _CASEFOLD:
+            return Refusals()
+        _sweep(root)
+        with _own_directory(root) as place:
+            return Refusals(
+                names=tuple(name for name in _unusual(list_names()) if not _takes_name(place, name)),
+                twins=tuple(_twins(place, list_names())) if _folds(place) else (),
+                links=has_links and not _takes_link(place),
+                modes=not _takes_mode(place),
+            )
+    finally:
+        os.close(root)
+
+
+def why_fixed(directory: int, name: str) -> str:
+    """Why this entry can be neither renamed nor removed, not by root either; "" if it can, or if nobody can tell."""
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            return ""
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return ""
+    try:
+        flags = _flags_of(descriptor)
+    finally:
+        os.close(descriptor)
+    return next((f"it is {what}" for flag, what in _FIXED.items() if flags & flag), "")
+
+
+def _flags_of(descriptor: int) -> int:
+    answer = array.array("L", [0])
+    try:
+        fcntl.ioctl(descriptor, _GET_FLAGS, answer)
+    except OSError:
+        return 0  # a filesystem without such flags
+    return answer[0] & 0xFFFFFFFF
+
+
+@contextmanager
+def _own_directory(root: int) -> Iterator[int]:
+    name = f"{_PREFIX}{secrets.token_hex(8)}"
+    os.mkdir(name, 0o700, dir_fd=root)
+    try:
+        descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=root)
+        try:
+            yield descriptor
+            _empty(descriptor)
+        finally:
+            os.close(descriptor)
+    finally:
+        with suppress(OSError):  # the next trial removes it
+            os.rmdir(name, dir_fd=root)
+
+
+def _empty(directory: int) -> None:
+    for name in os.listdir(directory):
+        with suppress(OSError):
+            os.unlink(name, dir_fd=directory)
+
+
+def _sweep(root: int) -> None:
+    """Remove what killed trials left: directories of that name that hold nothing but empty files."""
+    for name in map(os.fsencode, os.listdir(root)):
+        if not _OURS.fullmatch(name):
+            continue
+        with suppress(OSError):
+            descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=root)
+            try:
+                if all(os.stat(each, dir_fd=descriptor).st_size == 0 for each in os.listdir(descriptor)):
+                    _empty(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rmdir(name, dir_fd=root)
+
+
+def _unusual(names: Iterable[bytes]) -> list[bytes]:
+    """Of each kind of name that some filesystem refuses the first, and the longest ones."""
+    found: dict[bytes, bytes] = {}
+    longest = b""
+    for path in names:
+        if not path.startswith(UPLOADS_NAME):
+            continue
+        inside = path[len(UPLOADS_NAME) :].rstrip(b"/")
+        parts = inside.split(b"/")
+        longest = max(longest, *parts, key=len)
+        if _UNUSUAL.search(inside) is not None:
+            for part in parts:
+                for kind in _kinds(part):
+                    found.setdefault(kind, part)
+    return list(dict.fromkeys([*found.values(), *([longest] if longest else [])]))
+
+
+def _kinds(name: bytes) -> Iterator[bytes]:
+    yield from _SIGNS.findall(name)
+    if name.endswith((b".", b" ")):
+        yield b"end" + name[-1:]
+    if _UNUSUAL.fullmatch(name.partition(b".")[0]) is not None:
+        yield b"device"
+    if not name.isascii():
+        try:
+            text = name.decode()
+        except UnicodeDecodeError:
+            yield b"bytes"
+        else:
+            yield b"astral" if any(ord(sign) > 0xFFFF for sign in text) else b"letters"
+            if text != unicodedata.normalize("NFC", text):
+                yield b"decomposed"
+
+
+def _takes_name(place: int, name: bytes) -> bool:
+    """Whether a file of this name can be made, and is found again under the same one. Raises OSError if it is full."""
+    try:
+        os.close(os.open(name, _CREATE, 0o600, dir_fd=place))
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        return False
+    is_there = name in map(os.fsencode, os.listdir(place))
+    with suppress(OSError):
+        os.unlink(name, dir_fd=place)
+    return is_there
+
+
+def _are_one(place: int, one: bytes, other: bytes) -> bool:
+    """Whether two names are one there."""
+    try:
+        os.close(os.open(one, _CREATE, 0o600, dir_fd=place))
+        os.close(os.open(other, _CREATE, 0o600, dir_fd=place))
+    except FileExistsError:
+        return True
+    except OSError:
+        return False  # it is refused, which is told of each name
+    finally:
+        _empty(place)
+    return False
+
+
+def _folds(place: int) -> bool:
+    pairs = (("aa", "AA"), ("\u00e9", "\u00c9"), ("\u00e9", "e\u0301"))
+    return any(_are_one(place, one.encode(), other.encode()) for one, other in pairs)
+
+
+def _twins(place: int, names: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Pairs of names in one directory of the archive that are one there. In memory: the names on the way down."""
+    levels: list[tuple[bytes, dict[str, bytes]]] = [(b"", {})]
+    tried = 0
+    for path in names:
+        if not path.startswith(UPLOADS_NAME):
+            continue
+        parts = path[len(UPLOADS_NAME) :].rstrip(b"/").split(b"/")
+        same = 0
+        while same < min(len(parts), len(levels)) - 1 and levels[same + 1][0] == parts[same]:
+            same += 1
+        del levels[same + 1 :]
+        for part in parts[same:]:
+            known = levels[-1][1].setdefault(_folded(part), part)
+            if known != part and tried < _MOST_PAIRS:
+                tried += 1
+                if _are_one(place, known, part):
+                    yield known, part
+            levels.append((part, {}))
+        levels.pop()
+
+
+def _folded(name: bytes) -> str:
+    return unicodedata.normalize(
+        "NFC", unicodedata.normalize("NFD", name.decode("utf-8", "surrogateescape")).casefold()
+    )
+
+
+def _takes_link(place: int) -> bool:
+    try:
+        os.symlink("target", "link", dir_fd=place)
+        os.unlink("link", dir_fd=place)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        return False
+    return True
+
+
+def _takes_mode(place: int) -> bool:
+    descriptor = os.open("mode", _CREATE, 0o600, dir_fd=place)
+    try:
+        os.fchmod(descriptor, 0o644)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+        _empty(place)
+    return True
