@@ -20,7 +20,7 @@ from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.dump import choose_compression
 from safeharbor_backup.postgres.snapshot import open_snapshot
 from safeharbor_backup.progress import NoProgress
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.uploads.omissions import Omissions
 
 PHOTOS, PHOTO_BYTES = 500, 3_800_000

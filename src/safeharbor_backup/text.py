@@ -1,7 +1,8 @@
-"""Sizes, durations, moments and counts as people read them."""
+"""Sizes, durations, moments, counts and names as people read them."""
 
 from __future__ import annotations
 
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,3 +39,23 @@ def show_time(moment: datetime) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 archive`, `2 archives`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def ascii_safe(name: str) -> str:
+    """A name for a line of text: what does not print is escaped, bytes that are no UTF-8 too."""
+    if name.isprintable():  # nearly all of them
+        return name
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in name
+    )
+
+
+def show_slot(moment: datetime, zone: tzinfo) -> str:
+    """A moment in UTC, and as the clocks of another zone show it."""
+    local = moment.astimezone(zone)
+    return show_time(moment) + ("" if zone is UTC else local.strftime(" (%Y-%m-%d %H:%M:%S %Z)"))
+
+
+def iso_time(moment: datetime) -> str:
+    """A moment for a machine."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from safeharbor_backup.actions.status.metrics import gather_metrics, render_metrics
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.state.history import Outcome, append_outcome
 from support.archives import put_archive
 from support.needs import need_program

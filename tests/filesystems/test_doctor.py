@@ -9,7 +9,7 @@ import pytest
 
 from safeharbor_backup.actions.doctor.storage_checks import check_sharing
 from safeharbor_backup.actions.doctor.write_probe import probe_directory
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
 from support.filesystems import mounted_in_memory
 
 SIZES = {"ext4": 16 << 20, "xfs": 320 << 20, "btrfs": 128 << 20}

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
-from safeharbor_backup.postgres.scratch_database import new_id, scratch_name
+from safeharbor_backup.postgres.scratch_database import scratch_name
+from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.system.lock import directory_lock
 from support.faults import fake_tools
 from support.pooler import pooled

@@ -32,7 +32,7 @@ from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import ClientTools
 from safeharbor_backup.postgres.snapshot import DatabaseProperties
 from safeharbor_backup.progress import NoProgress
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.uploads.collect import write_uploads
 from safeharbor_backup.uploads.omissions import Omissions
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
 from support.archives import fake_client_tools, put_archive
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from safeharbor_backup.actions.alerts.messages import (
 from safeharbor_backup.actions.alerts.notify import Kind
 from safeharbor_backup.settings.alerts import NotifyOn
 from safeharbor_backup.settings.database_url import parse_database_url
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.state.history import Outcome, read_history
 from safeharbor_backup.system.lock import directory_lock
 from support.archives import put_archive

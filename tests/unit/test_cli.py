@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 SERVICES = ("idle", "scheduler")  # to be told to stop is no failure for them
 OURS = ("DATABASE_URL", "UPLOAD_DIR", "SECRET_KEY")

@@ -12,7 +12,7 @@ from safeharbor_backup.actions.verify import ArchiveKind, verify_archive, verify
 from safeharbor_backup.archive.layout import DIRECTORY, SYMLINK
 from safeharbor_backup.archive.source import Source
 from safeharbor_backup.errors import ArchiveNotFound
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
 from support.archives import (
     BLOCK,
     DUMP,

@@ -23,7 +23,7 @@ from safeharbor_backup.cli.main import cli
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.postgres.client_tools import ClientTools
 from safeharbor_backup.postgres.snapshot import DatabaseProperties
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.settings.table import VARIABLES
 from safeharbor_backup.uploads.omissions import Omissions
 from support.archives import TAKEN_AT

@@ -43,7 +43,8 @@ from safeharbor_backup.cli.commands.doctor import lines_of
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.errors import ExitStatus, Interrupted, RestorePending, ToolFailed
 from safeharbor_backup.postgres.privileges import Readable
-from safeharbor_backup.settings.load import Settings, load_settings
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.settings.table import VARIABLES
 from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord
 from safeharbor_backup.system.lock import directory_lock

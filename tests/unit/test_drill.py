@@ -23,14 +23,14 @@ from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import LockHeld
 from safeharbor_backup.postgres.contents import without_subscriptions
 from safeharbor_backup.postgres.scratch_database import is_id_of_drill, scratch_name
+from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.structure import Structure
 from safeharbor_backup.postgres.toc import TocEntry
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.database_url import parse_database_url
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
+from safeharbor_backup.state.directory import drill_lock
 from safeharbor_backup.state.evidence import publish_evidence, read_newest
-from safeharbor_backup.state.journal import new_id
-from safeharbor_backup.system.lock import drill_lock
 from safeharbor_backup.system.process import app_environment
 from safeharbor_backup.uploads.drill_directory import find_left_directories, remove_left_directory, scratch_directory
 from support.archives import TAKEN_AT, Facts, put_archive

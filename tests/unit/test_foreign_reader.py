@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.archive.layout import Member
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 LONG = "n" * 120

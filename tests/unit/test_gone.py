@@ -21,7 +21,7 @@ from support.archives import put_archive
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.actions.catalog.entries import look_at
-from safeharbor_backup.actions.catalog.guards import (
-    Adopted,
-    judge_identity,
-    judge_shortfall,
-    read_adopted,
-    write_adopted,
-)
+from safeharbor_backup.actions.catalog.guards import judge_identity, judge_shortfall
+from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
 from support.archives import TAKEN_AT, put_archive
 from support.needs import need_root
 

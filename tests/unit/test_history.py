@@ -22,7 +22,7 @@ from support.commands import run_inside
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 GOOD = Outcome("backup", NOW, 12.5, 0, archive="a.tar", details={"rows": 3})

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_foreign_archive_without_its_two_pillars_is_rejected(
 MEASURED = """
 import json, os, sys
 from pathlib import Path
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.actions.verify import verify_archive
 found = verify_archive(Path(sys.argv[1]), Settings(pg_bin=(Path(sys.argv[2]),)))
 status = Path("/proc/self/status").read_text()

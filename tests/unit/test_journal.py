@@ -10,16 +10,8 @@ from pathlib import Path
 import pytest
 
 from safeharbor_backup.errors import SafeHarborError
-from safeharbor_backup.state.journal import (
-    JOURNAL_NAME,
-    Journal,
-    JournalBroken,
-    Phase,
-    RestoreRecord,
-    find_interrupted,
-    new_id,
-    side_database,
-)
+from safeharbor_backup.postgres.side_names import new_id, side_database
+from safeharbor_backup.state.journal import JOURNAL_NAME, Journal, JournalBroken, Phase, RestoreRecord, find_interrupted
 
 RECORD = RestoreRecord("0123456789ab", "2026-11-23T00:00:00Z", "/backups/x.tar", Phase.STAGING, database="reef")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 PASSWORD = "s3cr3t"
 

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from safeharbor_backup.actions.catalog.entries import look_at
-from safeharbor_backup.actions.catalog.guards import Adopted, judge_size, write_adopted
+from safeharbor_backup.actions.catalog.guards import judge_size
 from safeharbor_backup.actions.catalog.latest import WhyNot, choose_latest, read_choice
 from safeharbor_backup.cli.main import cli
+from safeharbor_backup.state.adopted import Adopted, write_adopted
 from safeharbor_backup.state.history import Outcome, append_outcome
 from safeharbor_backup.web.page import render_page
 from support.archives import Facts, foreign_archive, put_archive
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 EMPTY = Facts(tables={"public.entries": 0})

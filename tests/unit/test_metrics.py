@@ -19,7 +19,7 @@ from support.commands import run_inside
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TAKEN = NOW - timedelta(hours=9)

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from safeharbor_backup.settings.load import Concern, load_settings
+from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.min_free import MinFree, parse_min_free
+from safeharbor_backup.settings.model import Concern
 
 GIB = 1024**3
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 REJECTED = {"archives": 1, "rejected": ["safeharbor-backup-2026-05-13T03-00-00Z.tar"]}
 FIRST = datetime(2026, 5, 1, 3, tzinfo=UTC)

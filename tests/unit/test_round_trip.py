@@ -21,7 +21,7 @@ from support.needs import missing, need_program
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 TREES = 200
 LOCALES = ("C.UTF-8", "C")

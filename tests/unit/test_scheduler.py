@@ -18,7 +18,8 @@ from safeharbor_backup.cli.commands.scheduler import Front
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.errors import Interrupted, LockHeld, SettingsInvalid
 from safeharbor_backup.settings.database_url import parse_database_url
-from safeharbor_backup.settings.load import Settings, load_settings
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.system.lock import LOCK_NAME
 from support.almanac import zone_named
 from support.archives import Facts, put_archive

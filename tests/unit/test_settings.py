@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from safeharbor_backup.errors import SettingsInvalid
-from safeharbor_backup.settings.load import VARIABLES, Concern, Settings, load_settings, parse_duration
+from safeharbor_backup.settings.load import VARIABLES, load_settings, parse_duration
+from safeharbor_backup.settings.model import Concern, Settings
 
 URL = "postgresql://app:s3cr3t@db/reef"
 

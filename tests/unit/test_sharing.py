@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.archive.index import FACTS_SIZE, NEVER, IndexFront, IndexWriter
-from safeharbor_backup.settings.load import Settings
+from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.uploads.previous_index import Previous
 from safeharbor_backup.uploads.sharing import WHY_ALWAYS, WHY_DUE, WHY_FULL, Sharing, judge_index, recording, remembered
 from safeharbor_backup.uploads.stat_signature import pack_facts, settled_facts, tells_changes

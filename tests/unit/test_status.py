@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 
 from safeharbor_backup.actions.catalog.entries import State
-from safeharbor_backup.actions.catalog.guards import Adopted, write_adopted
 from safeharbor_backup.actions.prune import prune_archives
 from safeharbor_backup.actions.status.health import Health
 from safeharbor_backup.actions.status.reasons import Status
@@ -17,14 +16,15 @@ from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.cli.status_lines import tell_status
-from safeharbor_backup.settings.load import Concern, Problem
+from safeharbor_backup.settings.model import Concern, Problem
+from safeharbor_backup.state.adopted import Adopted, write_adopted
 from safeharbor_backup.state.history import Outcome, append_outcome
 from support.archives import Facts, put_archive
 
 if TYPE_CHECKING:
     from click.testing import Result
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NIGHT = NOW - timedelta(hours=3)

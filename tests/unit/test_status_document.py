@@ -21,7 +21,7 @@ from support.archives import Facts, put_archive
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 KEYS = {
     "schema", "safeharbor_version", "health", "healthy", "reasons", "findings", "max_age_seconds", "age_seconds",

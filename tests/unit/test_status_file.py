@@ -15,7 +15,7 @@ from support.commands import run_inside
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 @pytest.fixture

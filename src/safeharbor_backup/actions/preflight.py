@@ -10,9 +10,9 @@ from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.errors import SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
 from safeharbor_backup.settings.min_free import FREE_BACKUPS, show_room
 from safeharbor_backup.state.journal import Journal, find_interrupted
+from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.collect import estimate_size
 from safeharbor_backup.uploads.movable import find_fixed
-from safeharbor_backup.uploads.omissions import ascii_safe
 from safeharbor_backup.uploads.staging import find_look_alikes
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.uploads.collect import Estimate
     from safeharbor_backup.uploads.sharing import Sharing
 

@@ -11,17 +11,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import State, find_candidates, is_from_future
-from safeharbor_backup.actions.catalog.guards import (
-    Adopted,
-    find_shortfall,
-    judge_identity,
-    read_adopted,
-    write_adopted,
-)
+from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity
 from safeharbor_backup.actions.catalog.last_runs import read_archives
 from safeharbor_backup.actions.catalog.retention import Condition, Reason, Verdict, Why, judge_archives, orders_disagree
 from safeharbor_backup.errors import translate_os_error
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
 from safeharbor_backup.system.atomic_file import fsync_directory, when_closed
 from safeharbor_backup.system.lock import directory_lock, is_being_read
 
@@ -31,7 +26,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
     from safeharbor_backup.actions.catalog.retention import Candidate
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 class Guard(StrEnum):

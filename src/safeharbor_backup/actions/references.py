@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _END = b"\0"  # which no text of PostgreSQL has
 _CHUNK = 1024 * 1024

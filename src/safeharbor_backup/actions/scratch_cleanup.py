@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from safeharbor_backup.actions.drill.server import is_database_named
-from safeharbor_backup.actions.restore.request import target_address
 from safeharbor_backup.errors import SafeHarborError, one_line
+from safeharbor_backup.postgres.addresses import is_database_named, target_address
 from safeharbor_backup.postgres.connection import bounded
 from safeharbor_backup.postgres.scratch_database import find_left_scratch
 from safeharbor_backup.postgres.target import drop_database, target_connected
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.postgres.target import Target
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.archive.layout import Member
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _MOST_PROBLEMS = 1000
 _REPORT_BYTES = 8 * 1024 * 1024

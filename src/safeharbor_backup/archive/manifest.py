@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
 from safeharbor_backup.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,14 +17,14 @@ from safeharbor_backup.cli.json_log import ERROR, INFO, WARNING, JsonLog, show_w
 from safeharbor_backup.cli.lazy import ATTEMPT_KEY
 from safeharbor_backup.cli.output import lost_output
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.history import Outcome, read_history, remember_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 @dataclass(frozen=True, slots=True)

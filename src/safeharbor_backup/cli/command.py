@@ -14,14 +14,14 @@ from safeharbor_backup.cli.json_log import begin_log, current_log, logging_run, 
 from safeharbor_backup.cli.lazy import ATTEMPT_KEY, LOG_FORMAT_KEY, SETTINGS_KEY
 from safeharbor_backup.cli.output import best_effort_output, tell
 from safeharbor_backup.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.system.signals import signals_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from safeharbor_backup.cli.output import Output
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
     Options = Mapping[str, object]
 

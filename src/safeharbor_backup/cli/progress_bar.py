@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor_backup.cli.json_log import JsonWatcher, current_log
-from safeharbor_backup.cli.render import show_bytes
 from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.text import show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _ADDRESSES = ("BACKUP_DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "DATABASE_URL", "RESTORE_DATABASE_URL")
 

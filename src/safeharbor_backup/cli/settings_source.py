@@ -12,12 +12,14 @@ from safeharbor_backup.cli.command import SafeHarborCommand
 from safeharbor_backup.cli.json_log import begin_log, show_warning
 from safeharbor_backup.cli.lazy import IN_FLASK, SOURCE_KEY
 from safeharbor_backup.errors import SafeHarborError, SettingsInvalid
-from safeharbor_backup.settings.load import Settings, load_settings
+from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.system.lock import is_locked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from safeharbor_backup.settings.model import Settings
 
 
 def current_settings(*, quiet: bool = False, notice_restore: bool = True) -> Settings:

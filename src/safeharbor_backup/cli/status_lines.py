@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.status.free_space import MOST_COUNTED
 from safeharbor_backup.actions.status.health import Health
 from safeharbor_backup.archive.layout import time_in_name
-from safeharbor_backup.cli.render import plural, show_bytes, show_duration, show_slot, show_time
 from safeharbor_backup.settings.schedule import find_zone
+from safeharbor_backup.text import plural, show_bytes, show_duration, show_slot, show_time
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from safeharbor_backup.actions.status.reasons import Status
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
     from safeharbor_backup.state.journal import RestoreRecord
 

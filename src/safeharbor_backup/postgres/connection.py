@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     from safeharbor_backup.settings.database_url import DatabaseUrl
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _LOOK_AGAIN_SECONDS = 0.1
 # "safeharb" in ASCII; advisory locks are per database, so one key serves all

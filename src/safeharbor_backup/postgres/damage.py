@@ -9,7 +9,7 @@ import psycopg
 
 from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.rows import names_as_bytes, readable
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from safeharbor_backup.errors import SafeHarborError
 from safeharbor_backup.postgres.connection import connected
-from safeharbor_backup.state.journal import new_id, side_database
+from safeharbor_backup.postgres.side_names import side_database
 
 if TYPE_CHECKING:
     from safeharbor_backup.postgres.target import Target
@@ -73,7 +73,7 @@ def find_left_scratch(session: psycopg.Connection[Any]) -> list[str]:
     return [str(row[0]) for row in rows if is_id_of_drill(str(row[0])[-12:])]
 
 
-__all__ = ["MARK", "find_left_scratch", "hold_scratch", "is_id_of_drill", "mark_scratch", "new_id", "scratch_name"]
+__all__ = ["MARK", "find_left_scratch", "hold_scratch", "is_id_of_drill", "mark_scratch", "scratch_name"]
 
 
 def is_disk_full(url: DatabaseUrl, size_bytes: int) -> bool:

@@ -8,15 +8,13 @@ import psycopg
 from psycopg import sql
 
 from safeharbor_backup.postgres.rows import list_views, names_as_bytes, sendable
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from safeharbor_backup.archive.manifest import Manifest
 
 _MILLISECONDS = 60_000  # for each: a decoration must not take the night
-_SHOWN = 5
 
 
 def count_views(session: psycopg.Connection) -> dict[str, int | None]:
@@ -60,21 +58,6 @@ def compare_views(found: Mapping[str, int | None], recorded: Mapping[str, int | 
         elif found[name] != rows:
             different.append(f"the materialized view {shown} {_state(found[name])} instead of {_count(rows)}")
     return different
-
-
-def warn_of_views(session: psycopg.Connection, manifest: Manifest | None) -> list[str]:
-    """A warning if materialized views of a restored database are not as the manifest says."""
-    recorded = recorded_views(manifest.document) if manifest is not None else None
-    if not recorded:
-        return []
-    different = compare_views(count_views(session), recorded)
-    if not different:
-        return []
-    more = f"; and {len(different) - _SHOWN:,} more" if len(different) > _SHOWN else ""
-    return [
-        f"{'; '.join(different[:_SHOWN])}{more}. A restore computes them anew from its tables: one that was not "
-        "refreshed before the backup comes out newer than it was"
-    ]
 
 
 def _state(rows: int | None) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 HISTORY_NAME = "history.jsonl"
 LIMIT_BYTES = 1 << 20  # some 1,500 runs

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from safeharbor_backup.errors import RestorePending, SafeHarborError
+from safeharbor_backup.postgres.side_names import side_database
 from safeharbor_backup.system.atomic_file import fsync_directory, published_whole, sweep_drafts, write_all
 
 if TYPE_CHECKING:
@@ -195,18 +195,6 @@ class RestoreRecord:
             hint=f"`safeharbor restore --resume` finishes it; live will be: {self.describe(Side.NEW)}. "
             f"`safeharbor restore --undo` goes back; live will be: {self.describe(Side.OLD)}.",
         )
-
-
-def new_id() -> str:
-    """An id for a restore: 12 hexadecimal digits that sort by time, to a tenth of a millisecond."""
-    return f"{time.time_ns() // 100_000:012x}"
-
-
-def side_database(live: str, side: str, restore_id: str) -> str:
-    """The name of a database beside `live`, cut to PostgreSQL's 63 bytes, never in the middle of a character."""
-    ending = f"_{side}_{restore_id}"
-    base = live.encode()[: 63 - len("_restore_") - len(restore_id)].decode("utf-8", "ignore")
-    return base + ending
 
 
 class Journal:

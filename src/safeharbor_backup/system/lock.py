@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import LockHeld, translate_os_error
-from safeharbor_backup.state.directory import make_state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 LOCK_NAME = ".safeharbor.lock"
-DRILL_LOCK_NAME = "drill.lock"
 
 _NOT_SUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
@@ -25,36 +23,27 @@ _NOT_SUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 def directory_lock(directory: Path) -> Iterator[bool]:
     """Hold the lock of `directory`; yields False where the filesystem has no locks.
 
-    The lock file stays for ever: to unlink it would let two runs hold "the" lock at once.
     Raises LockHeld, StorageUnavailable.
     """
-    path = directory / LOCK_NAME
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise translate_os_error(error, "opening the lock file") from error
-    try:
-        give_to_owner_of(directory, descriptor)
-        yield _flock(descriptor, fcntl.LOCK_EX, f"Another Safe Harbor run is at work in {directory}.")
-    finally:
-        os.close(descriptor)
+    busy = f"Another Safe Harbor run is at work in {directory}."
+    with lock_file(directory / LOCK_NAME, directory, "opening the lock file", busy) as has_lock:
+        yield has_lock
 
 
 @contextmanager
-def drill_lock(directory: Path) -> Iterator[None]:
-    """Hold the lock of drills in a backup directory, beside whatever else is at work there.
+def lock_file(path: Path, directory: Path, opening: str, busy: str) -> Iterator[bool]:
+    """Hold the lock of a file that is there for nothing else; yields False where the filesystem has no locks.
 
-    Raises LockHeld, StorageUnavailable.
+    It belongs to the owner of `directory`, and stays for ever: to unlink it would let two runs hold "the" lock at once.
+    `opening` and `busy` are words for the errors. Raises LockHeld, StorageUnavailable.
     """
     try:
-        path = make_state_directory(directory) / DRILL_LOCK_NAME
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise translate_os_error(error, "opening the lock file of drills") from error
+        raise translate_os_error(error, opening) from error
     try:
         give_to_owner_of(directory, descriptor)
-        _flock(descriptor, fcntl.LOCK_EX, f"Another drill is at work in {directory}.")
-        yield
+        yield _flock(descriptor, fcntl.LOCK_EX, busy)
     finally:
         os.close(descriptor)
 

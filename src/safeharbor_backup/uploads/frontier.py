@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.archive import layout
 from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.system.filesystem import mounts_below
+from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.movable import is_left_alone
-from safeharbor_backup.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

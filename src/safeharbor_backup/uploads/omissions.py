@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from safeharbor_backup.text import ascii_safe
+
 _NAMES = 1000
 _NAMES_BYTES = 128 * 1024  # times six for bytes that JSON escapes, times five kinds: far below the limit
 _OF_THE_SYSTEM = frozenset({"security.selinux", "system.nfs4_acl"})
@@ -129,13 +131,4 @@ def recorded_attributes(uploads: object) -> str:
     return (
         f"the access control lists, extended attributes or capabilities of {count:,} "
         f"upload{'' if count == 1 else 's'}, which archives do not keep: {first}"
-    )
-
-
-def ascii_safe(name: str) -> str:
-    """A name for a line of text: what does not print is escaped, bytes that are no UTF-8 too."""
-    if name.isprintable():  # nearly all of them
-        return name
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in name
     )

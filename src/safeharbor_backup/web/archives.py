@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.cli.render import plural, show_bytes
+from safeharbor_backup.text import plural, show_bytes
 from safeharbor_backup.web.commands import name_to_restore, restore_commands, show_commands
 from safeharbor_backup.web.format import UNKNOWN, absolute, ago, day, number, size, time_of, weekday
 from safeharbor_backup.web.markup import Html, element, joined, row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.cli.render import plural
+from safeharbor_backup.text import plural
 from safeharbor_backup.web.format import day, month, weekday
 from safeharbor_backup.web.markup import Html, element
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.cli.render import plural, show_bytes
+from safeharbor_backup.text import plural, show_bytes
 from safeharbor_backup.web.format import day, short_day, took
 from safeharbor_backup.web.markup import Html, element
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.cli.render import iso_time, plural, show_bytes
+from safeharbor_backup.text import iso_time, plural, show_bytes
 from safeharbor_backup.web.markup import Html, element
 
 if TYPE_CHECKING:

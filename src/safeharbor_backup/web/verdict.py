@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.status.health import Code
-from safeharbor_backup.cli.render import plural
+from safeharbor_backup.text import plural
 from safeharbor_backup.web.document import SCHEMA
 from safeharbor_backup.web.format import number, size, span
 

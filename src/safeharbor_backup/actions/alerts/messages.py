@@ -16,7 +16,7 @@ from safeharbor_backup.actions.alerts.ping import LOG, START, SUCCESS, WAY, send
 from safeharbor_backup.actions.catalog.entries import is_from_future, read_catalog
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.settings.alerts import VARIABLES_OF_ALERTS, NotifyOn
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.history import Outcome, read_history, remember_outcome
 from safeharbor_backup.text import plural, show_bytes, show_duration, show_time
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeharbor_backup.actions.alerts.notify import Delivery
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 NOTIFY = "notify"  # the command under which the history has how messages went
 PING = WAY

@@ -19,7 +19,7 @@ from safeharbor_backup.postgres.patterns import is_left_out
 from safeharbor_backup.postgres.session_settings import fixed_for_tools, let_go_of_snapshot
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.system.threads import Worker
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.structure import Structure
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.database_url import DatabaseUrl
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.system.process import RunningTool
 
 _LOOK_EVERY_SECONDS = 0.5

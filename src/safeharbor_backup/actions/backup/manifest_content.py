@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.dump import LeftOut
     from safeharbor_backup.postgres.snapshot import DatabaseProperties
     from safeharbor_backup.postgres.structure import Structure
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.uploads.omissions import Omissions
     from safeharbor_backup.uploads.reference_paths import References
 

@@ -40,8 +40,8 @@ from safeharbor_backup.postgres.connection import backup_lock, bounded, pinned
 from safeharbor_backup.postgres.dump import choose_compression
 from safeharbor_backup.postgres.snapshot import open_snapshot
 from safeharbor_backup.progress import NoProgress, Progress
-from safeharbor_backup.settings.load import Concern
 from safeharbor_backup.settings.min_free import Floor
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.system.signals import signals_held
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.system.atomic_file import Draft
     from safeharbor_backup.uploads.collect import Collected
     from safeharbor_backup.uploads.reference_paths import References

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.archive.runs import RunList
     from safeharbor_backup.archive.writer import ArchiveWriter
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.system.atomic_file import Draft
 
 

@@ -5,22 +5,17 @@ Retention deletes nothing then, and `latest` does not mean it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.state.directory import STATE_DIRECTORY, make_state_directory
-from safeharbor_backup.system.atomic_file import published_whole, write_all
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
     from safeharbor_backup.archive.manifest import Manifest
-
-_ADOPTED = "adopted.json"
+    from safeharbor_backup.state.adopted import Adopted
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,32 +99,3 @@ def judge_identity(newest: Manifest, other: Manifest | None, adopted: Adopted) -
         return ""  # a managed server that does not tell its identifier
     name = ascii_safe(other.database)
     return f'of another database ("{name}" on another server or by another name)'
-
-
-@dataclass(frozen=True, slots=True)
-class Adopted:
-    """What the operator has declared: databases whose archives belong together here, and archives that are right as
-    small as they are.
-    """
-
-    databases: frozenset[tuple[str, str]] = frozenset()
-    archives: frozenset[str] = frozenset()
-
-
-def read_adopted(directory: Path) -> Adopted:
-    """What has been adopted in a backup directory; nothing if the file is missing or broken."""
-    try:
-        with open(directory / STATE_DIRECTORY / _ADOPTED, "rb") as file:
-            document = json.loads(file.read(1024 * 1024))
-        databases = frozenset((str(system), str(database)) for system, database in document["databases"])
-        return Adopted(databases, frozenset(map(str, document["archives"])))
-    except (OSError, ValueError, KeyError, TypeError):
-        return Adopted()  # derived data, safe to delete: without it the guards ask again
-
-
-def write_adopted(directory: Path, adopted: Adopted) -> None:
-    """Remember it. Raises OSError, StorageUnavailable."""
-    state = make_state_directory(directory)
-    document = {"databases": sorted(adopted.databases), "archives": sorted(adopted.archives)}
-    with published_whole(state / _ADOPTED, replace=True) as draft:
-        write_all(draft.descriptor, json.dumps(document).encode() + b"\n")

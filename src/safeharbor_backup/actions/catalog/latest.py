@@ -11,17 +11,18 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import State, is_from_future
-from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity, read_adopted
+from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity
 from safeharbor_backup.actions.catalog.last_runs import read_archives
 from safeharbor_backup.errors import ArchiveRejected
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.state.adopted import read_adopted
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
-    from safeharbor_backup.actions.catalog.guards import Adopted
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.state.adopted import Adopted
 
 
 class WhyNot(StrEnum):

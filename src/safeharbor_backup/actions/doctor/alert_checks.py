@@ -15,7 +15,7 @@ from safeharbor_backup.state.history import read_history
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 def check_alerts(settings: Settings) -> list[Finding]:

@@ -35,13 +35,13 @@ from safeharbor_backup.postgres.dump import choose_compression
 from safeharbor_backup.postgres.errors import GRANT, ROW_SECURITY
 from safeharbor_backup.postgres.privileges import Readable, installed_extensions, read_privileges
 from safeharbor_backup.postgres.sessions import answered_within
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from safeharbor_backup.postgres.client_tools import ClientTools
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 OLDEST_MAJOR = 15
 UNREACHABLE = "the database cannot be reached"

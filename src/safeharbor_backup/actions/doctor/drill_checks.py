@@ -14,7 +14,7 @@ from safeharbor_backup.uploads.drill_directory import find_left_directories
 if TYPE_CHECKING:
     import psycopg
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 def check_references(settings: Settings, session: psycopg.Connection) -> list[Finding]:

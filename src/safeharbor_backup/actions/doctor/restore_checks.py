@@ -18,23 +18,23 @@ from safeharbor_backup.actions.doctor.findings import (
 from safeharbor_backup.actions.restore.database_plan import judge_target
 from safeharbor_backup.actions.restore.dump_copy import lives_in_memory
 from safeharbor_backup.actions.restore.plan import check_upload_room
-from safeharbor_backup.actions.restore.request import target_address
 from safeharbor_backup.actions.restore.unrecorded import find_unrecorded_databases
 from safeharbor_backup.actions.restore.uploads_target import check_movable
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, StorageUnavailable, one_line
+from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.target import Target, target_connected
-from safeharbor_backup.settings.load import Concern
 from safeharbor_backup.settings.min_free import show_room
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal
+from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.collect import make_filter
-from safeharbor_backup.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.actions.doctor.database_checks import Looked
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _NAMES = ("restore role", "extensions", "logical slots", "kept databases")
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.doctor.database_checks import Looked
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _NO_DIRECTORY = "BACKUP_DIR cannot be read"
 

@@ -12,7 +12,7 @@ from safeharbor_backup.actions.doctor.findings import Finding, SettingShown, fin
 from safeharbor_backup.archive.manifest import fingerprint_matches
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.database_url import DatabaseUrl
-from safeharbor_backup.settings.load import Concern, Settings
+from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.schedule import find_zone, upcoming_runs
 from safeharbor_backup.settings.table import VARIABLES
 

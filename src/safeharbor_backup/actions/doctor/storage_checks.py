@@ -19,7 +19,7 @@ from safeharbor_backup.actions.preflight import (
 )
 from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.errors import SafeHarborError, translate_os_error
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal
 from safeharbor_backup.system.lock import is_locked
 from safeharbor_backup.uploads.collect import UNRELIABLE
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.actions.doctor.write_probe import Probed
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _CLOCK_TOLERANCE = timedelta(minutes=1)
 

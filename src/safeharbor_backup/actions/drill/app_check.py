@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.settings.database_url import DatabaseUrl
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 TIMEOUT_SECONDS = 1800.0
 _KEPT_LINES = 20

@@ -42,13 +42,13 @@ from safeharbor_backup.postgres.errors import FULL
 from safeharbor_backup.postgres.load import ServerFull
 from safeharbor_backup.postgres.scratch_database import hold_scratch, is_disk_full, mark_scratch, scratch_name
 from safeharbor_backup.postgres.sessions import end_backend
+from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.structure import read_structure
 from safeharbor_backup.postgres.target import drop_database, target_connected
-from safeharbor_backup.settings.load import Concern
 from safeharbor_backup.settings.min_free import show_room
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.state.directory import drill_lock
 from safeharbor_backup.state.evidence import free_evidence, publish_evidence
-from safeharbor_backup.state.journal import new_id
-from safeharbor_backup.system.lock import drill_lock
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.uploads.drill_directory import scratch_directory
 
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.properties import Properties
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _INTACT = "The live database and uploads were not touched, and nothing of the copy is left."
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from safeharbor_backup.actions.restore.request import target_address
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, StorageUnavailable, ToolFailed
+from safeharbor_backup.postgres.addresses import is_database_named, target_address
 from safeharbor_backup.postgres.connection import bounded
 from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
 from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.settings.database_url import parse_database_url
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.contents import Needs
     from safeharbor_backup.postgres.target import Target, TargetDatabase
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 # a tablespace of the dump is made inside the private cluster, by its name
 _PRIVATE = {"allow_in_place_tablespaces": "on"}
@@ -110,11 +110,6 @@ def _private_drill_server(bin_dir: Path, settings: Settings, manifest: Manifest 
     base = manifest.database if manifest is not None else ""
     with _private_target(bin_dir, place_for_server(settings, manifest), settings, base or "archive") as target:
         yield DrillServer(Kind.PRIVATE, target, None, replace(settings, pg_bin=(*settings.pg_bin, bin_dir)))
-
-
-def is_database_named(settings: Settings) -> bool:
-    """Whether there is an address of the live database, be it a wrong one."""
-    return "BACKUP_DATABASE_URL" in settings.origins or settings.database is not None
 
 
 _GRANT = 'ALTER ROLE "{role}" CREATEDB; or set BACKUP_DRILL_DATABASE_URL to a server and a role that may.'

@@ -30,7 +30,7 @@ from safeharbor_backup.postgres.privilege_entries import choose_privileges
 from safeharbor_backup.postgres.rows import count_table_rows, list_tables
 from safeharbor_backup.postgres.sessions import count_clients
 from safeharbor_backup.postgres.snapshot import read_revision
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.contents import DumpContents
     from safeharbor_backup.postgres.rows import Table
     from safeharbor_backup.postgres.target import Target, TargetDatabase
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _SHOWN = 10
 _COUNT_MILLISECONDS = 30_000

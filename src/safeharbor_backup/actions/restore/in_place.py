@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.restore.loader import table_of_contents
 from safeharbor_backup.actions.restore.stage import compare_rows
 from safeharbor_backup.actions.restore.swap import interrupted
+from safeharbor_backup.actions.restore.views_check import warn_of_views
 from safeharbor_backup.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.in_place_load import InPlaceLoad
 from safeharbor_backup.postgres.load import LoadFailed
 from safeharbor_backup.postgres.order import order_entries
 from safeharbor_backup.postgres.rows import analyze_tables
-from safeharbor_backup.postgres.views import warn_of_views
 from safeharbor_backup.state.journal import RestoreRecord, Side
 from safeharbor_backup.system.signals import signals_held
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.swap import Swap
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _ROLLBACK_SECONDS = 5.0
 BESIDE = (

@@ -13,7 +13,6 @@ import psycopg
 
 from safeharbor_backup.actions.preflight import check_directory
 from safeharbor_backup.actions.restore.lost_stage import way_around
-from safeharbor_backup.actions.restore.request import target_address
 from safeharbor_backup.actions.restore.swap import Swap, finish_removal, opened_stage
 from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded
 from safeharbor_backup.errors import (
@@ -24,8 +23,9 @@ from safeharbor_backup.errors import (
     one_line,
     translate_os_error,
 )
+from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.target import drop_database, target_connected
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side, find_interrupted
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.uploads.staging import StageReplaced
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _LOCK_SECONDS = 10.0  # the server may still be at work for the one that died
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.postgres.connection import bounded
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.findings import Findings
     from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest
     from safeharbor_backup.postgres.target import Target
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _WHERE = ("host", "hostaddr", "port", "service")
 

@@ -13,13 +13,7 @@ from safeharbor_backup.actions.restore.database_plan import compare_database, lo
 from safeharbor_backup.actions.restore.findings import Findings, RestorePlan
 from safeharbor_backup.actions.restore.losses import compare_uploads
 from safeharbor_backup.actions.restore.origin import judge_origin
-from safeharbor_backup.actions.restore.request import (
-    OpenArchive,
-    RestoreRequest,
-    left_out_patterns,
-    opened_for_restore,
-    target_address,
-)
+from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, left_out_patterns, opened_for_restore
 from safeharbor_backup.actions.restore.server_checks import fit_jobs
 from safeharbor_backup.actions.restore.uploads_target import OwnersSeen, check_filesystem, check_movable, check_staying
 from safeharbor_backup.actions.verify import verify_source
@@ -32,6 +26,7 @@ from safeharbor_backup.errors import (
     StorageUnavailable,
     translate_os_error,
 )
+from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.settings.min_free import FREE_RESTORES, show_room
 from safeharbor_backup.state.journal import find_interrupted
@@ -45,8 +40,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.load import Settings
     from safeharbor_backup.settings.min_free import MinFree
+    from safeharbor_backup.settings.model import Settings
 
 
 def plan_restore(settings: Settings, request: RestoreRequest, progress: Progress, *, quick: bool) -> RestorePlan:

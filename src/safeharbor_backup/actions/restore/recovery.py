@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,16 @@ from safeharbor_backup.archive.checksums import parse_sums
 from safeharbor_backup.archive.foreign_reader import Skipped, read_foreign_members
 from safeharbor_backup.archive.reader import Front, Rejected, bears_leading_mark, read_front
 from safeharbor_backup.archive.source import Source, Truncated, opened_archive
-from safeharbor_backup.errors import ArchiveRejected, CannotRestore, SettingsInvalid
-from safeharbor_backup.postgres.connection import bounded, connected
+from safeharbor_backup.errors import ArchiveRejected, CannotRestore
 from safeharbor_backup.postgres.contents import DumpInput
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.database_url import DatabaseUrl
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _CHUNK = 1024 * 1024
 _HEADERS_READ_AHEAD = 32 * 1024  # where only headers are wanted, each read beyond them is for nothing
@@ -145,24 +143,3 @@ def left_out_patterns(manifest: Manifest | None, settings: Settings) -> tuple[st
     """What backups leave out of the uploads: the patterns that the archive was taken with, and those of now."""
     recorded = manifest.excluded_by if manifest is not None else ()
     return tuple(dict.fromkeys([*recorded, *settings.exclude]))
-
-
-def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:
-    """How to reach the server to restore to, and the name of the database there.
-
-    Raises SettingsInvalid, and DatabaseUnavailable if only the server can tell the name.
-    """
-    settings.require(Concern.DATABASE, Concern.RESTORE)
-    assert settings.database is not None  # noqa: S101 - required above
-    wanted = bounded(settings.database, settings)
-    server = bounded(settings.restore_database, settings) if settings.restore_database is not None else wanted
-    name = wanted.get("dbname")
-    if not name and wanted.get("service"):
-        with connected(wanted) as session:
-            name = session.info.dbname
-    name = name or wanted.get("user")
-    if not name:
-        raise SettingsInvalid(["BACKUP_DATABASE_URL: expected an address that names the database to restore"])
-    if name in ("template0", "template1"):
-        raise SettingsInvalid([f"BACKUP_DATABASE_URL: expected an application's database, not {name}"])
-    return server, name

@@ -20,13 +20,7 @@ from safeharbor_backup.actions.restore.findings import Findings, RestorePlan, Re
 from safeharbor_backup.actions.restore.in_place import load_in_place
 from safeharbor_backup.actions.restore.kept import finish_removals
 from safeharbor_backup.actions.restore.plan import check_request, draw_up_plan, require_nothing_pending
-from safeharbor_backup.actions.restore.request import (
-    OpenArchive,
-    RestoreRequest,
-    left_out_patterns,
-    opened_for_restore,
-    target_address,
-)
+from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, left_out_patterns, opened_for_restore
 from safeharbor_backup.actions.restore.stage import Places, Staged, Staging
 from safeharbor_backup.actions.restore.swap import Swap, translated
 from safeharbor_backup.actions.verify import verify_source
@@ -38,10 +32,12 @@ from safeharbor_backup.errors import (
     one_line,
     translate_os_error,
 )
+from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.connection import backup_lock
+from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.settings.load import Concern
-from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side, new_id
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.uploads.collect import estimate_size, make_filter
@@ -54,7 +50,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.postgres.target import Target, TargetDatabase
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 _MOMENT_SECONDS = 5.0  # a run that was killed, or a step of ours before this one, may not have lost its locks yet

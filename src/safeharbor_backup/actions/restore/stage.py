@@ -19,6 +19,7 @@ from safeharbor_backup.actions.restore.dump_copy import DumpCopy, copied_dump, l
 from safeharbor_backup.actions.restore.loader import Loader
 from safeharbor_backup.actions.restore.recorded_database import database_in_manifest
 from safeharbor_backup.actions.restore.second_try import ACCEPT, Broken, load_again, mending_script
+from safeharbor_backup.actions.restore.views_check import warn_of_views
 from safeharbor_backup.archive.reader import Rejected
 from safeharbor_backup.archive.source import Truncated
 from safeharbor_backup.archive.verified_reader import CheckedPass, run_foreign_pass
@@ -29,11 +30,10 @@ from safeharbor_backup.postgres.order import Order, Pass, order_entries
 from safeharbor_backup.postgres.properties import Properties, properties_in_manifest, read_properties, replay_properties
 from safeharbor_backup.postgres.rows import analyze_tables, count_table_rows, list_tables
 from safeharbor_backup.postgres.target import TargetDatabase, create_beside, drop_database
-from safeharbor_backup.postgres.views import warn_of_views
 from safeharbor_backup.settings.min_free import FREE_RESTORES, Floor
+from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS, Extraction
 from safeharbor_backup.uploads.movable import has_own_lost_and_found
-from safeharbor_backup.uploads.omissions import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.database_url import DatabaseUrl
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.system.process import RunningTool
 
 _SHOWN = 10

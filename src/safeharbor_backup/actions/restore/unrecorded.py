@@ -10,16 +10,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.restore.request import target_address
+from safeharbor_backup.postgres.addresses import target_address
+from safeharbor_backup.postgres.side_names import side_database
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.state.journal import Phase, RestoreRecord, Side, side_database
+from safeharbor_backup.state.journal import Phase, RestoreRecord, Side
 from safeharbor_backup.uploads.staging import find_look_alikes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.postgres.target import Target
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.journal import Journal
 
 

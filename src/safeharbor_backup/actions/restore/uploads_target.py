@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.archive.layout import UPLOADS_NAME
 from safeharbor_backup.errors import CannotRestore, StorageUnavailable
 from safeharbor_backup.system.filesystem import mounts_below
+from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS
 from safeharbor_backup.uploads.frontier import find_frontier, refused_mount
 from safeharbor_backup.uploads.movable import find_immovable
-from safeharbor_backup.uploads.omissions import ascii_safe
 from safeharbor_backup.uploads.trial import try_filesystem
 
 if TYPE_CHECKING:

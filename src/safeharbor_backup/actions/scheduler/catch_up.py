@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from safeharbor_backup.actions.catalog.guards import read_adopted
 from safeharbor_backup.errors import SafeHarborError
 from safeharbor_backup.postgres.connection import bounded, connected
+from safeharbor_backup.state.adopted import read_adopted
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _TABLES = """
     SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

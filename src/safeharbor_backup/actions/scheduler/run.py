@@ -15,7 +15,7 @@ from safeharbor_backup.actions.catalog.entries import is_from_future, read_catal
 from safeharbor_backup.actions.scheduler.catch_up import why_not_to_catch_up
 from safeharbor_backup.actions.scheduler.jobs import Job, JobName, follow_clock, judge_jobs, plan_job, settle_job
 from safeharbor_backup.errors import SafeHarborError
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.schedule import find_zone, next_slot
 from safeharbor_backup.system.lock import LOCK_NAME
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _STEP_SECONDS = 1.0
 _SMALLEST_STEP_SECONDS = 0.001

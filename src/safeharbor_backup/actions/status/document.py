@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import safeharbor_backup
 from safeharbor_backup.actions.catalog.last_runs import BACKUP, DRILL, VERIFY
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.catalog.latest import Choice
     from safeharbor_backup.actions.status.health import Reason
     from safeharbor_backup.actions.status.reasons import Status
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
     from safeharbor_backup.state.journal import RestoreRecord
 

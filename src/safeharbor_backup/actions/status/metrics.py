@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
 
 MISSING = "prometheus-client is not installed; type: pip install prometheus-client"

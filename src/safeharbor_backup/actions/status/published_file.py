@@ -15,7 +15,7 @@ from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _MODE = 0o644  # who shows it is another user, often in another container
 _DRAFT_LASTS_SECONDS = 3600.0

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import State, is_from_future
-from safeharbor_backup.actions.catalog.guards import judge_size, read_adopted
+from safeharbor_backup.actions.catalog.guards import judge_size
 from safeharbor_backup.actions.catalog.last_runs import BACKUP, DRILL, SCHEDULER, tells_of_archives
 from safeharbor_backup.actions.catalog.latest import WhyNot
 from safeharbor_backup.actions.prune import Guard
 from safeharbor_backup.actions.status.health import Code, Health, Reason
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.state.adopted import read_adopted
 from safeharbor_backup.state.journal import Journal
 from safeharbor_backup.system.lock import LOCK_NAME, is_locked
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.prune import Notice
     from safeharbor_backup.actions.status.free_space import Room
     from safeharbor_backup.actions.status.gone import Gone
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
     from safeharbor_backup.state.journal import RestoreRecord
 

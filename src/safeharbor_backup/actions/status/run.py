@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.alerts.messages import find_telling_problems
 from safeharbor_backup.actions.catalog.entries import is_from_future, read_catalog
-from safeharbor_backup.actions.catalog.guards import read_adopted
 from safeharbor_backup.actions.catalog.last_runs import as_verified, find_proofs, judge_runs
 from safeharbor_backup.actions.catalog.latest import choose_latest
 from safeharbor_backup.actions.catalog.retention import Candidate
@@ -25,16 +24,17 @@ from safeharbor_backup.actions.status.reasons import (
     judge_restores,
 )
 from safeharbor_backup.archive.layout import archive_name
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.schedule import find_zone, next_slot
+from safeharbor_backup.state.adopted import read_adopted
 from safeharbor_backup.state.history import read_history
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 def read_status(settings: Settings, *, max_age_seconds: float | None = None, now: datetime | None = None) -> Status:

@@ -13,9 +13,9 @@ from safeharbor_backup.cli.attempt import current_attempt
 from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
 from safeharbor_backup.cli.json_log import log_format_option
 from safeharbor_backup.cli.progress_bar import watching
-from safeharbor_backup.cli.render import iso_time, plural, show_bytes
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.text import iso_time, plural, show_bytes
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.backup.run import BackupResult

@@ -13,10 +13,10 @@ import click
 from safeharbor_backup.actions.doctor.findings import Level
 from safeharbor_backup.actions.doctor.run import examine
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
-from safeharbor_backup.cli.render import iso_time, plural, show_slot
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.schedule import find_zone
+from safeharbor_backup.text import iso_time, plural, show_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,9 +15,9 @@ from safeharbor_backup.cli.attempt import current_attempt
 from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
 from safeharbor_backup.cli.json_log import log_format_option, show_problem, show_warning
 from safeharbor_backup.cli.progress_bar import watching
-from safeharbor_backup.cli.render import plural, show_bytes
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.text import plural, show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.drill.result import DrillResult
     from safeharbor_backup.cli.attempt import Attempt
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 @safeharbor_command(

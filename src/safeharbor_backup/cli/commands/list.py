@@ -12,15 +12,15 @@ from safeharbor_backup.actions.catalog.entries import is_from_future, read_catal
 from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.cli.command import always, safeharbor_command
 from safeharbor_backup.cli.json_log import show_warning
-from safeharbor_backup.cli.render import iso_time, plural, show_bytes, show_duration
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ExitStatus
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.text import iso_time, plural, show_bytes, show_duration
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.catalog.entries import Catalog, CatalogEntry
     from safeharbor_backup.actions.catalog.retention import Verdict
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 @safeharbor_command(

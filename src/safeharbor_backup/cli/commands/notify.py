@@ -11,10 +11,10 @@ from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ExitStatus, SettingsInvalid
 from safeharbor_backup.settings.alerts import VARIABLES_OF_ALERTS
-from safeharbor_backup.settings.load import Concern
+from safeharbor_backup.settings.model import Concern
 
 if TYPE_CHECKING:
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 @safeharbor_command(

@@ -11,9 +11,9 @@ from safeharbor_backup.actions.prune import prune_archives
 from safeharbor_backup.cli.attempt import current_attempt
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.json_log import log_format_option, show_warning
-from safeharbor_backup.cli.render import plural, show_bytes
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.text import plural, show_bytes
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.prune import PruneResult

@@ -12,10 +12,10 @@ import click
 from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.cli.command import safeharbor_command
-from safeharbor_backup.cli.render import show_bytes
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ExitStatus, translate_os_error
 from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts, write_all
+from safeharbor_backup.text import show_bytes
 from safeharbor_backup.web.page import render_page
 
 _STANDARD_OUTPUT = "-"

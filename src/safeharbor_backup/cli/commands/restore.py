@@ -23,17 +23,16 @@ from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.json_log import log_format_option, show_problem, show_warning
 from safeharbor_backup.cli.output import lost_output
 from safeharbor_backup.cli.progress_bar import watching
-from safeharbor_backup.cli.render import plural, show_bytes
 from safeharbor_backup.cli.restore_target import TargetOptions, require_whole_target, retargeted, target_options
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.text import ascii_safe, plural, show_bytes
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.findings import RestorePlan, RestoreResult
     from safeharbor_backup.actions.restore.recovery import Recovery
     from safeharbor_backup.actions.restore.unrecorded import Unrecorded
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and uploads:"
 

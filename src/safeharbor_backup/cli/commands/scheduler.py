@@ -27,18 +27,18 @@ from safeharbor_backup.cli.commands.backup import describe_backup
 from safeharbor_backup.cli.commands.drill import describe_drill, tell_drill
 from safeharbor_backup.cli.commands.verify import describe_verifications
 from safeharbor_backup.cli.json_log import ERROR, INFO, WARNING, JsonWatcher, current_log, log_format_option
-from safeharbor_backup.cli.render import iso_time, plural, show_bytes, show_slot, show_time
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError, translate_os_error
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.state.history import Outcome, remember_outcome
+from safeharbor_backup.text import iso_time, plural, show_bytes, show_slot, show_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from safeharbor_backup.actions.scheduler.jobs import Job
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 @safeharbor_command(

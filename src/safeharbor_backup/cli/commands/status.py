@@ -11,12 +11,12 @@ from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.health import Health
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.cli.command import exit_with, safeharbor_command, show_error
-from safeharbor_backup.cli.render import show_bytes
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.cli.status_lines import tell_status
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
-from safeharbor_backup.settings.load import Concern, Settings, parse_duration
-from safeharbor_backup.uploads.omissions import ascii_safe
+from safeharbor_backup.settings.load import parse_duration
+from safeharbor_backup.settings.model import Concern, Settings
+from safeharbor_backup.text import ascii_safe, show_bytes
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:

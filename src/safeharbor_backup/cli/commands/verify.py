@@ -15,9 +15,9 @@ from safeharbor_backup.cli.attempt import current_attempt
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.json_log import log_format_option, show_problem, show_warning
 from safeharbor_backup.cli.progress_bar import watching
-from safeharbor_backup.cli.render import iso_time, plural, show_bytes
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, ExitStatus, SafeHarborError
+from safeharbor_backup.text import iso_time, plural, show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.verify import Verification
     from safeharbor_backup.cli.attempt import Attempt
-    from safeharbor_backup.settings.load import Settings
+    from safeharbor_backup.settings.model import Settings
 
 
 @safeharbor_command(
