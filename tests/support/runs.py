@@ -18,7 +18,7 @@ from support.forkserver import can_be_forked, run_forked
 from support.needs import need_program
 from support.postgres import PASSWORD, Database
 
-# what `python -m safeharbor` would be; the console script is the same two lines
+# what the console script is, and `python -m safeharbor_backup`
 MAIN = "from safeharbor_backup.cli.main import main; main()"
 
 

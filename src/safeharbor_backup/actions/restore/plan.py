@@ -28,6 +28,7 @@ from safeharbor_backup.errors import (
 )
 from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.target import target_connected
+from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.min_free import FREE_RESTORES, show_room
 from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.system.lock import is_locked
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.model import Settings
 
 
-def plan_restore(settings: Settings, request: RestoreRequest, progress: Progress, *, quick: bool) -> RestorePlan:
+def plan_restore(
+    settings: Settings, request: RestoreRequest, progress: Progress | None = None, *, quick: bool = False
+) -> RestorePlan:
     """What a dry run shows, after proving the archive as far as asked. Raises ArchiveRejected, SettingsInvalid.
 
     Every other problem is in the plan, so that all of them are shown.
@@ -53,7 +56,9 @@ def plan_restore(settings: Settings, request: RestoreRequest, progress: Progress
         findings = Findings()
         check_request(settings, request)
         owners = OwnersSeen()
-        verification = verify_source(archive.source, settings, quick=quick, progress=progress, observer=owners)
+        verification = verify_source(
+            archive.source, settings, quick=quick, progress=progress or NoProgress(), observer=owners
+        )
         verification.require_sound()
         findings.warnings += dict.fromkeys((*verification.warnings, *archive.warnings))
         if quick:

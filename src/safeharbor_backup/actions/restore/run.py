@@ -36,6 +36,7 @@ from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.connection import backup_lock
 from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.target import target_connected
+from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side
 from safeharbor_backup.system.lock import directory_lock
@@ -61,14 +62,17 @@ class NotConfirmed(SafeHarborError):
 
 
 def restore_archive(
-    settings: Settings, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], progress: Progress
+    settings: Settings,
+    request: RestoreRequest,
+    confirm: Callable[[RestorePlan], bool],
+    progress: Progress | None = None,
 ) -> RestoreResult:
     """Restore; `confirm` is asked once the plan is known, and gets to see it.
 
     Raises SafeHarborError: then the old state is live as a whole; RestorePending: then `--resume` or `--undo` is next.
     """
     try:
-        return _restore(settings, request, confirm, progress)
+        return _restore(settings, request, confirm, progress or NoProgress())
     except SafeHarborError as error:
         if not error.intact and not isinstance(error, RestorePending):
             error.intact = "Nothing was changed."
