@@ -16,11 +16,12 @@ test: ## install what tests need and pass them all
 	@scripts/test-needs
 	$(PYTHON) -m pytest --numprocesses=$(JOBS) $(TESTS)
 
-check: ## format, lint and types, changing nothing
+check: ## format, lint, types and the layers of the package, changing nothing
 	@scripts/bootstrap dev
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
+	.venv/bin/lint-imports --no-logo --no-cache
 	$(PYTHON) scripts/make-settings-doc.py --check
 
 format: ## put the code into its format, and the generated page of settings up to date
