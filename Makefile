@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine: what is missing is installed, or named.
-.PHONY: help demo test check format bench regression screenshots lock clean
+.PHONY: help demo quick test check format bench regression screenshots lock clean
 PYTHON := .venv/bin/python
 # tests wait more than they compute: one process more than there are cores
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
@@ -11,10 +11,18 @@ demo: ## take, prove and unpack a real backup of the sample app on an embedded P
 	@scripts/bootstrap demo
 	@$(PYTHON) scripts/demo.py
 
-test: ## install what tests need and pass them all
+quick: ## format, lint, types, layers and the unit tests that take no time: under a minute
+	@scripts/bootstrap dev
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m pytest --quiet --numprocesses=$(JOBS) -m "not slow and not fuzz" tests/unit
+
+test: ## install what tests need and pass them all; PG=18 on one server's major, TESTS=tests/unit a part
 	@scripts/bootstrap dev
 	@scripts/test-needs
-	$(PYTHON) -m pytest --numprocesses=$(JOBS) $(TESTS)
+	$(PYTHON) -m pytest --numprocesses=$(JOBS) $(if $(PG),--pg=$(PG)) $(TESTS)
 
 check: ## format, lint, types and the layers of the package, changing nothing
 	@scripts/bootstrap dev
@@ -23,6 +31,7 @@ check: ## format, lint, types and the layers of the package, changing nothing
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports --no-logo --no-cache
 	$(PYTHON) scripts/make-settings-doc.py --check
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
 format: ## put the code into its format, and the generated page of settings up to date
 	@scripts/bootstrap dev

@@ -13,8 +13,31 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["support.engine", "support.postgres", "support.runs"]
 
-# what `nohup` ignores, our children would ignore too
+# what `nohup` ignores, or a shell in the background (SIGINT), our children would ignore too
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pg", type=int, metavar="MAJOR", help="of tests on several servers' majors, only those on this one"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("--pg")
+    if wanted is None:
+        return
+    others = [each for each in items if _major_of(each) not in (None, wanted)]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [each for each in items if each not in set(others)]
+
+
+def _major_of(item: pytest.Item) -> int | None:
+    specification = getattr(item, "callspec", None)
+    given = specification.params if specification is not None else {}
+    major = given.get("major", given.get("each_server"))
+    return major if isinstance(major, int) else None
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -93,9 +93,9 @@ def each_server(request: pytest.FixtureRequest, servers: Servers) -> PrivateServ
 
 
 @pytest.fixture
-def server(servers: Servers) -> PrivateServer:
-    """A server of the newest major."""
-    return servers[18]
+def server(request: pytest.FixtureRequest, servers: Servers) -> PrivateServer:
+    """A server of the newest major, or of the one that `--pg` names."""
+    return servers[request.config.getoption("--pg") or MAJORS[-1]]
 
 
 def make_database(server: PrivateServer, name: str | None = None) -> Database:
