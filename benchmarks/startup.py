@@ -20,10 +20,10 @@ from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import ClientTools
 from safeharbor_backup.postgres.snapshot import DatabaseProperties
 from safeharbor_backup.progress import NoProgress
-from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.state.history import Outcome, append_outcome
 from safeharbor_backup.uploads.collect import write_uploads
 from safeharbor_backup.uploads.omissions import Omissions
+from support.settings import settings_of
 
 _ROUNDS = 7  # for each round of the others: these take a moment
 _ARCHIVES = 500
@@ -140,7 +140,7 @@ def _write_archive(path: Path, taken_at: datetime, uploads: Path) -> None:
                 digests = (sums_sha256, list_sha256, sums_offset)
                 return encode_manifest(
                     manifest_document(
-                        taken_at, Settings(), dump, writer.tally, omissions, [], block_size=4096, digests=digests
+                        taken_at, settings_of(), dump, writer.tally, omissions, [], block_size=4096, digests=digests
                     )
                 )
 

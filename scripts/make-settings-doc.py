@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from safeharbor_backup.settings.table import VARIABLES
+from safeharbor_backup.settings.table import SETTINGS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
 BEGIN = (
@@ -21,7 +21,7 @@ def main() -> None:
     _, end, after = rest.partition(END)
     if not (begin and end):
         sys.exit(f"docs/reference/settings.md lacks the lines between which its table stands: {BEGIN.strip()} {END}")
-    rows = "".join(f"| `{each.name}` | {shown(each.default)} | {each.meaning} |\n" for each in VARIABLES)
+    rows = "".join(f"| `{each.name}` | {shown(each.shown_default)} | {each.meaning} |\n" for each in SETTINGS)
     renewed = f"{before}{BEGIN}\n| setting | default | meaning |\n|---|---|---|\n{rows}\n{END}{after}"
     if "--check" not in sys.argv[1:]:
         PAGE.write_text(renewed)

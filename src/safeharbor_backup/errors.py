@@ -225,3 +225,14 @@ def _printable(filename: object) -> str:
     if isinstance(filename, bytes):
         return filename.decode("utf-8", "backslashreplace")
     return str(filename)
+
+
+class Unusable(ValueError):
+    """What was expected of a setting's text, in words that show none of a secret one.
+
+    `instead` is what can be used of it all the same; None for the default.
+    """
+
+    def __init__(self, expected: str, instead: object = None) -> None:
+        super().__init__(expected)
+        self.instead = instead

@@ -15,7 +15,7 @@ import yaml
 
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.settings.load import load_settings
-from safeharbor_backup.settings.table import VARIABLES
+from safeharbor_backup.settings.table import SETTINGS
 from support.needs import need_program, need_root
 from support.runs import Outcome, Site
 
@@ -152,7 +152,7 @@ def test_every_variable_is_a_setting_and_every_value_can_be_used(
 ) -> None:
     environment = environment_of(manifests, name)
 
-    assert set(environment) <= {variable.name for variable in VARIABLES}
+    assert set(environment) <= {each.name for each in SETTINGS}
     assert "BACKUP_SCHEDULE" not in environment  # five fields there would be wrong, and nothing here reads six
     assert load_settings({"BACKUP_DATABASE_URL": "postgresql:///reef", **environment}).problems == ()
 

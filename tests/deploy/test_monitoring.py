@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from safeharbor_backup.actions.status.metrics import gather_metrics, render_metrics
-from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.state.history import Outcome, append_outcome
 from support.archives import put_archive
 from support.needs import need_program
+from support.settings import settings_of
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -38,7 +38,7 @@ def promtool(*arguments: str, text: bytes = b"") -> subprocess.CompletedProcess[
 @pytest.fixture
 def metrics(tmp_path: Path) -> str:
     """Every metric there is."""
-    settings = Settings(backup_dir=tmp_path)
+    settings = settings_of(backup_dir=tmp_path)
     put_archive(tmp_path, NOW - timedelta(hours=1))
     for command in ("backup", "verify"):
         append_outcome(tmp_path, Outcome(command, NOW, 1.0, 0, details={"seconds": {"dump": 1.0}}))

@@ -18,7 +18,7 @@ import pytest
 
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.settings.load import load_settings
-from safeharbor_backup.settings.table import VARIABLES
+from safeharbor_backup.settings.table import SETTINGS
 from safeharbor_backup.state.history import read_history
 from support.needs import need_program, need_root
 from support.runs import Site
@@ -143,7 +143,7 @@ def test_the_services_run_commands_that_exist_and_raise_the_alarm(name: str) -> 
 def test_every_variable_is_a_setting_and_every_value_can_be_used() -> None:
     settings = settings_file()
 
-    assert set(settings) <= {variable.name for variable in VARIABLES}
+    assert set(settings) <= {each.name for each in SETTINGS}
     assert load_settings(settings).problems == ()
     assert unit(SERVICES[0])["ReadWritePaths"] == [settings["BACKUP_DIR"]]
     assert unit(SERVICES[0])["RequiresMountsFor"] == [f"{settings['BACKUP_DIR']} {settings['BACKUP_UPLOAD_DIR']}"]

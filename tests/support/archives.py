@@ -35,6 +35,7 @@ from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.uploads.collect import write_uploads
 from safeharbor_backup.uploads.omissions import Omissions
+from support.settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -102,7 +103,7 @@ def write_archive(
             return encode_manifest(
                 manifest_document(
                     facts.taken_at,
-                    Settings(),
+                    settings_of(),
                     record,
                     writer.tally,
                     _first_of(facts.omissions, omissions),

@@ -17,11 +17,11 @@ from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import ClientTools
 from safeharbor_backup.postgres.snapshot import DatabaseProperties
 from safeharbor_backup.progress import NoProgress, Progress
-from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.system.atomic_file import published_whole
 from safeharbor_backup.uploads.collect import Collected, write_uploads
 from safeharbor_backup.uploads.sharing import recording, remembered
 from support.archives import DUMP, TAKEN_AT
+from support.settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ class Chain:
         self.backups = place / "backups"
         self.uploads.mkdir()
         self.backups.mkdir()
-        self.settings = Settings(upload_dir=self.uploads, backup_dir=self.backups)
+        self.settings = settings_of(upload_dir=self.uploads, backup_dir=self.backups)
         self.clock = clock
         self.count = 0
 

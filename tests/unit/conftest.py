@@ -10,6 +10,7 @@ import pytest
 
 from safeharbor_backup.settings.model import Settings
 from support.archives import fake_client_tools, put_archive
+from support.settings import settings_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> ClientTools:
 def settings(tools: ClientTools, tmp_path: Path) -> Settings:
     """Settings with those tools; archives are in `tmp_path`/backups, which exists."""
     (tmp_path / "backups").mkdir()
-    return Settings(backup_dir=tmp_path / "backups", pg_bin=(tools.bin_dir,))
+    return settings_of(backup_dir=tmp_path / "backups", pg_bin=(tools.bin_dir,))
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from safeharbor_backup.system.lock import directory_lock
 from support.archives import put_archive
 from support.commands import run_inside
 from support.receivers import Listener, Mailbox, free_port, http_server, mail_server
+from support.settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +123,7 @@ def test_many_warnings_are_cut_short(settings: Settings) -> None:
 
 
 def test_what_was_not_delivered_is_a_problem_until_it_is_again() -> None:
-    settings = Settings(notify_urls=("json://x/",), ping_url="http://x/")
+    settings = settings_of(notify_urls=("json://x/",), ping_url="http://x/")
     history = [Outcome("notify", NOW, 1.0, 1, "number 1 (json): no"), Outcome("ping", NOW, 1.0, 1, "ping: 500"), GOOD]
 
     problems = find_telling_problems(settings, history)
@@ -131,12 +132,12 @@ def test_what_was_not_delivered_is_a_problem_until_it_is_again() -> None:
         "the last message was not delivered",
         "the last ping was not delivered",
     ]
-    assert find_telling_problems(Settings(), history) == ()
+    assert find_telling_problems(settings_of(), history) == ()
     assert len(find_telling_problems(settings, [*history, Outcome("notify", NOW, 1.0, 0)])) == 1
 
 
 def test_no_address_is_in_what_settings_show_of_themselves() -> None:
-    settings = Settings(notify_urls=(f"json://x/{TOKEN}",), ping_url=f"http://x/{TOKEN}")
+    settings = settings_of(notify_urls=(f"json://x/{TOKEN}",), ping_url=f"http://x/{TOKEN}")
 
     assert TOKEN not in repr(settings)
 

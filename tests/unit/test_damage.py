@@ -26,6 +26,7 @@ from support.archives import (
     uploads_root,
     write_archive,
 )
+from support.settings import settings_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -392,7 +393,7 @@ def test_a_dump_that_does_not_decode_is_rejected(tmp_path: Path, file: Path) -> 
     fake_client_tools(tmp_path / "bin", restore='echo "pg_restore: error: unexpected end of file" >&2; exit 1')
     file.write_bytes(assemble(parts()))
 
-    found = verify_archive(file, Settings(pg_bin=(tmp_path / "bin",)))
+    found = verify_archive(file, settings_of(pg_bin=(tmp_path / "bin",)))
 
     assert found.problems == ("db.dump does not decode to its end: error: unexpected end of file",)
 
@@ -403,7 +404,7 @@ def test_a_dump_too_new_for_the_client_here_is_a_warning(tmp_path: Path, file: P
     )
     file.write_bytes(assemble(parts()))
 
-    found = verify_archive(file, Settings(pg_bin=(tmp_path / "bin",)))
+    found = verify_archive(file, settings_of(pg_bin=(tmp_path / "bin",)))
 
     assert found.problems == ()
     assert "unsupported version" in found.warnings[0]
@@ -413,7 +414,7 @@ def test_the_decoder_gets_the_whole_dump(tmp_path: Path, file: Path) -> None:
     fake_client_tools(tmp_path / "bin", restore=f"cat > {tmp_path}/received")
     file.write_bytes(assemble(parts()))
 
-    found = verify_archive(file, Settings(pg_bin=(tmp_path / "bin",)))
+    found = verify_archive(file, settings_of(pg_bin=(tmp_path / "bin",)))
 
     assert found.problems == ()
     assert (tmp_path / "received").read_bytes() == DUMP

@@ -23,10 +23,10 @@ from safeharbor_backup.cli.main import cli
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.postgres.client_tools import ClientTools
 from safeharbor_backup.postgres.snapshot import DatabaseProperties
-from safeharbor_backup.settings.model import Settings
-from safeharbor_backup.settings.table import VARIABLES
+from safeharbor_backup.settings.table import SETTINGS
 from safeharbor_backup.uploads.omissions import Omissions
 from support.archives import TAKEN_AT
+from support.settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,14 +86,14 @@ def test_every_setting_is_documented_as_the_program_has_it() -> None:
     page = (DOCS / "reference" / "settings.md").read_text()
 
     assert done.returncode == 0
-    assert all(f"| `{variable.name}` |" in page for variable in VARIABLES)
+    assert all(f"| `{variable.name}` |" in page for variable in SETTINGS)
 
 
 def test_every_setting_that_the_program_reads_is_in_the_table() -> None:
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     read = set(re.findall(r'"(BACKUP_[A-Z_]+[A-Z])"', source))
 
-    assert read <= {variable.name for variable in VARIABLES}
+    assert read <= {each.name for each in SETTINGS}
 
 
 def test_every_check_of_doctor_is_documented_and_no_other() -> None:
@@ -129,7 +129,7 @@ def test_every_key_of_the_manifest_is_specified(tmp_path: Path) -> None:
     properties = DatabaseProperties("reef", "1", "15.1", 15, 0, of_database)
     dump = DumpRecord(0, "", "gzip", ClientTools(tmp_path, 15, "15.1"), properties, {}, [])
     tally = Tally(tmp_path)
-    settings = Settings(secret_key="any")
+    settings = settings_of(secret_key="any")
     document = manifest_document(
         TAKEN_AT, settings, dump, tally, Omissions(), [], block_size=4096, digests=("", "", 0)
     )  # fmt: skip

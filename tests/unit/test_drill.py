@@ -28,12 +28,12 @@ from safeharbor_backup.postgres.structure import Structure
 from safeharbor_backup.postgres.toc import TocEntry
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.database_url import parse_database_url
-from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.state.directory import drill_lock
 from safeharbor_backup.state.evidence import publish_evidence, read_newest
 from safeharbor_backup.system.process import app_environment
 from safeharbor_backup.uploads.drill_directory import find_left_directories, remove_left_directory, scratch_directory
 from support.archives import TAKEN_AT, Facts, put_archive
+from support.settings import settings_of
 
 if TYPE_CHECKING:
     from safeharbor_backup.archive.manifest import Manifest
@@ -229,7 +229,7 @@ class TestScratch:
 
 def test_a_private_server_goes_where_there_is_room(tmp_path: Path) -> None:
     manifest = manifest_in(tmp_path)
-    settings = Settings(backup_dir=tmp_path)
+    settings = settings_of(backup_dir=tmp_path)
 
     assert place_for_server(settings, with_database(manifest, size_bytes=1000)) is None
     assert place_for_server(settings, with_database(manifest, size_bytes=10**18)) == tmp_path

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from safeharbor_backup.errors import SettingsInvalid
-from safeharbor_backup.settings.load import VARIABLES, load_settings, parse_duration
+from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Concern, Settings
+from safeharbor_backup.settings.parsing import parse_duration
+from safeharbor_backup.settings.table import SETTINGS
+from support.settings import settings_of
 
 URL = "postgresql://app:s3cr3t@db/reef"
 
@@ -40,7 +44,7 @@ def test_with_nothing_set_everything_has_its_documented_default() -> None:
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:
-    empties = dict.fromkeys((variable.name for variable in VARIABLES), "")
+    empties = dict.fromkeys((each.name for each in SETTINGS), "")
 
     assert load_settings({**empties, "DATABASE_URL": "", "UPLOAD_DIR": "  "}) == load_settings({})
 
@@ -306,12 +310,29 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 
 def test_every_variable_of_the_table_has_its_meaning_and_appears_once() -> None:
-    names = [variable.name for variable in VARIABLES]
+    names = [each.name for each in SETTINGS]
 
     assert len(names) == len(set(names))
-    assert all(variable.meaning.endswith(".") for variable in VARIABLES)
+    assert all(variable.meaning.endswith(".") for variable in SETTINGS)
 
 
 def test_settings_are_compared_by_value() -> None:
     assert load_settings({}) == load_settings({})
-    assert Settings() != Settings(retention_daily=1)
+    assert settings_of() != settings_of(retention_daily=1)
+
+
+def test_every_row_of_the_table_is_a_field_and_every_field_a_row() -> None:
+    of_the_run = {"problems", "unknown", "origins"}
+
+    assert [each.name for each in fields(Settings) if each.name not in of_the_run] == [each.field for each in SETTINGS]
+
+
+def test_what_is_secret_is_shown_neither_as_a_value_nor_in_a_problem() -> None:
+    secret = {each.name for each in SETTINGS if each.is_secret}
+    with_hint = {each.name for each in fields(Settings) if not each.repr}
+
+    settings = load_settings(dict.fromkeys(secret, "'unusable:s3cret'\n\""))
+
+    assert {each.field for each in SETTINGS if each.is_secret} >= with_hint
+    assert "s3cret" not in "".join(str(each) for each in settings.problems)
+    assert len(settings.problems) >= 4

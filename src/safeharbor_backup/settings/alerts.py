@@ -49,8 +49,3 @@ def judge_ping_url(url: str) -> str:
     except ValueError:
         return expected
     return "" if is_usable and "@" not in parts.netloc and not parts.fragment else expected
-
-
-def usable_ping_url(text: str) -> str | None:
-    """The address, if there is one that can be used."""
-    return text if text and not judge_ping_url(text) else None

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from safeharbor_backup.errors import Unusable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -70,7 +72,7 @@ _LIBPQ_KEYS = frozenset(
 )
 
 
-class UnusableDatabaseUrl(ValueError):
+class UnusableDatabaseUrl(Unusable):
     """Why an address cannot be used, in words without its password."""
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import SettingsInvalid
-from safeharbor_backup.settings.alerts import NotifyOn
-from safeharbor_backup.settings.min_free import MinFree
-from safeharbor_backup.settings.schedule import DEFAULT_DRILL_SCHEDULE, DEFAULT_SCHEDULE, DEFAULT_VERIFY_SCHEDULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from safeharbor_backup.settings.alerts import NotifyOn
     from safeharbor_backup.settings.database_url import DatabaseUrl
+    from safeharbor_backup.settings.min_free import MinFree
 
 
 class Concern(StrEnum):
@@ -49,42 +48,42 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run goes by. Times in seconds, paths absolute."""
+    """What a run goes by. Times in seconds, paths absolute; defaults are in `table.SETTINGS`."""
 
-    database: DatabaseUrl | None = None
-    upload_dir: Path | None = None
-    backup_dir: Path = Path("/backups")
-    schedule: str = DEFAULT_SCHEDULE
-    verify_schedule: str | None = DEFAULT_VERIFY_SCHEDULE
-    drill_schedule: str | None = DEFAULT_DRILL_SCHEDULE
-    timezone: str = "UTC"
-    retention_daily: int = 7
-    retention_weekly: int = 4
-    dump_compression: str = "auto"
-    pg_bin: tuple[Path, ...] = ()
-    exclude: tuple[str, ...] = ()
-    exclude_schema: tuple[str, ...] = ()
-    exclude_table: tuple[str, ...] = ()
-    exclude_table_data: tuple[str, ...] = ()
-    upload_references: tuple[str, ...] = ()
-    sentinel: Path | None = None
-    full_read_days: int = 7
-    min_free: MinFree = field(default_factory=MinFree)
-    max_age_seconds: float = 26 * 3600.0
-    status_file: Path | None = None
-    metrics_file: Path | None = None
-    log_format: str = "human"
-    notify_urls: tuple[str, ...] = field(default=(), repr=False)
-    notify_on: NotifyOn = NotifyOn.FAILURE
-    ping_url: str | None = field(default=None, repr=False)
-    connect_timeout_seconds: float = 10.0
-    lock_timeout_seconds: float = 60.0
-    network_timeout_seconds: float = 30.0
-    restore_database: DatabaseUrl | None = None
-    tmp_dir: Path | None = None
-    drill_database: DatabaseUrl | None = None
-    drill_command: tuple[str, ...] = field(default=(), repr=False)  # it may hold a token
-    secret_key: str | None = field(default=None, repr=False)
+    database: DatabaseUrl | None
+    upload_dir: Path | None
+    backup_dir: Path
+    schedule: str
+    verify_schedule: str | None
+    drill_schedule: str | None
+    timezone: str
+    retention_daily: int
+    retention_weekly: int
+    dump_compression: str
+    pg_bin: tuple[Path, ...]
+    exclude: tuple[str, ...]
+    exclude_schema: tuple[str, ...]
+    exclude_table: tuple[str, ...]
+    exclude_table_data: tuple[str, ...]
+    upload_references: tuple[str, ...]
+    sentinel: Path | None
+    full_read_days: int
+    min_free: MinFree
+    max_age_seconds: float
+    status_file: Path | None
+    metrics_file: Path | None
+    notify_urls: tuple[str, ...] = field(repr=False)
+    notify_on: NotifyOn
+    ping_url: str | None = field(repr=False)
+    log_format: str
+    connect_timeout_seconds: float
+    lock_timeout_seconds: float
+    network_timeout_seconds: float
+    restore_database: DatabaseUrl | None
+    tmp_dir: Path | None
+    drill_database: DatabaseUrl | None
+    drill_command: tuple[str, ...] = field(repr=False)  # it may hold a token
+    secret_key: str | None = field(repr=False)
     problems: tuple[Problem, ...] = ()
     unknown: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)

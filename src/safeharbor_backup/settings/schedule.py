@@ -9,12 +9,10 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
+from safeharbor_backup.errors import Unusable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-DEFAULT_SCHEDULE = "0 0 3 * * *"
-DEFAULT_VERIFY_SCHEDULE = "0 0 5 * * 0"
-DEFAULT_DRILL_SCHEDULE = "0 0 6 * * 0"
 
 _SHORTHANDS = {
     "@yearly": "0 0 0 1 1 *",
@@ -31,7 +29,7 @@ _FIELD = re.compile(
 )
 
 
-class UnusableSchedule(ValueError):
+class UnusableSchedule(Unusable):
     """Why a schedule cannot be used, and what it should look like."""
 
 
@@ -50,9 +48,7 @@ def parse_schedule(text: str) -> str:
     if len(fields) == 5:
         raise UnusableSchedule(f'six fields, seconds first: "0 {" ".join(fields)}" if those five begin with the minute')
     if len(fields) != 6:
-        raise UnusableSchedule(
-            f'six fields (second minute hour day-of-month month day-of-week), such as "{DEFAULT_SCHEDULE}"'
-        )
+        raise UnusableSchedule('six fields (second minute hour day-of-month month day-of-week), such as "0 0 3 * * *"')
     for each in fields:
         if not _FIELD.fullmatch(each):
             raise UnusableSchedule(f'six fields of numbers, names, "*", ",", "-" and "/"; "{each}" is something else')
@@ -66,7 +62,7 @@ def parse_schedule(text: str) -> str:
     return normal
 
 
-class UnusableZone(ValueError):
+class UnusableZone(Unusable):
     """Why a time zone cannot be used, and what it should look like."""
 
 

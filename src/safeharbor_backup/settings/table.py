@@ -1,178 +1,341 @@
-"""The names, defaults and meanings of all settings: the one table that the documentation is made from."""
+"""All settings, a row each: what is read, its default and what it is for. Pages and checks are made from this table.
+
+To add one: a row here, a field in `model.Settings`, a test, and a line in `.env.example` and `compose.yaml`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.settings import parsing
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.settings.schedule import parse_schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
-class Variable:
-    """One setting as an operator sees it."""
+class Setting:
+    """One setting as an operator sees it, and the field of `Settings` that it becomes.
+
+    `parse` makes a value of a text and raises `Unusable`, which says what was expected. `default` is the text that an
+    unset variable stands for; "" makes an empty value, or, where there is a `rule`, what that says. Nothing that
+    `is_secret` is ever shown.
+    """
 
     name: str
+    field: str
+    parse: Callable[[str], object]
+    concern: Concern
     default: str
     meaning: str
+    rule: str = ""
+    is_secret: bool = False
+
+    @property
+    def shown_default(self) -> str:
+        """Its default as documentation shows it; "" for none."""
+        return self.rule or self.default
 
 
-VARIABLES = (
-    Variable(
+SETTINGS = (
+    Setting(
         "BACKUP_DATABASE_URL",
-        "the app's SQLALCHEMY_DATABASE_URI, else DATABASE_URL",
+        "database",
+        parsing.parse_address,
+        Concern.DATABASE,
+        "",
         "The PostgreSQL database to back up: a URL as SQLAlchemy or libpq take it, or a libpq connection string. "
         "Name the server itself, not a connection pooler.",
+        rule="the app's SQLALCHEMY_DATABASE_URI, else DATABASE_URL",
+        is_secret=True,
     ),
-    Variable(
+    Setting(
         "BACKUP_UPLOAD_DIR",
-        "the app's UPLOAD_DIR or UPLOAD_FOLDER, else UPLOAD_DIR, else /data/uploads",
+        "upload_dir",
+        parsing.parse_path_or_none,
+        Concern.UPLOADS,
+        "/data/uploads",
         "The uploads tree. `none` says that the app has no uploads.",
+        rule="the app's UPLOAD_DIR or UPLOAD_FOLDER, else UPLOAD_DIR, else /data/uploads",
     ),
-    Variable("BACKUP_DIR", "/backups", "Where the archives are."),
-    Variable(
+    Setting(
+        "BACKUP_DIR",
+        "backup_dir",
+        parsing.parse_path,
+        Concern.DIRECTORY,
+        "/backups",
+        "Where the archives are.",
+    ),
+    Setting(
         "BACKUP_SCHEDULE",
+        "schedule",
+        parse_schedule,
+        Concern.SCHEDULE,
         "0 0 3 * * *",
         "When to take a backup: second minute hour day-of-month month day-of-week, or @daily and the like.",
     ),
-    Variable(
+    Setting(
         "BACKUP_VERIFY_SCHEDULE",
+        "verify_schedule",
+        parsing.parse_schedule_or_none,
+        Concern.SCHEDULE,
         "0 0 5 * * 0",
         "When `scheduler` runs `verify --latest`, written in the same way. `none` turns it off.",
     ),
-    Variable(
+    Setting(
         "BACKUP_DRILL_SCHEDULE",
+        "drill_schedule",
+        parsing.parse_schedule_or_none,
+        Concern.SCHEDULE,
         "0 0 6 * * 0",
         "When `scheduler` runs `drill`, written in the same way. `none` turns it off.",
     ),
-    Variable(
+    Setting(
         "BACKUP_TIMEZONE",
+        "timezone",
+        parsing.parse_zone,
+        Concern.SCHEDULE,
         "UTC",
         "The time zone in which `scheduler` reads the schedules: an IANA name such as Europe/Berlin.",
     ),
-    Variable("BACKUP_RETENTION_DAILY", "7", "How many of the newest archives to keep."),
-    Variable(
+    Setting(
+        "BACKUP_RETENTION_DAILY",
+        "retention_daily",
+        parsing.parse_count,
+        Concern.RETENTION,
+        "7",
+        "How many of the newest archives to keep.",
+    ),
+    Setting(
         "BACKUP_RETENTION_WEEKLY",
+        "retention_weekly",
+        parsing.parse_count,
+        Concern.RETENTION,
         "4",
         "For how many ISO weeks to keep the newest archive of the week.",
     ),
-    Variable(
+    Setting(
         "BACKUP_DUMP_COMPRESSION",
+        "dump_compression",
+        parsing.parse_compression,
+        Concern.DUMP,
         "auto",
         "Anything that `pg_dump --compress` takes. `auto` is zstd:3 where the client has it, else gzip:1.",
     ),
-    Variable(
+    Setting(
         "BACKUP_PG_BIN",
-        "/usr/lib/postgresql/<major>/bin, then PATH",
+        "pg_bin",
+        parsing.parse_paths,
+        Concern.DUMP,
+        "",
         "Where to look first for pg_dump and pg_restore; several directories are separated by `:`.",
+        rule="/usr/lib/postgresql/<major>/bin, then PATH",
     ),
-    Variable(
+    Setting(
         "BACKUP_EXCLUDE",
+        "exclude",
+        parsing.parse_patterns,
+        Concern.UPLOADS,
         "",
         "Uploads to leave out: patterns as in a .gitignore, separated by commas or line breaks.",
     ),
-    Variable(
+    Setting(
         "BACKUP_EXCLUDE_SCHEMA",
+        "exclude_schema",
+        parsing.parse_patterns,
+        Concern.DUMP,
         "",
         "Schemas to leave out with all that is in them, such as those that the role may not read: patterns as for "
         "`pg_dump --exclude-schema`, separated by commas or line breaks. A restore does not bring them back.",
     ),
-    Variable(
+    Setting(
         "BACKUP_EXCLUDE_TABLE",
+        "exclude_table",
+        parsing.parse_patterns,
+        Concern.DUMP,
         "",
         "Tables, views and sequences to leave out: patterns as for `pg_dump --exclude-table`, separated by commas or "
         "line breaks. A restore does not bring them back.",
     ),
-    Variable(
+    Setting(
         "BACKUP_EXCLUDE_TABLE_DATA",
+        "exclude_table_data",
+        parsing.parse_patterns,
+        Concern.DUMP,
         "",
         "Tables whose rows to leave out (sessions, caches): patterns as for `pg_dump --exclude-table-data`, "
         "separated by commas or line breaks.",
     ),
-    Variable(
+    Setting(
         "BACKUP_UPLOAD_REFERENCES",
+        "upload_references",
+        parsing.parse_patterns,
+        Concern.UPLOADS,
         "",
         "Columns that hold paths of uploads, as in `photos.path, users.avatar`: each value must have its file in the "
         "archive, or there is a warning.",
     ),
-    Variable(
+    Setting(
         "BACKUP_SENTINEL",
+        "sentinel",
+        parsing.parse_relative_path,
+        Concern.DIRECTORY,
         "",
         "A file that exists only on the mounted share; without it no backup is written. Relative to BACKUP_DIR.",
     ),
-    Variable(
+    Setting(
         "BACKUP_FULL_READ_DAYS",
+        "full_read_days",
+        parsing.parse_count,
+        Concern.SHARING,
         "7",
         "After how many days everything is read and written anew; archives share no older blocks. 0: each time.",
     ),
-    Variable(
+    Setting(
         "BACKUP_MIN_FREE",
-        "the greater of 1 GiB and 5 %, but never more than 10 %",
+        "min_free",
+        parsing.parse_room,
+        Concern.DIRECTORY,
+        "",
         "How much stays free where archives and restored uploads are written: a size such as 2GiB, a part of the "
         "filesystem such as 5%, or 0.",
+        rule="the greater of 1 GiB and 5 %, but never more than 10 %",
     ),
-    Variable("BACKUP_MAX_AGE", "26h", "How old the newest archive may be before `status` calls it stale."),
-    Variable(
+    Setting(
+        "BACKUP_MAX_AGE",
+        "max_age_seconds",
+        parsing.parse_seconds,
+        Concern.MONITORING,
+        "26h",
+        "How old the newest archive may be before `status` calls it stale.",
+    ),
+    Setting(
         "BACKUP_STATUS_FILE",
+        "status_file",
+        parsing.parse_json_file,
+        Concern.MONITORING,
         "",
         "A file, named ….json, into which each run puts what `status --json` tells, for a page or a monitor elsewhere.",
     ),
-    Variable(
+    Setting(
         "BACKUP_METRICS_FILE",
+        "metrics_file",
+        parsing.parse_prom_file,
+        Concern.MONITORING,
         "",
-        "A file, named ….prom, into which each run puts metrics, for the textfile collector of node_exporter. Its name "
-        "tells several backups of a host apart.",
+        "A file, named ….prom, into which each run puts metrics, for the textfile collector of node_exporter. Its "
+        "name tells several backups of a host apart.",
     ),
-    Variable(
+    Setting(
         "BACKUP_NOTIFY_URLS",
+        "notify_urls",
+        parsing.parse_notify_urls,
+        Concern.MONITORING,
         "",
         "Whom to tell when a run fails: addresses as Apprise takes them, such as mailto://… and slack://…, separated "
         "by blanks or line breaks. They hold tokens, and are shown nowhere.",
+        is_secret=True,
     ),
-    Variable(
+    Setting(
         "BACKUP_NOTIFY_ON",
+        "notify_on",
+        parsing.parse_notify_on,
+        Concern.MONITORING,
         "failure",
         "Which runs to tell of: `failure`, `warning` (failures too) or `always`.",
     ),
-    Variable(
+    Setting(
         "BACKUP_PING_URL",
+        "ping_url",
+        parsing.parse_ping_url,
+        Concern.MONITORING,
         "",
         "A check that is to hear of each backup's start and end, as healthchecks.io and the like expect it.",
+        is_secret=True,
     ),
-    Variable(
+    Setting(
         "BACKUP_LOG_FORMAT",
+        "log_format",
+        parsing.one_of("human", "json"),
+        Concern.MONITORING,
         "human",
         "`json`: commands that do the work, and the scheduler, write one JSON object per line. As `--log-format`.",
     ),
-    Variable("BACKUP_CONNECT_TIMEOUT", "10s", "How long a connection to the database may take."),
-    Variable("BACKUP_LOCK_TIMEOUT", "60s", "How long to wait for a table that somebody has locked."),
-    Variable(
+    Setting(
+        "BACKUP_CONNECT_TIMEOUT",
+        "connect_timeout_seconds",
+        parsing.parse_seconds,
+        Concern.DATABASE,
+        "10s",
+        "How long a connection to the database may take.",
+    ),
+    Setting(
+        "BACKUP_LOCK_TIMEOUT",
+        "lock_timeout_seconds",
+        parsing.parse_seconds,
+        Concern.DATABASE,
+        "60s",
+        "How long to wait for a table that somebody has locked.",
+    ),
+    Setting(
         "BACKUP_NETWORK_TIMEOUT",
+        "network_timeout_seconds",
+        parsing.parse_seconds,
+        Concern.DATABASE,
         "30s",
         "How long a silent network may last before the database counts as lost.",
     ),
-    Variable(
+    Setting(
         "RESTORE_DATABASE_URL",
-        "BACKUP_DATABASE_URL",
+        "restore_database",
+        parsing.parse_address,
+        Concern.RESTORE,
+        "",
         "The server to restore to and a role there that may create databases. The database's name still comes from "
         "BACKUP_DATABASE_URL.",
+        rule="BACKUP_DATABASE_URL",
+        is_secret=True,
     ),
-    Variable(
+    Setting(
         "BACKUP_TMP_DIR",
-        "BACKUP_DIR",
+        "tmp_dir",
+        parsing.parse_path,
+        Concern.DIRECTORY,
+        "",
         "Where a restore puts a copy of the dump while several jobs load it, and a drill its uploads. Not a tmpfs.",
+        rule="BACKUP_DIR",
     ),
-    Variable(
+    Setting(
         "BACKUP_DRILL_DATABASE_URL",
-        "the server that restores go to, else a private one",
+        "drill_database",
+        parsing.parse_address,
+        Concern.DRILL,
+        "",
         "The server on which `drill` makes its scratch database, and a role there that may create databases.",
+        rule="the server that restores go to, else a private one",
+        is_secret=True,
     ),
-    Variable(
+    Setting(
         "BACKUP_DRILL_COMMAND",
+        "drill_command",
+        parsing.parse_command,
+        Concern.DRILL,
         "",
         "A command that `drill` runs with DATABASE_URL and UPLOAD_DIR of its copy; another status than 0 fails the "
         "drill. It is taken apart as a shell does, and run without one.",
+        is_secret=True,
     ),
-    Variable(
+    Setting(
         "SECRET_KEY",
-        "the app's SECRET_KEY",
+        "secret_key",
+        parsing.parse_text,
+        Concern.RESTORE,
+        "",
         "Never stored: only a fingerprint of it, so that a restore can tell whether sessions will stay valid.",
+        rule="the app's SECRET_KEY",
+        is_secret=True,
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from itertools import islice, pairwise
@@ -14,7 +13,7 @@ from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.database_url import DatabaseUrl
 from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.schedule import find_zone, upcoming_runs
-from safeharbor_backup.settings.table import VARIABLES
+from safeharbor_backup.settings.table import SETTINGS, Setting
 
 if TYPE_CHECKING:
     from safeharbor_backup.archive.manifest import Manifest
@@ -39,29 +38,18 @@ _REFUSED = (
 def show_settings(settings: Settings) -> tuple[SettingShown, ...]:
     """Every setting with its value, if that may be shown, and where it came from."""
     return tuple(
-        SettingShown(each.name, _show(settings, each.name), settings.origins.get(each.name, _DEFAULT))
-        for each in VARIABLES
+        SettingShown(each.name, _show(each, getattr(settings, each.field)), settings.origins.get(each.name, _DEFAULT))
+        for each in SETTINGS
     )
 
 
-def find_field(variable: str) -> str:
-    """The field of Settings that holds this variable; "" if none does."""
-    short = variable.removeprefix("BACKUP_").lower()
-    names = {each.name for each in fields(Settings)}
-    guesses = (short, f"{short}_seconds", f"backup_{short}", short.removesuffix("_url"))
-    return next((guess for guess in guesses if guess in names), "")
-
-
-def _show(settings: Settings, variable: str) -> str:
-    name = find_field(variable)
-    field = next((each for each in fields(Settings) if each.name == name), None)
-    value: object = getattr(settings, name) if field is not None else None
+def _show(setting: Setting, value: object) -> str:
     if value is None or value == ():
         return "none"
     if isinstance(value, DatabaseUrl):
         return value.describe()
     parts = [str(each) for each in value] if isinstance(value, tuple) else [str(value)]
-    if field is None or not field.repr or any("://" in part for part in parts):  # an address may hold a password
+    if setting.is_secret or any("://" in part for part in parts):  # an address may hold a password
         return "set, and not shown"
     if isinstance(value, float):
         return f"{value:g}s" if value % 3600 else f"{value / 3600:g}h"
@@ -78,7 +66,7 @@ def check_settings(settings: Settings) -> list[Finding]:
             found.append(problem("settings", str(each), remedy, ExitStatus.USAGE))
         else:
             found.append(warning("settings", str(each), remedy))
-    known = [variable.name for variable in VARIABLES]
+    known = [each.name for each in SETTINGS]
     told = {each.variable for each in settings.problems}
     for name in settings.unknown:
         meant = get_close_matches(name, known, n=1, cutoff=0.85)

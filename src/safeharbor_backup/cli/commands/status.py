@@ -14,8 +14,8 @@ from safeharbor_backup.cli.command import exit_with, safeharbor_command, show_er
 from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.cli.status_lines import tell_status
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
-from safeharbor_backup.settings.load import parse_duration
 from safeharbor_backup.settings.model import Concern, Settings
+from safeharbor_backup.settings.parsing import parse_duration
 from safeharbor_backup.text import ascii_safe, show_bytes
 
 
