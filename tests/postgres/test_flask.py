@@ -56,6 +56,24 @@ def test_an_apps_own_configuration_is_all_it_takes(site: Site, database: Databas
     assert flask(site, "--app", "reef", "safeharbor", "prune", "--dry-run").status == 0
 
 
+def test_an_app_with_a_group_of_our_name_keeps_its_commands(site: Site, database: Database) -> None:
+    own = """
+group = __import__("flask.cli").cli.AppGroup("safeharbor")
+group.command("dive", help="Go down.")(lambda: print("down", __import__("flask").current_app.name))
+group.command("list")(lambda: print("theirs"))
+app.cli.add_command(group)
+"""
+    write_app(site, database, own)
+
+    assert flask(site, "--app", "reef", "safeharbor", "dive") == Outcome(0, "down reef\n", "")
+    assert "theirs" not in flask(site, "--app", "reef", "safeharbor", "list").output
+    shown = flask(site, "--app", "reef", "safeharbor", "--help").stdout
+    assert "Go down." in shown
+    assert shown.count("  list ") == 1
+    examined = flask(site, "--app", "reef", "safeharbor", "doctor").stdout
+    assert "the app has commands of its own here: dive, list; list is Safe Harbor's" in examined
+
+
 def test_what_the_engine_adds_to_its_address_counts_too(site: Site, database: Database) -> None:
     (site.root / "reef.py").write_text(
         "from flask import Flask\n"

@@ -19,6 +19,8 @@ from safeharbor_backup.system.lock import is_locked
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flask.cli import ScriptInfo
+
     from safeharbor_backup.settings.model import Settings
 
 
@@ -57,15 +59,33 @@ def _load(*, quiet: bool) -> Settings:
     return load_settings(os.environ, config)
 
 
-def _app_config() -> Mapping[str, object] | None:
-    """The configuration of the app that `flask` was told to use; None if it was told none."""
+def commands_of_the_app(context: click.Context) -> dict[str, click.Command]:
+    """What an app that is named, and loads, has in a command group `safeharbor` of its own."""
+    info = _named_app(context)
+    try:
+        group = info.load_app().cli.commands.get("safeharbor") if info is not None else None
+    except Exception:  # a command of ours that needs the app says what is wrong with it
+        return {}
+    return dict(group.commands) if isinstance(group, click.Group) else {}
+
+
+def _named_app(context: click.Context) -> ScriptInfo | None:
+    """The app that `flask` was told to use; None if it was told none."""
     from flask.cli import ScriptInfo
 
-    info = click.get_current_context().find_object(ScriptInfo)
+    info = context.find_object(ScriptInfo)
     if info is None:
         return None
     is_named = info.app_import_path is not None or info.create_app is not None
     if not is_named and not any(Path(name).is_file() for name in ("wsgi.py", "app.py")):
+        return None
+    return info
+
+
+def _app_config() -> Mapping[str, object] | None:
+    """Its configuration; None if there is none. Raises SettingsInvalid if it does not load."""
+    info = _named_app(click.get_current_context())
+    if info is None:
         return None
     try:
         return info.load_app().config

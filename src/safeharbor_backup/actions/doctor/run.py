@@ -37,6 +37,7 @@ from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.sharing import remembered
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from safeharbor_backup.actions.doctor.database_checks import Looked
@@ -46,8 +47,11 @@ if TYPE_CHECKING:
 _NO_DIRECTORY = "BACKUP_DIR cannot be read"
 
 
-def examine(settings: Settings, *, now: datetime | None = None) -> Diagnosis:
-    """What every check finds; none stops another. Nothing is changed, and no lock is held."""
+def examine(settings: Settings, *, now: datetime | None = None, also: Sequence[Finding] = ()) -> Diagnosis:
+    """What every check finds, and `also` what its caller has found; none stops another.
+
+    Nothing is changed, and no lock is held.
+    """
     now = now or datetime.now(UTC)
     directory = settings.backup_dir
     unreadable = "" if _can_list(directory) else _NO_DIRECTORY
@@ -83,6 +87,7 @@ def examine(settings: Settings, *, now: datetime | None = None) -> Diagnosis:
     found += attempt("restore speed", lambda: check_tmp_dir(settings, newest), blocked_by=unreadable)
     found += check_secret_key(settings, newest)
     found += attempt("engine socket", check_engine_socket)
+    found += also
     return Diagnosis(tuple(found), show_settings(settings), next_runs(settings, now), settings.timezone)
 
 

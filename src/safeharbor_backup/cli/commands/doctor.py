@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor_backup.actions.doctor.findings import Level
+from safeharbor_backup.actions.doctor.findings import Level, fine
 from safeharbor_backup.actions.doctor.run import examine
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
-from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.cli.lazy import COMMANDS, IN_FLASK, SOURCE_KEY
+from safeharbor_backup.cli.settings_source import commands_of_the_app, current_settings
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.schedule import find_zone
 from safeharbor_backup.text import iso_time, plural, show_slot
@@ -55,12 +56,24 @@ _WIDEST = 120
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 def command(*, as_json: bool) -> None:
     """Look, render."""
-    diagnosis = examine(current_settings(quiet=as_json, notice_restore=False))
+    settings = current_settings(quiet=as_json, notice_restore=False)
+    diagnosis = examine(settings, also=_joined_commands())
     if as_json:
         click.echo(json.dumps(_document(diagnosis), indent=2))
     else:
         _print(diagnosis)
     exit_with(diagnosis.exit_status)
+
+
+def _joined_commands() -> list[Finding]:
+    """That the app has a group of our name, so that nobody wonders which command runs."""
+    context = click.get_current_context()
+    theirs = commands_of_the_app(context) if context.meta.get(SOURCE_KEY) == IN_FLASK else {}
+    if not theirs:
+        return []
+    text = f"the app has commands of its own here: {', '.join(sorted(theirs))}"
+    hidden = sorted(set(theirs) & set(COMMANDS))
+    return [fine("commands", f"{text}; {', '.join(hidden)} is Safe Harbor's" if hidden else text)]
 
 
 def _print(diagnosis: Diagnosis) -> None:
