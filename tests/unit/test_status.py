@@ -19,6 +19,7 @@ from safeharbor_backup.cli.status_lines import tell_status
 from safeharbor_backup.settings.model import Concern, Problem
 from safeharbor_backup.state.adopted import Adopted, write_adopted
 from safeharbor_backup.state.history import Outcome, append_outcome
+from safeharbor_backup.text import show_bytes
 from support.archives import Facts, put_archive
 
 if TYPE_CHECKING:
@@ -249,21 +250,22 @@ class TestRoom:
     def test_no_room_for_another_archive_is_a_warning(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        put_archive(settings.backup_dir, NIGHT)
+        size = show_bytes(put_archive(settings.backup_dir, NIGHT).stat().st_size)
         nearly_full = os.statvfs_result((4096, 4096, 1000, 2, 2, 1000, 1000, 1000, 0, 255))
         monkeypatch.setattr("safeharbor_backup.actions.status.free_space.os.statvfs", lambda _: nearly_full)
 
         status = look(settings)
 
         assert (status.health, status.room.fits) == (Health.WARNING, 0)
-        assert line(settings, "room") == "0 B free; the next archive takes 9.5 KiB, 0 more fit"
+        assert line(settings, "room") == f"0 B free; the next archive takes {size}, 0 more fit"
 
 
 class TestLines:
     """The block below the verdict."""
 
     def test_it_is_as_the_operator_reads_it(self, settings: Settings) -> None:
-        name = put_archive(settings.backup_dir, NIGHT).name
+        archive = put_archive(settings.backup_dir, NIGHT)
+        name, size = archive.name, show_bytes(archive.stat().st_size)
         append_outcome(
             settings.backup_dir, Outcome("backup", NIGHT, 200, 3, "", name, ("2 uploads vanished",), {"rows": 5})
         )
@@ -280,7 +282,7 @@ class TestLines:
         ]
         assert told[4].startswith("  next backup  in ")
         assert told[4].endswith(", by BACKUP_SCHEDULE's default")
-        assert told[5].endswith("; the next archive takes 9.5 KiB, 1,000 or more fit")
+        assert told[5].endswith(f"; the next archive takes {size}, 1,000 or more fit")
         assert told[6] == "  retention    7 daily, 4 weekly; none goes next"
         assert [each for each in told[1:] if len(each) > 80] == []
 
