@@ -1,6 +1,6 @@
 """Any call of any verb fails, sites and errors by a seed: never a lost archive, a bad one, a secret, or a dead end.
 
-SAFE_HARBOR_INJECTIONS is how many there are for each verb (2), SAFE_HARBOR_SEED chooses others.
+SAFE_HARBOR_INJECTIONS is how many there are for each verb (1), SAFE_HARBOR_SEED chooses others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from support.postgres import PASSWORD, Database
 from support.runs import Site
 from support.states import state_of
 
-_EACH = int(os.environ.get("SAFE_HARBOR_INJECTIONS", "2"))
+_EACH = int(os.environ.get("SAFE_HARBOR_INJECTIONS", "1"))
 _SEED = os.environ.get("SAFE_HARBOR_SEED", "1")
 
 # the journal of kept states, and what drills found, with a draft of it that is swept later

@@ -1,6 +1,6 @@
 """Every verb of a restore killed, then another one over what it left, then what the messages say: one whole state.
 
-The model knows which state was asked for last. Points are sampled; SAFEHARBOR_SEED repeats a run.
+The model knows which state was asked for last. Points are sampled; another SAFEHARBOR_SEED tries others.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class Walk:
 def test_two_commands_killed_one_after_the_other_end_in_the_state_that_was_asked_for_last(
     site: Site, database: Database, first: str
 ) -> None:
-    seed = os.environ.get("SAFEHARBOR_SEED") or str(random.SystemRandom().randrange(10**9))
+    seed = os.environ.get("SAFEHARBOR_SEED", "1")
     chance = random.Random(f"{seed} {first}")
     rig = Rig(site, database, *(["in place"] if first == "in place" else []))
     kills = 0

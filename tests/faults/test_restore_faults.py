@@ -712,7 +712,7 @@ def test_a_journal_that_cannot_be_written_after_the_commit_in_place_leaves_it_to
         journal.rename(site.root / "journal")
         journal.mkdir()
 
-    with pytest.raises(RestorePending, match="the new state is live"):
+    with pytest.raises(RestorePending, match=r"The swap is done\. Live is: the restored data"):
         restored_here(site, archive, Acting("committed", block), in_place=True)
 
     journal.rmdir()

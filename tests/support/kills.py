@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from safeharbor_backup.actions.restore.kept import discard_previous
 from safeharbor_backup.settings.load import load_settings
-from safeharbor_backup.state.journal import JOURNAL_NAME, Journal, Phase, Side, find_interrupted
+from safeharbor_backup.state.journal import JOURNAL_NAME, Journal, Phase, RestoreRecord, Side, find_interrupted
 from safeharbor_backup.system.lock import LOCK_NAME
 from support.faults import children_left
 from support.needs import need_program
@@ -181,9 +181,11 @@ class Rig:
     def settled(self, where: str, *, with_backup: bool = True) -> None:
         """After the recovery: nothing is interrupted, and nothing is left but what the journal keeps."""
         assert not self.is_interrupted, where
-        kept = self.kept_ids
-        assert all(name[-12:] in kept for name in self.sides), (where, self.sides, kept)
-        assert self.staging == [f".safeharbor-restore-{each}" for each in kept], (where, self.staging, kept)
+        records = Journal(self.site.backups).read()
+        assert all(name[-12:] in [each.id for each in records] for name in self.sides), (where, self.sides, records)
+        # one whose deletion was interrupted may be there still, and the next discard ends it
+        there = [each for each in records if each.phase is not Phase.DISCARDING or stage_name(each) in self.staging]
+        assert self.staging == sorted(map(stage_name, there)), (where, self.staging, records)
         if with_backup:
             done = self.site.run("backup", "--no-prune")
             assert done.status == 0, (where, done.output)
@@ -191,6 +193,10 @@ class Rig:
             for archive in self.site.archives:
                 if archive != self.archive:
                     archive.unlink()
+
+
+def stage_name(record: RestoreRecord) -> str:
+    return f".safeharbor-restore-{record.id}"
 
 
 def wholly(rig: Rig, expected: State, where: str) -> None:
