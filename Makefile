@@ -30,14 +30,14 @@ check: ## format, lint, types and the layers of the package, changing nothing
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports --no-logo --no-cache
-	$(PYTHON) scripts/make-settings-doc.py --check
+	$(PYTHON) scripts/make-doc-tables.py --check
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
-format: ## put the code into its format, and the generated page of settings up to date
+format: ## put the code into its format, and the generated tables in docs/ up to date
 	@scripts/bootstrap dev
 	$(PYTHON) -m ruff check --fix-only .
 	$(PYTHON) -m ruff format .
-	$(PYTHON) scripts/make-settings-doc.py
+	$(PYTHON) scripts/make-doc-tables.py
 
 bench: ## measure against the shell pipeline; takes an hour and 15 GB of disk
 	@scripts/bootstrap bench

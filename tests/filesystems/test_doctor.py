@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from safeharbor_backup.actions.doctor.storage_checks import check_sharing
+from safeharbor_backup.actions.doctor.archive_checks import check_sharing
 from safeharbor_backup.actions.doctor.write_probe import probe_directory
 from support.filesystems import mounted_in_memory
 from support.settings import settings_of

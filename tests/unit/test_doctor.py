@@ -18,24 +18,25 @@ import pytest
 from click.testing import CliRunner
 
 from safeharbor_backup.actions.catalog.entries import newest_manifest
+from safeharbor_backup.actions.doctor.archive_checks import check_archive_times
 from safeharbor_backup.actions.doctor.container_checks import find_sockets, judge_sockets
-from safeharbor_backup.actions.doctor.database_checks import judge_client_alone, judge_clock, judge_privileges
+from safeharbor_backup.actions.doctor.database_checks import judge_clock, judge_privileges
 from safeharbor_backup.actions.doctor.findings import Diagnosis, Finding, Level, fine, not_checked, problem, warning
-from safeharbor_backup.actions.doctor.restore_checks import judge_extensions
-from safeharbor_backup.actions.doctor.run import examine
+from safeharbor_backup.actions.doctor.restore_checks import check_secret_key
+from safeharbor_backup.actions.doctor.run import CHECKS, examine
+from safeharbor_backup.actions.doctor.server_checks import judge_client_alone
 from safeharbor_backup.actions.doctor.settings_checks import (
     check_schedule,
-    check_secret_key,
     check_settings,
     next_runs,
     show_settings,
 )
 from safeharbor_backup.actions.doctor.storage_checks import (
     check_access,
-    check_archive_times,
     check_backup_dir,
     check_restores,
 )
+from safeharbor_backup.actions.doctor.target_checks import judge_extensions
 from safeharbor_backup.actions.doctor.write_probe import PROBE_NAME, probe_directory
 from safeharbor_backup.archive.manifest import secret_key_fingerprint
 from safeharbor_backup.cli.commands.doctor import lines_of
@@ -384,6 +385,15 @@ class TestExamination:
             assert named(diagnosis, name).level is Level.OK, name
         assert SECRET not in repr(diagnosis)
         assert os.listdir(unreachable.backup_dir) == []
+
+    def test_the_findings_stand_in_the_order_of_the_registry_and_each_has_its_row(self, unreachable: Settings) -> None:
+        names = [check.name for check in CHECKS]
+        only_told_sometimes = {"locks", "status file", "metrics file", "commands"}
+
+        found = [finding.name for finding in examine(unreachable).findings]
+
+        assert len(set(names)) == len(names)
+        assert found == [name for name in names if name not in only_told_sometimes]
 
     @pytest.mark.parametrize(
         ("changed", "name", "status"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.alerts.messages import find_telling_problems
 from safeharbor_backup.actions.alerts.notify import find_notify_problems
+from safeharbor_backup.actions.doctor.check import Check, Context
 from safeharbor_backup.actions.doctor.findings import Finding, fine, warning
-from safeharbor_backup.actions.doctor.storage_checks import check_published
 from safeharbor_backup.actions.status.metrics import MISSING as NO_METRICS
 from safeharbor_backup.state.history import read_history
 
@@ -35,8 +36,44 @@ def check_alerts(settings: Settings) -> list[Finding]:
     return [fine("alerts", f"told are {' and '.join(ways)}; `safeharbor notify --test` tries it")]
 
 
-def check_metrics_file(path: Path) -> list[Finding]:
+def check_metrics_file(path: Path | None) -> list[Finding]:
     """The metrics can be written, and by something."""
-    if find_spec("prometheus_client") is None:
+    if path is not None and find_spec("prometheus_client") is None:
         return [warning("metrics file", NO_METRICS, "pip install prometheus-client")]
     return check_published("metrics file", path)
+
+
+def check_published(name: str, path: Path | None) -> list[Finding]:
+    """Where the state is published can be written; nothing to find if it is not."""
+    if path is None:
+        return []
+    if os.access(path.parent, os.W_OK | os.X_OK):
+        return [fine(name, f"{path} can be written")]
+    user, group = os.geteuid(), os.getegid()
+    return [
+        warning(
+            name,
+            f"{path} cannot be written: {path.parent} does not exist, or uid {user} has no access to it",
+            f"sudo install -d -m 0755 -o {user} -g {group} {path.parent}",
+        )
+    ]
+
+
+CHECKS: tuple[Check[Context], ...] = (
+    Check(
+        "status file",
+        "the one that `BACKUP_STATUS_FILE` names can be written, if it is set",
+        lambda context: check_published("status file", context.settings.status_file),
+    ),
+    Check(
+        "metrics file",
+        "the one that `BACKUP_METRICS_FILE` names can be written, if it is set, and the extra for it is there",
+        lambda context: check_metrics_file(context.settings.metrics_file),
+    ),
+    Check(
+        "alerts",
+        "the addresses of [alerts](notify.md) mean something, the extra for them is there, and the last message and "
+        "ping arrived. Nothing is sent",
+        lambda context: check_alerts(context.settings),
+    ),
+)

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.doctor.check import Check, Context
 from safeharbor_backup.actions.doctor.findings import Finding, fine, warning
 from safeharbor_backup.system.processes import is_first_namespace
 
@@ -22,11 +23,6 @@ _SOCKETS = tuple(
         "/run/containerd/containerd.sock",
     )
 )
-
-
-def check_engine_socket() -> list[Finding]:
-    """No container engine can be told what to do from in here."""
-    return [judge_sockets(find_sockets(_SOCKETS), is_host=is_first_namespace())]
 
 
 def find_sockets(places: Sequence[Path]) -> list[Path]:
@@ -52,3 +48,12 @@ def judge_sockets(sockets: Sequence[Path], *, is_host: bool) -> Finding:
         f"{sockets[0]} is mounted here: whoever gets in here is root on the host, also if it is mounted read-only",
         "Take that mount away from this service; backups do not need it.",
     )
+
+
+CHECKS: tuple[Check[Context], ...] = (
+    Check(
+        "engine socket",
+        "in a container: no container engine can be reached",
+        lambda _context: [judge_sockets(find_sockets(_SOCKETS), is_host=is_first_namespace())],
+    ),
+)

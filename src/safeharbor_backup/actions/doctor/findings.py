@@ -1,4 +1,4 @@
-"""What the checks tell: a level, a sentence, and what to type; and how one check's failure becomes its own line."""
+"""What the checks tell: a level, a sentence, and what to type."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-import psycopg
-
-from safeharbor_backup.errors import ExitStatus, SafeHarborError, SettingsInvalid, one_line, translate_os_error
+from safeharbor_backup.errors import ExitStatus, SafeHarborError, SettingsInvalid, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
 
@@ -100,30 +97,3 @@ def failed(name: str, error: SafeHarborError) -> Finding:
     """What a run would raise here."""
     text = "; ".join(error.problems) if isinstance(error, SettingsInvalid) else error.message
     return problem(name, one_line(text), error.hint, error.exit_status)
-
-
-def attempt(name: str, check: Callable[[], list[Finding]], *, blocked_by: str = "") -> list[Finding]:
-    """What a check finds; an error becomes its line, or, where it follows from another one, says so."""
-    try:
-        return check()
-    except (SafeHarborError, OSError) as error:
-        if blocked_by:
-            return [not_checked(name, blocked_by)]
-        return [
-            failed(name, error if isinstance(error, SafeHarborError) else translate_os_error(error, "looking at it"))
-        ]
-
-
-def attempt_query(name: str, session: psycopg.Connection, check: Callable[[], list[Finding]]) -> list[Finding]:
-    """The same for a check in a session's open transaction; a refused query costs this check only.
-
-    Raises psycopg.Error if the session itself is lost.
-    """
-    try:
-        with session.transaction():
-            return attempt(name, check)
-    except psycopg.Error as error:
-        if session.broken or session.closed:
-            raise
-        # a server's answer to our own query, which holds no address
-        return [warning(name, f"the database would not tell: {one_line(error)}", "The server's log may tell more.")]

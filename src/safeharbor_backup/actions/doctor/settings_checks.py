@@ -5,23 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.doctor.check import Check, Context
 from safeharbor_backup.actions.doctor.findings import Finding, SettingShown, fine, not_checked, problem, warning
-from safeharbor_backup.archive.manifest import fingerprint_matches
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.database_url import DatabaseUrl
 from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.schedule import find_zone, upcoming_runs
 from safeharbor_backup.settings.table import SETTINGS, Setting
 
-if TYPE_CHECKING:
-    from safeharbor_backup.archive.manifest import Manifest
-
 _RUNS = 5
 _DEFAULT = "the default"
-# a key as short as that can be guessed by trying
-_SHORTEST_KEY = 20
 # what keeps a command from running; the others cost a backup no more than its status
 _REFUSED = (
     Concern.DATABASE,
@@ -109,31 +103,13 @@ def _hours(seconds: float) -> str:
     return f"{-(-int(seconds) // 3600)}h"
 
 
-def check_secret_key(settings: Settings, newest: Manifest | None) -> list[Finding]:
-    """Whether it is the one of the newest archive, and not one that can be guessed."""
-    key = settings.secret_key
-    if key is None:
-        return [fine("SECRET_KEY", "not known here; a restore cannot tell whether sessions will stay valid")]
-    fingerprint = newest.document.get("secret_key") if newest is not None else None
-    if isinstance(fingerprint, dict):
-        try:
-            if not fingerprint_matches(key, fingerprint):
-                return [
-                    warning(
-                        "SECRET_KEY",
-                        "it is another one than when the newest archive was taken: after a restore of that, sessions "
-                        "and signed links from then are not valid",
-                        "If the change was meant, take a backup: safeharbor backup",
-                    )
-                ]
-        except (KeyError, ValueError, TypeError):
-            pass  # a fingerprint of a kind that we do not know
-    if len(key) < _SHORTEST_KEY:
-        return [
-            warning(
-                "SECRET_KEY",
-                f"it has fewer than {_SHORTEST_KEY} characters and can be guessed",
-                "Give the app and this the output of: openssl rand -hex 32",
-            )
-        ]
-    return [fine("SECRET_KEY", "set; archives hold a fingerprint of it, never the key")]
+CHECKS: tuple[Check[Context], ...] = (
+    Check(
+        "settings", "each can be used; none looks like a misspelt one", lambda context: check_settings(context.settings)
+    ),
+    Check(
+        "schedule",
+        "`status` is as patient (`BACKUP_MAX_AGE`) as backups are apart",
+        lambda context: check_schedule(context.settings, context.now),
+    ),
+)

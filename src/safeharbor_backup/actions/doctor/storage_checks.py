@@ -1,14 +1,14 @@
-"""The places: uploads, the backup directory, the sentinel; what is in them, and who else can get at it."""
+"""The places: uploads, the backup directory, the sentinel; who else can get at them, and whether a restore waits."""
 
 from __future__ import annotations
 
 import os
 import stat
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import find_candidates
-from safeharbor_backup.actions.doctor.findings import Finding, failed, fine, not_checked, warning
+from safeharbor_backup.actions.doctor.check import Check, Context, unreadable
+from safeharbor_backup.actions.doctor.findings import Finding, failed, fine, warning
 from safeharbor_backup.actions.doctor.write_probe import probe_directory
 from safeharbor_backup.actions.preflight import (
     check_apart,
@@ -17,14 +17,9 @@ from safeharbor_backup.actions.preflight import (
     check_uploads,
     describe_unknown_stages,
 )
-from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.errors import SafeHarborError, translate_os_error
-from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal
 from safeharbor_backup.system.lock import is_locked
-from safeharbor_backup.uploads.collect import UNRELIABLE
-from safeharbor_backup.uploads.stat_signature import tells_changes
-from safeharbor_backup.uploads.walk import open_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,16 +27,14 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.doctor.write_probe import Probed
     from safeharbor_backup.settings.model import Settings
 
-_CLOCK_TOLERANCE = timedelta(minutes=1)
 
-
-def check_upload_dir(settings: Settings) -> list[Finding]:
+def _check_uploads(context: Context) -> list[Finding]:
     """The uploads are there, can be listed, and lie apart from the archives."""
-    uploads = settings.upload_dir
+    uploads = context.settings.upload_dir
     if uploads is None:
         return [fine("uploads", "the app has none (BACKUP_UPLOAD_DIR=none)")]
     check_uploads(uploads)
-    check_apart(uploads, settings.backup_dir)
+    check_apart(uploads, context.settings.backup_dir)
     return [fine("uploads", f"{uploads} can be read")]
 
 
@@ -66,14 +59,14 @@ def check_backup_dir(directory: Path) -> tuple[list[Finding], Probed | None]:
     return found, probed
 
 
-def check_mounted(settings: Settings) -> list[Finding]:
+def _check_mounted(context: Context) -> list[Finding]:
     """The file that tells that the share is mounted."""
-    if settings.sentinel is None:
+    if context.settings.sentinel is None:
         return [
             fine("sentinel", "none is named; if BACKUP_DIR is on a share, BACKUP_SENTINEL tells that it is mounted")
         ]
-    check_sentinel(settings)
-    return [fine("sentinel", f"{settings.sentinel} is there")]
+    check_sentinel(context.settings)
+    return [fine("sentinel", f"{context.settings.sentinel} is there")]
 
 
 def check_access(directory: Path) -> list[Finding]:
@@ -130,57 +123,26 @@ def check_restores(settings: Settings) -> list[Finding]:
     return [fine("restores", "none was interrupted")]
 
 
-def check_retention(settings: Settings) -> list[Finding]:
-    """Retention can be applied, and no guard holds it back."""
-    if settings.problems_in(Concern.RETENTION, Concern.SCHEDULE):
-        return [not_checked("retention", "its settings or those of the schedule cannot be used")]
-    plan = plan_prune(settings)
-    if plan.warnings:
-        return [warning("retention", text, "safeharbor prune --dry-run tells the rest.") for text in plan.warnings]
-    kept = f"{settings.retention_daily} daily and {settings.retention_weekly} weekly archives stay"
-    return [fine("retention", f"{kept}; of {len(plan.verdicts)} there, {len(plan.doomed)} would go now")]
-
-
-def check_archive_times(directory: Path, now: datetime) -> list[Finding]:
-    """No archive is from the future: it would be the newest for a long time."""
-    candidates = find_candidates(directory)
-    limit = now.astimezone(UTC) + _CLOCK_TOLERANCE
-    ahead = sorted(each.name for each in candidates if max(each.named_at, each.modified_at) > limit)
-    if ahead:
-        return [
-            warning(
-                "archive times",
-                f"{ahead[-1]} is from the future: the clock was wrong then, or is now",
-                "If the clock is right now, move it out of BACKUP_DIR: until its time comes it counts as the newest.",
-            )
-        ]
-    return [fine("archive times", "no archive is from the future")]
-
-
-def check_sharing(settings: Settings, probed: Probed) -> list[Finding]:
-    """Whether the next archive can share blocks with the one before. If not, it costs more and is as good."""
-    if not probed.can_share:
-        return [fine("sharing", "this filesystem cannot share blocks: each archive takes its full size")]
-    uploads = settings.upload_dir
-    if uploads is not None and uploads.is_dir():
-        descriptor = open_root(uploads)
-        try:
-            if not tells_changes(descriptor):
-                return [fine("sharing", f"blocks could be shared, but everything is read: {UNRELIABLE}")]
-        finally:
-            os.close(descriptor)
-    return [fine("sharing", "archives share the blocks of what has not changed")]
-
-
-def check_published(name: str, path: Path) -> list[Finding]:
-    """Where the state is published can be written."""
-    if os.access(path.parent, os.W_OK | os.X_OK):
-        return [fine(name, f"{path} can be written")]
-    user, group = os.geteuid(), os.getegid()
-    return [
-        warning(
-            name,
-            f"{path} cannot be written: {path.parent} does not exist, or uid {user} has no access to it",
-            f"sudo install -d -m 0755 -o {user} -g {group} {path.parent}",
-        )
-    ]
+CHECKS: tuple[Check[Context], ...] = (
+    Check("uploads", "they are there, can be listed, and are not in `BACKUP_DIR` nor the reverse", _check_uploads),
+    Check(
+        "directory",
+        "a file can be written in `BACKUP_DIR`, forced to the disk, renamed and removed. If not: the exact `chown` or "
+        "`mount`",
+        lambda context: context.directory,
+    ),
+    Check("locks", "only told if the filesystem has none"),
+    Check("sentinel", "the file that `BACKUP_SENTINEL` names is there", _check_mounted),
+    Check(
+        "access",
+        "others on this machine can neither read archives nor replace them",
+        lambda context: check_access(context.settings.backup_dir),
+        blocked_by=unreadable,
+    ),
+    Check(
+        "restores",
+        "none was interrupted: then no backup is taken. Nothing in the uploads only looks like what a restore keeps",
+        lambda context: check_restores(context.settings),
+        blocked_by=unreadable,
+    ),
+)

@@ -1,0 +1,111 @@
+"""The archives that are there and the next one: room for it, retention, their times, shared blocks."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.catalog.entries import find_candidates
+from safeharbor_backup.actions.doctor.check import UNREACHABLE, Check, Context, unreadable
+from safeharbor_backup.actions.doctor.findings import Finding, fine, not_checked, warning
+from safeharbor_backup.actions.preflight import estimate_uploads, require_space
+from safeharbor_backup.actions.prune import plan_prune
+from safeharbor_backup.settings.min_free import show_room
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.uploads.collect import UNRELIABLE, make_filter
+from safeharbor_backup.uploads.sharing import remembered
+from safeharbor_backup.uploads.stat_signature import tells_changes
+from safeharbor_backup.uploads.walk import open_root
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from safeharbor_backup.actions.doctor.write_probe import Probed
+    from safeharbor_backup.settings.model import Settings
+
+_CLOCK_TOLERANCE = timedelta(minutes=1)
+
+
+def _check_room(context: Context) -> list[Finding]:
+    """Whether the next archive will find room. Raises StorageUnavailable if not."""
+    settings, live, newest = context.settings, context.live, context.newest
+    directory = settings.backup_dir
+    if live.size is None and newest is None:
+        return [not_checked("space", UNREACHABLE if live.unknown else "the database did not tell its size")]
+    is_excluded = make_filter(settings.exclude)
+    with remembered(directory, settings, full=False) as sharing:
+        uploads = estimate_uploads(settings, is_excluded, sharing)
+        _, despite = require_space(settings, directory, live.size or 0, newest, uploads, sharing)
+    free = show_room(directory, os.statvfs(directory), settings.min_free)
+    if despite:
+        return [warning("space", f"{free}: {despite}", "Free some space there, or keep fewer archives.")]
+    return [fine("space", f"{free}, enough for the next archive")]
+
+
+def _check_retention(context: Context) -> list[Finding]:
+    """Retention can be applied, and no guard holds it back."""
+    settings = context.settings
+    if settings.problems_in(Concern.RETENTION, Concern.SCHEDULE):
+        return [not_checked("retention", "its settings or those of the schedule cannot be used")]
+    plan = plan_prune(settings)
+    if plan.warnings:
+        return [warning("retention", text, "safeharbor prune --dry-run tells the rest.") for text in plan.warnings]
+    kept = f"{settings.retention_daily} daily and {settings.retention_weekly} weekly archives stay"
+    return [fine("retention", f"{kept}; of {len(plan.verdicts)} there, {len(plan.doomed)} would go now")]
+
+
+def check_archive_times(directory: Path, now: datetime) -> list[Finding]:
+    """No archive is from the future: it would be the newest for a long time."""
+    candidates = find_candidates(directory)
+    limit = now.astimezone(UTC) + _CLOCK_TOLERANCE
+    ahead = sorted(each.name for each in candidates if max(each.named_at, each.modified_at) > limit)
+    if ahead:
+        return [
+            warning(
+                "archive times",
+                f"{ahead[-1]} is from the future: the clock was wrong then, or is now",
+                "If the clock is right now, move it out of BACKUP_DIR: until its time comes it counts as the newest.",
+            )
+        ]
+    return [fine("archive times", "no archive is from the future")]
+
+
+def check_sharing(settings: Settings, probed: Probed | None) -> list[Finding]:
+    """Whether the next archive can share blocks with the one before. If not, it costs more and is as good."""
+    if probed is None:
+        return [not_checked("sharing", "no file can be written in BACKUP_DIR")]
+    if not probed.can_share:
+        return [fine("sharing", "this filesystem cannot share blocks: each archive takes its full size")]
+    uploads = settings.upload_dir
+    if uploads is not None and uploads.is_dir():
+        descriptor = open_root(uploads)
+        try:
+            if not tells_changes(descriptor):
+                return [fine("sharing", f"blocks could be shared, but everything is read: {UNRELIABLE}")]
+        finally:
+            os.close(descriptor)
+    return [fine("sharing", "archives share the blocks of what has not changed")]
+
+
+CHECKS: tuple[Check[Context], ...] = (
+    Check(
+        "space",
+        "the next archive will find room: the last dump or the size of the database, and a walk of the uploads; "
+        "`BACKUP_MIN_FREE` stays free",
+        _check_room,
+        blocked_by=unreadable,
+    ),
+    Check("retention", "no [guard](prune.md) holds it back", _check_retention, blocked_by=unreadable),
+    Check(
+        "archive times",
+        "no archive is from the future",
+        lambda context: check_archive_times(context.settings.backup_dir, context.now),
+        blocked_by=unreadable,
+    ),
+    Check(
+        "sharing",
+        "whether archives can [share blocks](sharing.md) here. Not to share is no warning",
+        lambda context: check_sharing(context.settings, context.probed),
+    ),
+)

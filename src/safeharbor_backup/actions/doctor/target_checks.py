@@ -1,0 +1,140 @@
+"""What a restore would meet at the server that it goes to: its role, extensions, slots, databases that are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.doctor.check import UNREACHABLE, Check, Context, answered, unasked
+from safeharbor_backup.actions.doctor.findings import Finding, failed, fine, not_checked, problem, warning
+from safeharbor_backup.actions.restore.database_plan import judge_target
+from safeharbor_backup.actions.restore.unrecorded import find_unrecorded_databases
+from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
+from safeharbor_backup.postgres.addresses import target_address
+from safeharbor_backup.postgres.target import Target, target_connected
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.state.journal import Journal
+from safeharbor_backup.text import ascii_safe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from safeharbor_backup.actions.doctor.check import Answers, DatabaseInspection
+    from safeharbor_backup.settings.model import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    target: Target
+    live: DatabaseInspection
+    backup_dir: Path
+
+
+def inspect_target(settings: Settings, live: DatabaseInspection) -> Answers:
+    """What a restore beside the live database would meet at the server that it goes to."""
+    if settings.problems_in(Concern.DATABASE, Concern.RESTORE):
+        return unasked(_QUERIES, "the settings for it cannot be used")
+    if live.unknown and settings.restore_database is None:
+        return unasked(_QUERIES, UNREACHABLE)
+    try:
+        url, name = target_address(settings)
+        with target_connected(url, name) as target, target.answering(), target.session.transaction():
+            reached = _Reached(target, live, settings.backup_dir)
+            return {query.name: query.ask(target.session, reached) for query in _QUERIES}
+    except SafeHarborError as error:
+        first, *others = _QUERIES
+        lost = unasked(others, "the server to restore to cannot be reached")
+        return {first.name: [failed(first.name, error)], **lost}
+
+
+def _check_role(reached: _Reached) -> list[Finding]:
+    target = reached.target
+    refused = judge_target(target, target.find(target.name))
+    if refused:
+        return [warning("restore role", one_line(error.message), error.hint) for error in refused]
+    what = "is a superuser" if target.is_superuser else "may create databases"
+    return [fine("restore role", f'"{target.role}" {what}, so a restore is built beside the live database')]
+
+
+def _check_extensions(reached: _Reached) -> list[Finding]:
+    if reached.live.unknown:
+        return [not_checked("extensions", UNREACHABLE)]
+    target = reached.target
+    return judge_extensions(reached.live.extensions, target.extensions(), is_superuser=target.is_superuser)
+
+
+def judge_extensions(installed: tuple[str, ...], available: dict[str, bool], *, is_superuser: bool) -> list[Finding]:
+    """Whether the role can create them anew; `available` tells of each whether it needs no superuser for that."""
+    missing = [name for name in installed if name not in available]
+    if missing:
+        return [
+            problem(
+                "extensions",
+                f"the server to restore to has no {', '.join(missing)}",
+                "Install the package with that extension on the database server.",
+                ExitStatus.CANNOT_RESTORE,
+            )
+        ]
+    untrusted = [name for name in installed if not available[name]]
+    if untrusted and not is_superuser:
+        return [
+            warning(
+                "extensions",
+                f"only a superuser may create {', '.join(untrusted)}: a restore leaves it out, and what needs it fails",
+                "RESTORE_DATABASE_URL with a superuser; or `--in-place` into a database that has it.",
+            )
+        ]
+    return [
+        fine("extensions", f"a restore can create {', '.join(installed)}" if installed else "the database needs none")
+    ]
+
+
+def _check_slots(reached: _Reached) -> list[Finding]:
+    slots = reached.target.logical_slots(reached.target.name)
+    if not slots:
+        return [fine("logical slots", "the database has none")]
+    return [
+        warning(
+            "logical slots",
+            f"{', '.join(slots)}: after a restore they stay with the previous database and hold WAL there",
+            "After a restore: safeharbor restore --discard-previous, soon; then make the slots anew.",
+        )
+    ]
+
+
+def _check_kept(reached: _Reached) -> list[Finding]:
+    try:
+        known = {record.id for record in Journal(reached.backup_dir).read()}
+    except (SafeHarborError, OSError) as error:
+        return [not_checked("kept databases", f"the journal of restores cannot be read: {one_line(error)}")]
+    found = find_unrecorded_databases(reached.target, known)
+    if not found:
+        return [fine("kept databases", "every database with the name of a kept state is in the journal")]
+    names = ", ".join(f'"{ascii_safe(name)}" ({size:,} bytes)' for name, size in found.items())
+    return [
+        warning(
+            "kept databases",
+            f"the journal knows no restore that left {names}",
+            "`safeharbor restore --undo --id ID` shows what it would move, and asks; `safeharbor restore "
+            "--discard-previous --id ID` asks, then drops them. ID is the end of the name.",
+        )
+    ]
+
+
+_QUERIES: tuple[Check[_Reached], ...] = (
+    Check(
+        "restore role",
+        "the role may create a database and exchange it with the live one; nothing prepared is left in that",
+        _check_role,
+    ),
+    Check(
+        "extensions", "the role can create those that the database has, on the server to restore to", _check_extensions
+    ),
+    Check("logical slots", "the database has none; a restore leaves them with the previous one", _check_slots),
+    Check(
+        "kept databases",
+        "no database has the name of what a restore keeps (`reef_before_…`) without being in the journal",
+        _check_kept,
+    ),
+)
+CHECKS: tuple[Check[Context], ...] = tuple(answered(query, lambda context: context.target) for query in _QUERIES)
