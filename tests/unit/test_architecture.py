@@ -143,7 +143,7 @@ def test_the_flask_plugin_loads_click_and_nothing_else_of_weight() -> None:
     loaded = loaded_by("import safeharbor_backup.cli.flask_plugin")
 
     assert ours_loaded_by("import safeharbor_backup.cli.flask_plugin") == {"", "cli", "cli.flask_plugin", "cli.lazy"}
-    heavy = {"psycopg", "rich", "cronsim", "pathspec", "flask", "subprocess", "hashlib", "json", "apprise"}
+    heavy = {"psycopg", "rich", "cronsim", "pathspec", "flask", "jinja2", "subprocess", "hashlib", "json", "apprise"}
     assert not loaded & (heavy - loaded_by("import click"))
 
 
@@ -153,7 +153,7 @@ def test_help_and_version_need_no_database_driver() -> None:
     loaded = loaded_by(program)
 
     assert "safeharbor_backup.cli.lazy" in loaded
-    assert not loaded & {"psycopg", "rich", "cronsim", "pathspec", "flask", "apprise", "prometheus_client"}
+    assert not loaded & {"psycopg", "rich", "cronsim", "pathspec", "flask", "jinja2", "apprise", "prometheus_client"}
 
 
 def test_what_tells_of_a_run_is_loaded_only_when_it_is_used() -> None:
@@ -165,7 +165,7 @@ def test_what_tells_of_a_run_is_loaded_only_when_it_is_used() -> None:
 def test_status_needs_no_database_driver_and_draws_no_table() -> None:
     loaded = loaded_by("import safeharbor_backup.cli.commands.status")
 
-    assert not loaded & {"psycopg", "rich", "pathspec", "flask", "subprocess"}
+    assert not loaded & {"psycopg", "rich", "pathspec", "flask", "jinja2", "subprocess"}
 
 
 def test_the_package_itself_runs_nothing() -> None:

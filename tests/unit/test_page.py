@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import html
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import html5lib
@@ -14,10 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safeharbor_backup.web import page as page_module
 from safeharbor_backup.web.page import content_security_policy, render_absence, render_page
 from support import documents
 from support.documents import EVERY, NOW, iso
 
+TEMPLATES = Path(page_module.__file__).with_name("templates")
 PAYLOAD = "</style></title>\"'><script>alert(1)</script><img src=x onerror=alert(1)>&\ud800\u202e\x00\ufdd0\U0001ffff"
 TOLD = {
     "empty": ("waiting", "No backup yet, and none is due."),
@@ -37,7 +41,7 @@ def text_of(page: str) -> str:
 
 
 def verdict_of(page: str) -> tuple[str, str]:
-    found = re.search(r'class="word">Backups: ([^<]*)</p><h1>([^<]*)</h1>', page)
+    found = re.search(r'class="word">Backups: ([^<]*)</p>\s*<h1>([^<]*)</h1>', page)
     assert found is not None
     return found[1], found[2]
 
@@ -139,7 +143,7 @@ def test_a_name_that_would_be_more_than_one_word_of_a_shell_is_quoted() -> None:
     document = documents.good()
     document["newest"] |= {"name": "x; rm -rf ~", "path": "/back ups/x; rm -rf ~"}
 
-    assert "restore --from '/back ups/x; rm -rf ~' --dry-run" in render_page(document, NOW)
+    assert "restore --from '/back ups/x; rm -rf ~' --dry-run" in html.unescape(render_page(document, NOW))
 
 
 def test_an_interrupted_restore_has_its_two_commands_and_a_kept_state_its_id() -> None:
@@ -231,6 +235,15 @@ def test_no_text_of_the_document_becomes_markup() -> None:
         assert "<img" not in page
         assert "\u202e" not in page
         page.encode()
+
+
+def test_no_template_takes_a_text_for_markup() -> None:
+    templates = sorted(TEMPLATES.glob("*.html"))
+
+    assert len(templates) > 5
+    # the only ways past autoescaping, and attributes in which a browser would not take a text for a text
+    loophole = re.compile(r"\|\s*safe\b|\bautoescape\b|\b(href|src|style|on[a-z]+)=\W*\{\{|=\{\{")
+    assert [path.name for path in templates if loophole.search(path.read_text())] == []
 
 
 def test_a_path_that_is_no_text_can_be_told() -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.text import plural
 from safeharbor_backup.web.format import day, month, weekday
-from safeharbor_backup.web.markup import Html, element
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from safeharbor_backup.web.document import Archive, Run
 
-_PITCH, _CELL = 18, 14
+_PITCH = 18  # as the template draws a day, and the names of the days
 _LEFT, _TOP = 30, 18
 _FEWEST_WEEKS, _ENLARGED_WEEKS, _MOST_WEEKS = 18, 26, 52
 _MEANINGS = {
@@ -29,8 +29,48 @@ _MEANINGS = {
 }
 
 
-def draw_calendar(archives: Sequence[Archive], history: Sequence[Run], now: datetime) -> Html:
-    """The calendar twice, one of them for narrow screens, and what its marks mean."""
+@dataclass(frozen=True, slots=True)
+class Day:
+    """Where a day stands, how it is drawn, and what is told of it; with the month that begins in its column, if any."""
+
+    x: int
+    y: int
+    mark: str
+    tip: str
+    month: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """So many weeks: the size of the drawing itself and as it is shown, and what it shows in words."""
+
+    kind: str
+    width: int
+    height: int
+    shown_width: int
+    shown_height: int
+    summary: str
+    days: list[Day]
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The calendar twice, one of them for narrow screens, and what its marks mean.
+
+    `older` tells in which of the two some archives have no place: "both", "narrow" or "".
+    """
+
+    is_enlarged: bool
+    wide: Drawing
+    narrow: Drawing
+    legend: list[tuple[str, str]]
+    older: str
+
+
+def draw_calendar(archives: Sequence[Archive], history: Sequence[Run], now: datetime) -> Calendar | None:
+    """The calendar; None if nothing was ever taken."""
+    if not archives and not history:
+        return None
     by_day: dict[str, list[Archive]] = {}
     for archive in archives:
         if archive.taken_at is not None:
@@ -41,53 +81,37 @@ def draw_calendar(archives: Sequence[Archive], history: Sequence[Run], now: date
     marks |= {date: _mark(found) for date, found in by_day.items()}
     oldest = min((archive.taken_at for archive in archives if archive.taken_at is not None), default=now)
     weeks = min(max((now - oldest).days // 7 + 2, _FEWEST_WEEKS), _MOST_WEEKS)
-    told = [name for name in _MEANINGS if name in set(marks.values())]
-    legend = [element("li", _swatch(name), element("span", _MEANINGS[name])) for name in told]
-    drawn = [_draw("wide", weeks, by_day, marks, now), _draw("narrow", _FEWEST_WEEKS, by_day, marks, now)]
-    for fewest, kind in ((weeks, "soft"), (_FEWEST_WEEKS, "soft only-narrow")):
-        if oldest < _monday(now, fewest):
-            legend.append(element("li", element("span", "Older ones are in the list below"), class_=kind))
-            break
-    legend_list = element("ul", *legend, class_="legend") if legend else None
-    return element("div", *drawn, legend_list, class_="days few" if weeks <= _ENLARGED_WEEKS else "days")
+    without_place = "both" if oldest < _monday(now, weeks) else "narrow"
+    return Calendar(
+        is_enlarged=weeks <= _ENLARGED_WEEKS,
+        wide=_draw("wide", weeks, by_day, marks, now),
+        narrow=_draw("narrow", _FEWEST_WEEKS, by_day, marks, now),
+        legend=[(name, meaning) for name, meaning in _MEANINGS.items() if name in marks.values()],
+        older=without_place if oldest < _monday(now, _FEWEST_WEEKS) else "",
+    )
 
 
-def _draw(kind: str, weeks: int, by_day: dict[str, list[Archive]], marks: dict[str, str], now: datetime) -> Html:
-    today = datetime(now.year, now.month, now.day, tzinfo=UTC)
+def _draw(kind: str, weeks: int, by_day: dict[str, list[Archive]], marks: dict[str, str], now: datetime) -> Drawing:
     first = _monday(now, weeks)
-    shapes = [
-        element("text", label, x=0, y=_TOP + row * _PITCH + 11) for row, label in ((0, "Mon"), (2, "Wed"), (4, "Fri"))
-    ]
+    days = []
     shown = 0
     last_label = -3
-    for offset in range((today - first).days + 1):
+    for offset in range((weeks - 1) * 7 + now.weekday() + 1):
         date = first + timedelta(days=offset)
-        x, y = _LEFT + offset // 7 * _PITCH, _TOP + offset % 7 * _PITCH
-        if date.day <= 7 and offset % 7 == 0 and offset // 7 - last_label > 2:
-            shapes.append(element("text", month(date), x=x, y=10))
-            last_label = offset // 7
-        name = day(date)
-        found = by_day.get(name, ())
+        column, row = divmod(offset, 7)
+        label = ""
+        if date.day <= 7 and row == 0 and column - last_label > 2:
+            label, last_label = month(date), column
+        found = by_day.get(day(date), ())
         shown += len(found)
-        shapes.append(_cell(x, y, marks.get(name, "none"), _tip(date, found, marks.get(name, "none"))))
+        mark = marks.get(day(date), "none")
+        days.append(Day(_LEFT + column * _PITCH, _TOP + row * _PITCH, mark, _tip(date, found, mark), label))
     width, height = _LEFT + weeks * _PITCH, _TOP + 7 * _PITCH
     scale = 1.5 if weeks <= _ENLARGED_WEEKS else 1
     total = sum(map(len, by_day.values()))
     older = f"; {plural(total - shown, 'older archive')} not drawn" if total > shown else ""
     summary = f"{plural(shown, 'archive')} from {day(first)} to {day(now)}{older}. {_tally(marks.values())}"
-    identity = f"calendar-{kind}"
-    return element(
-        "svg",
-        element("title", "Archives by day", id=f"{identity}-title"),
-        element("desc", f"{summary} The list of archives below has them all.", id=f"{identity}-text"),
-        *shapes,
-        class_=f"calendar {kind}",
-        viewBox=f"0 0 {width} {height}",
-        width=round(width * scale),
-        height=round(height * scale),
-        role="img",
-        aria_labelledby=f"{identity}-title {identity}-text",
-    )
+    return Drawing(kind, width, height, round(width * scale), round(height * scale), summary, days)
 
 
 def _monday(now: datetime, weeks: int) -> datetime:
@@ -121,39 +145,3 @@ def _tip(date: datetime, archives: Sequence[Archive], mark: str) -> str:
         said = [f"{archive.name}: {', '.join(archive.kept_as) or _MEANINGS[mark]}" for archive in archives[:5]]
         return f"{weekday(date)}, {day(date)}. " + "; ".join(said)
     return f"{weekday(date)}, {day(date)}. " + _MEANINGS.get(mark, "no archive")
-
-
-def _cell(x: float, y: float, mark: str, tip: str) -> Html:
-    """A day. The marks differ in shape, not only in colour."""
-    return element("g", element("title", tip) if tip else None, *_shapes(x, y, mark), class_=f"day {mark}")
-
-
-def _shapes(x: float, y: float, mark: str) -> list[Html]:
-    middle_x, middle_y = x + _CELL / 2, y + _CELL / 2
-    square = element("rect", x=x, y=y, width=_CELL, height=_CELL, rx=3)
-    disc = element("circle", cx=middle_x, cy=middle_y, r=_CELL / 2)
-    dot = element("circle", cx=middle_x, cy=middle_y, r=3, class_="hole")
-    spot = element("circle", cx=middle_x, cy=middle_y, r=2.5)
-    outline = element("rect", x=x + 1, y=y + 1, width=_CELL - 2, height=_CELL - 2, rx=2)
-    cross = element("path", d=f"M{x + 4} {y + 4}l6 6m0-6l-6 6", class_="cross")
-    return {
-        "both": [square, dot],
-        "weekly": [disc, dot],
-        "gone": [square, spot],
-        "next": [outline],
-        "damaged": [square, cross],
-        "failed": [outline, cross],
-    }.get(mark, [square])
-
-
-def _swatch(mark: str) -> Html:
-    return element(
-        "svg",
-        _cell(1, 1, mark, ""),
-        class_="swatch",
-        viewBox="0 0 16 16",
-        width=16,
-        height=16,
-        aria_hidden="true",
-        focusable="false",
-    )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.text import plural, show_bytes
 from safeharbor_backup.web.format import day, short_day, took
-from safeharbor_backup.web.markup import Html, element
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.web.document import Archive, Run
 
-_WIDTH, _HEIGHT = 1000, 100
+_WIDTH, _HEIGHT = 1000, 100  # of the drawing, as its template has it
 _ROOM = 8  # above the highest value
 _YEAR_MATTERS_DAYS = 300
 
@@ -40,8 +39,35 @@ class Series:
     is_bars: bool = False
 
 
-def draw_charts(archives: Sequence[Archive], history: Sequence[Run]) -> Html | None:
-    """Size, rows and uploads of the archives, and how long backups took; None if there are no two values of any."""
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A run. One that failed reaches to the top and is hollow: it has no time to compare."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    is_failure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart in words, and its shapes: bars, or a line with the area below it as paths."""
+
+    name: str
+    title: str
+    last: str
+    usual: str
+    top: str
+    summary: str
+    axis: tuple[str, str]
+    bars: list[Bar]
+    line: str
+    area: str
+
+
+def draw_charts(archives: Sequence[Archive], history: Sequence[Run]) -> list[Chart]:
+    """Size, rows and uploads of the archives, and how long backups took; those of which there are two values."""
     backups = [run for run in history if run.command == "backup"]
     taken = _taken(archives, backups)
     series = [
@@ -67,8 +93,7 @@ def draw_charts(archives: Sequence[Archive], history: Sequence[Run]) -> Html | N
         ),
     ]
     moments = [point.moment for each in series for point in each.points]
-    drawn = [_draw(each, min(moments), max(moments)) for each in series if len(each.points) > 1]
-    return element("div", *drawn, class_="charts") if drawn else None
+    return [_draw(each, min(moments), max(moments)) for each in series if len(each.points) > 1]
 
 
 def _taken(archives: Sequence[Archive], backups: Sequence[Run]) -> list[tuple[datetime, Archive | Run]]:
@@ -81,7 +106,7 @@ def _taken(archives: Sequence[Archive], backups: Sequence[Run]) -> list[tuple[da
     return sorted(found, key=lambda each: each[0])
 
 
-def _draw(series: Series, first: datetime, last: datetime) -> Html:
+def _draw(series: Series, first: datetime, last: datetime) -> Chart:
     points = series.points
     good = [point.value for point in points if not point.is_failure] or [0.0]
     top = max(point.value for point in points)
@@ -92,65 +117,35 @@ def _draw(series: Series, first: datetime, last: datetime) -> Html:
         f"{plural(len(points), 'value')} from {day(points[0].moment)} to {day(points[-1].moment)}: "
         f"the last {series.say(points[-1].value)}, usually {usual}, at most {series.say(top)}{failed}."
     )
-    identity = f"chart-{series.name}"
-    is_long = (last - first).days > _YEAR_MATTERS_DAYS
-    return element(
-        "figure",
-        element(
-            "figcaption",
-            element("span", series.title),
-            element("strong", series.say(good[-1])),
-            element("span", f"usually {usual}{failed}"),
-        ),
-        element(
-            "div",
-            element("span", series.say(top), class_="top", aria_hidden="true"),
-            element(
-                "svg",
-                element("title", series.title, id=f"{identity}-title"),
-                element("desc", summary, id=f"{identity}-text"),
-                *_shapes(series, top or 1.0, first, last),
-                viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-                preserveAspectRatio="none",
-                role="img",
-                aria_labelledby=f"{identity}-title {identity}-text",
-            ),
-            class_="plot",
-        ),
-        element(
-            "div",
-            *(element("span", (day if is_long else short_day)(each)) for each in (first, last)),
-            class_="axis",
-            aria_hidden="true",
-        ),
-        class_="chart",
-    )
-
-
-def _shapes(series: Series, top: float, first: datetime, last: datetime) -> list[Html]:
+    show_day = day if (last - first).days > _YEAR_MATTERS_DAYS else short_day
     seconds = max((last - first).total_seconds(), 1.0)
-    width = min(max(0.6 * _WIDTH / len(series.points), 1.5), 24.0) if series.is_bars else 0.0
+    width = min(max(0.6 * _WIDTH / len(points), 1.5), 24.0) if series.is_bars else 0.0
     places = [
         (
             round((point.moment - first).total_seconds() / seconds * (_WIDTH - width) + width / 2, 1),
-            round(_HEIGHT - point.value / top * (_HEIGHT - _ROOM), 1),
+            round(_HEIGHT - point.value / (top or 1.0) * (_HEIGHT - _ROOM), 1),
             point.is_failure,
         )
-        for point in series.points
+        for point in points
     ]
-    if series.is_bars:
-        return [_bar(*place, width) for place in places]
-    line = "L".join(f"{x} {y}" for x, y, _ in places)
-    area = f"M{places[0][0]} {_HEIGHT}L{line}L{places[-1][0]} {_HEIGHT}Z"
-    return [element("path", d=area, class_="area"), element("path", d=f"M{line}", class_="line")]
+    line = "" if series.is_bars else "L".join(f"{x} {y}" for x, y, _ in places)
+    return Chart(
+        series.name,
+        series.title,
+        last=series.say(good[-1]),
+        usual=f"usually {usual}{failed}",
+        top=series.say(top),
+        summary=summary,
+        axis=(show_day(first), show_day(last)),
+        bars=[_bar(*place, width) for place in places] if series.is_bars else [],
+        line=line and f"M{line}",
+        area=line and f"M{places[0][0]} {_HEIGHT}L{line}L{places[-1][0]} {_HEIGHT}Z",
+    )
 
 
-def _bar(x: float, y: float, is_failure: bool, width: float) -> Html:
-    """A run. One that failed reaches to the top and is hollow: it has no time to compare."""
-    left = round(x - width / 2, 1)
-    if is_failure:
-        return element("rect", x=left, y=1, width=round(width, 1), height=_HEIGHT - 2, class_="bar failed")
-    return element("rect", x=left, y=y, width=round(width, 1), height=round(_HEIGHT - y, 1), class_="bar")
+def _bar(x: float, y: float, is_failure: bool, width: float) -> Bar:
+    top, height = (1, _HEIGHT - 2) if is_failure else (y, round(_HEIGHT - y, 1))
+    return Bar(round(x - width / 2, 1), top, round(width, 1), height, is_failure)
 
 
 def _whole(value: float) -> str:

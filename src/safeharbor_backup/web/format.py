@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.text import iso_time, plural, show_bytes
-from safeharbor_backup.web.markup import Html, element
+from safeharbor_backup.text import plural, show_bytes
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -70,11 +69,9 @@ def absolute(moment: datetime) -> str:
     return f"{day(moment)}, {moment:%H:%M} UTC"
 
 
-def time_of(moment: datetime, text: str | None = None) -> Html:
-    """The moment as an element that machines can read, with a text of its own or the absolute one."""
-    return element(
-        "time", text or absolute(moment), datetime=iso_time(moment), title=absolute(moment) if text else None
-    )
+def day_and_time(moment: datetime) -> str:
+    """`Tue 24 Nov 2026, 03:00`."""
+    return f"{weekday(moment)} {day(moment)}, {moment:%H:%M}"
 
 
 def size(count: int | None) -> str:
