@@ -44,7 +44,7 @@ RUN groupadd --gid "${GID}" safeharbor \
     && install -d -o "${UID}" -g "${GID}" -m 0700 /backups \
     && install -d -o "${UID}" -g "${GID}" -m 0755 /backup-status /data /data/uploads
 
-# from scratch, because the volume, the port and the stop signal of a base image cannot be taken back (decision 0037)
+# from scratch, because the volume, the port and the stop signal of a base image cannot be taken back (decision 37)
 FROM scratch
 COPY --from=whole / /
 COPY --from=package /opt/safeharbor /opt/safeharbor

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("README.md")])
+DECISION_PAGES = [page for page in sorted((DOCS / "decisions").glob("*.md")) if page.name != "README.md"]
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -195,10 +196,64 @@ def test_every_dependency_has_a_decision() -> None:
         assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", decisions), name
 
 
-@pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("*.md")), ids=lambda page: page.stem)
-def test_every_decision_tells_its_context_and_its_price(page: Path) -> None:
-    assert re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE) == ["Context", "Decision", "Price"]
-    assert page.read_text().startswith(f"# {int(page.stem[:4])}. ")
+def test_decisions_are_numbered_without_gaps_in_the_order_of_each_page() -> None:
+    numbers = {page.name: re.findall(r"^## (\d+)\. ", page.read_text(), re.MULTILINE) for page in DECISION_PAGES}
+    on_pages = {name: list(map(int, found)) for name, found in numbers.items()}
+    everything = sorted(number for found in on_pages.values() for number in found)
+
+    assert everything == list(range(1, len(everything) + 1))
+    assert {name: found for name, found in on_pages.items() if found != sorted(found)} == {}
+
+
+@pytest.mark.parametrize("page", DECISION_PAGES, ids=lambda page: page.stem)
+def test_every_decision_has_a_date_its_context_and_its_price(page: Path) -> None:
+    introduction, *entries = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)
+
+    assert re.fullmatch(r"# .+\n\n[^#]+", introduction)
+    assert entries
+    for entry in entries:
+        heading, date = entry.split("\n\n", 2)[:2]
+        assert re.match(r"\d+\. .", heading)
+        assert re.match(r"\d{4}-\d{2}-\d{2}\b", date), heading
+        assert re.findall(r"^#+ .*$", entry, re.MULTILINE) == ["### Context", "### Decision", "### Price"], heading
+
+
+def test_every_decision_that_is_mentioned_exists() -> None:
+    known = set(re.findall(r"^## (\d+)\. ", "".join(page.read_text() for page in DECISION_PAGES), re.MULTILINE))
+    sources = sorted((ROOT / "src").rglob("*.py"))
+    elsewhere = [
+        *PAGES,
+        ROOT / "Dockerfile",
+        ROOT / "compose.yaml",
+        *(ROOT / "scripts").rglob("*"),
+        *(ROOT / "deploy").rglob("*"),
+    ]
+    mentioned = {
+        path: set(re.findall(r"\bdecision (\d+)\b", path.read_text()))
+        for path in (*sources, *elsewhere)
+        if path.is_file() and path.suffix not in (".png", ".pyc")
+    }
+
+    assert {str(path): found - known for path, found in mentioned.items() if found - known} == {}
+    assert len({path for path in sources if mentioned[path]}) > 20
+
+
+def test_the_index_of_decisions_lists_every_one() -> None:
+    script = ROOT / "scripts" / "make-decisions-index.py"
+    done = subprocess.run([sys.executable, script, "--check"], check=False)
+    index = (DOCS / "decisions" / "README.md").read_text()
+    listed = re.findall(r"^\| (\d+) \| (\S+) \| \[(.*)\]\(([^)#]*)#", index, re.MULTILINE)
+    entry = re.compile(r"^## (\d+)\. (.*)\n\n(\d{4}-\d{2}-\d{2})", re.MULTILINE)
+    entries = {
+        (number, date, title, page.name)
+        for page in DECISION_PAGES
+        for number, title, date in entry.findall(page.read_text())
+    }
+
+    assert done.returncode == 0
+    assert set(listed) == entries
+    assert len(listed) == len(entries)
+    assert {page.name for page in DECISION_PAGES} == set(re.findall(r"^\| \[.*\]\(([^)#]*)\) \|", index, re.MULTILINE))
 
 
 def command_named(name: str) -> click.Command:

@@ -65,7 +65,7 @@ def judge_place(pid: int, parent: int, neighbours: Sequence[Neighbour], *, is_ho
         return "/proc shows the processes of another PID namespace"
     if pid == 1:
         return ""  # all others here live only as long as we do
-    if parent != 1:
+    if parent != 1:  # decision 33
         return "this process is neither PID 1 nor a child of it"
     if is_host:
         return "this is the host, not a container"

@@ -44,7 +44,7 @@ def check_places(settings: Settings, directory: Path) -> None:
 
 def require_no_interrupted_restore(settings: Settings) -> None:
     """Raises RestorePending: what is live may be neither the old state nor the new one."""
-    pending = find_interrupted(settings.backup_dir)
+    pending = find_interrupted(settings.backup_dir)  # decision 28
     if pending is not None:
         raise pending.pending_error()
 

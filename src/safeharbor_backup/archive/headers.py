@@ -107,7 +107,7 @@ def _pax_records(member: Member) -> bytes:
         records.append(_pax_record(b"gid", member.gid))
     if not 0 <= member.mtime < MAX_OCTAL_MTIME:
         records.append(_pax_record(b"mtime", member.mtime))
-    if member.size >= MAX_OCTAL_SIZE:
+    if member.size >= MAX_OCTAL_SIZE:  # decision 13
         records.append(_pax_record(b"size", member.size))
     if member.uid >= MAX_OCTAL_ID:
         records.append(_pax_record(b"uid", member.uid))

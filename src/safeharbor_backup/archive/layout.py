@@ -112,7 +112,7 @@ def link_stays_inside(directory: bytes, target: bytes) -> bool:
             continue
         if part != b"..":
             descending = True
-        elif descending:
+        elif descending:  # decision 12
             return False
         else:
             ups += 1

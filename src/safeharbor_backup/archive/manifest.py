@@ -213,7 +213,7 @@ def secret_key_fingerprint(secret_key: str, salt: str | None = None) -> dict[str
     scrypt with n=2**14, r=8, p=1: about 50 ms and 16 MiB (RFC 7914).
     """
     salt = salt or secrets.token_hex(16)
-    digest = hashlib.scrypt(secret_key.encode(), salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32)
+    digest = hashlib.scrypt(secret_key.encode(), salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32)  # decision 14
     return {"method": "scrypt-16384-8-1", "salt": salt, "sha": digest.hex()}
 
 

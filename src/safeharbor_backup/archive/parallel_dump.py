@@ -77,7 +77,7 @@ class Gap:
             end += len(pad)
         pwrite_all(self._descriptor, filling, DUMP_OFFSET + dump_size)
         if end < self.start:
-            take_out(self._descriptor, end, self.start - end)
+            take_out(self._descriptor, end, self.start - end)  # decision 54
         return end
 
 

@@ -83,7 +83,7 @@ def smallest_run(block: int) -> int:
 
 def pad_blocks(position: int, start: int, block: int) -> int:
     """How many times 512 bytes of pad put a run that started at `start` at the same place within a block."""
-    return (start - position) % block // BLOCK
+    return (start - position) % block // BLOCK  # decision 49
 
 
 def split_run(start: int, end: int, block: int) -> Split:

@@ -71,7 +71,7 @@ def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: st
         try:
             with target.answering(), session.transaction():
                 session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
-                session.execute(COMMIT_ON_DISK)
+                session.execute(COMMIT_ON_DISK)  # decision 73
                 if outgoing:
                     session.execute(_rename(live, outgoing))
                 session.execute(_rename(incoming, live))

@@ -31,7 +31,7 @@ _KILLED = "See whether the machine or the container runs out of memory (`dmesg`,
 @contextmanager
 def decoding(tools: ClientTools) -> Iterator[RunningTool]:
     """pg_restore, decoding what is written to its `stdin` to nowhere."""
-    argv = [str(tools.pg_restore), "--file=/dev/null"]
+    argv = [str(tools.pg_restore), "--file=/dev/null"]  # decision 17
     with started_tool(argv, env=tool_environment({}), stdin=PIPE, stdout=DEVNULL) as tool:
         widen(tool.stdin.fileno())
         yield tool
@@ -50,7 +50,7 @@ class CountedDecoding:
     @contextmanager
     def started(cls, tools: ClientTools) -> Iterator[CountedDecoding]:
         """Data alone: nothing in such a script can be taken for rows, and every block of the dump is decoded for it."""
-        argv = [str(tools.pg_restore), "--data-only", "--file=-"]
+        argv = [str(tools.pg_restore), "--data-only", "--file=-"]  # decision 82
         with started_tool(argv, env=tool_environment({}), stdin=PIPE) as tool:
             widen(tool.stdin.fileno())
             widen(tool.stdout.fileno())

@@ -56,7 +56,7 @@ def order_entries(entries: Sequence[str], toc: Mapping[int, TocEntry]) -> Order:
     place = {number: _own_pass(entry, toc, with_rows) for number, entry in chosen.items()}
     for each in Pass:
         waiting = [number for number, own in place.items() if own == each]
-        for number in with_dependants(chosen, waiting):
+        for number in with_dependants(chosen, waiting):  # decision 80
             place[number] = max(place[number], each)
     for entry, number in zip(entries, numbers, strict=True):
         passes[place[number]].append(entry)

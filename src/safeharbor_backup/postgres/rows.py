@@ -108,7 +108,7 @@ def count_table_rows(session: psycopg.Connection, tables: Sequence[Table]) -> di
             session.execute("SAVEPOINT batch")
             for number, rows in session.execute(query).fetchall():
                 counts[batch[number].quoted] = rows
-            session.execute("ROLLBACK TO SAVEPOINT batch")
+            session.execute("ROLLBACK TO SAVEPOINT batch")  # decision 15
     return counts
 
 

@@ -56,6 +56,7 @@ def hold_scratch(target: Target, name: str) -> None:
 
     To be called before the database is created.
     """
+    # decision 60
     target.session.execute("SELECT pg_catalog.pg_advisory_lock(%s, pg_catalog.hashtext(%s))", (_DRILL_LOCK, name))
 
 

@@ -32,7 +32,7 @@ _MEANING = {
     "default_transaction_deferrable": "off",
 }
 _NO_LIMITS = {
-    "statement_timeout": "0",
+    "statement_timeout": "0",  # decision 16
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
@@ -63,7 +63,7 @@ def fix_settings(session: psycopg.Connection, url: DatabaseUrl) -> None:
         "WHERE pg_catalog.pg_backend_pid() = {}"  # a pooler makes process ids up
     ).format(sql.SQL(", ").join([*values, *path]), sql.Literal(session.info.backend_pid))
     # all in one message: a limit of a millisecond would end what comes before it is lifted
-    session.execute(sql.SQL("; ").join([sql.SQL("BEGIN"), *lifted, given, sql.SQL("COMMIT")]))
+    session.execute(sql.SQL("; ").join([sql.SQL("BEGIN"), *lifted, given, sql.SQL("COMMIT")]))  # decision 77
 
 
 def fixed_for_tools(url: DatabaseUrl, session: psycopg.Connection) -> DatabaseUrl:

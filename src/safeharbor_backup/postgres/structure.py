@@ -99,7 +99,7 @@ def _last_values(session: psycopg.Connection, sequences: Sequence[tuple[str, str
         session.execute("SAVEPOINT batch")
         for number, value in session.execute(query).fetchall():
             values[batch[number][2]] = value
-        session.execute("ROLLBACK TO SAVEPOINT batch")
+        session.execute("ROLLBACK TO SAVEPOINT batch")  # decision 15
     return values
 
 

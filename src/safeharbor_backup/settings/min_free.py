@@ -34,7 +34,7 @@ class MinFree:
             return self.size
         if self.percent is not None:
             return int(total * self.percent / 100)
-        return int(min(max(_DEFAULT_BYTES, total * _DEFAULT_PERCENT / 100), total * _MOST_PERCENT / 100))
+        return int(min(max(_DEFAULT_BYTES, total * _DEFAULT_PERCENT / 100), total * _MOST_PERCENT / 100))  # decision 78
 
     def room(self, system: os.statvfs_result) -> int | None:
         """The bytes that may be written; None for a filesystem that does not tell."""

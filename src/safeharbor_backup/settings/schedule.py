@@ -100,7 +100,7 @@ def next_slot(schedule: str, zone: tzinfo, after: datetime) -> datetime:
         return next(CronSim(schedule, after.astimezone(UTC)))
     local = after.astimezone(zone)
     simulated = CronSim(schedule, local.replace(tzinfo=None, fold=0))
-    is_of_intervals = len(simulated.hours) == 24
+    is_of_intervals = len(simulated.hours) == 24  # decision 35
     if is_of_intervals:  # what the clock has shown already and will show again can be next
         repeated = local.replace(fold=1).astimezone(UTC) - after.astimezone(UTC)
         simulated = CronSim(schedule, local.replace(tzinfo=None, fold=0) - max(repeated, timedelta()))

@@ -79,7 +79,7 @@ class Draft:
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
-            self.close()  # some shares rename no open file
+            self.close()  # some shares rename no open file; decision 47
             when_closed(lambda: rename(self.path, path))
         self.close()
 
@@ -110,7 +110,7 @@ def published_whole(path: Path, *, replace: bool = False) -> Iterator[Draft]:
     Mode 0600, never through a symlink. Without `replace` an existing `path` is not touched and
     FileExistsError is raised. Raises StorageUnavailable and OSError.
     """
-    draft = Draft(path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp"))
+    draft = Draft(path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp"))  # decision 19
     try:
         draft.create()
         yield draft
@@ -236,5 +236,5 @@ def _rename_noreplace(source_directory: int, source: bytes, target_directory: in
         rename = _libc.renameat2
     except AttributeError:  # a C library without it
         return errno.ENOSYS
-    done = rename(source_directory, source, target_directory, target, _RENAME_NOREPLACE)
+    done = rename(source_directory, source, target_directory, target, _RENAME_NOREPLACE)  # decision 72
     return 0 if done == 0 else ctypes.get_errno()

@@ -120,7 +120,7 @@ class Exchange:
                 self._step_aside(source, name)
 
     def _moving(self, directory: int, path: bytes) -> list[bytes]:
-        names = [name for name in names_in(directory) if _join(path, name) not in self._fixed]
+        names = [name for name in names_in(directory) if _join(path, name) not in self._fixed]  # decision 71
         if path:
             return names
         stage = os.fstat(self._stage).st_ino  # never the stage itself, whatever name somebody has given it

@@ -54,7 +54,7 @@ def _open(directory: int, name: bytes, status: os.stat_result) -> int:
     except OSError:
         return NOT_OPEN  # who opens it when it is its turn tells why
     try:
-        os.posix_fadvise(descriptor, 0, _BYTES, os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(descriptor, 0, _BYTES, os.POSIX_FADV_WILLNEED)  # decision 56
     except OSError:
         pass  # not a file any more, or a filesystem without it
     return descriptor

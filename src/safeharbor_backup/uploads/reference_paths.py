@@ -110,7 +110,7 @@ class ArchivedPaths:
 
     def __contains__(self, path: bytes) -> bool:
         """Whether there is a file of this path."""
-        number = hash(path) & _MASK
+        number = hash(path) & _MASK  # decision 62
         bucket = self._buckets[number >> (_BITS - _BUCKET_BITS)]
         at = bisect_left(bucket, number)
         return at < len(bucket) and bucket[at] == number

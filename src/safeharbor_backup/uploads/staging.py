@@ -215,7 +215,7 @@ def open_stage(uploads: Path, restore_id: str, identity: StageIdentity | None) -
     try:
         name = os.fsencode(f"{_PREFIX}{restore_id}")
         if identity is not None:
-            name = _find_by_inode(opened[0], name, identity.inode)
+            name = _find_by_inode(opened[0], name, identity.inode)  # decision 72
         path = uploads / os.fsdecode(name)
         try:
             opened.append(os.open(name, _OPEN_DIRECTORY, dir_fd=opened[0]))

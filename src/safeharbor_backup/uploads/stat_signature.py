@@ -19,7 +19,7 @@ _CLOCK_MARGIN_NS = 2_000_000_000
 
 # Local filesystems whose change times come from this machine's clock and cannot be set. Everything else is
 # read in full: NFS, CIFS and FUSE have other clocks or none, an overlay may show files that change below it.
-_RELIABLE = frozenset({EXT4, XFS, BTRFS, F2FS, BCACHEFS, ZFS, TMPFS})
+_RELIABLE = frozenset({EXT4, XFS, BTRFS, F2FS, BCACHEFS, ZFS, TMPFS})  # decision 51
 
 
 def pack_facts(statuses: Iterable[os.stat_result]) -> bytes:

@@ -159,7 +159,7 @@ class _Walk:
                 is_home = False
             names.append(name)
             statuses.append(status)
-            if crc32(name) & _BATCH_MASK == 0 or len(names) >= most:
+            if crc32(name) & _BATCH_MASK == 0 or len(names) >= most:  # decision 50
                 break
         return Batch(prefix, directory, names, statuses, is_home=is_home) if names else None, below
 

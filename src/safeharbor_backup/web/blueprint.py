@@ -71,7 +71,7 @@ def _check_access(access: object) -> None:
 def _refusal(access: Access) -> AnyResponse | None:
     """What to send instead of the page; None for whom it is for. Anything that is not plainly a yes is a no."""
     answer = access()
-    if answer is True:
+    if answer is True:  # decision 70
         return None
     if isinstance(answer, AnyResponse):
         return answer

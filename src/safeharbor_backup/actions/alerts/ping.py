@@ -77,7 +77,7 @@ def _request(target: str, data: bytes) -> str:
     except (OSError, http.client.HTTPException, ValueError) as error:
         return f"no answer: {_reason(error)}"
     # such services answer 200 to all, so that a job that checks the status does not fail because of them
-    return f"the server answered: {said}" if said in ("OK (not found)", "OK (rate limited)") else ""
+    return f"the server answered: {said}" if said in ("OK (not found)", "OK (rate limited)") else ""  # decision 66
 
 
 def _reason(error: BaseException | str) -> str:

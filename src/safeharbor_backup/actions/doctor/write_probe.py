@@ -56,7 +56,7 @@ def probe_directory(directory: Path) -> Probed:
 @contextmanager
 def _time_kept(directory: Path) -> Iterator[None]:
     """Leave the directory's time as it was where no run was ever tried: `status` reckons by it when a first is late."""
-    before = None if os.path.lexists(directory / LOCK_NAME) else os.stat(directory)
+    before = None if os.path.lexists(directory / LOCK_NAME) else os.stat(directory)  # decision 58
     try:
         yield
     finally:

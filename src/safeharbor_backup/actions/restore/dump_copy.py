@@ -63,7 +63,7 @@ class DumpCopy:
 def copied_dump(directory: Path, min_free: MinFree) -> Iterator[DumpCopy]:
     """An empty, nameless file in `directory`. Raises OSError."""
     try:
-        descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)  # decision 27
     except OSError as error:
         if error.errno not in _NO_UNNAMED_FILES or not directory.is_dir():
             raise

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.system.process import RunningTool
 
-_RESET = b"RESET search_path;"
+_RESET = b"RESET search_path;"  # decision 81
 
 
 @dataclass

@@ -282,7 +282,7 @@ class Staging:
         rows = self._check_rows()
         self._progress.phase("analyze")
         with self.session() as session:
-            for note in analyze_tables(session):
+            for note in analyze_tables(session):  # decision 30
                 self._progress.note(note)
             self._warnings += warn_of_views(session, self._archive.manifest)
         self._loader.load(self._order.passes[Pass.EVENT_TRIGGERS], 1)

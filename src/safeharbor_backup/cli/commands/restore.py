@@ -205,7 +205,7 @@ def _restore(settings: Settings, request: RestoreRequest, *, yes: bool, quiet: b
 
 def _ask(prompt: str, expected: str) -> bool:
     """Whether the operator typed exactly that; nobody at a terminal is a no."""
-    if sys.stdin is None or not sys.stdin.isatty():  # it may be closed
+    if sys.stdin is None or not sys.stdin.isatty():  # it may be closed; decision 31
         click.echo("There is no terminal to confirm at; --yes confirms.", err=True)
         return False
     click.echo(prompt + " ", nl=False)
