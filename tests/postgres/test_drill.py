@@ -443,12 +443,9 @@ print("passed" if not result.problems else result.problems)
 
 
 def killed_at(site: Site, archive: Path, number: int) -> tuple[int, list[str]]:
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", _CHILD, str(archive), str(number)],
-        env=site.full_environment(), capture_output=True, text=True, timeout=60, cwd=site.root, check=False,
-    )  # fmt: skip
-    assert run.returncode in (0, -signal.SIGKILL), run.stderr
-    return run.returncode, run.stdout.splitlines()
+    run = site.run_code(_CHILD, str(archive), str(number))
+    assert run.returncode in (0, -signal.SIGKILL), run.stderr.decode()
+    return run.returncode, run.stdout.decode().splitlines()
 
 
 def test_what_a_killed_drill_leaves_is_found_and_the_next_drill_removes_it(site: Site, database: Database) -> None:
