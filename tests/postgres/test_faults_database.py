@@ -16,6 +16,7 @@ import pytest
 from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
 from support.faults import Before, failed, fake_tools
 from support.needs import need_program, need_root
+from support.patience import patient
 from support.postgres import PASSWORD, Database
 from support.runs import Site
 
@@ -53,7 +54,7 @@ def test_a_database_that_refuses_is_told_apart(
     done = site.run("backup", BACKUP_DATABASE_URL=url(database, **changed), BACKUP_CONNECT_TIMEOUT="3s")
 
     failed(done, 6, "cannot be used", "1 existing archive is untouched")
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < patient(15)
     before.unharmed()
 
 
@@ -83,7 +84,7 @@ def test_a_server_that_accepts_and_never_answers_is_given_up(site: Site, before:
         done = site.run("backup", BACKUP_DATABASE_URL=url(database, port=port), BACKUP_CONNECT_TIMEOUT="2s")
 
     failed(done, 6)
-    assert time.monotonic() - started < 12
+    assert time.monotonic() - started < patient(12)
     before.unharmed()
 
 
@@ -167,7 +168,7 @@ def test_a_connection_cut_in_the_middle_of_the_dump_is_a_lost_database(
 
     assert proxy.is_cut.is_set()
     failed(done, 6, "untouched")
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < patient(40)
     before.unharmed()
 
 
@@ -193,7 +194,7 @@ def test_a_network_that_falls_silent_is_a_lost_database_in_bounded_time(
             subprocess.run([iptables, "-w", "-D", *rule], check=False)
 
     assert run.returncode == 6, said
-    assert time.monotonic() - started < 45
+    assert time.monotonic() - started < patient(45)
     time.sleep(5)  # as long as the server takes to notice, which gives the lock back
     before.unharmed()
 
@@ -254,7 +255,7 @@ def test_a_table_that_somebody_has_locked_is_told_in_bounded_time(
         done = site.run("backup", BACKUP_LOCK_TIMEOUT="1s")
 
     failed(done, 1, "timeout", "BACKUP_LOCK_TIMEOUT")
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < patient(15)
     before.unharmed()
 
 

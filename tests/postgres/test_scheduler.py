@@ -13,6 +13,7 @@ import pytest
 from safeharbor_backup.system.lock import directory_lock
 from support.archives import Facts, put_archive
 from support.faults import children_left
+from support.patience import patient
 from support.postgres import Database, Servers, drop_database, make_database
 from support.runs import Site, make_site
 from support.schedules import scheduling
@@ -104,7 +105,7 @@ def test_while_it_waits_it_stops_at_once(site: Site, number: signal.Signals) -> 
 
         assert running.stop(number) == 0
 
-        assert time.monotonic() - started < 5  # at once, and Python's own end on a busy machine
+        assert time.monotonic() - started < patient(5)  # at once, and Python's own end on a busy machine
     assert running.log[-1].endswith(f"stopped: interrupted by {number.name}")
 
 
