@@ -119,9 +119,9 @@ def test_a_foreign_archive_without_its_two_pillars_is_rejected(
 MEASURED = """
 import json, os, sys
 from pathlib import Path
-from safeharbor_backup.settings.model import Settings
+from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.actions.verify import verify_archive
-found = verify_archive(Path(sys.argv[1]), settings_of(pg_bin=(Path(sys.argv[2]),)))
+found = verify_archive(Path(sys.argv[1]), load_settings({"BACKUP_PG_BIN": sys.argv[2]}))
 status = Path("/proc/self/status").read_text()
 peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 print(json.dumps({"problems": found.problems, "peak_kib": peak, "cpu_seconds": sum(os.times()[:4])}))
