@@ -262,6 +262,7 @@ class TestStatus:
         assert run("status").exit_code == status
 
     @pytest.mark.parametrize(("limit", "status"), [("49h", 0), ("47h", 1), ("3d", 0), ("30", 1)])
+    @pytest.mark.slow
     def test_the_limit_can_be_set(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch, limit: str, status: int
     ) -> None:
@@ -293,6 +294,7 @@ class TestStatus:
 
         assert run("status", "--healthcheck").exit_code == 1
 
+    @pytest.mark.slow
     def test_an_archive_that_is_there_but_damaged_is_no_reason_to_wait(self, directory: Path) -> None:
         (directory / archive_name(hours_ago(1))).write_bytes(b"")
 
@@ -303,6 +305,7 @@ class TestStatus:
         assert "1 of 1 archives is damaged" in result.stdout
         assert run("status", "--healthcheck").exit_code == 1
 
+    @pytest.mark.slow
     def test_a_backup_much_smaller_than_usual_is_a_warning(self, directory: Path) -> None:
         put_archive(directory, hours_ago(30))
         put_archive(directory, hours_ago(3), facts=Facts(tables={}))

@@ -85,6 +85,7 @@ def test_an_archive_by_the_block_builder_is_sound_too(file: Path, settings: Sett
     assert (found.kind, found.members, found.warnings) == (ArchiveKind.FORMAT_1, 9, ())
 
 
+@pytest.mark.fuzz
 def test_any_single_byte_that_changes_is_noticed(small: bytes, file: Path, settings: Settings) -> None:
     file.write_bytes(small)
     digest = hashlib.sha256(SMALL_DUMP).hexdigest()

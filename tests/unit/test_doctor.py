@@ -422,6 +422,7 @@ class TestExamination:
 
         assert named(examine(replace(unreachable, backup_dir=inside)), "uploads").exit_status == 2
 
+    @pytest.mark.slow
     def test_a_server_that_says_nothing_is_not_waited_for_longer_than_the_settings_say(
         self, unreachable: Settings
     ) -> None:

@@ -267,6 +267,7 @@ GARBAGE = st.recursive(
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
+@pytest.mark.fuzz
 def test_whatever_the_document_holds_there_is_a_page(data: st.DataObject) -> None:
     document = documents.interrupted() | {"last_failure": documents.failing()["last_failure"]}
     document["contents"] = document["contents"][:3]

@@ -395,6 +395,7 @@ def test_the_sound_archives_are_read_to_their_ends(readers: Readers) -> None:
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.fuzz
 def test_whatever_is_damaged_is_read_or_refused(readers: Readers, batch: int) -> None:
     source = random.Random(batch)
     before, own, foreign = readers.inputs, readers.own_members, readers.foreign_members
@@ -455,6 +456,7 @@ def parts(draw: st.DrawFn) -> Part:
 
 @hypothesis_settings(max_examples=BUILT // 2, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(st.lists(parts(), max_size=6), st.booleans(), st.booleans())
+@pytest.mark.fuzz
 def test_whatever_is_built_is_read_or_refused(
     readers: Readers, members: list[Part], with_root: bool, dump_last: bool
 ) -> None:

@@ -68,6 +68,7 @@ def random_moments(source: random.Random) -> list[int]:
     return sorted({start + source.randrange(span) for _ in range(count)})
 
 
+@pytest.mark.slow
 def test_100_000_random_directories_are_judged_as_the_contract_and_its_guards_say() -> None:
     source = random.Random(20260507)
     guarded = 0
@@ -100,6 +101,7 @@ def test_100_000_random_directories_are_judged_as_the_contract_and_its_guards_sa
     assert CASES // 20 < guarded < CASES // 2
 
 
+@pytest.mark.slow
 def test_damaged_and_unreadable_archives_never_cost_a_sound_one_its_place() -> None:
     source = random.Random(20261128)
     hurt = 0

@@ -127,6 +127,7 @@ def test_if_a_directory_has_its_name_a_warning_says_so(published: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["status", "status.txt", ".safeharbor-restore.json", ".json", "x.tar"])
+@pytest.mark.slow
 def test_a_name_that_could_be_something_else_is_refused(
     published: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -4,6 +4,8 @@ import os
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import pytest
+
 from safeharbor_backup.uploads.omissions import Omissions
 from safeharbor_backup.uploads.walk import Batch, open_root, walk_batches, walk_tree
 
@@ -52,6 +54,7 @@ def test_a_directory_ends_a_batch_and_its_own_entries_follow_it(tmp_path: Path) 
     assert all(each.is_home for each in found if isinstance(each, Batch))
 
 
+@pytest.mark.slow
 def test_batches_in_deep_directories_are_smaller(tmp_path: Path) -> None:
     deep = tmp_path
     for _ in range(12):
