@@ -29,12 +29,16 @@ def injected(site: Site, inject: str, *options: str) -> Outcome:
     return run.outcome
 
 
-def killed_everywhere(site: Site, before: Before, calls: list[Call], *options: str) -> None:
-    """Kill a backup at each of these calls, and see each time that it was killed there and did no harm."""
+def killed_everywhere(site: Site, before: Before, calls: list[Call], *options: str, may_lack: int = 0) -> None:
+    """Kill a backup at each of these calls, and see each time that it was killed there and did no harm.
+
+    So many of the last ones may not come in each run.
+    """
     assert calls
-    for call in calls:
+    for number, call in enumerate(calls):
         run = killed_at(site, call, "backup", "--no-prune", options=options)
-        assert run.outcome.status == -signal.SIGKILL, (str(call), run.outcome.output)
+        is_sure = number < len(calls) - may_lack
+        assert run.outcome.status == -signal.SIGKILL or not is_sure, (str(call), run.outcome.output)
         before.unharmed()
         for later in site.archives[1:]:
             later.unlink()
@@ -54,8 +58,8 @@ def test_a_kill_at_any_write_leaves_all_or_nothing(site: Site, before: Before) -
     calls = calls_of(site, "backup", "--no-prune", names=("write",))
     site.archives[-1].unlink()
 
-    # what is said differs by a line or two from run to run, so the last ones may not be reached
-    killed_everywhere(site, before, calls[: len(calls) - 2])
+    # lines of progress come only from a slow run
+    killed_everywhere(site, before, calls, may_lack=8)
 
 
 @pytest.mark.timeout(600)

@@ -183,8 +183,8 @@ class Rig:
         assert not self.is_interrupted, where
         records = Journal(self.site.backups).read()
         assert all(name[-12:] in [each.id for each in records] for name in self.sides), (where, self.sides, records)
-        # one whose deletion was interrupted may be there still, and the next discard ends it
-        there = [each for each in records if each.phase is not Phase.DISCARDING or stage_name(each) in self.staging]
+        # one whose removal was interrupted may be there still, and the next discard ends it
+        there = [each for each in records if each.phase is Phase.KEPT or stage_name(each) in self.staging]
         assert self.staging == sorted(map(stage_name, there)), (where, self.staging, records)
         if with_backup:
             done = self.site.run("backup", "--no-prune")
