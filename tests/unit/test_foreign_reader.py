@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.archive.layout import Member
     from safeharbor_backup.settings.model import Settings
 
+pytestmark = pytest.mark.slow
+
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 LONG = "n" * 120
 

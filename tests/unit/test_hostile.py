@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.settings.model import Settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:

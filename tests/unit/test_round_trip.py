@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.settings.model import Settings
 
+pytestmark = pytest.mark.slow
+
 TREES = 200
 LOCALES = ("C.UTF-8", "C")
 PROGRAMS = ("tar", "bsdtar", "busybox")
