@@ -235,9 +235,9 @@ def test_settings_that_cannot_be_used_are_named_and_not_shown(
 @pytest.mark.parametrize(
     ("variables", "level", "told"),
     [
-        ({}, Level.OK, "nobody is told"),
-        ({"BACKUP_NOTIFY_URLS": f"json://x/{TOKEN}"}, Level.OK, "told are 1 by BACKUP_NOTIFY_URLS;"),
-        ({"BACKUP_PING_URL": f"http://x/{TOKEN}"}, Level.OK, "told are a check by BACKUP_PING_URL;"),
+        ({}, Level.OK, "nobody hears of a failed run"),
+        ({"BACKUP_NOTIFY_URLS": f"json://x/{TOKEN}"}, Level.OK, "alerts go to 1 receiver in BACKUP_NOTIFY_URLS;"),
+        ({"BACKUP_PING_URL": f"http://x/{TOKEN}"}, Level.OK, "alerts go to the check of BACKUP_PING_URL;"),
         ({"BACKUP_NOTIFY_URLS": f"nosuch://{TOKEN}"}, Level.WARNING, "number 1 (nosuch): no address"),
     ],
 )

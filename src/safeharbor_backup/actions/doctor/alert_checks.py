@@ -12,6 +12,7 @@ from safeharbor_backup.actions.doctor.check import Check, Context
 from safeharbor_backup.actions.doctor.findings import Finding, fine, warning
 from safeharbor_backup.actions.status.metrics import MISSING as NO_METRICS
 from safeharbor_backup.state.history import read_history
+from safeharbor_backup.text import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,20 +21,19 @@ if TYPE_CHECKING:
 
 
 def check_alerts(settings: Settings) -> list[Finding]:
-    """Somebody is told when a run fails, and the last time it worked."""
+    """Whether failed runs are reported to anybody, and whether the last message arrived."""
     problems = find_notify_problems(settings.notify_urls)  # it imports Apprise
     found = [warning("alerts", problem.text, problem.remedy) for problem in problems]
     undelivered = find_telling_problems(settings, read_history(settings.backup_dir))
     found += [warning("alerts", problem, "safeharbor notify --test") for problem in undelivered]
     if found:
         return found
-    ways = [f"{len(settings.notify_urls)} by BACKUP_NOTIFY_URLS"] if settings.notify_urls else []
-    ways += ["a check by BACKUP_PING_URL"] if settings.ping_url is not None else []
+    count = len(settings.notify_urls)
+    ways = [f"{plural(count, 'receiver')} in BACKUP_NOTIFY_URLS"] if count else []
+    ways += ["the check of BACKUP_PING_URL"] if settings.ping_url is not None else []
     if not ways:
-        return [
-            fine("alerts", "nobody is told when a run fails: neither BACKUP_NOTIFY_URLS nor BACKUP_PING_URL is set")
-        ]
-    return [fine("alerts", f"told are {' and '.join(ways)}; `safeharbor notify --test` tries it")]
+        return [fine("alerts", "nobody hears of a failed run: neither BACKUP_NOTIFY_URLS nor BACKUP_PING_URL is set")]
+    return [fine("alerts", f"alerts go to {' and '.join(ways)}; `safeharbor notify --test` tries it")]
 
 
 def check_metrics_file(path: Path | None) -> list[Finding]:

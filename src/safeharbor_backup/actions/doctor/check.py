@@ -62,8 +62,8 @@ def unreadable(context: Context) -> str:
 class Check(Generic[Subject]):
     """The name of a line, its row in docs/doctor.md, how it is found, and what blocks it.
 
-    `look` raises what a run would raise: SafeHarborError, OSError. If `blocked_by` then tells of another finding from
-    which the error follows, the line refers to that. Without `look` the check above it finds it, or the command.
+    `look` raises what a run would raise: SafeHarborError, OSError. If `blocked_by` then names another finding that
+    explains the error, the line refers to that one. Without `look`, the check above reports it, or the command does.
     """
 
     name: str

@@ -64,7 +64,7 @@ def _check_extensions(reached: _Reached) -> list[Finding]:
 
 
 def judge_extensions(installed: tuple[str, ...], available: dict[str, bool], *, is_superuser: bool) -> list[Finding]:
-    """Whether the role can create them anew; `available` tells of each whether it needs no superuser for that."""
+    """Whether the role can create them anew; `available` says which of them need no superuser."""
     missing = [name for name in installed if name not in available]
     if missing:
         return [
