@@ -130,6 +130,7 @@ def test_without_an_app_the_environment_is_enough_and_it_is_said(site: Site, dat
         ("import no_such_module", "no_such_module"),
         ("syntax error here", "reef"),
         ("nothing = 1", "reef"),
+        ("raise SystemExit('no sea, no app')", "no sea, no app"),
     ],
 )
 def test_an_app_that_does_not_load_is_told_with_the_way_around(site: Site, content: str, words: str) -> None:
@@ -141,6 +142,8 @@ def test_an_app_that_does_not_load_is_told_with_the_way_around(site: Site, conte
     assert words in done.stderr
     assert "`safeharbor" in done.stderr
     assert "works without the app" in done.stderr
+    helped = flask(site, "--app", "reef", "safeharbor", "--help")
+    assert (helped.status, "backup" in helped.stdout) == (0, True), helped.output
 
 
 def test_the_group_shows_itself_in_any_app_and_its_help_needs_none(site: Site) -> None:

@@ -64,7 +64,7 @@ def commands_of_the_app(context: click.Context) -> dict[str, click.Command]:
     info = _named_app(context)
     try:
         group = info.load_app().cli.commands.get("safeharbor") if info is not None else None
-    except Exception:  # a command of ours that needs the app says what is wrong with it
+    except (Exception, SystemExit):  # a command of ours that needs the app says what is wrong with it
         return {}
     return dict(group.commands) if isinstance(group, click.Group) else {}
 
@@ -89,7 +89,7 @@ def _app_config() -> Mapping[str, object] | None:
         return None
     try:
         return info.load_app().config
-    except Exception as error:  # whatever the app's own code raises
+    except (Exception, SystemExit) as error:  # whatever the app's own code raises
         name = info.app_import_path or "in this directory"
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         said = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"  # what is between is a traceback
