@@ -11,13 +11,13 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from safeharbor_backup.archive.index import IndexWriter, read_index_front
 from support.filesystems import mounted_in_memory
-from support.needs import need_program
+from support.needs import need_program, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Uploads that are old enough to be trusted."""
+    """Uploads that are old enough to be trusted, of two owners."""
+    need_root()
     root = tmp_path_factory.mktemp("uploads")
     for number in range(40):
         (root / f"{number}.jpg").write_bytes(os.urandom(10_000))
+        os.chown(root / f"{number}.jpg", 4711 + number % 2, 4712)
     time.sleep(2.1)
     return root
 
@@ -85,6 +87,8 @@ def test_the_second_backup_tells_what_it_shares_and_with_which(xfs: Site) -> Non
     shared = {"archive": xfs.archives[1].name, "members": 41, "bytes": third["shared_bytes"]}
     assert manifest_of(xfs.archives[2])["shared"] == shared
     assert manifest_of(xfs.archives[0])["shared"] is None
+    owners = [cast("dict[str, Any]", manifest_of(each)["uploads"])["owners"] for each in xfs.archives]
+    assert owners == [[[4711, 4712], [4712, 4712]]] * 3
     succeeded(xfs.run("verify", "--all"))
 
 

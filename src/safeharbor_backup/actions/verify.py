@@ -90,14 +90,12 @@ def verify_source(
     quick: bool = False,
     progress: Progress | None = None,
     decoded_sha256: str = "",
-    observer: Callable[[Member], None] | None = None,
 ) -> Verification:
     """The same for an archive that is open already.
 
     `decoded_sha256` is of a dump that was decoded before: then comparing digests is the whole proof for the dump.
-    `observer` is called with each member of uploads/ in turn.
     """
-    return _Verifier(source, settings, progress or NoProgress(), decoded_sha256, observer).verify(quick=quick)
+    return _Verifier(source, settings, progress or NoProgress(), decoded_sha256).verify(quick=quick)
 
 
 class _Verifier:
@@ -107,13 +105,11 @@ class _Verifier:
         settings: Settings,
         progress: Progress,
         decoded_sha256: str,
-        observer: Callable[[Member], None] | None,
     ) -> None:
         self._source = source
         self._settings = settings
         self._progress = progress
         self._decoded_sha256 = decoded_sha256
-        self._observer = observer
         self._problems: list[str] = []
         self._warnings: list[str] = []
         self._members = 0
@@ -174,8 +170,6 @@ class _Verifier:
 
     def take_upload(self, member: Member, data: Iterable[bytes]) -> None:
         """Read it."""
-        if self._observer is not None:
-            self._observer(member)
         self._unreported += layout.BLOCK
         for chunk in data:
             self._report(len(chunk))

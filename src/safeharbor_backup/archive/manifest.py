@@ -35,8 +35,9 @@ class Manifest:
     """A manifest that was checked; `document` is all of it, the fields are what the program itself relies on.
 
     Sizes in bytes. `tables` maps `schema.table` to its exact row count in the snapshot. `folders` are the top-level
-    directories of the uploads; `excluded_by` has the patterns of what was left out on purpose, which a restore leaves
-    where it is. The fields with defaults are where a manifest does not have them, or has something else.
+    directories of the uploads; `owners` are user and group of what is in them; `excluded_by` has the patterns of what
+    was left out on purpose, which a restore leaves where it is. The fields with defaults are where a manifest does not
+    have them, or has something else.
     """
 
     document: Mapping[str, object]
@@ -62,6 +63,7 @@ class Manifest:
     shared_size: int = 0
     folders: tuple[Folder, ...] | None = None
     excluded_by: tuple[str, ...] = ()
+    owners: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def rows(self) -> int:
@@ -128,6 +130,7 @@ def parse_manifest(data: bytes) -> Manifest:
         shared_size=_number_or_zero(document, "shared", "bytes"),
         folders=_folders(document["uploads"].get("folders")),
         excluded_by=_texts_or_none(document["uploads"].get("excluded_by")),
+        owners=_owners(document["uploads"].get("owners")),
     )
 
 
@@ -145,6 +148,16 @@ def _number_or_zero(document: Mapping[str, object], section: str, key: str) -> i
 
 def _texts_or_none(value: object) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else ()
+
+
+def _owners(value: object) -> frozenset[tuple[int, int]]:
+    """Those that are pairs of numbers."""
+    pairs = value if isinstance(value, list) else []
+    return frozenset(
+        (each[0], each[1])
+        for each in pairs
+        if isinstance(each, list) and list(map(type, each)) == [int, int] and min(each) >= 0
+    )
 
 
 def _folders(value: object) -> tuple[Folder, ...] | None:

@@ -23,7 +23,7 @@ from safeharbor_backup.uploads.stat_signature import pack_facts, tells_changes
 from safeharbor_backup.uploads.walk import Batch, open_root, walk_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
     from pathlib import Path
 
@@ -43,12 +43,14 @@ _REPORT_BYTES = 8 * 1024 * 1024
 class Collected:
     """What is not in the archive as it should be, and how many members are in blocks of an earlier one.
 
-    `refused` is why nothing is shared although that was meant to be; "" otherwise.
+    `refused` is why nothing is shared although that was meant to be; "" otherwise. `owners` are user and group of each
+    member, but for `uploads/` itself.
     """
 
     omissions: Omissions
     shared_members: int = 0
     refused: str = ""
+    owners: frozenset[tuple[int, int]] = frozenset()
 
 
 class Estimate(NamedTuple):
@@ -136,6 +138,7 @@ class _Collector:
         self._omissions = Omissions()
         self._reader = UploadReader(writer, self._omissions, self._report_bytes)
         self._refused = ""
+        self._owners: set[tuple[int, int]] = set()
         self._items = 0
         self._reported = writer.position
 
@@ -170,7 +173,7 @@ class _Collector:
             self._recorder.flush()
         self._report()
         shared = self._weaver.members if self._weaver is not None else 0
-        return Collected(self._omissions, shared, self._refused)
+        return Collected(self._omissions, shared, self._refused, frozenset(self._owners))
 
     def _recollect(self, root: int) -> None:
         """Go by what is remembered, unless the tree's filesystem does not show every change."""
@@ -186,6 +189,7 @@ class _Collector:
 
     def _add_directory(self, path: bytes, status: os.stat_result) -> None:
         member = directory_member(path + b"/" if path else b"", status)
+        self._note_owners((status,) if path else ())
         if self._recollection is not None:
             # nothing to trust here: a directory is its header, and an equal line makes an equal header
             known = self._recollection.directory(path, canonical_line(member))
@@ -214,6 +218,7 @@ class _Collector:
             return
         found = recollection.chunk(batch, facts)
         if found is not None:
+            self._note_owners(batch.statuses)
             weaver.offer(self._chunk_piece(batch, *found))
             self._items += len(batch.names)
         else:
@@ -238,6 +243,7 @@ class _Collector:
     def _add_entry(self, batch: Batch, entry: Entry, facts: bytes) -> None:
         known = self._known(entry, facts)
         if known is not None and self._weaver is not None:
+            self._note_owners((entry.status,))
             self._weaver.offer(self._entry_piece(batch, entry, known))
             self._items += 1
             return
@@ -251,6 +257,7 @@ class _Collector:
         self._report_bytes()
         if kept is None:
             return
+        self._note_owners((kept.status,))
         if known is not None and kept.is_whole and kept.status is entry.status and kept.written.sums != known.sums:
             self._omissions.altered.add(
                 entry.path, f"now {_digest_in(kept.written.sums)}, before {_digest_in(known.sums)}"
@@ -290,6 +297,9 @@ class _Collector:
                 self._read(batch, batch.entry(number), known[name])
 
         return chunk_piece(ordinal, chunk, batch, record, read)
+
+    def _note_owners(self, statuses: Iterable[os.stat_result]) -> None:
+        self._owners.update((status.st_uid, status.st_gid) for status in statuses)
 
     def _settle(self) -> None:
         if self._weaver is not None:

@@ -14,7 +14,7 @@ import re
 import secrets
 import stat
 import unicodedata
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,17 +50,26 @@ class Refusals:
     twins: tuple[tuple[bytes, bytes], ...] = ()
     links: bool = False
     modes: bool = False
+    owners: bool = False
 
 
-def try_filesystem(uploads: Path, list_names: Callable[[], Iterable[bytes]], *, has_links: bool) -> Refusals:
+def try_filesystem(
+    uploads: Path,
+    list_names: Callable[[], Iterable[bytes]],
+    *,
+    has_links: bool,
+    owners: Iterable[tuple[int, int]],
+) -> Refusals:
     """What in an archive the filesystem of `uploads` refuses; `list_names` gives the archive's names, each time anew.
+
+    `owners` are user and group of what is in it: some may not be ours to give.
 
     Raises OSError if there is not even room for an empty directory.
     """
     root = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if filesystem_of(root) in _TAKES_ALL_NAMES and not _flags_of(root) & _CASEFOLD:
-            return Refusals()
+            return Refusals(owners=not _takes_owners(root, owners))
         _sweep(root)
         with _own_directory(root) as place:
             return Refusals(
@@ -68,6 +77,7 @@ def try_filesystem(uploads: Path, list_names: Callable[[], Iterable[bytes]], *, 
                 twins=tuple(_twins(place, list_names())) if _folds(place) else (),
                 links=has_links and not _takes_link(place),
                 modes=not _takes_mode(place),
+                owners=not _takes_owners(place, owners),
             )
     finally:
         os.close(root)
@@ -250,4 +260,24 @@ def _takes_mode(place: int) -> bool:
     finally:
         os.close(descriptor)
         _empty(place)
+    return True
+
+
+def _takes_owners(directory: int, owners: Iterable[tuple[int, int]]) -> bool:
+    """Whether we may give a file there to each of these; tried with one without a name, where there are such."""
+    others = [owner for owner in owners if owner != (os.geteuid(), os.getegid())]
+    if not others:
+        return True
+    with ExitStack() as stack:
+        try:
+            descriptor = os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        except OSError:
+            place = stack.enter_context(_own_directory(directory))
+            descriptor = os.open("owner", _CREATE, 0o600, dir_fd=place)
+        stack.callback(os.close, descriptor)
+        try:
+            for uid, gid in others:
+                os.fchown(descriptor, uid, gid)
+        except (OSError, OverflowError):
+            return False
     return True

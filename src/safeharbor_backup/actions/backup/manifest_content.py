@@ -11,7 +11,7 @@ from safeharbor_backup.archive.manifest import secret_key_fingerprint
 from safeharbor_backup.postgres.dump import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from safeharbor_backup.archive.checksums import Tally
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.uploads.omissions import Omissions
     from safeharbor_backup.uploads.reference_paths import References
+
+_MOST_OWNERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def manifest_document(
     digests: tuple[str, str, int],
     shared: SharedRecord | None = None,
     references: References | None = None,
+    owners: Collection[tuple[int, int]] = (),
 ) -> dict[str, object]:
     """The manifest; `digests` are SHA256SUMS' digest, the member list's digest, and where SHA256SUMS' data starts."""
     sums_sha256, list_sha256, sums_offset = digests
@@ -106,6 +109,7 @@ def manifest_document(
         "uploads": {
             "excluded_by": list(settings.exclude),
             **omissions.document(),
+            "owners": [list(owner) for owner in sorted(owners)[:_MOST_OWNERS]],
             "folders": [
                 {"name": name.decode("utf-8", "surrogateescape"), "files": files, "bytes": size}
                 for name, files, size in tally.folders()

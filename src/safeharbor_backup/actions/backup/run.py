@@ -259,6 +259,7 @@ class _Run:
                         digests=(sums_sha256, list_sha256, sums_offset),
                         shared=shared,
                         references=references,
+                        owners=collected.owners,
                     )
                 )
 

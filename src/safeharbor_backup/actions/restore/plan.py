@@ -15,7 +15,7 @@ from safeharbor_backup.actions.restore.losses import compare_uploads
 from safeharbor_backup.actions.restore.origin import judge_origin
 from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, left_out_patterns, opened_for_restore
 from safeharbor_backup.actions.restore.server_checks import fit_jobs
-from safeharbor_backup.actions.restore.uploads_target import OwnersSeen, check_filesystem, check_movable, check_staying
+from safeharbor_backup.actions.restore.uploads_target import check_filesystem, check_movable, check_staying
 from safeharbor_backup.actions.verify import verify_source
 from safeharbor_backup.archive.manifest import fingerprint_matches
 from safeharbor_backup.archive.source import Truncated
@@ -55,10 +55,7 @@ def plan_restore(
     with opened_for_restore(request.archive) as archive, ExitStack() as stack:
         findings = Findings()
         check_request(settings, request)
-        owners = OwnersSeen()
-        verification = verify_source(
-            archive.source, settings, quick=quick, progress=progress or NoProgress(), observer=owners
-        )
+        verification = verify_source(archive.source, settings, quick=quick, progress=progress or NoProgress())
         verification.require_sound()
         findings.warnings += dict.fromkeys((*verification.warnings, *archive.warnings))
         if quick:
@@ -75,8 +72,6 @@ def plan_restore(
                 target = stack.enter_context(target_connected(*target_address(settings)))
             except SafeHarborError as error:
                 findings.problems.append(error)
-        if request.with_uploads and settings.upload_dir is not None:
-            findings.warnings += owners.warnings
         return draw_up_plan(archive, settings, request, target, findings, exact=not quick)[0]
 
 

@@ -53,7 +53,7 @@ class RestoreRequest:
 class OpenArchive:
     """An archive held open; whatever happens to its name meanwhile, this is the file that is restored.
 
-    `warnings` say what of it is left out.
+    `warnings` say what of it is left out. `owners` are user and group of its uploads, as far as it tells unread.
     """
 
     source: Source
@@ -62,6 +62,7 @@ class OpenArchive:
     upload_files: int
     upload_bytes: int
     warnings: tuple[str, ...] = ()
+    owners: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def path(self) -> Path:
@@ -119,16 +120,19 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
             front = read_front(source)
             manifest = front.manifest
             dump = DumpInput(own, layout.DUMP_OFFSET, manifest.dump_size)
-            yield OpenArchive(source, front, dump, manifest.upload_files, manifest.upload_bytes)
+            yield OpenArchive(source, front, dump, manifest.upload_files, manifest.upload_bytes, owners=manifest.owners)
             return
         offset = size = files = length = 0
         skipped = Skipped()
+        owners: set[tuple[int, int]] = set()
         try:
             headers = Source(source.descriptor, path, _HEADERS_READ_AHEAD)
             for member, at in read_foreign_members(headers, skipped):
                 if member.name == layout.DUMP_NAME:
                     offset, size = at, member.size
-                elif member.kind not in (layout.DIRECTORY, layout.SYMLINK):
+                elif member.name != layout.UPLOADS_NAME:
+                    owners.add((member.uid, member.gid))
+                if member.name != layout.DUMP_NAME and member.kind not in (layout.DIRECTORY, layout.SYMLINK):
                     files, length = files + 1, length + member.size
                 if at + member.size > source.size:
                     raise Truncated
@@ -136,7 +140,9 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
         except (Rejected, Truncated) as error:
             why = str(error) or "it was cut: it ends in the middle"
             raise ArchiveRejected(f"{path}: {why.rstrip('.')}.") from None
-        yield OpenArchive(source, None, DumpInput(own, offset, size), files, length, skipped.warnings())
+        yield OpenArchive(
+            source, None, DumpInput(own, offset, size), files, length, skipped.warnings(), frozenset(owners)
+        )
 
 
 def left_out_patterns(manifest: Manifest | None, settings: Settings) -> tuple[str, ...]:

@@ -20,21 +20,6 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.restore.findings import Findings
     from safeharbor_backup.actions.restore.request import OpenArchive
-    from safeharbor_backup.archive.layout import Member
-
-
-class OwnersSeen:
-    """Give it an archive's members; afterwards it knows whether this process can give each its owner."""
-
-    def __init__(self) -> None:
-        self._ours = (os.geteuid(), {os.getegid(), *os.getgroups()})
-        self.warnings: list[str] = []
-
-    def __call__(self, member: Member) -> None:
-        """The next member of uploads/."""
-        uid, groups = self._ours
-        if uid and not self.warnings and member.name != b"uploads/" and (member.uid != uid or member.gid not in groups):
-            self.warnings.append(LACKS_OWNERS)
 
 
 def check_movable(uploads: Path, is_excluded: Callable[[str], bool] | None = None) -> None:
@@ -65,7 +50,9 @@ def check_staying(
 def check_filesystem(uploads: Path, archive: OpenArchive, findings: Findings) -> None:
     """The filesystem of `uploads` takes what is in the archive. Raises OSError."""
     links = archive.manifest is not None and archive.manifest.upload_links > 0
-    refused = try_filesystem(uploads, lambda: (name for name, _ in archive.listed_files()), has_links=links)
+    refused = try_filesystem(
+        uploads, lambda: (name for name, _ in archive.listed_files()), has_links=links, owners=archive.owners
+    )
     if refused.names:
         names = ", ".join(ascii_safe(os.fsdecode(name)) for name in refused.names[:3])
         findings.problems.append(
@@ -90,3 +77,5 @@ def check_filesystem(uploads: Path, archive: OpenArchive, findings: Findings) ->
         )
     if refused.modes:
         findings.warnings.append(LACKS_MODES)
+    if refused.owners:
+        findings.warnings.append(LACKS_OWNERS)
