@@ -1,36 +1,81 @@
-"""The path of an archive as a command takes it: one that names no file is a mistyped command, not a bad archive."""
+"""An archive as a command takes it: a path, a name, the beginning of a time, or a word such as `latest`.
+
+What names none is a mistyped command, not a bad archive.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-LATEST = "latest"
+from safeharbor_backup.actions.catalog.choose import LATEST, choose_by_word, find_by_name, is_word
+from safeharbor_backup.actions.catalog.latest import notices_of
+from safeharbor_backup.cli.json_log import show_warning
+from safeharbor_backup.cli.settings_source import settings_for_parsing
+from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, SafeHarborError
+
+if TYPE_CHECKING:
+    from safeharbor_backup.settings.model import Settings
 
 
 class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clicks have one
-    """An existing regular file; with `latest`, that word too. Whether it may be read is told by who reads it."""
+    """The path of a regular file, or a word that is still to be looked up with `chosen_archive`.
+
+    Whether the file may be read is told by who reads it.
+    """
 
     name = "path"
 
-    def __init__(self, *, latest: bool = False) -> None:
-        self._latest = latest
-
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
         """The path, or the word. Fails with status 2, before anything is remembered of the run."""
-        if isinstance(value, Path) or (self._latest and value == LATEST):
+        if isinstance(value, Path) or value == LATEST:
             return value
-        path = Path(str(value)).expanduser()
-        try:
-            status = os.stat(path)
-        except PermissionError:
+        text = str(value)
+        path = Path(text).expanduser()
+        why = _why_no_file(path)
+        if not why:
             return path
-        except (OSError, ValueError) as error:
-            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            self.fail(f"{path} does not exist: {why}. `safeharbor list` shows the archives.", param, ctx)
-        if not stat.S_ISREG(status.st_mode):
-            self.fail(f"{path} is not a regular file.", param, ctx)
-        return path
+        if "/" in text or "\0" in text:
+            self.fail(f"{path} {why} `safeharbor list` shows the archives.", param, ctx)
+        try:
+            settings = settings_for_parsing()
+            if not is_word(text):
+                return find_by_name(text, settings)
+            choose_by_word(text, settings)
+        except ArchiveNotFound as error:
+            self.fail(f"{error.message} {error.hint}", param, ctx)
+        except SafeHarborError:
+            pass  # the command itself meets it again, where it is told as such
+        return text
+
+
+def chosen_archive(archive: Path | str, settings: Settings) -> Path:
+    """The archive that is meant, for a command that changes nothing live: what was passed over is a warning.
+
+    Raises ArchiveRejected if there is none, SafeHarborError.
+    """
+    if isinstance(archive, Path):
+        return archive.absolute()
+    if not is_word(archive):
+        return find_by_name(archive, settings)
+    choice = choose_by_word(archive, settings)
+    for notice in notices_of(choice):
+        show_warning(notice)
+    if choice.entry is None:
+        raise ArchiveRejected(f"There is no archive in {settings.backup_dir} that `{archive}` can mean.")
+    return choice.entry.path
+
+
+def _why_no_file(path: Path) -> str:
+    """Why it is no regular file; "" if it is one, or that may not be known."""
+    try:
+        status = os.stat(path)
+    except PermissionError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f"does not exist: {(error.strerror if isinstance(error, OSError) else None) or error}."
+    return "" if stat.S_ISREG(status.st_mode) else "is not a regular file."

@@ -39,6 +39,11 @@ def current_settings(*, quiet: bool = False, notice_restore: bool = True) -> Set
     return settings
 
 
+def settings_for_parsing() -> Settings:
+    """The settings while a command line is parsed, before its run has begun. Raises SettingsInvalid."""
+    return _load(quiet=True)
+
+
 def _notice_restore(settings: Settings) -> None:
     try:
         pending = find_interrupted(settings.backup_dir)

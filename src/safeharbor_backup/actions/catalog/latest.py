@@ -71,23 +71,47 @@ class Choice:
         return self.entry is not None and not self.passed and self.rival is None
 
 
-def choose_latest(archives: Sequence[CatalogEntry], adopted: Adopted, now: datetime, database: str = "") -> Choice:
-    """The choice among `archives`, which come newest first; `database` is the name of this one, if that is known."""
+def choose_latest(
+    archives: Sequence[CatalogEntry],
+    adopted: Adopted,
+    now: datetime,
+    database: str = "",
+    *,
+    back: int = 0,
+    before: datetime | None = None,
+) -> Choice:
+    """The choice among `archives`, which come newest first; `database` is the name of this one, if that is known.
+
+    `back` is how many that can be relied on are to be left aside first; with `before` no archive from then on counts.
+    """
     if all(entry.manifest is None or entry.manifest.database != database for entry in archives):
         database = ""  # an alias of a pooler, or a directory of others: then the name tells nothing
     passed: list[Passed] = []
     for position, entry in enumerate(archives):
+        if before is not None and entry.taken_at >= before:
+            continue
         found = _judge(entry, archives[position:], adopted, now, database)
-        if found is None:
+        if found is not None:
+            passed.append(found)
+        elif back:
+            back -= 1
+        else:
             return Choice(entry, tuple(passed), _find_rival(entry, archives[position + 1 :], adopted))
-        passed.append(found)
     return Choice(None, tuple(passed))
 
 
-def read_choice(settings: Settings, database: str = "", now: datetime | None = None) -> Choice:
+def read_choice(
+    settings: Settings,
+    database: str = "",
+    now: datetime | None = None,
+    *,
+    back: int = 0,
+    before: datetime | None = None,
+) -> Choice:
     """The choice in the backup directory. Raises StorageUnavailable."""
     directory = settings.backup_dir
-    return choose_latest(read_archives(directory), read_adopted(directory), now or datetime.now(UTC), database)
+    archives, adopted = read_archives(directory), read_adopted(directory)
+    return choose_latest(archives, adopted, now or datetime.now(UTC), database, back=back, before=before)
 
 
 def choose_to_prove(settings: Settings, database: str = "") -> tuple[CatalogEntry, tuple[str, ...]]:
@@ -115,6 +139,7 @@ def describe_choice(choice: Choice) -> str:
     if choice.passed:
         newest = choice.passed[0]
         lines.append(f"  the newest: {_describe(newest.entry)}\n    {newest.text}")
+        lines += [f"  also passed over: {_describe(each.entry)}\n    {each.text}" for each in choice.passed[1:4]]
     if choice.entry is not None:
         which = "the newest that can be relied on" if choice.passed else "the newest"
         lines.append(f"  {which}: {_describe(choice.entry)}")
@@ -152,6 +177,13 @@ def _find_rival(entry: CatalogEntry, older: Sequence[CatalogEntry], adopted: Ado
             return Passed(each, WhyNot.OTHER_SERVER, text)
         return None
     return None
+
+
+def notices_of(choice: Choice) -> tuple[str, ...]:
+    """What is to be said of a choice that is not clear to somebody who only looks."""
+    rival = choice.rival
+    also = [f"{rival.entry.name} may be meant as well: {rival.text}"] if rival is not None else []
+    return (*map(_say_passed, choice.passed), *also)
 
 
 def _say_passed(passed: Passed) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.catalog.latest import NOT_COMPLETE, describe_choice, read_choice
+from safeharbor_backup.actions.catalog.choose import choose_by_word, is_word
+from safeharbor_backup.actions.catalog.latest import NOT_COMPLETE, describe_choice
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.checksums import parse_sums
 from safeharbor_backup.archive.foreign_reader import Skipped, read_foreign_members
@@ -15,7 +16,6 @@ from safeharbor_backup.archive.reader import Front, Rejected, bears_leading_mark
 from safeharbor_backup.archive.source import Source, Truncated, opened_archive
 from safeharbor_backup.errors import ArchiveRejected, CannotRestore
 from safeharbor_backup.postgres.contents import DumpInput
-from safeharbor_backup.settings.model import Concern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,20 +91,19 @@ class OpenArchive:
 
 
 def choose_archive(text: str, settings: Settings) -> Path:
-    """The archive that `--from` names; `latest` is the newest in BACKUP_DIR that can be relied on.
+    """The archive that `--from` names; a word such as `latest` is one in BACKUP_DIR that can be relied on.
 
-    Raises ArchiveRejected if there is none, StorageUnavailable; CannotRestore if that is not simply the newest one,
-    since then a person decides.
+    Raises ArchiveRejected if there is none, StorageUnavailable; CannotRestore if it is not simply the one that the word
+    says, since then a person decides.
     """
-    if text != "latest":
+    if not is_word(text):
         return Path(text).expanduser().absolute()
-    settings.require(Concern.DIRECTORY)
-    choice = read_choice(settings, settings.database_name)
+    choice = choose_by_word(text, settings)
     if choice.entry is None and all(each.code in NOT_COMPLETE for each in choice.passed):
         raise ArchiveRejected(f"There is no complete archive in {settings.backup_dir}.", hint="")
     if choice.entry is None or not choice.is_clear:
         raise CannotRestore(
-            f"Which archive `latest` means is not clear:\n{describe_choice(choice)}",
+            f"Which archive `{text}` means is not clear:\n{describe_choice(choice)}",
             hint="Give the path of the one that is meant: --from PATH.",
             intact="Nothing was changed.",
         )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safeharbor_backup.actions.catalog.choose import LATEST
 from safeharbor_backup.actions.catalog.latest import choose_to_prove
 from safeharbor_backup.actions.drill.run import drill_archive
-from safeharbor_backup.cli.archive_path import ArchivePath
+from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.attempt import current_attempt
 from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
 from safeharbor_backup.cli.json_log import log_format_option, show_problem, show_warning
@@ -59,10 +60,13 @@ if TYPE_CHECKING:
 @click.option("--quiet", is_flag=True, help="Print only what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of text.")
 @log_format_option
-def command(archive: Path | None, *, jobs: int | None, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
+def command(archive: Path | str | None, *, jobs: int | None, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
     """Parse, drill, render."""
     settings = current_settings(quiet=quiet or as_json)
-    path, notices = (archive.absolute(), ()) if archive is not None else _newest(settings)
+    if archive is None or archive == LATEST:
+        path, notices = _newest(settings)
+    else:
+        path, notices = chosen_archive(archive, settings), ()
     if not (quiet or as_json):
         click.echo(f"Drilling {path}")
     with watching(quiet=quiet or as_json) as progress:

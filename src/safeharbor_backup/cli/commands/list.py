@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safeharbor_backup.actions.catalog.choose import local_zone
 from safeharbor_backup.actions.catalog.entries import is_from_future, read_catalog
 from safeharbor_backup.actions.prune import plan_prune
+from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.cli.command import always, safeharbor_command
 from safeharbor_backup.cli.json_log import show_warning
 from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.cli.table import Column, table_lines, terminal_width
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.model import Concern
-from safeharbor_backup.text import iso_time, plural, show_bytes, show_duration
+from safeharbor_backup.text import ascii_safe, iso_time, plural, show_bytes, show_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+
     from safeharbor_backup.actions.catalog.entries import Catalog, CatalogEntry
     from safeharbor_backup.actions.catalog.retention import Verdict
     from safeharbor_backup.settings.model import Settings
@@ -31,8 +37,9 @@ if TYPE_CHECKING:
     ExitStatus.STORAGE,
     only_prints=always,
 )
+@click.option("--utc", is_flag=True, help="Show times in UTC, as in the names, instead of local ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-def command(*, as_json: bool) -> None:
+def command(*, utc: bool, as_json: bool) -> None:
     """Parse, read the directory, render."""
     settings = current_settings(quiet=True)
     catalog = read_catalog(settings.backup_dir)
@@ -40,7 +47,7 @@ def command(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_document(catalog, verdicts, warnings), indent=2))
     else:
-        _print(catalog, verdicts, warnings)
+        _print(catalog, verdicts, warnings, UTC if utc else local_zone(settings))
 
 
 def _judge(settings: Settings) -> tuple[dict[str, Verdict], list[str]]:
@@ -51,24 +58,10 @@ def _judge(settings: Settings) -> tuple[dict[str, Verdict], list[str]]:
     return {verdict.name: verdict for verdict in plan.verdicts}, list(plan.warnings)
 
 
-def _print(catalog: Catalog, verdicts: dict[str, Verdict], warnings: list[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    now = datetime.now(UTC)
+def _print(catalog: Catalog, verdicts: dict[str, Verdict], warnings: list[str], zone: tzinfo | None) -> None:
     if catalog.archives:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("archive", "age", "size", "tables", "rows", "uploads", "state", "retention"):
-            table.add_column(
-                heading,
-                justify="right" if heading in ("age", "size", "tables", "rows", "uploads") else "left",
-            )
-        for entry in catalog.archives:
-            table.add_row(*_row(entry, verdicts.get(entry.name), now))
-        console = Console()
-        if not console.is_terminal:
-            console.width = 500  # a log or a pipe has no edge to wrap at
-        console.print(table, highlight=False, markup=False)
+        for line in table_lines(_columns(catalog.archives, verdicts, datetime.now(UTC), zone), terminal_width()):
+            click.echo(line)
     else:
         click.echo(f"There is no archive in {catalog.directory}.")
     for entry in catalog.archives:
@@ -77,20 +70,66 @@ def _print(catalog: Catalog, verdicts: dict[str, Verdict], warnings: list[str]) 
     if catalog.unfinished:
         click.echo(f"unfinished, being written or left by a killed run: {', '.join(catalog.unfinished)}")
     if catalog.foreign:
-        click.echo(f"{plural(len(catalog.foreign), 'other file')}, never touched: {', '.join(catalog.foreign[:10])}")
+        others = ", ".join(map(ascii_safe, catalog.foreign[:10]))
+        click.echo(f"{plural(len(catalog.foreign), 'other file')}, never touched: {others}")
     for warning in warnings:
         show_warning(warning)
 
 
-def _row(entry: CatalogEntry, verdict: Verdict | None, now: datetime) -> list[str]:
-    manifest = entry.manifest
-    inside = ["?", "?", "?"]
-    if manifest is not None:
-        uploads = f"{manifest.upload_files:,} ({show_bytes(manifest.upload_bytes)})"
-        inside = [f"{len(manifest.tables):,}", f"{manifest.rows:,}", uploads]
-    decided = "" if verdict is None else f"{'keep' if verdict.keep else 'delete'}: {', '.join(verdict.reasons)}"
-    age = "future" if is_from_future(entry, now) else show_duration(max((now - entry.taken_at).total_seconds(), 0))
-    return [entry.name, age, show_bytes(entry.size), *inside, entry.state.value, decided]
+def _columns(
+    archives: Sequence[CatalogEntry], verdicts: dict[str, Verdict], now: datetime, zone: tzinfo | None
+) -> list[Column]:
+    """In the order of need: those at the end are the first to go where there is no place."""
+    manifests = [entry.manifest for entry in archives]
+    return [
+        Column(f"time ({'UTC' if zone is UTC else 'local'})", _show_times(archives, zone)),
+        Column("age", [_age(entry, now) for entry in archives], is_number=True),
+        Column("size", [show_bytes(entry.size) for entry in archives], is_number=True),
+        Column("rows", ["?" if each is None else f"{each.rows:,}" for each in manifests], is_number=True),
+        Column("uploads", ["?" if each is None else f"{each.upload_files:,}" for each in manifests], is_number=True),
+        Column("since previous", [_change(archives[position:]) for position in range(len(archives))]),
+        Column("state", [entry.state.value for entry in archives]),
+        Column("retention", [_decided(verdicts.get(entry.name)) for entry in archives]),
+        Column("archive", [entry.name for entry in archives]),
+    ]
+
+
+def _show_times(archives: Sequence[CatalogEntry], zone: tzinfo | None) -> list[str]:
+    """The times in their names, by which every command finds them; with seconds where minutes do not tell two apart."""
+    times = [(time_in_name(entry.name) or entry.taken_at).astimezone(zone) for entry in archives]
+    minutes = [f"{time:%Y-%m-%d %H:%M}" for time in times]
+    return minutes if len(set(minutes)) == len(minutes) else [f"{time:%Y-%m-%d %H:%M:%S}" for time in times]
+
+
+def _age(entry: CatalogEntry, now: datetime) -> str:
+    return "future" if is_from_future(entry, now) else show_duration(max((now - entry.taken_at).total_seconds(), 0))
+
+
+def _change(archives: Sequence[CatalogEntry]) -> str:
+    """How the first of them differs from the next one that tells what is in it and is of the same database."""
+    now, *older = (entry.manifest for entry in archives)
+    before = next((each for each in older if now and each and each.database == now.database), None)
+    if now is None or before is None:
+        return ""
+    gone = before.tables.keys() - now.tables.keys()
+    changes = [
+        f"-{plural(len(gone), 'table')}" if gone else "",
+        f"{_short(now.rows - before.rows)} rows" if now.rows != before.rows else "",
+        f"{_short(now.upload_files - before.upload_files)} files" if now.upload_files != before.upload_files else "",
+    ]
+    return " ".join(list(filter(None, changes))[:2]) or "same"
+
+
+def _short(number: int) -> str:
+    """A difference in a few characters, such as `-9,999`, `+12.3k` or `+4.5M`."""
+    for least, size, unit in ((10**6, 10**6, "M"), (10**4, 1000, "k")):
+        if abs(number) >= least:
+            return f"{number / size:+.1f}{unit}"
+    return f"{number:+,}"
+
+
+def _decided(verdict: Verdict | None) -> str:
+    return "" if verdict is None else f"{'keep' if verdict.keep else 'delete'}: {', '.join(verdict.reasons)}"
 
 
 def _document(catalog: Catalog, verdicts: dict[str, Verdict], warnings: list[str]) -> dict[str, object]:

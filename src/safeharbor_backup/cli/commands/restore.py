@@ -56,9 +56,9 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option(
     "--from",
     "archive",
-    type=ArchivePath(latest=True),
-    metavar="PATH",
-    help="The archive, or `latest` for the newest complete one.",
+    type=ArchivePath(),
+    metavar="ARCHIVE",
+    help="The archive: a path, its name, the beginning of its time, `latest`, `latest~1` or `before TIME`.",
 )
 @click.option("--dry-run", is_flag=True, help="Prove the archive, tell what a restore would do, change nothing.")
 @click.option("--quick", is_flag=True, help="With --dry-run: look at the archive's manifest only.")

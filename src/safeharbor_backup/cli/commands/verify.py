@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safeharbor_backup.actions.catalog.choose import LATEST
 from safeharbor_backup.actions.catalog.entries import read_catalog
 from safeharbor_backup.actions.catalog.latest import choose_to_prove
 from safeharbor_backup.actions.verify import verify_archive
-from safeharbor_backup.cli.archive_path import ArchivePath
+from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.attempt import current_attempt
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.json_log import log_format_option, show_problem, show_warning
@@ -51,7 +52,9 @@ if TYPE_CHECKING:
 @click.option("--quiet", is_flag=True, help="Print only what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 @log_format_option
-def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: bool, quiet: bool, as_json: bool) -> None:
+def command(
+    archives: tuple[Path | str, ...], *, latest: bool, every: bool, quick: bool, quiet: bool, as_json: bool
+) -> None:
     """Parse, verify each, render."""
     if (latest, every, bool(archives)).count(True) != 1:
         raise click.UsageError("Name archives, or give one of --latest and --all.")
@@ -59,10 +62,10 @@ def command(archives: tuple[Path, ...], *, latest: bool, every: bool, quick: boo
     results: list[Verification] = []
     unread: list[SafeHarborError] = []
     notices: tuple[str, ...] = ()
-    if latest:
+    if latest or LATEST in archives:
         newest, notices = choose_to_prove(settings, settings.database_name)
-        archives = (newest.path,)
-    paths = archives or _all_in_directory(settings)
+        archives = (newest.path,) if latest else tuple(newest.path if each == LATEST else each for each in archives)
+    paths = [chosen_archive(each, settings) for each in archives] or _all_in_directory(settings)
     with watching(quiet=quiet or as_json) as progress:
         for path in paths:
             try:

@@ -1,0 +1,130 @@
+"""Which archive of the backup directory a person means: by its name, by the beginning of its time, or by a word.
+
+The words are `latest`, `latest~2` (the second before it) and `before 2026-11-27T12:00`; for them the rules of `latest`
+hold. Times are in UTC, as in the names, or local, as `list` shows them.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.catalog.entries import find_candidates
+from safeharbor_backup.actions.catalog.latest import Choice, read_choice
+from safeharbor_backup.archive.layout import time_in_name
+from safeharbor_backup.errors import ArchiveNotFound
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.settings.schedule import find_zone
+from safeharbor_backup.text import ascii_safe, plural, show_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+    from pathlib import Path
+
+    from safeharbor_backup.settings.model import Settings
+
+LATEST = "latest"
+_BACK = re.compile(r"latest(?:~(\d{1,6}))?", re.ASCII)
+_BEFORE = re.compile(r"before[ :=]\s*(\S.*)", re.ASCII)
+_TIME = re.compile(r"(?:\d{4}-)?\d\d(?:-[\d-]*(?:T[\d-]*)?)?Z?", re.ASCII)
+_PREFIX, _SUFFIX = "safeharbor-backup-", ".tar"
+_MOST_SHOWN = 10
+
+
+def local_zone(settings: Settings) -> tzinfo | None:
+    """The zone that times are shown in: BACKUP_TIMEZONE if that is set, else None, which is the system's own."""
+    return find_zone(settings.timezone) if "BACKUP_TIMEZONE" in settings.origins else None
+
+
+def is_word(text: str) -> bool:
+    """Whether it is one of the words, which mean one archive today and perhaps another one tomorrow."""
+    return bool(_BACK.fullmatch(text) or _BEFORE.fullmatch(text))
+
+
+def choose_by_word(text: str, settings: Settings, now: datetime | None = None) -> Choice:
+    """What a word means, with the archives that were passed over. Raises ArchiveNotFound if there are not so many, or
+    the time is none; StorageUnavailable.
+    """
+    settings.require(Concern.DIRECTORY)
+    back, before = _BACK.fullmatch(text), _BEFORE.fullmatch(text)
+    if back is not None:
+        count = int(back[1] or 0)
+        choice = read_choice(settings, settings.database_name, now, back=count)
+        if choice.entry is None and count:
+            raise ArchiveNotFound(f"{text}: there are not so many archives in {settings.backup_dir} to rely on.")
+        return choice
+    assert before is not None  # noqa: S101 - the callers ask `is_word`
+    try:
+        moment = datetime.fromisoformat(before[1])
+        moment = moment if moment.tzinfo is not None else _as_local(moment, local_zone(settings))
+    except (ValueError, OverflowError):
+        raise ArchiveNotFound(
+            f"{ascii_safe(text)}: that is no time. Write it as in `before 2026-11-27T12:00`, local, or in UTC with a "
+            "Z at its end."
+        ) from None
+    choice = read_choice(settings, settings.database_name, now, before=moment)
+    if choice.entry is None and not choice.passed:
+        raise ArchiveNotFound(f"There is no archive in {settings.backup_dir} from before {show_time(moment)}.")
+    return choice
+
+
+def find_by_name(text: str, settings: Settings) -> Path:
+    """The archive of that name in the backup directory, or the only one whose time begins so; `.tar` may be left away.
+
+    Raises ArchiveNotFound with the nearest names, or with all that it may mean; StorageUnavailable.
+    """
+    directory, zone = settings.backup_dir, local_zone(settings)
+    names = sorted(candidate.name for candidate in find_candidates(directory))
+    bare = text.removesuffix(_SUFFIX).removeprefix(_PREFIX)
+    wanted = bare.replace(" ", "T").replace(":", "-")
+    if len(wanted) < 4 or not _TIME.fullmatch(wanted):
+        near = get_close_matches(text, names, 3, 0.5) or names[-3:]
+        raise ArchiveNotFound(f"There is no archive {ascii_safe(text)} in {directory}.", hint=_nearest(near))
+    found = [name for name in names if any(_begins(each, wanted) for each in _times(name, zone))]
+    if len(found) == 1:
+        return directory / found[0]
+    if found:
+        raise ArchiveNotFound(
+            f"{ascii_safe(text)} may mean {plural(len(found), 'archive')} in {directory}:\n{_list(found, zone)}",
+            hint="Give more of its time, or its name; a time with a Z at its end is in UTC.",
+        )
+    whole = wanted if re.match(r"\d{4}-", wanted) else f"{names[-1][len(_PREFIX) :][:5] if names else ''}{wanted}"
+    place = bisect(names, _PREFIX + whole)
+    near = names[max(place - 2, 0) : place + 2]
+    raise ArchiveNotFound(f"No archive in {directory} has a time that begins with {wanted}.", hint=_nearest(near))
+
+
+def _as_local(moment: datetime, zone: tzinfo | None) -> datetime:
+    return (moment.replace(tzinfo=zone) if zone is not None else moment).astimezone(UTC)
+
+
+def _times(name: str, zone: tzinfo | None) -> Sequence[str]:
+    """The time in an archive's name, in UTC and local, written as in names."""
+    taken_at = time_in_name(name)
+    assert taken_at is not None  # noqa: S101 - the candidates are chosen by their names
+    return f"{taken_at:%Y-%m-%dT%H-%M-%S}Z", f"{taken_at.astimezone(zone):%Y-%m-%dT%H-%M-%S}"
+
+
+def _begins(time: str, wanted: str) -> bool:
+    """Whether a time begins so, with its year or without. Only one in UTC has a Z, behind whatever is given of it."""
+    if wanted.endswith("Z"):
+        if not time.endswith("Z"):
+            return False
+        wanted = wanted.removesuffix("Z")
+    return time.startswith(wanted) or time[5:].startswith(wanted)
+
+
+def _list(names: Sequence[str], zone: tzinfo | None) -> str:
+    lines = [f"  {name}  ({_times(name, zone)[1].replace('T', ' ')} local)" for name in names[-_MOST_SHOWN:]]
+    more = len(names) - len(lines)
+    return "\n".join([*lines, f"  and {more:,} older"] if more else lines)
+
+
+def _nearest(names: Sequence[str]) -> str:
+    if not names:
+        return "There is none; `safeharbor backup` takes one."
+    return f"The nearest: {', '.join(names)}. `safeharbor list` shows all."
