@@ -170,3 +170,11 @@ def test_status_needs_no_database_driver_and_draws_no_table() -> None:
 
 def test_the_package_itself_runs_nothing() -> None:
     assert ours_loaded_by("import safeharbor_backup") == {""}
+
+
+def test_a_command_says_everything_through_the_output_of_its_run() -> None:
+    def past_it(name: str) -> bool:
+        attributes = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute)]
+        return any(node.attr in ("echo", "secho") for node in attributes)
+
+    assert {name for name in MODULES if past_it(name)} == {"cli.output"}

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import safeharbor_backup.state.history as history_module
-from safeharbor_backup.cli.attempt import Attempt, Ending
+from safeharbor_backup.cli.attempt import Attempt
+from safeharbor_backup.cli.ending import Ending
+from safeharbor_backup.cli.output import TextOutput
 from safeharbor_backup.state.directory import STATE_DIRECTORY
 from safeharbor_backup.state.history import HISTORY_NAME, LIMIT_BYTES, Outcome, append_outcome, read_history
 from support.commands import run_inside
@@ -257,7 +259,7 @@ def test_a_run_that_is_told_to_stop_is_remembered(backups: Path, tmp_path: Path)
 
 
 def test_warnings_that_are_accepted_are_remembered_as_warnings(settings: Settings) -> None:
-    attempt = Attempt("backup", settings)
+    attempt = Attempt("backup", settings, TextOutput())
     attempt.describe(archive="a.tar", warnings=["a file changed"], details={})
 
     attempt.end(Ending(0))

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from safeharbor_backup.cli.json_log import JsonLog, JsonWatcher, show_problem
+from safeharbor_backup.cli.json_output import JsonOutput, JsonWatcher
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.system.lock import directory_lock
 from support.archives import Facts, put_archive
@@ -170,7 +170,7 @@ def test_what_an_app_prints_while_it_is_loaded_becomes_an_event(
 
 def test_a_problem_that_stops_nothing_yet_is_an_error(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def tells(*_arguments: object, **_options: object) -> None:
-        show_problem("the role may not create databases", "ask somebody who may")
+        click.get_current_context().obj.output.problem("the role may not create databases", "ask somebody who may")
         click.get_current_context().exit(8)
 
     monkeypatch.setattr("safeharbor_backup.cli.commands.prune.prune_archives", tells)
@@ -241,8 +241,8 @@ def test_nobody_who_reads_changes_no_status_and_is_an_event_on_the_other_stream(
 def test_a_long_phase_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     errors = io.StringIO()
     now = 100.0
-    monkeypatch.setattr("safeharbor_backup.cli.json_log.time.monotonic", lambda: now)
-    watcher = JsonWatcher(JsonLog("backup", io.StringIO(), errors))
+    monkeypatch.setattr("safeharbor_backup.cli.json_output.time.monotonic", lambda: now)
+    watcher = JsonWatcher(JsonOutput("backup", io.StringIO(), errors), "backup")
 
     watcher.phase("dump", 5000)
     for _ in range(4):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from safeharbor_backup.cli.output import BestEffort, best_effort_output, lost_output
+from safeharbor_backup.cli.streams import BestEffort, best_effort_output, lost_output
 
 
 def test_a_name_that_a_stream_cannot_spell_is_escaped() -> None:
@@ -57,7 +57,7 @@ def test_a_block_inside_another_is_the_same(capsys: object) -> None:
 
 def test_no_file_of_ours_becomes_the_standard_output_that_was_closed(tmp_path: Path) -> None:
     script = (
-        "import os\nfrom safeharbor_backup.cli.output import best_effort_output\n"
+        "import os\nfrom safeharbor_backup.cli.streams import best_effort_output\n"
         f"with best_effort_output(): print('a result'); file = open({str(tmp_path / 'file')!r}, 'w'); "
         "assert file.fileno() > 2; os.write(1, b'from a library')"
     )

@@ -16,6 +16,7 @@ from safeharbor_backup.actions.scheduler.jobs import Job, JobName
 from safeharbor_backup.actions.scheduler.run import run_scheduler
 from safeharbor_backup.cli.commands.scheduler import Front
 from safeharbor_backup.cli.main import cli
+from safeharbor_backup.cli.output import TextOutput
 from safeharbor_backup.errors import Interrupted, LockHeld, SettingsInvalid
 from safeharbor_backup.settings.database_url import parse_database_url
 from safeharbor_backup.settings.load import load_settings
@@ -258,7 +259,7 @@ class TestLog:
     """What the front end says of runs that end in different ways."""
 
     def run(self, settings: Settings, name: JobName, capsys: pytest.CaptureFixture[str]) -> list[str]:
-        Front(settings).run(Job(name, settings.schedule, UTC, NOON, NOON))
+        Front(settings, TextOutput()).run(Job(name, settings.schedule, UTC, NOON, NOON))
         lines = capsys.readouterr().out.splitlines()
         assert all(datetime.strptime(line.split()[0], "%Y-%m-%dT%H:%M:%S%z") for line in lines)
         assert not any("s3cr3t" in line for line in lines)
@@ -329,7 +330,7 @@ class TestLog:
     def test_slots_are_told_in_both_zones(self, complete: Settings, capsys: pytest.CaptureFixture[str]) -> None:
         berlin = zone_named("Europe/Berlin")
 
-        Front(complete).planned([Job(JobName.BACKUP, "0 0 3 * * *", berlin, NOON, NOON)])
+        Front(complete, TextOutput()).planned([Job(JobName.BACKUP, "0 0 3 * * *", berlin, NOON, NOON)])
 
         assert capsys.readouterr().out.endswith("next backup: 2026-05-07 12:00:00 UTC (2026-05-07 14:00:00 CEST)\n")
 

@@ -14,11 +14,12 @@ import click
 
 from safeharbor_backup.actions.catalog.choose import LATEST, choose_by_word, find_by_name, is_word
 from safeharbor_backup.actions.catalog.latest import notices_of
-from safeharbor_backup.cli.json_log import show_warning
-from safeharbor_backup.cli.settings_source import settings_for_parsing
+from safeharbor_backup.cli.output import TextOutput
+from safeharbor_backup.cli.settings_source import read_settings
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, SafeHarborError
 
 if TYPE_CHECKING:
+    from safeharbor_backup.cli.output import Output
     from safeharbor_backup.settings.model import Settings
 
 
@@ -42,7 +43,7 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
         if "/" in text or "\0" in text:
             self.fail(f"{path} {why} `safeharbor list` shows the archives.", param, ctx)
         try:
-            settings = settings_for_parsing()
+            settings = read_settings(ctx or click.get_current_context(), TextOutput(), quiet=True)
             if not is_word(text):
                 return find_by_name(text, settings)
             choose_by_word(text, settings)
@@ -53,7 +54,7 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
         return text
 
 
-def chosen_archive(archive: Path | str, settings: Settings) -> Path:
+def chosen_archive(archive: Path | str, settings: Settings, output: Output) -> Path:
     """The archive that is meant, for a command that changes nothing live: what was passed over is a warning.
 
     Raises ArchiveRejected if there is none, SafeHarborError.
@@ -64,7 +65,7 @@ def chosen_archive(archive: Path | str, settings: Settings) -> Path:
         return find_by_name(archive, settings)
     choice = choose_by_word(archive, settings)
     for notice in notices_of(choice):
-        show_warning(notice)
+        output.warning(notice)
     if choice.entry is None:
         raise ArchiveRejected(f"There is no archive in {settings.backup_dir} that `{archive}` can mean.")
     return choice.entry.path

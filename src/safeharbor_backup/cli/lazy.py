@@ -25,10 +25,7 @@ COMMANDS = {
 IN_FLASK = "flask"
 STANDALONE = "standalone"
 SOURCE_KEY = "safeharbor.settings_source"
-SETTINGS_KEY = "safeharbor.settings"  # those that the running command has loaded
 LOG_FORMAT_KEY = "safeharbor.log_format"  # what `--log-format` says, for the commands that have it
-LOG_KEY = "safeharbor.log"  # the `JsonLog` of a command that speaks JSON
-ATTEMPT_KEY = "safeharbor.attempt"  # its `Attempt`, from then on, if its runs are remembered
 
 
 class LazyGroup(click.Group):

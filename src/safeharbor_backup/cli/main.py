@@ -6,7 +6,7 @@ import click
 
 from safeharbor_backup import __version__
 from safeharbor_backup.cli.lazy import LazyGroup
-from safeharbor_backup.cli.output import best_effort_output
+from safeharbor_backup.cli.streams import best_effort_output
 
 cli = click.version_option(__version__, prog_name="safeharbor", message="%(prog)s %(version)s")(
     LazyGroup(

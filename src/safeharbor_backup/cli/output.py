@@ -1,151 +1,177 @@
-"""Standard output and error, written as far as that is possible: what becomes of the words never ends the work.
-
-A log on a full disk, a reader that went away, a descriptor that was closed: the run goes on, keeps its status, and the
-history says that output was lost.
-"""
+"""What a run says: results, lines, warnings, problems, each by its name, as text for people or as JSON events."""
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, TextIO, cast
+import json
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from safeharbor_backup.cli.ending import Ending, How
+from safeharbor_backup.cli.progress_bar import watching
+from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.text import iso_time
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
-_GONE = (errno.EPIPE, errno.EBADF)  # nobody will read there again; a full disk may have room later
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.state.history import Outcome
+
+INFO, WARNING, ERROR = "info", "warning", "error"
 
 
-class BestEffort:
-    """A text stream of which neither `write` nor `flush` fails; `lost` counts the times that something was lost."""
+class Output(Protocol):
+    """Where a run says something. `TextOutput` is for people, `JsonOutput` for what collects logs."""
 
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-        self.encoding = "utf-8"  # not the stream's own: click would go past us to what is behind one for ASCII
-        self.lost = 0
-        self.why = "it is closed"
-        self.is_cut = False
+    def result(self, text: str = "") -> None:
+        """Lines of what the command is there to print."""
 
-    def write(self, text: str) -> int:
-        """Write it, or count it as lost."""
-        if not isinstance(text, str):  # click tries what it may write
-            raise TypeError(f"text is written here, not {type(text).__name__}")
-        if self._stream is None:
-            self.lost += bool(text)
-            return len(text)
-        try:
-            self._stream.write(text)
-        except UnicodeEncodeError as error:  # a stream for ASCII, and a name that is not
-            return self.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
-        except (OSError, ValueError) as error:  # ValueError: closed by somebody
-            self._lose(error)
-        return len(text)
+    def document(self, document: object) -> None:
+        """What `--json` prints, instead of results."""
 
-    def flush(self) -> None:
-        """Write what is held back, or count it as lost."""
-        try:
-            if self._stream is not None:
-                self._stream.flush()
-        except (OSError, ValueError) as error:
-            self._lose(error)
+    def ask(self, question: str) -> None:
+        """A question, with the cursor behind it."""
 
-    def __getattr__(self, name: str) -> object:
-        """What an app may want of its standard output when it is loaded."""
-        return getattr(self.__dict__.get("_stream"), name)
+    def line(self, text: str) -> None:
+        """Something on the way."""
 
-    def isatty(self) -> bool:
-        """Whether a terminal is behind it."""
-        return self._stream is not None and not self._stream.closed and self._stream.isatty()
+    def aside(self, text: str) -> None:
+        """Something for people alone, which events say in another way."""
 
-    def fileno(self) -> int:
-        """The descriptor behind it. Raises OSError if there is none."""
-        if self._stream is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return self._stream.fileno()
+    def event(
+        self, name: str, text: str, *, level: str = INFO, command: str | None = None, slot: str | None = None
+    ) -> None:
+        """Something that happened, by its name."""
 
-    def end(self) -> None:
-        """Give up what could not be written; Python would complain of it at the end, and change the exit status."""
-        before = self.lost
-        self.flush()
-        if self.lost > before:
-            self._give_up()
+    def warning(self, text: str) -> None:
+        """Something that is not as it should be."""
 
-    def _lose(self, error: OSError | ValueError) -> None:
-        self.lost += 1
-        number = error.errno if isinstance(error, OSError) else errno.EBADF
-        self.why = os.strerror(number) if number else str(error)
-        if number in _GONE:
-            self.is_cut = number == errno.EPIPE
-            self._give_up()
+    def problem(self, text: str, hint: str = "") -> None:
+        """Something that stands in the way."""
 
-    def _give_up(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is None:
+    def end(self, ending: Ending, outcome: Outcome | None, command: str | None = None) -> None:
+        """How the run ended; `outcome` has what is known of one that is remembered."""
+
+    def watching(self, *, quiet: bool = False, command: str | None = None) -> AbstractContextManager[Progress]:
+        """Who watches the progress of a command."""
+
+    def as_service(self) -> Output:
+        """The same for a service, whose log is standard output alone."""
+
+
+class TextOutput:
+    """Lines for people: results on standard output, all else on standard error."""
+
+    def result(self, text: str = "") -> None:
+        """Lines of standard output."""
+        click.echo(text)
+
+    def document(self, document: object) -> None:
+        """The document."""
+        self.result(json.dumps(document, indent=2))
+
+    def ask(self, question: str) -> None:
+        """The question, without the end of a line."""
+        click.echo(f"{question} ", nl=False)
+
+    def line(self, text: str) -> None:
+        """Lines of standard error."""
+        click.echo(text, err=True)
+
+    def aside(self, text: str) -> None:
+        """Lines as any others."""
+        self.line(text)
+
+    def event(
+        self, name: str, text: str, *, level: str = INFO, command: str | None = None, slot: str | None = None
+    ) -> None:
+        """Its text."""
+        self.line(text)
+
+    def warning(self, text: str) -> None:
+        """A line that says so."""
+        self.line(f"Warning: {text}")
+
+    def problem(self, text: str, hint: str = "") -> None:
+        """A line that says so, and what to do."""
+        self.line(f"Problem: {text}")
+        if hint:
+            self.line(f"  Hint: {hint}")
+
+    def end(self, ending: Ending, outcome: Outcome | None, command: str | None = None) -> None:
+        """Of an error what failed, what is still intact, what to do next. A bug shows its traceback."""
+        if ending.how is How.SIGNAL:
+            self.line(f"Stopped: {ending.reason}. {ending.advice.intact}")
+        if ending.how is not How.ERROR:
             return
+        self.line(f"Error: {ending.reason}")
+        for problem in ending.more_problems:
+            self.line(f"       {problem}")
+        if ending.advice.intact:
+            self.line(ending.advice.intact)
+        if ending.advice.hint:
+            self.line(f"Hint: {ending.advice.hint}")
+
+    def watching(self, *, quiet: bool = False, command: str | None = None) -> AbstractContextManager[Progress]:
+        """A bar or lines, on standard error."""
+        return watching(self.line, quiet=quiet)
+
+    def as_service(self) -> Output:
+        """Lines with their time."""
+        return ServiceOutput()
+
+
+class ServiceOutput(TextOutput):
+    """The log of a service: everything on standard output, with its time."""
+
+    def result(self, text: str = "") -> None:
+        """Lines as any others."""
+        self.line(text)
+
+    def line(self, text: str) -> None:
+        """Each line with the time. A log that cannot be written must not cost the backups."""
+        now = iso_time(datetime.now(UTC))
         try:
-            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-            stream.flush()  # what it holds goes there
-        except (OSError, ValueError):
-            pass  # no file is behind it
-
-
-class Output:
-    """Both streams of a run."""
-
-    def __init__(self) -> None:
-        self.result = BestEffort(sys.stdout)
-        self.messages = BestEffort(sys.stderr)
-
-    @property
-    def lost(self) -> int:
-        """How many times something could not be written, on either of them."""
-        return self.result.lost + self.messages.lost
-
-
-_current: ContextVar[Output | None] = ContextVar("output", default=None)
-
-
-@contextmanager
-def best_effort_output() -> Iterator[Output]:
-    """Inside the block nothing that is printed can fail."""
-    outer = _current.get()
-    if outer is not None and sys.stdout is cast("TextIO", outer.result):
-        yield outer
-        return
-    _fill_closed_descriptors()
-    output = Output()
-    before = _current.set(output)
-    try:
-        with redirect_stdout(cast("TextIO", output.result)), redirect_stderr(cast("TextIO", output.messages)):
-            yield output
-    finally:
-        _current.reset(before)
-        output.result.end()
-        output.messages.end()
-
-
-def lost_output() -> int:
-    """How many times the running command could not write to its standard output or error."""
-    output = _current.get()
-    return output.lost if output is not None else 0
-
-
-def tell(text: str) -> None:
-    """Tell a line on standard error."""
-    click.echo(text, err=True)
-
-
-def _fill_closed_descriptors() -> None:
-    """The next file that is opened would be standard output, and get what a library prints there."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
+            for line in text.splitlines():
+                click.echo(f"{now} {line}")
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            pass
+
+    def end(self, ending: Ending, outcome: Outcome | None, command: str | None = None) -> None:
+        """How a job ended, if not well, each line with the job's name. A bug was shown with its traceback."""
+        if ending.how is How.SIGNAL:
+            self.line(f"{command}: stopped, and nothing unfinished is left behind")
+        if ending.how is not How.ERROR:
+            return
+        hint = f"hint: {ending.advice.hint}" if ending.advice.hint else ""
+        failed = f"FAILED (status {int(ending.status)}): {ending.reason}"
+        for text in filter(None, (failed, *ending.more_problems, ending.advice.intact, hint)):
+            self.line(f"{command}: {text}")
+
+    def watching(self, *, quiet: bool = False, command: str | None = None) -> AbstractContextManager[Progress]:
+        """No bars."""
+        return nullcontext(_Named(self.line, command or ""))
+
+
+class _Named(NoProgress):
+    """Notes and warnings of a job, with its name."""
+
+    def __init__(self, line: Callable[[str], None], command: str) -> None:
+        self._line = line
+        self._command = command
+
+    def note(self, text: str) -> None:
+        self._line(f"{self._command}: {text}")
+
+    def warn(self, text: str) -> None:
+        self._line(f"{self._command}: warning: {text}")
+
+
+def is_good(status: int) -> bool:
+    """Whether the work was done, be it with warnings."""
+    return status in (ExitStatus.DONE, ExitStatus.WARNINGS)

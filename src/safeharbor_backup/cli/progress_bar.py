@@ -7,14 +7,11 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
-from safeharbor_backup.cli.json_log import JsonWatcher, current_log
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.text import show_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -26,35 +23,36 @@ _WORTH_A_LINE_SECONDS = 1.0
 
 
 @contextmanager
-def watching(*, quiet: bool) -> Iterator[Progress]:
-    """The watcher that fits standard error."""
-    log = current_log()
-    if log is not None:
-        watcher_as_json = JsonWatcher(log)
-        yield watcher_as_json
-        watcher_as_json.finish()
-    elif quiet:
-        yield _Quiet()
+def watching(line: Callable[[str], None], *, quiet: bool) -> Iterator[Progress]:
+    """The watcher that fits standard error, of which `line` writes one line."""
+    if quiet:
+        yield _Quiet(line)
     elif sys.stderr is not None and sys.stderr.isatty() and (bars := _started_bars()) is not None:
         try:
             yield _Live(bars)
         finally:
             bars.stop()
     else:
-        watcher_in_log = _Log()
+        watcher_in_log = _Log(line)
         yield watcher_in_log
         watcher_in_log.finish()
 
 
 class _Quiet(NoProgress):
+    """Warnings alone."""
+
+    def __init__(self, line: Callable[[str], None]) -> None:
+        self._line = line
+
     def warn(self, text: str) -> None:
-        click.echo(f"Warning: {text}", err=True)
+        self._line(f"Warning: {text}")
 
 
-class _Log:
+class _Log(NoProgress):
     """Lines for a log file: one when a phase that took a while ends, and one every few seconds within it."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: Callable[[str], None]) -> None:
+        self._line = line
         self._phase = ""
         self._started = self._said = time.monotonic()
         self._bytes = 0
@@ -73,14 +71,11 @@ class _Log:
             self._said = time.monotonic()
             self._say("so far")
 
-    def step(self, name: str) -> None:
-        pass
-
     def note(self, text: str) -> None:
-        click.echo(text, err=True)
+        self._line(text)
 
     def warn(self, text: str) -> None:
-        click.echo(f"Warning: {text}", err=True)
+        self._line(f"Warning: {text}")
 
     def finish(self) -> None:
         if self._phase and self._bytes and time.monotonic() - self._started >= _WORTH_A_LINE_SECONDS:
@@ -90,7 +85,7 @@ class _Log:
     def _say(self, when: str) -> None:
         seconds = max(time.monotonic() - self._started, 0.001)
         rate = show_bytes(self._bytes / seconds)
-        click.echo(f"{self._phase}: {show_bytes(self._bytes)} {when}, {seconds:.1f} s, {rate}/s", err=True)
+        self._line(f"{self._phase}: {show_bytes(self._bytes)} {when}, {seconds:.1f} s, {rate}/s")
 
 
 def _started_bars() -> RichProgress | None:
@@ -120,7 +115,7 @@ def _started_bars() -> RichProgress | None:
     return bars
 
 
-class _Live:
+class _Live(NoProgress):
     """A bar with phase, bytes, rate and time left."""
 
     def __init__(self, bars: RichProgress) -> None:
@@ -135,9 +130,6 @@ class _Live:
     def advance(self, size_bytes: int, items: int = 0) -> None:
         if self._task is not None:
             self._bars.advance(self._task, size_bytes)
-
-    def step(self, name: str) -> None:
-        pass
 
     def note(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False)

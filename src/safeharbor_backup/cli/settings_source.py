@@ -8,59 +8,34 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor_backup.cli.command import SafeHarborCommand
-from safeharbor_backup.cli.json_log import begin_log, show_warning
 from safeharbor_backup.cli.lazy import IN_FLASK, SOURCE_KEY
-from safeharbor_backup.errors import SafeHarborError, SettingsInvalid
+from safeharbor_backup.errors import SettingsInvalid
 from safeharbor_backup.settings.load import load_settings
-from safeharbor_backup.state.journal import find_interrupted
-from safeharbor_backup.system.lock import is_locked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flask.cli import ScriptInfo
 
+    from safeharbor_backup.cli.output import Output
     from safeharbor_backup.settings.model import Settings
 
 
-def current_settings(*, quiet: bool = False, notice_restore: bool = True) -> Settings:
-    """The settings of this command; an interrupted restore is told, unless the command itself is about restores.
+def log_format_before_the_app() -> str:
+    """What the environment says of the log, before an app is loaded, whose code may print or fail."""
+    return load_settings(os.environ).log_format
 
-    Raises SettingsInvalid if an app is named that cannot be loaded.
+
+def read_settings(context: click.Context, output: Output, *, quiet: bool) -> Settings:
+    """The settings of a command. If an app is named it is loaded, and its code runs.
+
+    Raises SettingsInvalid if it cannot be loaded.
     """
-    context = click.get_current_context()
-    begin_log(context, load_settings(os.environ).log_format)  # before an app is loaded, whose code may print or fail
-    settings = _load(quiet=quiet)
-    if isinstance(context.command, SafeHarborCommand):
-        context.command.begin(context, settings)
-    if notice_restore:
-        _notice_restore(settings)
-    return settings
-
-
-def settings_for_parsing() -> Settings:
-    """The settings while a command line is parsed, before its run has begun. Raises SettingsInvalid."""
-    return _load(quiet=True)
-
-
-def _notice_restore(settings: Settings) -> None:
-    try:
-        pending = find_interrupted(settings.backup_dir)
-    except (SafeHarborError, OSError):
-        return
-    if pending is None or is_locked(settings.backup_dir):  # one that is running is not interrupted
-        return
-    error = pending.pending_error()
-    show_warning(f"{error.message} {error.hint}")
-
-
-def _load(*, quiet: bool) -> Settings:
-    if click.get_current_context().meta.get(SOURCE_KEY) != IN_FLASK:
+    if context.meta.get(SOURCE_KEY) != IN_FLASK:
         return load_settings(os.environ)
-    config = _app_config()
+    config = _app_config(context)
     if config is None and not quiet:
-        click.echo("No Flask app is named; settings come from the environment.", err=True)
+        output.line("No Flask app is named; settings come from the environment.")
     return load_settings(os.environ, config)
 
 
@@ -87,9 +62,9 @@ def _named_app(context: click.Context) -> ScriptInfo | None:
     return info
 
 
-def _app_config() -> Mapping[str, object] | None:
+def _app_config(context: click.Context) -> Mapping[str, object] | None:
     """Its configuration; None if there is none. Raises SettingsInvalid if it does not load."""
-    info = _named_app(click.get_current_context())
+    info = _named_app(context)
     if info is None:
         return None
     try:

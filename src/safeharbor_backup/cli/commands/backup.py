@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from safeharbor_backup.actions.backup.run import plan_output, take_backup
-from safeharbor_backup.cli.attempt import current_attempt
-from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
-from safeharbor_backup.cli.json_log import log_format_option
-from safeharbor_backup.cli.progress_bar import watching
-from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import iso_time, plural, show_bytes
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.backup.run import BackupResult
+    from safeharbor_backup.cli.output import Output
+    from safeharbor_backup.cli.run import Run
 
 
 @safeharbor_command(
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     ExitStatus.LOCKED,
     ExitStatus.DATABASE,
     ExitStatus.STORAGE,
-    is_attempt=always,
 )
 @click.option(
     "--output",
@@ -48,40 +45,43 @@ if TYPE_CHECKING:
 @click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 @log_format_option
-def command(output: Path | None, *, full: bool, no_prune: bool, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
+def command(
+    run: Run, output: Path | None, *, full: bool, no_prune: bool, warnings_ok: bool, quiet: bool, as_json: bool
+) -> None:
     """Parse, take the backup, render."""
-    settings = current_settings(quiet=quiet or as_json, notice_restore=False)
+    settings = run.start(quiet=quiet or as_json, notices_restore=False)
     plan = plan_output(settings)
     if not (quiet or as_json):
-        click.echo(plan)
-    with watching(quiet=quiet or as_json) as progress:
+        run.output.result(plan)
+    with run.output.watching(quiet=quiet or as_json) as progress:
         result = take_backup(settings, output=output, prune=not no_prune, full=full, progress=progress)
     described = describe_backup(result)
-    if (attempt := current_attempt()) is not None:
-        attempt.describe(archive=result.path.name, warnings=result.warnings, details=described)
+    run.describe(archive=result.path.name, warnings=result.warnings, details=described)
     if as_json:
-        click.echo(json.dumps(described, indent=2))
+        run.output.document(described)
     elif not quiet:
-        _print(result)
+        _print(run.output, result)
     if result.warnings and not warnings_ok:
         exit_with(ExitStatus.WARNINGS)
 
 
-def _print(result: BackupResult) -> None:
-    click.echo(f"{result.path} ({show_bytes(result.size)}, {result.size:,} bytes)")
+def _print(output: Output, result: BackupResult) -> None:
+    output.result(f"{result.path} ({show_bytes(result.size)}, {result.size:,} bytes)")
     contents = [
         plural(result.tables, "table"),
         plural(result.rows, "row"),
         f"{plural(result.upload_files, 'upload')} ({show_bytes(result.upload_bytes)})",
     ]
-    click.echo(f"{', '.join(contents)}; verified in {result.seconds['verify']:.1f} s of {result.elapsed_seconds:.1f} s")
+    output.result(
+        f"{', '.join(contents)}; verified in {result.seconds['verify']:.1f} s of {result.elapsed_seconds:.1f} s"
+    )
     shared = result.shared
     if shared is not None:
         written = show_bytes(result.size - shared.size)
-        click.echo(f"{show_bytes(shared.size)} shared with {shared.archive}; {written} written")
+        output.result(f"{show_bytes(shared.size)} shared with {shared.archive}; {written} written")
     pruned = result.pruned
     if pruned is not None and pruned.deleted:
-        click.echo(f"pruned {plural(len(pruned.deleted), 'archive')} ({show_bytes(pruned.freed_bytes)})")
+        output.result(f"pruned {plural(len(pruned.deleted), 'archive')} ({show_bytes(pruned.freed_bytes)})")
 
 
 def describe_backup(result: BackupResult) -> dict[str, object]:

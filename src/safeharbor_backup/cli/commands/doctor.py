@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
@@ -14,7 +13,7 @@ from safeharbor_backup.actions.doctor.findings import Level, fine
 from safeharbor_backup.actions.doctor.run import examine
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.lazy import COMMANDS, IN_FLASK, SOURCE_KEY
-from safeharbor_backup.cli.settings_source import commands_of_the_app, current_settings
+from safeharbor_backup.cli.settings_source import commands_of_the_app
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.schedule import find_zone
 from safeharbor_backup.text import iso_time, plural, show_slot
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from safeharbor_backup.actions.doctor.findings import Diagnosis, Finding, SettingShown
+    from safeharbor_backup.cli.output import Output
+    from safeharbor_backup.cli.run import Run
 
 _COLOURS = {
     Level.OK: "green",
@@ -54,14 +55,14 @@ _WIDEST = 120
     },
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
-def command(*, as_json: bool) -> None:
+def command(run: Run, *, as_json: bool) -> None:
     """Look, render."""
-    settings = current_settings(quiet=as_json, notice_restore=False)
+    settings = run.read_settings(quiet=as_json, notices_restore=False)
     diagnosis = examine(settings, also=_joined_commands())
     if as_json:
-        click.echo(json.dumps(_document(diagnosis), indent=2))
+        run.output.document(_document(diagnosis))
     else:
-        _print(diagnosis)
+        _print(run.output, diagnosis)
     exit_with(diagnosis.exit_status)
 
 
@@ -76,30 +77,30 @@ def _joined_commands() -> list[Finding]:
     return [fine("commands", f"{text}; {', '.join(hidden)} is Safe Harbor's" if hidden else text)]
 
 
-def _print(diagnosis: Diagnosis) -> None:
-    _print_settings(diagnosis.settings)
-    click.echo()
+def _print(output: Output, diagnosis: Diagnosis) -> None:
+    _print_settings(output, diagnosis.settings)
+    output.result()
     # a line of a log stays one line; a terminal breaks it in the middle of words
     width = min(shutil.get_terminal_size().columns, _WIDEST) if sys.stdout.isatty() else None
     column = max(len(finding.name) for finding in diagnosis.findings) + 2
     for finding in diagnosis.findings:
         for line in lines_of(finding, column, width):
-            click.echo(line)
+            output.result(line)
     zone = find_zone(diagnosis.timezone)
     if diagnosis.next_runs:
-        click.echo("\nNext backups:")
+        output.result("\nNext backups:")
     for moment in diagnosis.next_runs:
-        click.echo(f"  {show_slot(moment, zone)}")
-    click.echo(f"\n{_summary(diagnosis)}")
+        output.result(f"  {show_slot(moment, zone)}")
+    output.result(f"\n{_summary(diagnosis)}")
 
 
-def _print_settings(settings: Iterable[SettingShown]) -> None:
+def _print_settings(output: Output, settings: Iterable[SettingShown]) -> None:
     """Those that are set and those that say where; the others have their defaults."""
     places = ("BACKUP_DATABASE_URL", "BACKUP_UPLOAD_DIR", "BACKUP_DIR")
     shown = [each for each in settings if each.origin != "the default" or each.name in places]
     column = max(len(each.name) for each in shown) + 2
     for each in shown:
-        click.echo(f"{each.name:<{column}}{each.value}  ({each.origin})")
+        output.result(f"{each.name:<{column}}{each.value}  ({each.origin})")
 
 
 def lines_of(finding: Finding, column: int, width: int | None) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,8 @@ from safeharbor_backup.actions.catalog.choose import LATEST
 from safeharbor_backup.actions.catalog.latest import choose_to_prove
 from safeharbor_backup.actions.drill.run import drill_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
-from safeharbor_backup.cli.attempt import current_attempt
-from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
-from safeharbor_backup.cli.json_log import log_format_option, show_problem, show_warning
-from safeharbor_backup.cli.progress_bar import watching
-from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import plural, show_bytes
 
@@ -26,6 +22,8 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.drill.result import DrillResult
     from safeharbor_backup.cli.attempt import Attempt
+    from safeharbor_backup.cli.output import Output
+    from safeharbor_backup.cli.run import Run
     from safeharbor_backup.settings.model import Settings
 
 
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
         ExitStatus.REJECTED: "the archive does not restore, or differs, or the app check failed; or there is none",
         ExitStatus.CANNOT_RESTORE: "this server cannot take the dump, which says nothing of the archive",
     },
-    is_attempt=always,
 )
 @click.argument("archive", required=False, type=ArchivePath())
 @click.option("--jobs", type=click.IntRange(1, 64), help="Parallel jobs for the load.  [default: the cores]")
@@ -60,24 +57,25 @@ if TYPE_CHECKING:
 @click.option("--quiet", is_flag=True, help="Print only what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of text.")
 @log_format_option
-def command(archive: Path | str | None, *, jobs: int | None, warnings_ok: bool, quiet: bool, as_json: bool) -> None:
+def command(
+    run: Run, archive: Path | str | None, *, jobs: int | None, warnings_ok: bool, quiet: bool, as_json: bool
+) -> None:
     """Parse, drill, render."""
-    settings = current_settings(quiet=quiet or as_json)
+    settings = run.start(quiet=quiet or as_json)
     if archive is None or archive == LATEST:
         path, notices = _newest(settings)
     else:
-        path, notices = chosen_archive(archive, settings), ()
+        path, notices = chosen_archive(archive, settings, run.output), ()
     if not (quiet or as_json):
-        click.echo(f"Drilling {path}")
-    with watching(quiet=quiet or as_json) as progress:
+        run.output.result(f"Drilling {path}")
+    with run.output.watching(quiet=quiet or as_json) as progress:
         jobs = jobs or os.cpu_count() or 1
         result = drill_archive(path, settings, jobs=jobs, progress=progress, notices=notices)
-    if (attempt := current_attempt()) is not None:
-        describe_drill(attempt, result)
+    describe_drill(run, result)
     if as_json:
-        click.echo(json.dumps({**result.document, "evidence": _evidence(result)}, indent=2))
+        run.output.document({**result.document, "evidence": _evidence(result)})
     else:
-        _print(result, quiet=quiet)
+        _print(run.output, result, quiet=quiet)
     if not (warnings_ok and result.exit_status is ExitStatus.WARNINGS):
         exit_with(result.exit_status)
 
@@ -87,10 +85,10 @@ def _newest(settings: Settings) -> tuple[Path, tuple[str, ...]]:
     return newest.path, notices
 
 
-def describe_drill(attempt: Attempt, result: DrillResult) -> None:
+def describe_drill(run: Run | Attempt, result: DrillResult) -> None:
     """What the history keeps of it: the numbers. What was compared in detail is in the evidence."""
     kept = ("result", "tables", "rows", "upload_files", "upload_bytes", "restore_seconds")
-    attempt.describe(
+    run.describe(
         archive=result.archive.name,
         warnings=result.warnings,
         problem="; ".join(result.problems[:3]),
@@ -108,26 +106,26 @@ def tell_drill(result: DrillResult) -> str:
     return f"{result.archive} restores: {contents} ({show_bytes(result.upload_bytes)}); {seconds}"
 
 
-def _print(result: DrillResult, *, quiet: bool) -> None:
+def _print(output: Output, result: DrillResult, *, quiet: bool) -> None:
     for warning in result.warnings:
-        show_warning(warning)
+        output.warning(warning)
     for problem in result.problems:
-        show_problem(problem)
+        output.problem(problem)
     if quiet and not result.problems:
         return
-    click.echo(tell_drill(result))
+    output.result(tell_drill(result))
     if quiet:
         return
-    click.echo(f"  on {result.server}")
+    output.result(f"  on {result.server}")
     if equal := _as_recorded(result.compared):
-        click.echo(f"  as recorded: {', '.join(equal)}")
+        output.result(f"  as recorded: {', '.join(equal)}")
     if result.not_recorded:
-        click.echo(f"  not recorded by this archive: {', '.join(result.not_recorded)}")
+        output.result(f"  not recorded by this archive: {', '.join(result.not_recorded)}")
     check = result.app_check
     if check is not None:
-        click.echo(f"  app check: {check.program} ended with {check.exit_status} in {check.seconds:.1f} s")
+        output.result(f"  app check: {check.program} ended with {check.exit_status} in {check.seconds:.1f} s")
     if result.evidence is not None:
-        click.echo(f"evidence: {result.evidence}")
+        output.result(f"evidence: {result.evidence}")
 
 
 def _as_recorded(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:

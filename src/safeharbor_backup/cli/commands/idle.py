@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.idle import idle_until_told
 from safeharbor_backup.cli.command import safeharbor_command
 from safeharbor_backup.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from safeharbor_backup.cli.run import Run
 
 
 @safeharbor_command(
@@ -20,6 +23,6 @@ from safeharbor_backup.errors import ExitStatus
     },
     is_service=True,
 )
-def command() -> None:
+def command(run: Run) -> None:
     """Wait."""
-    idle_until_told(click.echo)
+    idle_until_told(run.output.result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,6 @@ from safeharbor_backup.actions.catalog.entries import is_from_future, read_catal
 from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.cli.command import always, safeharbor_command
-from safeharbor_backup.cli.json_log import show_warning
-from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.cli.table import Column, table_lines, terminal_width
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.model import Concern
@@ -26,6 +23,8 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.catalog.entries import Catalog, CatalogEntry
     from safeharbor_backup.actions.catalog.retention import Verdict
+    from safeharbor_backup.cli.output import Output
+    from safeharbor_backup.cli.run import Run
     from safeharbor_backup.settings.model import Settings
 
 
@@ -39,15 +38,15 @@ if TYPE_CHECKING:
 )
 @click.option("--utc", is_flag=True, help="Show times in UTC, as in the names, instead of local ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-def command(*, utc: bool, as_json: bool) -> None:
+def command(run: Run, *, utc: bool, as_json: bool) -> None:
     """Parse, read the directory, render."""
-    settings = current_settings(quiet=True)
+    settings = run.read_settings(quiet=True)
     catalog = read_catalog(settings.backup_dir)
     verdicts, warnings = _judge(settings)
     if as_json:
-        click.echo(json.dumps(_document(catalog, verdicts, warnings), indent=2))
+        run.output.document(_document(catalog, verdicts, warnings))
     else:
-        _print(catalog, verdicts, warnings, UTC if utc else local_zone(settings))
+        _print(run.output, catalog, verdicts, warnings, UTC if utc else local_zone(settings))
 
 
 def _judge(settings: Settings) -> tuple[dict[str, Verdict], list[str]]:
@@ -58,22 +57,24 @@ def _judge(settings: Settings) -> tuple[dict[str, Verdict], list[str]]:
     return {verdict.name: verdict for verdict in plan.verdicts}, list(plan.warnings)
 
 
-def _print(catalog: Catalog, verdicts: dict[str, Verdict], warnings: list[str], zone: tzinfo | None) -> None:
+def _print(
+    output: Output, catalog: Catalog, verdicts: dict[str, Verdict], warnings: list[str], zone: tzinfo | None
+) -> None:
     if catalog.archives:
         for line in table_lines(_columns(catalog.archives, verdicts, datetime.now(UTC), zone), terminal_width()):
-            click.echo(line)
+            output.result(line)
     else:
-        click.echo(f"There is no archive in {catalog.directory}.")
+        output.result(f"There is no archive in {catalog.directory}.")
     for entry in catalog.archives:
         if entry.problem:
-            click.echo(f"{entry.name}: {entry.problem}")
+            output.result(f"{entry.name}: {entry.problem}")
     if catalog.unfinished:
-        click.echo(f"unfinished, being written or left by a killed run: {', '.join(catalog.unfinished)}")
+        output.result(f"unfinished, being written or left by a killed run: {', '.join(catalog.unfinished)}")
     if catalog.foreign:
         others = ", ".join(map(ascii_safe, catalog.foreign[:10]))
-        click.echo(f"{plural(len(catalog.foreign), 'other file')}, never touched: {others}")
+        output.result(f"{plural(len(catalog.foreign), 'other file')}, never touched: {others}")
     for warning in warnings:
-        show_warning(warning)
+        output.warning(warning)
 
 
 def _columns(

@@ -8,12 +8,12 @@ import click
 
 from safeharbor_backup.actions.alerts.messages import send_test
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
-from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ExitStatus, SettingsInvalid
 from safeharbor_backup.settings.alerts import VARIABLES_OF_ALERTS
 from safeharbor_backup.settings.model import Concern
 
 if TYPE_CHECKING:
+    from safeharbor_backup.cli.run import Run
     from safeharbor_backup.settings.model import Settings
 
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     meanings={ExitStatus.FAILED: "a message or the ping was not delivered"},
 )
 @click.option("--test", is_flag=True, required=True, help="Send it.")
-def command(*, test: bool) -> None:  # noqa: ARG001 - required, so that nobody sends one by mistake
+def command(run: Run, *, test: bool) -> None:  # noqa: ARG001 - required, so that nobody sends one by mistake
     """Parse, send, render."""
-    settings = current_settings(quiet=True, notice_restore=False)
+    settings = run.read_settings(quiet=True, notices_restore=False)
     _require_ways(settings)
     deliveries = send_test(settings)
     for delivery in deliveries:
         told = f"FAILED: {delivery.problem}" if delivery.problem else f"delivered in {delivery.seconds:.1f} s"
-        click.echo(f"{delivery.way}: {told}")
+        run.output.result(f"{delivery.way}: {told}")
     if any(delivery.problem for delivery in deliveries):
         exit_with(ExitStatus.FAILED)
 

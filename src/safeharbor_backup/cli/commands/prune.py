@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from safeharbor_backup.actions.prune import prune_archives
-from safeharbor_backup.cli.attempt import current_attempt
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
-from safeharbor_backup.cli.json_log import log_format_option, show_warning
-from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import plural, show_bytes
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.prune import PruneResult
+    from safeharbor_backup.cli.output import Output
+    from safeharbor_backup.cli.run import Run
 
 
 @safeharbor_command(
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     ExitStatus.WARNINGS,
     ExitStatus.LOCKED,
     ExitStatus.STORAGE,
-    is_attempt=lambda options: not options["dry_run"],
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be deleted.")
 @click.option(
@@ -37,30 +35,30 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 @log_format_option
-def command(*, dry_run: bool, adopt: bool, as_json: bool) -> None:
+def command(run: Run, *, dry_run: bool, adopt: bool, as_json: bool) -> None:
     """Parse, prune, render."""
-    result = prune_archives(current_settings(quiet=True), dry_run=dry_run, adopt=adopt)
-    if (attempt := current_attempt()) is not None:
-        details = {"deleted": list(result.deleted), "freed_bytes": result.freed_bytes}
-        attempt.describe(archive=None, warnings=result.warnings, details=details)
+    settings = run.read_settings(quiet=True) if dry_run else run.start(quiet=True)
+    result = prune_archives(settings, dry_run=dry_run, adopt=adopt)
+    details = {"deleted": list(result.deleted), "freed_bytes": result.freed_bytes}
+    run.describe(archive=None, warnings=result.warnings, details=details)
     if as_json:
-        click.echo(json.dumps(_document(result, dry_run=dry_run), indent=2))
+        run.output.document(_document(result, dry_run=dry_run))
     else:
-        _print(result, dry_run=dry_run)
+        _print(run.output, result, dry_run=dry_run)
     if result.warnings:
         exit_with(ExitStatus.WARNINGS)
 
 
-def _print(result: PruneResult, *, dry_run: bool) -> None:
+def _print(output: Output, result: PruneResult, *, dry_run: bool) -> None:
     deleted = set(result.deleted)
     word = "would delete" if dry_run else "deleted"
     for verdict in result.verdicts:
         decided = word if verdict.name in deleted else "keep"
-        click.echo(f"{decided}  {verdict.name}  {', '.join(verdict.reasons)}")
+        output.result(f"{decided}  {verdict.name}  {', '.join(verdict.reasons)}")
     for warning in result.warnings:
-        show_warning(warning)
+        output.warning(warning)
     done = "would prune" if dry_run else "pruned"
-    click.echo(f"{done} {plural(len(result.deleted), 'archive')} ({show_bytes(result.freed_bytes)})")
+    output.result(f"{done} {plural(len(result.deleted), 'archive')} ({show_bytes(result.freed_bytes)})")
 
 
 def _document(result: PruneResult, *, dry_run: bool) -> dict[str, object]:

@@ -6,13 +6,13 @@ import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.cli.command import safeharbor_command
-from safeharbor_backup.cli.settings_source import current_settings
 from safeharbor_backup.errors import ExitStatus, translate_os_error
 from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts, write_all
 from safeharbor_backup.text import show_bytes
@@ -20,6 +20,9 @@ from safeharbor_backup.web.page import render_page
 
 _STANDARD_OUTPUT = "-"
 _DRAFT_LASTS_SECONDS = 3600.0
+
+if TYPE_CHECKING:
+    from safeharbor_backup.cli.run import Run
 
 
 def _page_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -47,17 +50,17 @@ def _page_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     "--html", "name", metavar="FILE", required=True, callback=_page_name,
     help="Where to; replaced if it is there. - prints it.",
 )  # fmt: skip
-def command(name: str) -> None:
+def command(run: Run, name: str) -> None:
     """Parse, look, publish."""
-    settings = current_settings(quiet=True, notice_restore=False)
+    settings = run.read_settings(quiet=True, notices_restore=False)
     text = render_page(describe_status(read_status(settings), settings), datetime.now(UTC))
     if name == _STANDARD_OUTPUT:
-        click.echo(text, nl=False)
+        run.output.result(text.removesuffix("\n"))
         return
     page = text.encode()
     path = Path(name).absolute()
     _publish(path, page)
-    click.echo(f"{path} ({show_bytes(len(page))})")
+    run.output.result(f"{path} ({show_bytes(len(page))})")
 
 
 def _publish(path: Path, page: bytes) -> None:

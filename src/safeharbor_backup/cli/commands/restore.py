@@ -18,13 +18,10 @@ from safeharbor_backup.actions.restore.recovery import retargeted as retargeted_
 from safeharbor_backup.actions.restore.request import RestoreRequest, choose_archive
 from safeharbor_backup.actions.restore.run import restore_archive
 from safeharbor_backup.cli.archive_path import ArchivePath
-from safeharbor_backup.cli.attempt import current_attempt
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
-from safeharbor_backup.cli.json_log import log_format_option, show_problem, show_warning
-from safeharbor_backup.cli.output import lost_output
-from safeharbor_backup.cli.progress_bar import watching
+from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.cli.restore_target import TargetOptions, require_whole_target, retargeted, target_options
-from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.cli.streams import lost_output
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.text import ascii_safe, plural, show_bytes
 
@@ -32,6 +29,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.findings import RestorePlan, RestoreResult
     from safeharbor_backup.actions.restore.recovery import Recovery
     from safeharbor_backup.actions.restore.unrecorded import Unrecorded
+    from safeharbor_backup.cli.output import Output
+    from safeharbor_backup.cli.run import Run
     from safeharbor_backup.settings.model import Settings
 
 _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and uploads:"
@@ -51,7 +50,6 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     ExitStatus.STORAGE,
     ExitStatus.CANNOT_RESTORE,
     ExitStatus.RESTORE_PENDING,
-    is_attempt=lambda options: not options["dry_run"],
 )
 @click.option(
     "--from",
@@ -99,6 +97,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option("--quiet", is_flag=True, help="Print only the result, warnings and errors.")
 @log_format_option
 def command(
+    run: Run,
     archive: Path | str | None,
     *,
     dry_run: bool,
@@ -136,25 +135,26 @@ def command(
         raise click.UsageError("--dry-run, --only, --jobs, --in-place and --no-keep-previous go with --from.")
     if (restore_id or abandon_uploads) and archive is not None:
         raise click.UsageError("--id and --abandon-uploads go with --undo, --resume or --discard-previous.")
-    settings = current_settings(quiet=quiet, notice_restore=False)
+    load = run.read_settings if dry_run else run.start
+    settings = load(quiet=quiet, notices_restore=False)
     if archive is not None:
         require_whole_target(settings, where, irrevocably=yes and no_keep_previous)
     settings = retargeted(settings, where)
     if undo or resume:
-        confirm = partial(_confirm_by_names, yes=yes)
-        with watching(quiet=quiet) as progress:
+        confirm = partial(_confirm_by_names, output=run.output, yes=yes)
+        with run.output.watching(quiet=quiet) as progress:
             if undo:
                 done = undo_restore(settings, restore_id, progress, confirm, abandons_uploads=abandon_uploads)
             else:
                 done = resume_restore(settings, progress, restore_id, confirm, abandons_uploads=abandon_uploads)
-        _print_recovery(done)
+        _print_recovery(run.output, done)
         if resume and done.again is not None:
-            _restore(retargeted_to(settings, done.again), done.again, yes=True, quiet=quiet)
+            _restore(run, retargeted_to(settings, done.again), done.again, yes=True, quiet=quiet)
         if done.warnings:
             exit_with(ExitStatus.WARNINGS)
         return
     if discard_previous:
-        _discard(settings, restore_id, yes=yes, abandons_uploads=abandon_uploads)
+        _discard(run, settings, restore_id, yes=yes, abandons_uploads=abandon_uploads)
         return
     assert archive is not None  # noqa: S101 - checked above
     request = RestoreRequest(
@@ -169,48 +169,47 @@ def command(
         accepts_open=accept_open,
     )
     if dry_run:
-        with watching(quiet=quiet) as progress:
+        with run.output.watching(quiet=quiet) as progress:
             plan = plan_restore(settings, request, progress, quick=quick)
-        _print_plan(plan)
+        _print_plan(run.output, plan)
         exit_with(plan.exit_status)
         return
-    _restore(settings, request, yes=yes, quiet=quiet)
+    _restore(run, settings, request, yes=yes, quiet=quiet)
 
 
-def _restore(settings: Settings, request: RestoreRequest, *, yes: bool, quiet: bool) -> None:
+def _restore(run: Run, settings: Settings, request: RestoreRequest, *, yes: bool, quiet: bool) -> None:
     told: set[str] = set()
 
     def confirm(plan: RestorePlan) -> bool:
         if not quiet:
-            click.echo(_first_line(plan))
+            run.output.result(_first_line(plan))
         if not (quiet and yes):
-            _print_what_happens(plan)
+            _print_what_happens(run.output, plan)
         for warning in plan.warnings:
-            show_warning(warning)
+            run.output.warning(warning)
             told.add(warning)
-        return yes or _ask(_PROMPT, "restore")
+        return yes or _ask(run.output, _PROMPT, "restore")
 
-    with watching(quiet=quiet) as progress:
+    with run.output.watching(quiet=quiet) as progress:
         result = restore_archive(settings, request, confirm, progress)
     for warning in result.warnings:
         if warning not in told:
-            show_warning(warning)
-    if (attempt := current_attempt()) is not None:
-        details = {"id": result.id, "tables": result.tables, "upload_files": result.upload_files}
-        attempt.describe(archive=result.archive.name, warnings=result.warnings, details=details)
-    _print_result(result, quiet=quiet)
+            run.output.warning(warning)
+    details = {"id": result.id, "tables": result.tables, "upload_files": result.upload_files}
+    run.describe(archive=result.archive.name, warnings=result.warnings, details=details)
+    _print_result(run.output, result, quiet=quiet)
     if result.warnings:
         exit_with(ExitStatus.WARNINGS)
 
 
-def _ask(prompt: str, expected: str) -> bool:
+def _ask(output: Output, prompt: str, expected: str) -> bool:
     """Whether the operator typed exactly that; nobody at a terminal is a no."""
     if sys.stdin is None or not sys.stdin.isatty():  # it may be closed; decision 31
-        click.echo("There is no terminal to confirm at; --yes confirms.", err=True)
+        output.line("There is no terminal to confirm at; --yes confirms.")
         return False
-    click.echo(prompt + " ", nl=False)
+    output.ask(prompt)
     if lost_output():
-        click.echo("What to confirm could not be shown; --yes confirms.", err=True)
+        output.line("What to confirm could not be shown; --yes confirms.")
         return False
     return sys.stdin.readline().rstrip("\n") == expected
 
@@ -222,112 +221,112 @@ def _first_line(plan: RestorePlan) -> str:
     return f"Restoring {' and '.join(to)} from {plan.archive}"
 
 
-def _print_what_happens(plan: RestorePlan) -> None:
+def _print_what_happens(output: Output, plan: RestorePlan) -> None:
     """What a dry run, the question and `--yes` all show: facts, losses, and how to go back."""
     for fact in plan.facts:
-        click.echo(f"  {fact}")
+        output.result(f"  {fact}")
     for loss in plan.losses:
-        click.echo(f"  You would lose {loss}")
+        output.result(f"  You would lose {loss}")
     for way in plan.ways_back:
-        click.echo(f"  {way}")
+        output.result(f"  {way}")
     for after in plan.afterwards:
-        click.echo(f"  Afterwards: {after}")
+        output.result(f"  Afterwards: {after}")
 
 
-def _print_plan(plan: RestorePlan) -> None:
+def _print_plan(output: Output, plan: RestorePlan) -> None:
     size = show_bytes(plan.upload_bytes)
-    click.echo(
+    output.result(
         f"would restore {plan.tables} tables, {plan.upload_files} upload files (total {size}) from {plan.archive}"
     )
     if plan.database:
-        click.echo(f"  database: {plan.database}")
+        output.result(f"  database: {plan.database}")
     if plan.uploads:
-        click.echo(f"  uploads: {plan.uploads if plan.uploads != 'None' else 'none'}")
-    _print_what_happens(plan)
+        output.result(f"  uploads: {plan.uploads if plan.uploads != 'None' else 'none'}")
+    _print_what_happens(output, plan)
     for warning in plan.warnings:
-        show_warning(warning)
+        output.warning(warning)
     for problem in plan.problems:
-        show_problem(problem.message, problem.hint)
-    click.echo("Nothing was changed.")
+        output.problem(problem.message, problem.hint)
+    output.result("Nothing was changed.")
 
 
-def _print_result(result: RestoreResult, *, quiet: bool) -> None:
-    click.echo(f"restored {result.tables} tables and {result.upload_files} upload files from {result.archive}")
+def _print_result(output: Output, result: RestoreResult, *, quiet: bool) -> None:
+    output.result(f"restored {result.tables} tables and {result.upload_files} upload files from {result.archive}")
     for after in result.afterwards:
-        click.echo(f"Afterwards: {after}", err=True)
+        output.line(f"Afterwards: {after}")
     if quiet:
         return
     if not result.keeps_previous:
-        click.echo("Nothing of the previous state is kept.")
+        output.result("Nothing of the previous state is kept.")
         return
     if result.can_be_undone:
-        click.echo(f"To go back: safeharbor restore --undo --id {result.id}")
-    click.echo(
+        output.result(f"To go back: safeharbor restore --undo --id {result.id}")
+    output.result(
         f"The previous {'state is' if result.can_be_undone else 'uploads are'} kept ({show_bytes(result.kept_bytes)}). "
         f"To free that: safeharbor restore --discard-previous --id {result.id}"
     )
 
 
-def _print_recovery(done: Recovery) -> None:
-    click.echo(f"Restore {done.id}: {done.done.rstrip('.')}.")
+def _print_recovery(output: Output, done: Recovery) -> None:
+    output.result(f"Restore {done.id}: {done.done.rstrip('.')}.")
     for warning in done.warnings:
-        show_warning(warning)
+        output.warning(warning)
     if done.can_be_undone:
-        click.echo(f"To take this back: safeharbor restore --undo --id {done.id}")
+        output.result(f"To take this back: safeharbor restore --undo --id {done.id}")
     if done.again is not None:
-        click.echo(f"Its archive was {done.again.archive}.")
+        output.result(f"Its archive was {done.again.archive}.")
 
 
-def _confirm_by_names(plan: str, *, yes: bool) -> bool:
+def _confirm_by_names(plan: str, *, output: Output, yes: bool) -> bool:
     """Show what would be done with a restore that only names speak of, and ask."""
-    click.echo(plan)
-    return yes or _ask("Type 'yes' to do that:", "yes")
+    output.result(plan)
+    return yes or _ask(output, "Type 'yes' to do that:", "yes")
 
 
-def _discard_unrecorded(settings: Settings, found: Unrecorded, *, yes: bool) -> None:
+def _discard_unrecorded(run: Run, settings: Settings, found: Unrecorded, *, yes: bool) -> None:
     if found.uploads:
         stage = f"{found.uploads}/.safeharbor-restore-{found.id}"
-        click.echo(
+        run.output.result(
             f"{ascii_safe(stage)} is left as it is, since anybody could have made it. Look at it, then delete it."
         )
     if not found.databases:
         return
     names = ", ".join(f'"{name}"' for name in found.databases)
-    if not yes and not _ask(f"Type 'discard' to drop {names} for ever:", "discard"):
-        click.echo("Not confirmed. Nothing was changed.", err=True)
+    if not yes and not _ask(run.output, f"Type 'discard' to drop {names} for ever:", "discard"):
+        run.output.line("Not confirmed. Nothing was changed.")
         exit_with(ExitStatus.FAILED)
         return
     done = discard_unrecorded(settings, found)
-    click.echo(f"dropped {plural(len(done), 'database')}")
+    run.output.result(f"dropped {plural(len(done), 'database')}")
 
 
-def _discard(settings: Settings, restore_id: str, *, yes: bool, abandons_uploads: bool) -> None:
+def _discard(run: Run, settings: Settings, restore_id: str, *, yes: bool, abandons_uploads: bool) -> None:
     kept = [record for record in list_kept(settings) if restore_id in ("", record.id)]
     try:
         unrecorded = list_unrecorded(settings)
     except SafeHarborError as error:
         unrecorded = []
-        click.echo(f"Whether states are kept that the journal does not know was not looked at: {error.message}")
+        run.output.result(f"Whether states are kept that the journal does not know was not looked at: {error.message}")
     for found in unrecorded:
-        click.echo(f"The journal does not know restore {found.id}, of which names speak: {found.describe()}")
+        run.output.result(f"The journal does not know restore {found.id}, of which names speak: {found.describe()}")
     chosen = next((found for found in unrecorded if found.id == restore_id), None)
     if chosen is not None:
-        _discard_unrecorded(settings, chosen, yes=yes)
+        _discard_unrecorded(run, settings, chosen, yes=yes)
         return
     if not kept:
-        click.echo("No restore in the journal keeps a previous state.")
+        run.output.result("No restore in the journal keeps a previous state.")
         if unrecorded:
-            click.echo("`--id ID` deletes the databases of one of them, after asking.")
+            run.output.result("`--id ID` deletes the databases of one of them, after asking.")
         return
     for record in kept:
         size = show_bytes(record.kept_database_bytes + record.kept_uploads_bytes)
-        click.echo(f"{record.id}: restore of {record.archive} at {record.started_at}, keeps {size}")
-    if not yes and not _ask("Type 'discard' to delete what they keep for ever:", "discard"):
-        click.echo("Not confirmed. Nothing was changed.", err=True)
+        run.output.result(f"{record.id}: restore of {record.archive} at {record.started_at}, keeps {size}")
+    if not yes and not _ask(run.output, "Type 'discard' to delete what they keep for ever:", "discard"):
+        run.output.line("Not confirmed. Nothing was changed.")
         exit_with(ExitStatus.FAILED)
         return
     # by their ids: one that came in while the operator was asked was not agreed to
     done = [
         gone for record in kept for gone in discard_kept_states(settings, record.id, abandons_uploads=abandons_uploads)
     ]
-    click.echo(f"discarded {plural(len(done), 'kept state')}")
+    run.output.result(f"discarded {plural(len(done), 'kept state')}")

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 import traceback
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import click
-
-from safeharbor_backup.actions.alerts.messages import Advice
 from safeharbor_backup.actions.backup.run import plan_output, take_backup
 from safeharbor_backup.actions.catalog.last_runs import SCHEDULER
 from safeharbor_backup.actions.catalog.latest import choose_to_prove
@@ -21,23 +16,24 @@ from safeharbor_backup.actions.idle import end_neighbours, why_not_ours
 from safeharbor_backup.actions.scheduler.jobs import JobName
 from safeharbor_backup.actions.scheduler.run import require_schedulable, run_scheduler
 from safeharbor_backup.actions.verify import verify_archive
-from safeharbor_backup.cli.attempt import Attempt, Ending, ending_of, log_ending, renew_files
+from safeharbor_backup.cli.attempt import Attempt, renew_files
 from safeharbor_backup.cli.command import safeharbor_command
 from safeharbor_backup.cli.commands.backup import describe_backup
 from safeharbor_backup.cli.commands.drill import describe_drill, tell_drill
 from safeharbor_backup.cli.commands.verify import describe_verifications
-from safeharbor_backup.cli.json_log import ERROR, INFO, WARNING, JsonWatcher, current_log, log_format_option
-from safeharbor_backup.cli.settings_source import current_settings
-from safeharbor_backup.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError, translate_os_error
-from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.cli.ending import Ending, ending_of
+from safeharbor_backup.cli.json_output import log_format_option
+from safeharbor_backup.cli.output import ERROR, WARNING
+from safeharbor_backup.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError
 from safeharbor_backup.state.history import Outcome, remember_outcome
 from safeharbor_backup.text import iso_time, plural, show_bytes, show_slot, show_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from safeharbor_backup.actions.scheduler.jobs import Job
-    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.cli.output import Output
+    from safeharbor_backup.cli.run import Run
     from safeharbor_backup.settings.model import Settings
 
 
@@ -51,11 +47,11 @@ if TYPE_CHECKING:
     is_service=True,
 )
 @log_format_option
-def command() -> None:
+def command(run: Run) -> None:
     """Say what is planned, and go on until told to stop."""
-    settings = current_settings()
+    settings = run.read_settings()
     require_schedulable(settings)
-    front = Front(settings)
+    front = Front(settings, run.output)
     front.say(plan_output(settings))
     front.say(
         f"archives in {settings.backup_dir}: {settings.retention_daily} daily, {settings.retention_weekly} weekly"
@@ -70,56 +66,42 @@ def command() -> None:
 
 
 class Front:
-    """Runs the jobs as the commands of the same names do, and writes a log of plain lines."""
+    """Runs the jobs as the commands of the same names do, and writes the log of a service."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, output: Output) -> None:
         self._settings = settings
-        log = current_log()
-        self._log = log.on_output() if log is not None else None
+        self._output = output
+        self._log = output.as_service()
 
-    def say(
-        self, text: str, event: str = "line", *, level: str = INFO, command: str | None = None, slot: str | None = None
-    ) -> None:
+    def say(self, text: str, event: str = "line", **more: Any) -> None:
         """Some lines of the log, or one event."""
-        now = iso_time(datetime.now(UTC))
         try:
-            if self._log is not None:
-                self._log.emit(event, level, command=command or self._log.command, slot=slot, message=text)
-                return
-            for line in text.splitlines():
-                click.echo(f"{now} {line}")
+            self._log.event(event, text, **more)
         except OSError:
             pass  # a log that cannot be written must not cost the backups
 
     def run(self, job: Job) -> None:
         """Run it and tell how it ended, whatever happens."""
         name = job.name.value
-        started = time.monotonic()
-        attempt = Attempt(name, self._settings)
-        ending = Ending(ExitStatus.FAILED)
+        attempt = Attempt(name, self._settings, self._output)
         self.say(f"{name}: starts", "start", command=name)
+        stopped: Interrupted | None = None
+        ending = Ending(ExitStatus.DONE)
         try:
-            attempt.begin()
-            do = {JobName.BACKUP: self._backup, JobName.VERIFY: self._verify, JobName.DRILL: self._drill}[job.name]
-            told = do(name, attempt)
-            self._say_end(f"{name}: {told}, in {time.monotonic() - started:.1f} s")
-            ending = Ending(ExitStatus.DONE)
+            self._do(job, attempt)
         except Interrupted as interruption:
-            self._say_end(f"{name}: stopped, and nothing unfinished is left behind")
-            ending = Ending(interruption.exit_status, str(interruption), Advice(intact=interruption.left))
-            raise
-        except SafeHarborError as error:
-            ending = self._failed(name, error)
-        except OSError as error:
-            ending = self._failed(name, translate_os_error(error, name))
-        except MemoryError:
-            ending = self._failed(name, translate_os_error(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), name))
-        except Exception as bug:  # tomorrow's backup may still be good
-            self.say(f"{name}: FAILED in a way that nobody foresaw\n{traceback.format_exc()}", level=ERROR)
-            ending = Ending(ExitStatus.FAILED, f"it ended in a way that nobody foresaw: {type(bug).__name__}")
-        finally:
-            self._log_end(name, ending, attempt)
-            attempt.end(ending)
+            stopped, ending = interruption, ending_of(interruption, name)
+        except Exception as error:  # tomorrow's backup may still be good
+            ending = ending_of(error, name)
+            if ending.is_bug:
+                self.say(f"{name}: FAILED in a way that nobody foresaw\n{traceback.format_exc()}", level=ERROR)
+        try:
+            self._log.end(ending, attempt.outcome(ending), name)
+        except OSError:
+            pass
+        attempt.end(ending)
+        if stopped is not None:
+            raise stopped
 
     def planned(self, jobs: Sequence[Job]) -> None:
         """Tell when they come."""
@@ -147,7 +129,7 @@ class Front:
             remember_outcome(self._settings, outcome)
         except (SafeHarborError, OSError) as error:
             self.say(f"the history of runs was not continued: {error}", "warning", level=WARNING)
-        renew_files(self._settings)
+        renew_files(self._settings, self._output)
 
     def passed_over(self, job: Job, slot: datetime) -> None:
         """Tell that no run comes of this slot."""
@@ -157,29 +139,15 @@ class Front:
         """Tell that the clock was wrong."""
         self.say(f"the clock was set back to {show_time(now)}; next {job.name.value}: {show_slot(job.slot, job.zone)}")
 
-    def _say_end(self, text: str) -> None:
-        """How a run ended, to people; as an event it is told with all that is known of it."""
-        if self._log is None:
-            self.say(text)
-
-    def _log_end(self, name: str, ending: Ending, attempt: Attempt) -> None:
-        try:
-            if self._log is not None:
-                log_ending(self._log, ending, attempt.outcome(ending), name)
-        except OSError:
-            pass
-
-    @contextmanager
-    def _watching(self, name: str) -> Iterator[Progress]:
-        if self._log is None:
-            yield _Lines(self, name)
-            return
-        watcher = JsonWatcher(self._log, name)
-        yield watcher
-        watcher.finish()
+    def _do(self, job: Job, attempt: Attempt) -> None:
+        name, started = job.name.value, time.monotonic()
+        attempt.begin()
+        do = {JobName.BACKUP: self._backup, JobName.VERIFY: self._verify, JobName.DRILL: self._drill}[job.name]
+        told = do(name, attempt)
+        self._log.aside(f"{name}: {told}, in {time.monotonic() - started:.1f} s")
 
     def _backup(self, name: str, attempt: Attempt) -> str:
-        with self._watching(name) as progress:
+        with self._log.watching(command=name) as progress:
             result = take_backup(self._settings, progress=progress)
         attempt.describe(archive=result.path.name, warnings=result.warnings, details=describe_backup(result))
         contents = [
@@ -196,50 +164,24 @@ class Front:
     def _verify(self, name: str, attempt: Attempt) -> str:
         newest, notices = choose_to_prove(self._settings, self._settings.database_name)
         path = newest.path
-        with self._watching(name) as progress:
+        with self._log.watching(command=name) as progress:
             result = verify_archive(path, self._settings, progress=progress)
         describe_verifications(attempt, [result], notices)
         result.require_sound()
         for warning in (*notices, *result.warnings):
-            self._say_end(f"{name}: warning: {warning}")
+            self._log.aside(f"{name}: warning: {warning}")
         done = "done, with warnings (status 3)" if notices or result.warnings else "done"
         return f"{done}: {path} is sound ({plural(result.members, 'member')}, {show_bytes(result.size)})"
 
     def _drill(self, name: str, attempt: Attempt) -> str:
         newest, notices = choose_to_prove(self._settings, self._settings.database_name)
         path, jobs = newest.path, os.cpu_count() or 1
-        with self._watching(name) as progress:
+        with self._log.watching(command=name) as progress:
             result = drill_archive(path, self._settings, jobs=jobs, progress=progress, notices=notices)
         describe_drill(attempt, result)
         if result.problems:
             raise ArchiveRejected(f"{path} failed the drill: {result.problems[0]}", problems=result.problems, hint="")
         for warning in result.warnings:
-            self._say_end(f"{name}: warning: {warning}")
+            self._log.aside(f"{name}: warning: {warning}")
         done = "done, with warnings (status 3)" if result.warnings else "done"
         return f"{done}: {tell_drill(result)}"
-
-    def _failed(self, name: str, error: SafeHarborError) -> Ending:
-        """Tell it; how the run ended."""
-        self._say_end(f"{name}: FAILED (status {error.exit_status.value}): {error.message}")
-        for problem in getattr(error, "problems", ())[1:] if error.exit_status is ExitStatus.REJECTED else ():
-            self._say_end(f"{name}: {problem}")
-        for line in (error.intact, f"hint: {error.hint}" if error.hint else ""):
-            if line:
-                self._say_end(f"{name}: {line}")
-        return ending_of(error)
-
-
-class _Lines(NoProgress):
-    """What a run says on its way, in the log."""
-
-    def __init__(self, front: Front, name: str) -> None:
-        self._front = front
-        self._name = name
-
-    def note(self, text: str) -> None:
-        """A line."""
-        self._front.say(f"{self._name}: {text}")
-
-    def warn(self, text: str) -> None:
-        """A line that says so."""
-        self._front.say(f"{self._name}: warning: {text}")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.health import Health
 from safeharbor_backup.actions.status.run import read_status
-from safeharbor_backup.cli.command import exit_with, safeharbor_command, show_error
-from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.ending import ending_of
 from safeharbor_backup.cli.status_lines import tell_status
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
 from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.parsing import parse_duration
 from safeharbor_backup.text import ascii_safe, show_bytes
+
+if TYPE_CHECKING:
+    from safeharbor_backup.cli.output import Output
+    from safeharbor_backup.cli.run import Run
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -31,7 +35,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     return seconds
 
 
-def _show_unrecorded(settings: Settings) -> None:
+def _show_unrecorded(output: Output, settings: Settings) -> None:
     """What looks like a state that a restore keeps, of which the journal knows nothing. It judges nothing."""
     if settings.problems_in(Concern.DATABASE, Concern.RESTORE):
         return
@@ -42,11 +46,11 @@ def _show_unrecorded(settings: Settings) -> None:
     try:
         unrecorded = list_unrecorded(settings)
     except (SafeHarborError, OSError) as error:
-        click.echo(f"  whether states are kept that the journal does not know was not looked at: {one_line(error)}")
+        output.result(f"  whether states are kept that the journal does not know was not looked at: {one_line(error)}")
         return
     for found in unrecorded:
         size = f", {show_bytes(found.database_bytes)} of databases" if found.databases else ""
-        click.echo(
+        output.result(
             f"  not in the journal: {ascii_safe(found.describe())}{size}; to look at it: "
             f"safeharbor restore --undo --id {found.id}, to free it: "
             f"safeharbor restore --discard-previous --id {found.id}; both ask"
@@ -63,7 +67,6 @@ def _show_unrecorded(settings: Settings) -> None:
     ExitStatus.WARNINGS,
     ExitStatus.STORAGE,
     meanings={ExitStatus.FAILED: "no complete archive that is young enough, or the last run failed"},
-    publishes_status=lambda options: bool(options["healthcheck"]),
     only_prints=lambda options: not options["healthcheck"],
 )
 @click.option(
@@ -71,24 +74,24 @@ def _show_unrecorded(settings: Settings) -> None:
 )
 @click.option("--healthcheck", is_flag=True, help="For a container's health check: one line, exit status 0 or 1.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
-def command(max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
+def command(run: Run, max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
     """Parse, look, render."""
     try:
-        settings = current_settings(quiet=True, notice_restore=False)
+        settings = run.read_settings(quiet=True, notices_restore=False, renews_files=healthcheck)
         status = read_status(settings, max_age_seconds=max_age)
     except SafeHarborError as error:
         if not healthcheck:
             raise
-        show_error(error)
+        run.output.end(ending_of(error, run.command), None)
         exit_with(ExitStatus.FAILED)
         return
     if as_json:
-        click.echo(json.dumps(describe_status(status, settings), indent=2))
+        run.output.document(describe_status(status, settings))
     else:
         for line in tell_status(status, settings, datetime.now(UTC))[: 1 if healthcheck else None]:
-            click.echo(line)
+            run.output.result(line)
         if not healthcheck:
-            _show_unrecorded(settings)
+            _show_unrecorded(run.output, settings)
     if healthcheck:
         exit_with(ExitStatus.DONE if status.is_healthy else ExitStatus.FAILED)
     elif not status.is_healthy or status.health is Health.FAILED:

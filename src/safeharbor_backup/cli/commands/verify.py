@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -12,11 +11,8 @@ from safeharbor_backup.actions.catalog.entries import read_catalog
 from safeharbor_backup.actions.catalog.latest import choose_to_prove
 from safeharbor_backup.actions.verify import verify_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
-from safeharbor_backup.cli.attempt import current_attempt
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
-from safeharbor_backup.cli.json_log import log_format_option, show_problem, show_warning
-from safeharbor_backup.cli.progress_bar import watching
-from safeharbor_backup.cli.settings_source import current_settings
+from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, ExitStatus, SafeHarborError
 from safeharbor_backup.text import iso_time, plural, show_bytes
 
@@ -26,6 +22,8 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.verify import Verification
     from safeharbor_backup.cli.attempt import Attempt
+    from safeharbor_backup.cli.output import Output
+    from safeharbor_backup.cli.run import Run
     from safeharbor_backup.settings.model import Settings
 
 
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     ExitStatus.LOCKED,
     ExitStatus.REJECTED,
     ExitStatus.STORAGE,
-    is_attempt=lambda options: not options["archives"],
 )
 @click.argument("archives", nargs=-1, type=ArchivePath())
 @click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR that is not to be passed over.")
@@ -53,20 +50,20 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 @log_format_option
 def command(
-    archives: tuple[Path | str, ...], *, latest: bool, every: bool, quick: bool, quiet: bool, as_json: bool
+    run: Run, archives: tuple[Path | str, ...], *, latest: bool, every: bool, quick: bool, quiet: bool, as_json: bool
 ) -> None:
     """Parse, verify each, render."""
     if (latest, every, bool(archives)).count(True) != 1:
         raise click.UsageError("Name archives, or give one of --latest and --all.")
-    settings = current_settings(quiet=True)
+    settings = run.read_settings(quiet=True) if archives else run.start(quiet=True)
     results: list[Verification] = []
     unread: list[SafeHarborError] = []
     notices: tuple[str, ...] = ()
     if latest or LATEST in archives:
         newest, notices = choose_to_prove(settings, settings.database_name)
         archives = (newest.path,) if latest else tuple(newest.path if each == LATEST else each for each in archives)
-    paths = [chosen_archive(each, settings) for each in archives] or _all_in_directory(settings)
-    with watching(quiet=quiet or as_json) as progress:
+    paths = [chosen_archive(each, settings, run.output) for each in archives] or _all_in_directory(settings)
+    with run.output.watching(quiet=quiet or as_json) as progress:
         for path in paths:
             try:
                 result = verify_archive(path, settings, quick=quick, progress=progress)
@@ -82,17 +79,17 @@ def command(
                 continue
             results.append(result)
             if not as_json:
-                _print(result, quiet=quiet)
-    if results and (attempt := current_attempt()) is not None:
-        describe_verifications(attempt, results, notices)
+                _print(run.output, result, quiet=quiet)
+    if results:
+        describe_verifications(run, results, notices)
     if as_json:
-        click.echo(json.dumps({"schema": 1, "archives": [_document(result) for result in results]}, indent=2))
+        run.output.document({"schema": 1, "archives": [_document(result) for result in results]})
     for notice in notices:
-        show_warning(notice)
+        run.output.warning(notice)
     status = _status(results, notices)
     is_rejected = status is ExitStatus.REJECTED
     for failure in unread if is_rejected else unread[1:]:
-        show_problem(failure.message, failure.hint)
+        run.output.problem(failure.message, failure.hint)
     if unread and not is_rejected:
         raise unread[0]
     exit_with(status)
@@ -106,12 +103,12 @@ def _all_in_directory(settings: Settings) -> list[Path]:
     return [entry.path for entry in archives]
 
 
-def describe_verifications(attempt: Attempt, results: Sequence[Verification], notices: Sequence[str] = ()) -> None:
+def describe_verifications(run: Run | Attempt, results: Sequence[Verification], notices: Sequence[str] = ()) -> None:
     """What the history keeps of them: no list of members, and of each rejected archive the first problem. `notices` are
     of archives that were passed over.
     """
     rejected = [result for result in results if result.problems]
-    attempt.describe(
+    run.describe(
         archive=results[0].path.name,
         warnings=[*notices, *(f"{result.path.name}: {warning}" for result in results for warning in result.warnings)],
         problem="; ".join(f"{result.path.name}: {result.problems[0]}" for result in rejected),
@@ -133,24 +130,24 @@ def _status(results: list[Verification], notices: Sequence[str]) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def _print(result: Verification, *, quiet: bool) -> None:
+def _print(output: Output, result: Verification, *, quiet: bool) -> None:
     if result.problems:
-        click.echo(f"{result.path}: REJECTED")
+        output.result(f"{result.path}: REJECTED")
         for problem in result.problems:
-            click.echo(f"  {problem}")
+            output.result(f"  {problem}")
         return
     if result.warnings:
-        click.echo(f"{result.path}: sound as far as can be told")
+        output.result(f"{result.path}: sound as far as can be told")
         for warning in result.warnings:
-            click.echo(f"  {warning}")
+            output.result(f"  {warning}")
         return
     if quiet:
         return
     if result.quick:
-        click.echo(f"{result.path}: complete (quick look; {show_bytes(result.size)})")
+        output.result(f"{result.path}: complete (quick look; {show_bytes(result.size)})")
     else:
         members = plural(result.members, "member")
-        click.echo(f"{result.path}: sound ({members}, {show_bytes(result.size)} in {result.seconds:.1f} s)")
+        output.result(f"{result.path}: sound ({members}, {show_bytes(result.size)} in {result.seconds:.1f} s)")
 
 
 def _document(result: Verification) -> dict[str, object]:

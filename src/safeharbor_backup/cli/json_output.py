@@ -1,7 +1,7 @@
 """`--log-format json`: one JSON object per line, for whatever collects the logs of containers.
 
-Standard output and error are exchanged while the command runs, so that a line which an app, a library or another part
-of us prints becomes an event too: a `line`, whatever it says. Warnings and problems of ours are events by themselves.
+What the command itself says are events by their names. Standard output and error are exchanged while it runs, so that a
+line which an app or a library prints becomes an event too: a `line`, whatever it says.
 """
 
 from __future__ import annotations
@@ -9,47 +9,116 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
-from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY, LOG_KEY
+from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY
+from safeharbor_backup.cli.output import ERROR, INFO, WARNING, Output, is_good
+from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.progress import NoProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
+
+    from safeharbor_backup.cli.ending import Ending
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.state.history import Outcome
 
 JSON = "json"
-INFO, WARNING, ERROR = "info", "warning", "error"
 _EVERY_SECONDS = 5.0
-_END_KEY = "safeharbor.log_end"  # the `ExitStack` of a command's run
 
 
-class JsonLog:
+class JsonOutput:
     """Events of a command's run; with `is_quiet`, without its progress."""
 
     def __init__(
         self, command: str, output: TextIO, errors: TextIO, *, is_quiet: bool = False, has_document: bool = False
     ) -> None:
-        self.command = command
         self.is_quiet = is_quiet
-        self.has_document = has_document  # standard output is the document of --json
+        self._command = command
+        self._has_document = has_document  # standard output is the document of --json
         self._output = output
         self._errors = errors
-
-    def on_output(self) -> JsonLog:
-        """The same with everything on standard output, as a service's log is."""
-        return JsonLog(self.command, self._output, self._output)
 
     def emit(self, event: str, level: str = INFO, *, is_result: bool = False, **fields: object) -> None:
         """One line; results go to standard output, all else to standard error. What is None is left out."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        document = {"time": now, "level": level, "event": event, "command": self.command, **fields}
+        document = {"time": now, "level": level, "event": event, "command": self._command, **fields}
         line = json.dumps({key: value for key, value in document.items() if value is not None}, default=str)
         stream = self._output if is_result else self._errors
         stream.write(f"{line}\n")
         stream.flush()
+
+    def result(self, text: str = "") -> None:
+        """A `line` on standard output for each of them."""
+        for line in filter(None, map(str.strip, text.split("\n"))):
+            self.emit("line", is_result=True, message=line)
+
+    def document(self, document: object) -> None:
+        """The document, as it is."""
+        self._output.write(json.dumps(document, indent=2) + "\n")
+        self._output.flush()
+
+    def ask(self, question: str) -> None:
+        """A `line` on standard output."""
+        self.result(question)
+
+    def line(self, text: str) -> None:
+        """A `line` for each of them."""
+        for line in filter(None, map(str.strip, text.split("\n"))):
+            self.emit("line", message=line)
+
+    def aside(self, text: str) -> None:
+        """Nothing: an event says it."""
+
+    def event(
+        self, name: str, text: str, *, level: str = INFO, command: str | None = None, slot: str | None = None
+    ) -> None:
+        """The event."""
+        self.emit(name, level, command=command or self._command, slot=slot, message=text)
+
+    def warning(self, text: str) -> None:
+        """A `warning`."""
+        self.emit("warning", WARNING, message=text)
+
+    def problem(self, text: str, hint: str = "") -> None:
+        """A `problem`."""
+        self.emit("problem", ERROR, message=text, hint=hint or None)
+
+    def end(self, ending: Ending, outcome: Outcome | None, command: str | None = None) -> None:
+        """`done` or `failed`, with all that is known."""
+        status = int(outcome.exit_status if outcome is not None else ending.status)
+        good = is_good(status)
+        self.emit(
+            "done" if good else "failed",
+            (INFO if status == ExitStatus.DONE else WARNING) if good else ERROR,
+            is_result=good and not self._has_document,
+            command=command or self._command,
+            exit_status=status,
+            seconds=round(outcome.seconds, 3) if outcome is not None else None,
+            archive=outcome.archive if outcome is not None else None,
+            bytes=outcome.details.get("size_bytes") if outcome is not None else None,
+            message=ending.reason or (outcome.reason if outcome is not None else "") or None,
+            problems=list(ending.problems) or None,
+            intact=ending.advice.intact or None,
+            hint=ending.advice.hint or None,
+            warnings=list(outcome.warnings) if outcome is not None and outcome.warnings else None,
+            details=dict(outcome.details) if outcome is not None and outcome.details else None,
+        )
+
+    @contextmanager
+    def watching(self, *, quiet: bool = False, command: str | None = None) -> Iterator[Progress]:
+        """Progress as events."""
+        watcher = JsonWatcher(self, command or self._command)
+        yield watcher
+        watcher.finish()
+
+    def as_service(self) -> Output:
+        """The same with everything on standard output."""
+        return JsonOutput(self._command, self._output, self._output)
 
 
 class _Lines:
@@ -89,12 +158,12 @@ class _Lines:
             self._hear(line.strip())
 
 
-class JsonWatcher:
+class JsonWatcher(NoProgress):
     """Progress as events: one when a phase ends, and one every few seconds within it."""
 
-    def __init__(self, log: JsonLog, command: str | None = None) -> None:
+    def __init__(self, log: JsonOutput, command: str) -> None:
         self._log = log
-        self._command = command or log.command
+        self._command = command
         self._phase = ""
         self._started = self._said = time.monotonic()
         self._bytes = 0
@@ -114,9 +183,6 @@ class JsonWatcher:
         if time.monotonic() - self._said >= _EVERY_SECONDS:
             self._said = time.monotonic()
             self._tell("progress")
-
-    def step(self, name: str) -> None:
-        """Nothing that an operator has to know."""
 
     def note(self, text: str) -> None:
         """One line."""
@@ -157,60 +223,10 @@ def log_format_option(callback: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def logging_run(ctx: click.Context) -> Iterator[None]:
-    """A run of a command, from its first word to its last; within it, it may begin to speak JSON."""
-    with ExitStack() as until_end:  # not the context's own: a command that leaves with a status has closed that
-        ctx.meta[_END_KEY] = until_end
-        begin_log(ctx)
-        yield
-
-
-def begin_log(ctx: click.Context, default: str | None = None) -> None:
-    """From here on the command speaks JSON, if it was told to; `default` is what the settings say."""
-    if LOG_FORMAT_KEY not in ctx.meta or LOG_KEY in ctx.meta:
-        return  # it has no such option, or has begun
-    if (ctx.meta[LOG_FORMAT_KEY] or default) == JSON:
-        ctx.meta[LOG_KEY] = ctx.meta[_END_KEY].enter_context(_speaking_json(str(ctx.info_name), ctx.params))
-
-
-def current_log() -> JsonLog | None:
-    """The running command's events; None if it speaks to people."""
-    context = click.get_current_context(silent=True)
-    found = context.meta.get(LOG_KEY) if context is not None else None
-    return found if isinstance(found, JsonLog) else None
-
-
-def show_warning(text: str) -> None:
-    """A warning, as a line for people or as an event of its level."""
-    log = current_log()
-    if log is not None:
-        log.emit("warning", WARNING, message=text)
-    else:
-        click.echo(f"Warning: {text}", err=True)
-
-
-def show_problem(text: str, hint: str = "") -> None:
-    """What stands in the way, as lines for people or as an event of its level."""
-    log = current_log()
-    if log is not None:
-        log.emit("problem", ERROR, message=text, hint=hint or None)
-        return
-    click.echo(f"Problem: {text}", err=True)
-    if hint:
-        click.echo(f"  Hint: {hint}", err=True)
-
-
-@contextmanager
-def _speaking_json(command: str, options: Mapping[str, object]) -> Iterator[JsonLog]:
-    has_document = bool(options.get("as_json"))
-    is_quiet = has_document or bool(options.get("quiet"))
-    log = JsonLog(command, sys.stdout, sys.stderr, is_quiet=is_quiet, has_document=has_document)
-
-    def hear(line: str, *, is_result: bool) -> None:
-        log.emit("line", is_result=is_result, message=line)
-
-    output = _Lines(sys.stdout, lambda line: hear(line, is_result=True))
-    errors = _Lines(sys.stderr, lambda line: hear(line, is_result=False))
+def speaking_json(command: str, *, is_quiet: bool, has_document: bool) -> Iterator[JsonOutput]:
+    """Events in the place of standard output and error; what others print there meanwhile becomes events too."""
+    log = JsonOutput(command, sys.stdout, sys.stderr, is_quiet=is_quiet, has_document=has_document)
+    output, errors = _Lines(sys.stdout, log.result), _Lines(sys.stderr, log.line)
     # the document of --json goes out as it is
     with (
         redirect_stdout(sys.stdout if has_document else cast("TextIO", output)),

@@ -1,0 +1,59 @@
+"""How a run ended, and the one place that makes exit statuses and advice of errors and signals."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+from enum import Enum
+
+from safeharbor_backup.actions.alerts.messages import Advice
+from safeharbor_backup.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
+
+
+class How(Enum):
+    """What ended a run: it came to its end by itself, or an error, a signal, or a bug ended it."""
+
+    BY_ITSELF = "by itself"
+    ERROR = "error"
+    SIGNAL = "signal"
+    BUG = "bug"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: its exit status and, if it failed, why, what is still intact and what to do next.
+
+    `problems` has everything that is wrong where it is more than one thing; the reason is the first of them.
+    """
+
+    status: int
+    reason: str = ""
+    advice: Advice = field(default_factory=Advice)
+    problems: tuple[str, ...] = ()
+    how: How = How.BY_ITSELF
+
+    @property
+    def is_bug(self) -> bool:
+        """Whether it is a mistake of ours, which keeps its traceback."""
+        return self.how is How.BUG
+
+    @property
+    def more_problems(self) -> tuple[str, ...]:
+        """Those of a rejected archive that the reason does not name; other errors name all in their message."""
+        return self.problems[1:] if self.status == ExitStatus.REJECTED and self.how is How.ERROR else ()
+
+
+def ending_of(error: Exception | Interrupted, doing: str) -> Ending:
+    """How a run ends that this has stopped while `doing` something."""
+    if isinstance(error, MemoryError):
+        error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    if isinstance(error, OSError):
+        error = translate_os_error(error, doing)
+    if isinstance(error, SafeHarborError):
+        problems = getattr(error, "problems", ())
+        return Ending(error.exit_status, error.message, Advice(error.intact, error.hint), problems, How.ERROR)
+    if isinstance(error, Interrupted):
+        return Ending(error.exit_status, str(error), Advice(intact=error.left), how=How.SIGNAL)
+    reason = f"it ended in a way that nobody foresaw: {type(error).__name__}"
+    return Ending(ExitStatus.FAILED, reason, how=How.BUG)

@@ -1,0 +1,127 @@
+"""A run of a command: what it goes by, what it says, and who hears how it ended."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.cli.attempt import Attempt, renew_files
+from safeharbor_backup.cli.json_output import JSON, speaking_json
+from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY
+from safeharbor_backup.cli.output import Output, TextOutput
+from safeharbor_backup.cli.settings_source import log_format_before_the_app, read_settings
+from safeharbor_backup.errors import Interrupted, SafeHarborError
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.state.journal import find_interrupted
+from safeharbor_backup.system.lock import is_locked
+from safeharbor_backup.system.signals import signals_interrupt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    import click
+
+    from safeharbor_backup.cli.ending import Ending
+    from safeharbor_backup.settings.model import Settings
+
+
+class Run:
+    """What `SafeHarborCommand` gives to a command, and ends when the command has ended.
+
+    A command calls `start` if it is remembered how it ends, else `read_settings`; both load the app that is named.
+    """
+
+    def __init__(self, context: click.Context) -> None:
+        self.command = str(context.info_name)
+        self.output: Output = TextOutput()
+        self.is_remembered = False
+        self._context = context
+        self._settings: Settings | None = None
+        self._attempt: Attempt | None = None
+        self._renews_files = False
+        self._until_end = ExitStack()
+
+    def __enter__(self) -> Run:
+        self._choose_output(None)  # by the command line alone: a mistake on it ends the run before there are settings
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._until_end.__exit__(kind, error, trace)
+
+    def read_settings(
+        self, *, quiet: bool = False, notices_restore: bool = True, renews_files: bool = False
+    ) -> Settings:
+        """The settings. The command tells of a restore that was interrupted, unless it is about restores itself.
+
+        With `renews_files` the end of the run renews the files that publish the state. Raises SettingsInvalid.
+        """
+        settings = self._load(quiet=quiet)
+        self._renews_files = renews_files
+        if notices_restore:
+            self._notice_restore(settings)
+        return settings
+
+    def start(self, *, quiet: bool = False, notices_restore: bool = True) -> Settings:
+        """The settings, as `read_settings`, of a run that is remembered from now on, however it ends.
+
+        Whoever waits for the start is pinged now; the end goes into the history, and to whom alerts go.
+        """
+        settings = self._load(quiet=quiet)
+        self.is_remembered = True
+        self._attempt = Attempt(self.command, settings, self.output)
+        self._attempt.begin()
+        if notices_restore:
+            self._notice_restore(settings)
+        return settings
+
+    def describe(
+        self, *, archive: str | None, details: Mapping[str, object], warnings: Sequence[str] = (), problem: str = ""
+    ) -> None:
+        """What it came to, for the history and alerts, if it is remembered."""
+        if self._attempt is not None:
+            self._attempt.describe(archive=archive, details=details, warnings=warnings, problem=problem)
+
+    def end(self, ending: Ending) -> None:
+        """It ended: said here, remembered, and told to all who want to know."""
+        self.output.end(ending, self._attempt.outcome(ending) if self._attempt is not None else None)
+        try:
+            with signals_interrupt():
+                if self._attempt is not None:
+                    self._attempt.end(ending)
+                elif self._settings is not None and self._renews_files:
+                    renew_files(self._settings, self.output)
+        except Interrupted:
+            pass  # the run itself is over, and keeps its status
+
+    def _load(self, *, quiet: bool) -> Settings:
+        self._choose_output(log_format_before_the_app())
+        settings = self._settings = read_settings(self._context, self.output, quiet=quiet)
+        self._choose_output(settings.log_format)
+        for problem in settings.problems_in(Concern.MONITORING) if LOG_FORMAT_KEY in self._context.meta else ():
+            if problem.variable == "BACKUP_LOG_FORMAT":
+                self.output.warning(str(problem))
+        return settings
+
+    def _choose_output(self, configured: str | None) -> None:
+        """Speak JSON from here on, if the command can and was told to."""
+        meta, options = self._context.meta, self._context.params
+        if LOG_FORMAT_KEY not in meta or not isinstance(self.output, TextOutput):
+            return  # it has no such option, or has begun
+        if (meta[LOG_FORMAT_KEY] or configured) == JSON:
+            has_document = bool(options.get("as_json"))
+            is_quiet = has_document or bool(options.get("quiet"))
+            speaking = speaking_json(self.command, is_quiet=is_quiet, has_document=has_document)
+            self.output = self._until_end.enter_context(speaking)
+
+    def _notice_restore(self, settings: Settings) -> None:
+        try:
+            pending = find_interrupted(settings.backup_dir)
+        except (SafeHarborError, OSError):
+            return
+        if pending is None or is_locked(settings.backup_dir):  # one that is running is not interrupted
+            return
+        error = pending.pending_error()
+        self.output.warning(f"{error.message} {error.hint}")
