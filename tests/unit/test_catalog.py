@@ -72,7 +72,7 @@ def test_everything_else_is_told_but_never_taken_for_an_archive(tmp_path: Path) 
 def test_an_archive_without_a_manifest_is_listed_as_such(tmp_path: Path, content: bytes, state: State) -> None:
     (tmp_path / archive_name(FIRST)).write_bytes(content)
 
-    entry = look_at(tmp_path / archive_name(FIRST))
+    entry = look_at(tmp_path / archive_name(FIRST), FIRST)
     assert entry is not None
 
     assert entry.state is state
@@ -85,7 +85,7 @@ def test_an_archive_that_was_cut_is_listed_as_damaged(tmp_path: Path, cut: int) 
     path = put_archive(tmp_path, FIRST)
     os.truncate(path, path.stat().st_size - cut)
 
-    entry = look_at(path)
+    entry = look_at(path, FIRST)
     assert entry is not None
 
     assert entry.state is State.DAMAGED
@@ -106,7 +106,7 @@ def test_an_archive_that_cannot_be_opened_is_unreadable_and_not_damaged(
         return real(name, *arguments)
 
     monkeypatch.setattr("os.open", refuse)
-    entry = look_at(path)
+    entry = look_at(path, FIRST)
 
     assert entry is not None
     assert (entry.state, entry.problem) == (State.UNREADABLE, f"it cannot be read: {os.strerror(error)}")
@@ -124,7 +124,7 @@ def test_an_error_at_any_read_makes_it_unreadable(tmp_path: Path, monkeypatch: p
         return real(descriptor, size, offset)
 
     monkeypatch.setattr("os.pread", fail)
-    entry = look_at(path)
+    entry = look_at(path, FIRST)
 
     assert len(calls) == number
     assert entry is not None
@@ -143,7 +143,7 @@ def test_the_newest_complete_archive_is_found_behind_damaged_ones(tmp_path: Path
 def test_the_manifest_knows_better_than_a_changed_name_when_it_was_taken(tmp_path: Path) -> None:
     write_archive(tmp_path / archive_name(FIRST), facts=Facts(taken_at=FIRST + timedelta(hours=1)))
 
-    entry = look_at(tmp_path / archive_name(FIRST))
+    entry = look_at(tmp_path / archive_name(FIRST), FIRST)
 
     assert entry is not None
     assert entry.taken_at == FIRST + timedelta(hours=1)
@@ -191,8 +191,8 @@ def test_an_archive_that_is_gone_or_being_deleted_is_no_entry(tmp_path: Path) ->
     path = put_archive(tmp_path, FIRST)
     with open(path, "rb") as deleter:
         fcntl.flock(deleter, fcntl.LOCK_EX)  # as prune holds it
-        assert look_at(path) is None
+        assert look_at(path, FIRST) is None
         assert read_catalog(tmp_path).archives == ()
     path.unlink()
 
-    assert look_at(path) is None
+    assert look_at(path, FIRST) is None

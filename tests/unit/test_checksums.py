@@ -30,7 +30,7 @@ def member(path: bytes, size: int = 0) -> Member:
 
 
 def folders_in(path: Path) -> tuple[tuple[str, int, int], ...] | None:
-    entry = look_at(path)
+    entry = look_at(path, TAKEN_AT)
     assert entry is not None
     assert entry.manifest is not None
     return entry.manifest.folders

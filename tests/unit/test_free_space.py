@@ -22,7 +22,7 @@ WHOLE, PART = 1000, 30
 @pytest.fixture
 def archive(tmp_path: Path) -> CatalogEntry:
     """One of 1,000 bytes that shares nothing."""
-    entry = look_at(put_archive(tmp_path, TAKEN_AT))
+    entry = look_at(put_archive(tmp_path, TAKEN_AT), TAKEN_AT)
     assert entry is not None
     return replace(entry, size=WHOLE)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def usual(tmp_path: Path) -> Manifest:
     """The manifest of an archive with 100 uploads of 1,000 bytes and 200 rows."""
-    entry = look_at(put_archive(tmp_path, TAKEN_AT))
+    entry = look_at(put_archive(tmp_path, TAKEN_AT), TAKEN_AT)
     assert entry is not None
     manifest = entry.manifest
     assert manifest is not None

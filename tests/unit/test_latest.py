@@ -176,7 +176,7 @@ def test_the_table_that_lost_most_is_named(directory: Path) -> None:
 def test_half_the_size_is_told(tmp_path: Path, size: int, is_smaller: bool) -> None:
     from dataclasses import replace
 
-    entry = look_at(put_archive(tmp_path, NOW))
+    entry = look_at(put_archive(tmp_path, NOW), NOW)
     assert entry is not None
 
     assert bool(judge_size(replace(entry, size=size), replace(entry, size=1_000_000))) is is_smaller

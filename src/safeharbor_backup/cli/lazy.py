@@ -41,8 +41,7 @@ class LazyGroup(click.Group):
         """The command, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"safeharbor_backup.cli.commands.{cmd_name}").command
-        assert isinstance(command, click.Command)  # noqa: S101 - our own modules
+        command: click.Command = import_module(f"safeharbor_backup.cli.commands.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -18,8 +18,7 @@ def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:
     Raises SettingsInvalid, and DatabaseUnavailable if only the server can tell the name.
     """
     settings.require(Concern.DATABASE, Concern.RESTORE)
-    assert settings.database is not None  # noqa: S101 - required above
-    wanted = bounded(settings.database, settings)
+    wanted = bounded(settings.database_address(), settings)
     server = bounded(settings.restore_database, settings) if settings.restore_database is not None else wanted
     name = wanted.get("dbname")
     if not name and wanted.get("service"):

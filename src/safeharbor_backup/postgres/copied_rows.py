@@ -29,7 +29,7 @@ class RowCounter:
     def feed(self, piece: bytes) -> None:
         """So much more of the script."""
         self._held += piece
-        while self._take_rows() if self._table is not None else self._take_statements():
+        while self._take_statements() if self._table is None else self._take_rows(self._table):
             pass
 
     def finish(self) -> None:
@@ -51,9 +51,8 @@ class RowCounter:
         self._held = self._held[position:]
         return False
 
-    def _take_rows(self) -> bool:
+    def _take_rows(self, table: TableName) -> bool:
         """Whether their end was found. A line break within a value is escaped: each line is a row."""
-        assert self._table is not None  # noqa: S101 - the caller looked
         end = self._held.find(_END)
         if end < 0:
             whole = max(0, len(self._held) - len(_END) + 1)
@@ -61,7 +60,7 @@ class RowCounter:
             self._held = self._held[whole:]
             return False
         self._count += self._held.count(b"\n", 0, end + 1)
-        self.rows[self._table] = self.rows.get(self._table, 0) + self._count
+        self.rows[table] = self.rows.get(table, 0) + self._count
         self._held = self._held[end + len(_END) :]
         self._table = None
         return True

@@ -6,27 +6,29 @@ for a whole one. The script's own COMMIT is held back until everything else has 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, OutOfResources, ToolFailed
+from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, ToolFailed
 from safeharbor_backup.postgres.database_swap import COMMIT_ON_DISK
 from safeharbor_backup.postgres.load import load_failure
 from safeharbor_backup.postgres.rows import COUNT_SCRIPT, parse_counts
-from safeharbor_backup.system.process import PIPE, RunningTool, started_tool, tool_environment
+from safeharbor_backup.system.process import PIPE, started_tool, tool_environment
 from safeharbor_backup.system.threads import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
     import psycopg
 
     from safeharbor_backup.postgres.client_tools import ClientTools
     from safeharbor_backup.postgres.contents import DumpInput
     from safeharbor_backup.settings.database_url import DatabaseUrl
+    from safeharbor_backup.system.process import RunningTool
 
 _CHUNK = 1024 * 1024
 _TAIL = 64 * 1024
@@ -122,76 +124,78 @@ def find_strangers(session: psycopg.Connection) -> list[str]:
     return [f"{thing} of {role}" for role, thing in session.execute(_STRANGERS).fetchall()]
 
 
-class InPlaceLoad:
+@contextmanager
+def loading_in_place(
+    tools: ClientTools, url: DatabaseUrl, *, is_superuser: bool, server_major: int, lock_timeout_seconds: float
+) -> Iterator[InPlaceLoad]:
     """One transaction in psql; leaving the block before `commit` rolls it back."""
-
-    def __init__(
-        self,
-        tools: ClientTools,
-        url: DatabaseUrl,
-        *,
-        is_superuser: bool,
-        server_major: int,
-        lock_timeout_seconds: float,
-    ) -> None:
-        self._tools = tools
-        self._url = url
-        self._is_superuser = is_superuser
-        self._server_major = server_major
-        self._lock_timeout = int(lock_timeout_seconds * 1000)
-        self._stack = ExitStack()
-        self._psql: RunningTool | None = None
-        self._answers: SimpleQueue[bytes] = SimpleQueue()
-        self._listener = Worker(self._listen)
-
-    def __enter__(self) -> Self:
-        secrets = {} if self._url.password is None else {"PGPASSWORD": self._url.password}
-        argv: list[str | Path] = [
-            self._tools.psql,
-            "--no-psqlrc",
-            "--quiet",
-            "--no-align",
-            "--tuples-only",
-            "--set=ON_ERROR_STOP=1",
-            "--set=VERBOSITY=verbose",  # the code of an error: its words come in the server's language
-            "--no-password",
-            f"--dbname={self._url.conninfo()}",
-        ]
-        self._psql = self._stack.enter_context(started_tool(argv, env=tool_environment(secrets), stdin=PIPE))
+    secrets = {} if url.password is None else {"PGPASSWORD": url.password}
+    argv: list[str | Path] = [
+        tools.psql,
+        "--no-psqlrc",
+        "--quiet",
+        "--no-align",
+        "--tuples-only",
+        "--set=ON_ERROR_STOP=1",
+        "--set=VERBOSITY=verbose",  # the code of an error: its words come in the server's language
+        "--no-password",
+        f"--dbname={url.conninfo()}",
+    ]
+    with started_tool(argv, env=tool_environment(secrets), stdin=PIPE) as psql:
+        answers: SimpleQueue[bytes] = SimpleQueue()
+        listener = Worker(partial(_listen, psql, answers))
+        listener.start()
         try:
-            self._listener.start()
-        except OutOfResources:
-            self._stack.close()
+            yield InPlaceLoad(
+                tools, url, psql, answers, is_superuser, server_major, lock_timeout=int(lock_timeout_seconds * 1000)
+            )
+        except BaseException:
+            _cancel(psql)
             raise
-        return self
+        finally:
+            psql.kill()  # the listener ends with it, and gives the pipe back
+            listener.join()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._psql is not None  # noqa: S101 - the block was entered
-        if kind is not None:
-            self._cancel(self._psql)
-        self._psql.kill()  # the listener ends with it, and gives the pipe back
-        self._listener.join()
-        self._stack.close()
 
-    def _cancel(self, psql: RunningTool) -> None:
-        """End the statement at work: the server would notice only after it that nobody waits for it any more."""
-        psql.interrupt()
-        try:
-            psql.wait(_CANCEL_SECONDS)
-        except ToolFailed:
-            pass  # between two statements there is nothing to cancel
+def _listen(psql: RunningTool, answers: SimpleQueue[bytes]) -> None:
+    """Take everything that psql says: each sequence and large object of a dump gives lines nobody asked for."""
+    for line in psql.stdout:
+        if line.startswith(b"safeharbor "):
+            answers.put(line)
+    answers.put(b"")
+
+
+def _cancel(psql: RunningTool) -> None:
+    """End the statement at work: the server would notice only after it that nobody waits for it any more."""
+    psql.interrupt()
+    psql.interrupt()
+    try:
+        psql.wait(_CANCEL_SECONDS)
+    except ToolFailed:
+        pass  # between two statements there is nothing to cancel
+
+
+@dataclass(frozen=True, slots=True)
+class InPlaceLoad:
+    """The transaction, and the psql that it is in; `lock_timeout` in milliseconds."""
+
+    tools: ClientTools
+    url: DatabaseUrl
+    psql: RunningTool
+    answers: SimpleQueue[bytes]
+    is_superuser: bool
+    server_major: int
+    lock_timeout: int
 
     def begin(self) -> str:
         """Open the transaction; its id, which tells after a crash whether it was committed.
 
         Raises CannotRestore, DatabaseUnavailable.
         """
-        role = "SET LOCAL ROLE NONE;\n" if self._is_superuser else ""  # whatever the database's settings say
+        role = "SET LOCAL ROLE NONE;\n" if self.is_superuser else ""  # whatever the database's settings say
         return self._ask(
             "BEGIN READ WRITE;\n"  # whatever default_transaction_read_only says
-            f"{role}SET LOCAL lock_timeout = {self._lock_timeout};\n"
+            f"{role}SET LOCAL lock_timeout = {self.lock_timeout};\n"
             "SET LOCAL statement_timeout = 0;\n"
             "SET LOCAL idle_in_transaction_session_timeout = 0;\n"  # uploads are swapped while it is open
             "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout';\n"
@@ -201,13 +205,13 @@ class InPlaceLoad:
 
     def wipe(self) -> None:
         """Remove everything that is in the database."""
-        wipe = _WIPE_AS_SUPERUSER if self._is_superuser else _WIPE_AS_OWNER
+        wipe = _WIPE_AS_SUPERUSER if self.is_superuser else _WIPE_AS_OWNER
         self._ask(wipe + "SELECT 'safeharbor wiped';\n")
 
     def load(self, dump: DumpInput, listed: Path, *, keep_owners: bool, keep_privileges: bool) -> None:
         """Load the dump, all but its last COMMIT."""
         argv: list[str | Path] = [
-            self._tools.pg_restore,
+            self.tools.pg_restore,
             "--single-transaction",  # without it a dump with large objects begins and ends transactions of its own
             f"--use-list={listed}",
             *([] if keep_owners else ["--no-owner"]),
@@ -237,7 +241,7 @@ class InPlaceLoad:
 
     def _understood(self, head: bytes) -> bytes:
         """The script's beginning without the setting that servers before 17 do not know and newer clients send."""
-        return head if self._server_major >= 17 else head.replace(_NEWER_SETTING, b"\n", 1)
+        return head if self.server_major >= 17 else head.replace(_NEWER_SETTING, b"\n", 1)
 
     def count_rows(self) -> dict[str, int]:
         """The exact row count of every ordinary table, by quoted `schema.table`, as the transaction sees them."""
@@ -248,37 +252,26 @@ class InPlaceLoad:
         self._ask("COMMIT;\nSELECT 'safeharbor committed';\n")
 
     def _send(self, data: bytes) -> None:
-        assert self._psql is not None  # noqa: S101 - inside the block only
         try:
-            self._psql.stdin.write(data)
+            self.psql.stdin.write(data)
         except BrokenPipeError:
             raise self._failure() from None
 
     def _ask(self, statements: str) -> str:
         """Send statements of which the last one answers in a line that begins with `safeharbor `."""
         self._send(statements.encode())
-        assert self._psql is not None  # noqa: S101 - inside the block only
         try:
-            self._psql.stdin.flush()
+            self.psql.stdin.flush()
         except BrokenPipeError:
             raise self._failure() from None
-        answer = self._answers.get()
+        answer = self.answers.get()
         if not answer:
             raise self._failure()
         return answer.decode().removeprefix("safeharbor ").strip()
 
-    def _listen(self) -> None:
-        """Take everything that psql says: each sequence and large object of a dump gives lines nobody asked for."""
-        assert self._psql is not None  # noqa: S101 - started with it
-        for line in self._psql.stdout:
-            if line.startswith(b"safeharbor "):
-                self._answers.put(line)
-        self._answers.put(b"")
-
     def _failure(self) -> CannotRestore | DatabaseUnavailable | ToolFailed:
-        assert self._psql is not None  # noqa: S101 - inside the block only
-        status = self._psql.wait(30)
-        failure = load_failure(self._psql.stderr, status, self._url)
+        status = self.psql.wait(30)
+        failure = load_failure(self.psql.stderr, status, self.url)
         if status == _CONNECTION_WENT_BAD and not isinstance(failure, DatabaseUnavailable):
             return DatabaseUnavailable(failure.message, hint="See that the server is up, then run the restore again.")
         return failure

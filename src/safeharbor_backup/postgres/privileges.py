@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.postgres.query import one_row
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -50,8 +52,7 @@ def read_privileges(session: psycopg.Connection) -> Readable:
     whose policies would hide rows from the role, and which pg_dump therefore refuses. Raises psycopg.Error.
     """
     rows = session.execute(_DUMPED).fetchall()
-    objects = session.execute(_UNREADABLE_LARGE_OBJECTS).fetchone()
-    assert objects is not None  # noqa: S101 - an aggregate always gives a row
+    objects = one_row(session, _UNREADABLE_LARGE_OBJECTS)
     return Readable(
         tables=sum(not is_sequence for _, is_sequence, _, _ in rows),
         unreadable=tuple(str(name) for name, _, may_read, _ in rows if not may_read),

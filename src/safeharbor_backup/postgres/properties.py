@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from safeharbor_backup.errors import one_line
+from safeharbor_backup.postgres.query import one_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,8 +71,7 @@ class Properties:
 
 def read_properties(target: Target, name: str) -> Properties:
     """Those of an existing database. Raises psycopg.Error."""
-    row = target.session.execute(_PROPERTIES, (name,)).fetchone()
-    assert row is not None  # noqa: S101 - the caller has just found it
+    row = one_row(target.session, _PROPERTIES, (name,))
     grants = None if row[2] else tuple(target.session.execute(_ACL, (name,)).fetchall())
     settings = target.session.execute(_SETTINGS, (name,)).fetchall()
     return Properties(row[0], row[1], grants, tuple((role, line) for role, lines in settings for line in lines), row[3])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from safeharbor_backup.postgres.query import one_row
 from safeharbor_backup.system.threads import Watchdog
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ _OTHERS = """
 
 def count_clients(session: Connection, database: str) -> int:
     """How many clients are connected to that database, without this session. Raises psycopg.Error."""
-    row = session.execute(_CLIENTS, (database,)).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate always gives a row
-    return int(row[0])
+    return int(one_row(session, _CLIENTS, (database,))[0])
 
 
 def end_sessions(session: Connection, database: str) -> list[str]:

@@ -10,6 +10,7 @@ import psycopg
 
 from safeharbor_backup.postgres.connection import begin_unlimited, connected
 from safeharbor_backup.postgres.damage import Damage, find_damage
+from safeharbor_backup.postgres.query import one_row
 from safeharbor_backup.postgres.reference_values import read_values
 from safeharbor_backup.postgres.rows import Table, list_tables
 from safeharbor_backup.postgres.structure import Structure, read_structure
@@ -120,10 +121,8 @@ class Snapshot:
         rows = rows_if_told(self._session, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
         return str(rows[0][0]) if rows else ""  # managed servers may not tell
 
-    def _one(self, query: str) -> tuple[Any, ...]:
-        row = self._session.execute(query).fetchone()
-        assert row is not None  # noqa: S101 - these queries always give a row
-        return row
+    def _one(self, query: LiteralString) -> tuple[Any, ...]:
+        return one_row(self._session, query)
 
 
 def read_revision(session: psycopg.Connection) -> str | None:
@@ -152,6 +151,5 @@ def open_snapshot(url: DatabaseUrl, lock_timeout_seconds: float) -> Iterator[Sna
             "row_security": "off",  # fail, as pg_dump does, rather than count only the visible rows
         }
         begin_unlimited(session, "REPEATABLE READ READ ONLY", settings)
-        row = session.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
-        assert row is not None  # noqa: S101 - the function returns or raises
-        yield Snapshot(session, row[0])
+        (exported,) = one_row(session, "SELECT pg_catalog.pg_export_snapshot()")
+        yield Snapshot(session, exported)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, LiteralString
 
 from psycopg import sql
 
+from safeharbor_backup.postgres.query import one_row
 from safeharbor_backup.postgres.rows import names_as_bytes, readable
 from safeharbor_backup.postgres.views import count_views
 
@@ -104,6 +105,4 @@ def _last_values(session: psycopg.Connection, sequences: Sequence[tuple[str, str
 
 
 def _count(session: psycopg.Connection, query: sql.SQL) -> int:
-    row = session.execute(query.format(**_WHAT_IS_OWN)).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate always gives a row
-    return int(row[0])
+    return int(one_row(session, query.format(**_WHAT_IS_OWN))[0])

@@ -12,11 +12,12 @@ from psycopg import sql
 
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
 from safeharbor_backup.postgres.connection import connected, pinned
+from safeharbor_backup.postgres.query import one_row
 from safeharbor_backup.postgres.session_settings import fixed_for_tools
 from safeharbor_backup.postgres.sessions import answered_within, end_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from safeharbor_backup.settings.database_url import DatabaseUrl
@@ -83,12 +84,19 @@ class Target:
 
     def find(self, name: str) -> TargetDatabase | None:
         """The database of that name, if there is one. Raises psycopg.Error."""
+        return next(iter(self._find(name)), None)
+
+    def template(self) -> TargetDatabase:
+        """The database `template1`, as every cluster has it. Raises psycopg.Error."""
+        [template] = self._find("template1")
+        return template
+
+    def _find(self, name: str) -> list[TargetDatabase]:
         locale = "d.daticulocale" if self.major < 17 else "d.datlocale"
         rules = "NULL" if self.major < 16 else "d.daticurules"
         query = sql.SQL(_DATABASE).format(locale=sql.SQL(locale), rules=sql.SQL(rules))
         with self.answering():
-            row = self.session.execute(query, (name,)).fetchone()
-        return None if row is None else TargetDatabase(name, *row)
+            return [TargetDatabase(name, *row) for row in self.session.execute(query, (name,)).fetchall()]
 
     def answering(self) -> AbstractContextManager[None]:
         """For a block that signals cannot end: the session is given up if the server hangs in it."""
@@ -156,9 +164,7 @@ class Target:
         self.url = fixed_for_tools(self.url, self.session).with_options(f"-c lock_timeout={_OWN_LOCK_TIMEOUT}")
 
     def _one(self, query: str, arguments: tuple[object, ...] = ()) -> tuple[Any, ...]:
-        row = self.session.execute(query.encode(), arguments or None).fetchone()
-        assert row is not None  # noqa: S101 - these queries always give a row
-        return row
+        return one_row(self.session, query.encode(), arguments or None)
 
 
 @contextmanager
@@ -170,21 +176,23 @@ def target_connected(url: DatabaseUrl, database: str) -> Iterator[Target]:
     """
     beside = (name for name in (*_MAINTENANCE, url.get("dbname")) if name and name != database)
     names = dict.fromkeys((*beside, database))
-    refusal: DatabaseUnavailable | None = None
     with ExitStack() as stack:
-        for name in names:
-            try:
-                session = stack.enter_context(connected(url.with_database(name)))
-            except DatabaseUnavailable as error:
-                refusal = refusal or error
-            else:
-                try:
-                    yield Target(session, url, database)
-                except psycopg.errors.InsufficientResources as error:  # disk full, out of memory, too many connections
-                    raise CannotRestore(f"The database server lacks resources: {one_line(error)}.") from error
-                return
-        assert refusal is not None  # noqa: S101 - there is always a name to try
-        raise refusal
+        session = _first_session(stack, url, names)
+        try:
+            yield Target(session, url, database)
+        except psycopg.errors.InsufficientResources as error:  # disk full, out of memory, too many connections
+            raise CannotRestore(f"The database server lacks resources: {one_line(error)}.") from error
+
+
+def _first_session(stack: ExitStack, url: DatabaseUrl, names: Iterable[str]) -> psycopg.Connection:
+    """A session in the first of these databases that lets us in. Raises DatabaseUnavailable, as the first one did."""
+    refusals = []
+    for name in names:
+        try:
+            return stack.enter_context(connected(url.with_database(name)))
+        except DatabaseUnavailable as error:
+            refusals.append(error)
+    raise refusals[0]
 
 
 def create_beside(target: Target, name: str, like: TargetDatabase) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
+from safeharbor_backup.postgres.query import one_row
 from safeharbor_backup.postgres.rows import list_views, names_as_bytes, sendable
 from safeharbor_backup.text import ascii_safe
 
@@ -29,12 +30,11 @@ def count_views(session: psycopg.Connection) -> dict[str, int | None]:
             with session.transaction(force_rollback=True), names_as_bytes(session):  # which gives the lock back
                 session.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(_MILLISECONDS))
                 name = sql.Identifier(sendable(session, view.schema), sendable(session, view.name))
-                row = session.execute(sql.SQL("SELECT count(*) FROM {}").format(name)).fetchone()
+                row = one_row(session, sql.SQL("SELECT count(*) FROM {}").format(name))
         except psycopg.Error:
             if session.broken or session.closed:
                 raise
         else:
-            assert row is not None  # noqa: S101 - an aggregate always gives a row
             counts[view.quoted] = int(row[0])
     return counts
 

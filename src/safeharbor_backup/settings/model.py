@@ -96,6 +96,12 @@ class Settings:
         by_default = "" if self.database.get("service") else self.database.get("user")
         return self.database.get("dbname") or by_default
 
+    def database_address(self) -> DatabaseUrl:
+        """The address of the database that is backed up. Raises SettingsInvalid."""
+        if self.database is None:
+            raise SettingsInvalid([str(problem) for problem in self.problems_in(Concern.DATABASE)])
+        return self.database
+
     def require(self, *concerns: Concern) -> None:
         """Raises SettingsInvalid, naming every problem in these concerns."""
         found = self.problems_in(*concerns)

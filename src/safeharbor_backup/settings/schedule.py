@@ -104,13 +104,12 @@ def next_slot(schedule: str, zone: tzinfo, after: datetime) -> datetime:
     if is_of_intervals:  # what the clock has shown already and will show again can be next
         repeated = local.replace(fold=1).astimezone(UTC) - after.astimezone(UTC)
         simulated = CronSim(schedule, local.replace(tzinfo=None, fold=0) - max(repeated, timedelta()))
-    best = None
+    best = datetime.max.replace(tzinfo=UTC)
     for moment in simulated:
         moments = _moments(moment, zone, is_of_intervals=is_of_intervals)
-        if best is not None and moments and moments[0] >= best:
+        if moments and moments[0] >= best:
             break  # the first moments of later times are never earlier
-        best = min((each for each in moments if each > after and (best is None or each < best)), default=best)
-    assert best is not None  # noqa: S101 - parse_schedule refuses what never comes
+        best = min([best, *(each for each in moments if each > after)])
     return best
 
 

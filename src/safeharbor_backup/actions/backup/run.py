@@ -116,9 +116,8 @@ def take_backup(
 def plan_output(settings: Settings) -> str:
     """The first line of a run: what is backed up. Raises SettingsInvalid."""
     settings.require(Concern.DATABASE, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP)
-    assert settings.database is not None  # noqa: S101 - required above
     uploads = settings.upload_dir if settings.upload_dir is not None else "none"
-    return f"Backing up database {settings.database.describe()} and uploads {uploads}"
+    return f"Backing up database {settings.database_address().describe()} and uploads {uploads}"
 
 
 class _Run:
@@ -127,9 +126,8 @@ class _Run:
     def __init__(
         self, settings: Settings, output: Path | None, directory: Path, progress: Progress, *, is_locked: bool
     ) -> None:
-        assert settings.database is not None  # noqa: S101 - required by the caller
         self._settings = settings
-        self._url = bounded(settings.database, settings)
+        self._url = bounded(settings.database_address(), settings)
         self._output = output.absolute() if output is not None else None
         self._directory = directory
         self._progress = progress

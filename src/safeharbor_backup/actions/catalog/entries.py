@@ -97,8 +97,9 @@ def read_catalog(directory: Path) -> Catalog:
     """
     archives, unfinished, foreign = [], [], []
     for name, status in _scan(directory):
-        if time_in_name(name) is not None and stat.S_ISREG(status.st_mode):
-            entry = look_at(directory / name)
+        named_at = time_in_name(name)
+        if named_at is not None and stat.S_ISREG(status.st_mode):
+            entry = look_at(directory / name, named_at)
             if entry is not None:
                 archives.append(entry)
         elif is_draft_of(name, ARCHIVE_NAME):
@@ -126,14 +127,15 @@ def find_candidates(directory: Path) -> list[Candidate]:
     ]
 
 
-def look_at(path: Path) -> CatalogEntry | None:
-    """An archive as a quick look shows it; damage is a state, not an error. None if it is gone, or going."""
+def look_at(path: Path, named_at: datetime) -> CatalogEntry | None:
+    """An archive as a quick look shows it; damage is a state, not an error. None if it is gone, or going.
+
+    `named_at` is the time in its name, for one that does not say when it was taken.
+    """
     try:
         status = os.stat(path, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    named_at = time_in_name(path.name)
-    assert named_at is not None  # noqa: S101 - the callers choose by name
     facts = (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     try:
         with opened_archive(path, follow_symlinks=False) as source:
@@ -175,9 +177,7 @@ def _scan(directory: Path) -> list[tuple[str, os.stat_result]]:
 
 def newest_manifest(directory: Path) -> Manifest | None:
     """The manifest of the newest archive, for estimates; None if it has none or is not whole. Raises OSError."""
-    names = sorted((candidate.name for candidate in find_candidates(directory)), reverse=True)
-    for name in names[:1]:
-        entry = look_at(directory / name)
-        if entry is not None and entry.state is State.COMPLETE:
-            return entry.manifest
-    return None
+    newest = max((candidate.name for candidate in find_candidates(directory)), default="")
+    named_at = time_in_name(newest)
+    entry = look_at(directory / newest, named_at) if named_at is not None else None
+    return entry.manifest if entry is not None and entry.is_complete else None

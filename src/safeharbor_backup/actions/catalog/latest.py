@@ -168,11 +168,11 @@ def _judge(
 
 def _find_rival(entry: CatalogEntry, older: Sequence[CatalogEntry], adopted: Adopted) -> Passed | None:
     """The newest older archive, if it is of a database of the same name on another server, and that was not adopted."""
-    assert entry.manifest is not None  # noqa: S101 - it was chosen
+    manifest = entry.manifest
     for each in older:
-        if each.manifest is None or each.manifest.database != entry.manifest.database:
+        if manifest is None or each.manifest is None or each.manifest.database != manifest.database:
             continue
-        if judge_identity(entry.manifest, each.manifest, adopted):
+        if judge_identity(manifest, each.manifest, adopted):
             text = f'it is of another server\'s database "{ascii_safe(each.manifest.database)}"'
             return Passed(each, WhyNot.OTHER_SERVER, text)
         return None

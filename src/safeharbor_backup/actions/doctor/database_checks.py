@@ -14,6 +14,7 @@ from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.postgres.damage import find_damage, find_unfinished
 from safeharbor_backup.postgres.errors import GRANT, ROW_SECURITY
 from safeharbor_backup.postgres.privileges import Readable, read_privileges
+from safeharbor_backup.postgres.query import one_row
 from safeharbor_backup.postgres.reference_values import find_unknown_references
 from safeharbor_backup.postgres.scratch_database import find_left_scratch
 from safeharbor_backup.uploads.drill_directory import find_left_directories
@@ -138,10 +139,8 @@ def _check_leftovers(asked: Asked) -> list[Finding]:
 
 def _check_clock(asked: Asked) -> list[Finding]:
     before = datetime.now(UTC)
-    row = asked.session.execute("SELECT pg_catalog.clock_timestamp()").fetchone()
-    after = datetime.now(UTC)
-    assert row is not None  # noqa: S101 - a function always gives a row
-    return [judge_clock(before, row[0], after)]
+    (clock,) = one_row(asked.session, "SELECT pg_catalog.clock_timestamp()")
+    return [judge_clock(before, clock, datetime.now(UTC))]
 
 
 def judge_clock(before: datetime, theirs: datetime, after: datetime) -> Finding:

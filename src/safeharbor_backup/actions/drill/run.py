@@ -235,9 +235,8 @@ class _Run:
             if server.kind is not Kind.PRIVATE:
                 raise
             # this machine may lack the locale of the database's own
-            like = server.target.find("template1")
-            assert like is not None  # noqa: S101 - every cluster has it
-            staging.prepare_database(server.target, plan, replace(like, owner="", tablespace="pg_default"))
+            like = replace(server.target.template(), owner="", tablespace="pg_default")
+            staging.prepare_database(server.target, plan, like)
             self._report.warnings.append(f"it was restored with another locale: {error.message}")
 
     def _compare(self, staging: Staging, server: DrillServer, archive: OpenArchive, plan: DatabasePlan) -> None:

@@ -14,7 +14,7 @@ from safeharbor_backup.actions.restore.swap import interrupted
 from safeharbor_backup.actions.restore.views_check import warn_of_views
 from safeharbor_backup.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor_backup.postgres.connection import connected
-from safeharbor_backup.postgres.in_place_load import InPlaceLoad
+from safeharbor_backup.postgres.in_place_load import loading_in_place
 from safeharbor_backup.postgres.load import LoadFailed
 from safeharbor_backup.postgres.order import order_entries
 from safeharbor_backup.postgres.rows import analyze_tables
@@ -49,7 +49,7 @@ def load_in_place(
     If this fails before the commit: the transaction is rolled back, the uploads are put back, the stage is removed.
     """
     try:
-        with InPlaceLoad(
+        with loading_in_place(
             plan.contents.tools,
             target.url,
             is_superuser=target.is_superuser,

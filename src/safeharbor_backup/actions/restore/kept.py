@@ -90,8 +90,7 @@ def discard_unrecorded(settings: Settings, found: Unrecorded) -> list[str]:
     with recovering(settings) as journal:
         if journal.find(found.id) is not None or find_interrupted(settings.backup_dir) is not None:
             raise CannotRestore(f"The journal knows restore {found.id} now.", intact="Nothing was changed.")
-        with target_of(settings, replace(found.record(Side.OLD), database=found.database)) as target:
-            assert target is not None  # noqa: S101 - there is a database
+        with target_reached(settings, replace(found.record(Side.OLD), database=found.database)) as target:
             for name in found.databases:
                 drop_database(target, name)
     return list(found.databases)
@@ -172,9 +171,16 @@ def opened(
 @contextmanager
 def target_of(settings: Settings, record: RestoreRecord) -> Iterator[Target | None]:
     """The server of a restore's database; None if it had none. Raises DatabaseUnavailable, CannotRestore."""
-    if not record.database:
+    if record.database:
+        with target_reached(settings, record) as target:
+            yield target
+    else:
         yield None
-        return
+
+
+@contextmanager
+def target_reached(settings: Settings, record: RestoreRecord) -> Iterator[Target]:
+    """The server of the database that a restore was of. Raises DatabaseUnavailable, CannotRestore."""
     url, _ = target_address(settings)
     with target_connected(url, record.database) as target:
         if record.server and record.server != (target.system_identifier() or record.server):

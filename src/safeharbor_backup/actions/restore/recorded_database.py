@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 def database_in_manifest(target: Target, manifest: Manifest | None) -> TargetDatabase:
     """What a database that does not exist yet is to be like."""
-    template = target.find("template1")
-    assert template is not None  # noqa: S101 - every cluster has it
-    template = replace(template, owner="", tablespace="pg_default")
+    template = replace(target.template(), owner="", tablespace="pg_default")
     section = manifest.document.get("database") if manifest is not None else None
     if not isinstance(section, dict):
         return template

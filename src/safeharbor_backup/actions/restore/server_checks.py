@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.postgres.connection import connected
+from safeharbor_backup.postgres.query import one_row
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.findings import Findings
@@ -129,9 +130,7 @@ def check_locks(
     if not request.in_place or live is None:
         return
     with connected(target.url) as session:
-        row = session.execute(_LOCKS).fetchone()
-    assert row is not None  # noqa: S101 - it has no FROM
-    room, present = row
+        room, present = one_row(session, _LOCKS)
     needed = max(present, contents.large_objects)
     if needed > room:
         findings.problems.append(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
+    from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
 
@@ -108,8 +109,8 @@ def gather_metrics(settings: Settings, now: datetime) -> list[Metric]:
         metrics.append(_one("free_bytes", "Free space for archives", float(status.room.free)))
     if status.room.fits is not None:
         metrics.append(_one("fitting_archives", "How many more archives fit", float(status.room.fits)))
-    if status.newest is not None:
-        metrics += _describe_archive(status.newest)
+    if status.newest is not None and status.newest.manifest is not None:
+        metrics += _describe_archive(status.newest, status.newest.manifest)
     metrics += _describe_runs(history)
     undelivered = {outcome.command for outcome in find_undelivered(settings, history)}
     samples = {way: float(way in undelivered) for way in (NOTIFY, PING)}
@@ -117,9 +118,7 @@ def gather_metrics(settings: Settings, now: datetime) -> list[Metric]:
     return metrics
 
 
-def _describe_archive(entry: CatalogEntry) -> list[Metric]:
-    manifest = entry.manifest
-    assert manifest is not None  # noqa: S101 - complete archives have one
+def _describe_archive(entry: CatalogEntry, manifest: Manifest) -> list[Metric]:
     shared = manifest.document.get("shared")
     shared_bytes = shared.get("bytes") if isinstance(shared, dict) else 0
     if not isinstance(shared_bytes, int) or not 0 <= shared_bytes <= entry.size:
