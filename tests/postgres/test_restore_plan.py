@@ -110,17 +110,22 @@ def fdw(servers: Servers, tmp_path: Path) -> Iterator[tuple[Site, Database]]:
 def test_what_needs_an_extension_that_is_left_out_is_named_with_the_way(fdw: tuple[Site, Database]) -> None:
     site, database = fdw
     execute(database.url, _USES)
-    archive = backed_up(site)
+    taken = site.run("backup")
+    archive = site.archives[-1]
 
     dry, done = both(site, archive)
 
     assert done.status == 8, done.output
+    assert taken.status == 3, taken.output
+    assert f'a restore by "{database.owner}" would end with 8' in taken.stderr
+    assert "may not create extension postgres_fdw, and the dump has what needs it: server elsewhere" in taken.stderr
     for said in (dry.output, done.output):
         assert "may not create extension postgres_fdw, and the dump has what needs it: server elsewhere" in said
         assert "Set RESTORE_DATABASE_URL to a superuser" in said
         assert "`--in-place`, which keeps what is there of it" in said
     site.environment["RESTORE_DATABASE_URL"] = database.superuser_url
     assert both(site, archive)[1].status == 0
+    assert site.run("backup").status == 0  # as for an extension that nothing needs
 
 
 def test_in_place_keeps_the_extensions_of_others(fdw: tuple[Site, Database]) -> None:
@@ -137,8 +142,13 @@ def test_in_place_keeps_the_extensions_of_others(fdw: tuple[Site, Database]) -> 
 
 
 def test_an_extension_that_nothing_needs_is_left_out_with_a_warning(fdw: tuple[Site, Database]) -> None:
-    site, _ = fdw
-    archive = backed_up(site)
+    site, database = fdw
+    # neither what anybody may create, nor what takes from it what belongs to nobody's dump
+    execute(database.superuser_url, "CREATE EXTENSION hstore; CREATE EXTENSION pg_stat_statements")
+    execute(database.url, "CREATE TABLE h (h hstore)")
+    taken = site.run("backup")
+    archive = site.archives[-1]
+    assert taken.status == 0, taken.output
 
     dry, done = both(site, archive)
 

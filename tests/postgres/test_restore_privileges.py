@@ -65,7 +65,9 @@ IS_OPEN = "SELECT has_function_privilege('public', 'similarity(text, text)', 'EX
 
 def test_what_would_be_open_that_was_closed_is_accepted_knowingly(site: Site, database: Database) -> None:
     database.execute(f"CREATE EXTENSION pg_trgm; {CLOSED}", superuser=True)
-    assert site.run("backup").status == 0
+    taken = site.run("backup")
+    assert taken.status == 3, taken.output
+    assert "a superuser may close again what is closed to all roles: REVOKE ALL ON FUNCTION public.sim" in taken.stderr
 
     dry = site.run("restore", "--from", "latest", "--dry-run")
     refused = site.run("restore", "--from", "latest", "--yes")
@@ -87,7 +89,9 @@ def test_what_would_be_open_that_was_closed_is_accepted_knowingly(site: Site, da
 
 def test_what_another_role_closed_stays_closed_in_place(site: Site, database: Database) -> None:
     database.execute(f"CREATE EXTENSION pg_trgm; {CLOSED}", superuser=True)
-    assert site.run("backup").status == 0
+    taken = site.run("backup")
+    assert taken.status == 3, taken.output
+    assert "a superuser may close again what is closed to all roles: REVOKE ALL ON FUNCTION public.sim" in taken.stderr
 
     done = site.run("restore", "--from", "latest", "--yes", "--in-place")
 

@@ -13,6 +13,7 @@ from psycopg import sql
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
 from safeharbor_backup.postgres.connection import connected, pinned
 from safeharbor_backup.postgres.query import one_row
+from safeharbor_backup.postgres.remaining import creatable_extensions
 from safeharbor_backup.postgres.session_settings import fixed_for_tools
 from safeharbor_backup.postgres.sessions import answered_within, end_sessions
 
@@ -127,11 +128,7 @@ class Target:
 
     def extensions(self) -> dict[str, bool]:
         """The extensions that can be installed there, and whether one needs no superuser for it."""
-        query = """
-            SELECT name, bool_or(NOT superuser OR trusted)
-            FROM pg_catalog.pg_available_extension_versions GROUP BY name
-        """
-        return {str(name): bool(trusted) for name, trusted in self.session.execute(query).fetchall()}
+        return creatable_extensions(self.session)
 
     def databases_beside(self, pattern: str) -> list[str]:
         """The databases whose names match this regular expression."""

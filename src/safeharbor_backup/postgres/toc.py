@@ -58,7 +58,7 @@ class TocEntry:
 def read_toc(descriptor: int) -> dict[int, TocEntry]:
     """The entries by their numbers, of the dump that begins where this stands. Raises UnknownToc, OSError."""
     with os.fdopen(os.dup(descriptor), "rb") as file:
-        return _decoded(_Reader(file).read())
+        return _decoded(_Reader(file).entries())
 
 
 def _decoded(toc: dict[int, TocEntry]) -> dict[int, TocEntry]:
@@ -120,11 +120,11 @@ def with_dependants(toc: Mapping[int, TocEntry], numbers: Iterable[int]) -> set[
 
 class _Reader:
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._int_size = 4
+        self._read = file.read
+        self._width = 5  # of a number: its sign and its bytes
         self._position = 0
 
-    def read(self) -> dict[int, TocEntry]:
+    def entries(self) -> dict[int, TocEntry]:
         version, offset_size = self._head()
         count = self._int()
         if not 0 <= count <= _MOST_ENTRIES:
@@ -135,10 +135,11 @@ class _Reader:
     def _head(self) -> tuple[tuple[int, int, int], int]:
         if self._take(5) != _MAGIC:
             raise UnknownToc("it is no dump in custom format")
-        major, minor, revision, self._int_size, offset_size, form = self._take(6)
+        major, minor, revision, int_size, offset_size, form = self._take(6)
         version = (major, minor, revision)
-        if not _OLDEST <= version <= _NEWEST or form != _CUSTOM or not 1 <= self._int_size <= 8 or offset_size > 8:
+        if not _OLDEST <= version <= _NEWEST or form != _CUSTOM or not 1 <= int_size <= 8 or offset_size > 8:
             raise UnknownToc(f"its format is {major}.{minor}")
+        self._width = 1 + int_size
         if version >= (1, 15, 0):
             self._take(1)  # the algorithm of the compression
         else:
@@ -156,7 +157,7 @@ class _Reader:
         self._text()
         name, kind = self._text(), self._text()
         section = self._int()
-        start = self._position + 1 + self._int_size
+        start = self._position + self._width
         definition = self._text()
         for _ in ("drop", "copy"):
             self._text()
@@ -177,9 +178,9 @@ class _Reader:
         return TocEntry(number, kind, schema, name, owner, tuple(needs), section, definition, tablespace, start)
 
     def _int(self) -> int:
-        sign, *rest = self._take(1 + self._int_size)
-        value = int.from_bytes(bytes(rest), "little")
-        return -value if sign else value
+        data = self._take(self._width)
+        value = int.from_bytes(data[1:], "little")
+        return -value if data[0] else value
 
     def _text(self) -> str:
         return (self._optional() or b"").decode("utf-8", "surrogateescape")
@@ -193,7 +194,7 @@ class _Reader:
         return self._take(length)
 
     def _take(self, size: int) -> bytes:
-        data = self._file.read(size)
+        data = self._read(size)
         if len(data) < size:
             raise UnknownToc("it ends in the middle")
         self._position += size

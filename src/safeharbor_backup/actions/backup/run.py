@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.backup.dump_part import DumpPart, DumpSource
 from safeharbor_backup.actions.backup.manifest_content import DumpRecord, SharedRecord, manifest_document
+from safeharbor_backup.actions.backup.own_restore import find_refusals
 from safeharbor_backup.actions.backup.self_check import Written, prove_draft, prove_uploads_apart
 from safeharbor_backup.actions.catalog.entries import find_candidates, newest_manifest
 from safeharbor_backup.actions.preflight import (
@@ -237,10 +238,9 @@ class _Run:
                 until_written.callback(writer.close)
                 until_written.callback(self._references.close)
             dump, collected, shared = self._write_parts(draft, writer, source, until_dumped, index)
-            omissions = collected.omissions
-            self._warnings += omissions.warnings()
-            for line in omissions.warnings():
-                self._progress.warn(line)
+            writer.flush()
+            self._warn(*find_refusals(self._settings, draft.descriptor, dump, source.session, self._progress.note))
+            self._warn(*collected.omissions.warnings())
             references = self._check_references(writer)
             block_size = block_size_of(os.fstatvfs(draft.descriptor).f_bsize)
 
@@ -251,7 +251,7 @@ class _Run:
                         self._settings,
                         dump,
                         writer.tally,
-                        omissions,
+                        collected.omissions,
                         self._warnings,
                         block_size=block_size,
                         digests=(sums_sha256, list_sha256, sums_offset),

@@ -10,7 +10,6 @@ from psycopg import sql
 
 from safeharbor_backup.actions.restore.left_out import (
     extensions_that_stay,
-    is_extension,
     report_privileges,
     without_followers,
 )
@@ -27,6 +26,7 @@ from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.contents import Needs, read_contents, read_needs, select_entries
 from safeharbor_backup.postgres.in_place_load import find_strangers
 from safeharbor_backup.postgres.privilege_entries import choose_privileges
+from safeharbor_backup.postgres.remaining import is_extension
 from safeharbor_backup.postgres.rows import count_table_rows, list_tables
 from safeharbor_backup.postgres.sessions import count_clients
 from safeharbor_backup.postgres.snapshot import read_revision
