@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.kills import Rig
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Site, make_site
 
@@ -84,6 +85,27 @@ def test_what_would_be_open_that_was_closed_is_accepted_knowingly(site: Site, da
     assert done.status == 3, done.output
     assert "all roles may do what they could not" in done.stderr
     assert database.execute(IS_OPEN) == [(True,)]
+    site.run("restore", "--discard-previous", "--yes")
+
+
+def test_a_resume_remembers_what_was_accepted(site: Site, database: Database) -> None:
+    database.execute("CREATE TABLE even (n int); INSERT INTO even VALUES (1)")
+    database.execute(
+        f"CREATE EXTENSION pg_trgm; {CLOSED}; ALTER TABLE even ADD CONSTRAINT even CHECK (n % 2 = 0) NOT VALID;"
+        "UPDATE pg_constraint SET convalidated = true WHERE conname = 'even'",
+        superuser=True,
+    )
+    rig = Rig(site, database, "accept all")
+    killed = rig.kill("restore", "staging directory")
+    assert not killed.has_ended
+    assert rig.is_interrupted
+
+    done = rig.recover("resume")
+
+    assert done.status == 3, done.output
+    assert "check constraint even of public.even" in done.stderr
+    assert "all roles may do what they could not" in done.stderr
+    assert database.execute("SELECT n FROM even") == [(1,)]
     site.run("restore", "--discard-previous", "--yes")
 
 

@@ -53,7 +53,12 @@ settings, progress = load_settings(os.environ), Killing(last)
 try:
     if verb == "restore":
         request = RestoreRequest(
-            Path(archive), with_database="only uploads" not in options, in_place="in place" in options, jobs=2
+            Path(archive),
+            with_database="only uploads" not in options,
+            in_place="in place" in options,
+            jobs=2,
+            accepts_broken="accept all" in options,
+            accepts_open="accept all" in options,
         )
         restore_archive(settings, request, lambda plan: True, progress)
     elif verb == "undo":

@@ -91,11 +91,11 @@ class RestoreRecord:
     """One restore. Names of databases are "" and `uploads` is "" where that part was not restored. Sizes in bytes.
 
     `live`: the side that was live when last at rest. `towards`: the side that the last command goes to, `by_undo` if
-    that command was an undo. `has_been_live`: the restored state has been live at some time. `had_database`: there was
-    one to keep. `transaction`: the id of the one transaction of a restore in place, "" before it began or if there is
-    none. `mark`: how far the exchange of uploads is; None in a record of the first version, whose stage has it.
-    `frontier` and `stays` are paths below the uploads: directories whose entries are exchanged one by one, and
-    entries that stay where they are.
+    that command was an undo. `has_been_live`: the restored state has been live at some time. `accepts_broken` and
+    `accepts_open`: so that a resume accepts what the restore did. `had_database`: there was one to keep. `transaction`:
+    the id of the one transaction of a restore in place, "" before it began or if there is none. `mark`: how far the
+    exchange of uploads is; None in a record of the first version, whose stage has it. `frontier` and `stays` are paths
+    below the uploads: directories whose entries are exchanged one by one, and entries that stay where they are.
     """
 
     id: str
@@ -108,6 +108,8 @@ class RestoreRecord:
     by_undo: bool = False
     has_been_live: bool = False
     keep_previous: bool = True
+    accepts_broken: bool = False
+    accepts_open: bool = False
     jobs: int = 1
     server: str = ""
     database: str = ""

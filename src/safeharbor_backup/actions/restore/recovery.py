@@ -317,4 +317,6 @@ def _request_of(record: RestoreRecord) -> RestoreRequest | None:
         database=record.database,
         uploads=Path(record.uploads) if record.uploads else None,
         from_another=True,  # it was accepted when that restore began
+        accepts_broken=record.accepts_broken,
+        accepts_open=record.accepts_open,
     )

@@ -200,6 +200,8 @@ class _Run:
             phase=Phase.STAGING,
             in_place=self.request.in_place and self.request.with_database,
             keep_previous=self.request.keep_previous,
+            accepts_broken=self.request.accepts_broken,
+            accepts_open=self.request.accepts_open,
             jobs=self.request.jobs,
             server=self.target.system_identifier() if self.target is not None else "",
             database=self.target.name if self.target is not None else "",
