@@ -8,6 +8,7 @@ import pytest
 
 from support.faults import failed
 from support.injection import traced
+from support.needs import need_program
 from support.postgres import Database
 from support.runs import Outcome, Site
 from support.states import state_of
@@ -59,6 +60,50 @@ def test_the_other_archives_are_verified_all_the_same(site: Site) -> None:
     with open(site.archives[1], "r+b") as archive:
         archive.truncate(1_000_000)
     failed(unreadable(site, reads(site, *verify)[-1], *verify), 5, "Input/output error", "dmesg")
+
+
+@pytest.mark.parametrize(
+    ("call", "options"),
+    [("read", ("--jobs", "2")), ("sendfile", ("--jobs", "1")), ("sendfile", ("--in-place",))],
+    ids=["the tool that lists it", "what the tool is given", "what it is given in place"],
+)
+def test_what_a_tool_cannot_be_given_is_the_disks_fault(
+    site: Site, database: Database, call: str, options: tuple[str, ...]
+) -> None:
+    with_uploads(site)
+    before = state_of(database.url, database.server.major, site.uploads)
+    inject = ("-f", "-P", str(site.archives[0]), "-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when=1")
+
+    done = traced(site, "restore", "--from", str(site.archives[0]), "--yes", *options, options=inject)
+
+    assert done.count == 1, done.log
+    failed(done.outcome, 1, str(site.archives[0]), "Input/output error", "dmesg")
+    assert state_of(database.url, database.server.major, site.uploads) == before
+
+
+def test_a_copy_of_the_dump_that_cannot_be_read_is_the_disks_fault(site: Site, database: Database) -> None:
+    with_uploads(site)
+    bin_dir = database.server.bin_dir
+    tools, log = site.root / "tools", site.root / "of-the-tool.log"
+    tools.mkdir()
+    for each in bin_dir.iterdir():
+        (tools / each.name).symlink_to(each)
+    (tools / "pg_restore").unlink()
+    (tools / "pg_restore").write_text(
+        '#!/bin/sh\nfor copy; do :; done; copy=$(readlink "$copy"); copy=${copy% (deleted)}\n'
+        'case "$*" in *--jobs=*) exec strace -f -qq -P "$copy" -e trace=read -e inject=read:error=EIO:when=1 '
+        f'-o {log} {bin_dir}/pg_restore "$@";; esac\n'
+        f'exec {bin_dir}/pg_restore "$@"\n'
+    )
+    (tools / "pg_restore").chmod(0o755)
+    need_program("strace")
+    before = state_of(database.url, database.server.major, site.uploads)
+
+    done = site.run("restore", "--from", str(site.archives[0]), "--yes", "--jobs", "2", BACKUP_PG_BIN=str(tools))
+
+    assert "(INJECTED)" in log.read_text()
+    failed(done, 1, "loading the dump", "Input/output error", "dmesg")
+    assert state_of(database.url, database.server.major, site.uploads) == before
 
 
 @pytest.mark.parametrize("verb", ["--dry-run", "--yes"])

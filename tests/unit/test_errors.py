@@ -17,6 +17,7 @@ from safeharbor_backup.errors import (
     ToolFailed,
     translate_os_error,
 )
+from safeharbor_backup.postgres.errors import trouble_of
 
 
 def test_the_exit_statuses_are_those_that_scripts_rely_on() -> None:
@@ -106,3 +107,23 @@ def test_all_settings_that_cannot_be_used_are_named_at_once() -> None:
 def test_a_rejection_without_a_list_has_its_message_as_the_only_problem() -> None:
     assert ArchiveRejected("cut").problems == ("cut",)
     assert ArchiveRejected("cut", problems=["a", "b"]).problems == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("pg_restore: error: could not read from input file: Input/output error", errno.EIO),
+        (
+            "pg_restore: while x\npg_restore: error: could not create worker process: Cannot allocate memory",
+            errno.ENOMEM,
+        ),
+        ('pg_restore: error: COPY failed for table "t": FEHLER:  could not read block 3: Input/output error', None),
+        ("pg_restore: error: could not read from input file: end of file", None),
+        ("DETAIL:  somebody's row says: Input/output error", None),
+        ("somebody's row says: Input/output error", None),
+    ],
+)
+def test_what_a_tool_lacks_is_told_from_what_a_server_says(said: str, code: int | None) -> None:
+    found = trouble_of(said)
+
+    assert (found.errno if found is not None else None) == code

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.errors import ArchiveRejected, OutOfResources, ToolFailed
+from safeharbor_backup.errors import ArchiveRejected, OutOfResources, ToolFailed, translate_os_error
+from safeharbor_backup.postgres.errors import trouble_of
 from safeharbor_backup.postgres.grants import read_grants, tokens_of
 from safeharbor_backup.postgres.toc import UnknownToc, client_for, read_toc, users_of, with_dependants
 from safeharbor_backup.system.atomic_file import write_all
@@ -100,11 +101,14 @@ class DumpInput:
 
     @contextmanager
     def piped(self, patch: tuple[int, bytes] | None = None) -> Iterator[int]:
-        """A pipe that gives the dump, at one place with other bytes, if there is a `patch`. Raises OSError.
+        """A pipe that gives the dump, at one place with other bytes, if there is a `patch`.
+
+        Raises OSError, at the end too: if the dump could not be read, whatever the tool made of that.
 
         A pg_dump that writes to a file notes at which offsets of that file its data is; in standard input that can be
         positioned pg_restore would go there, though the dump does not begin at the start of `file`.
         """
+        unread: list[OSError] = []
         with self.opened() as source:
             reading, writing = os.pipe()
 
@@ -118,8 +122,10 @@ class DumpInput:
                         write_all(writing, begin)
                     while left and (sent := os.sendfile(writing, source, None, min(left, _PIECE))):
                         left -= sent
-                except OSError:
-                    pass  # nobody reads any more, or it cannot be read: the tool's status tells
+                except BrokenPipeError:
+                    pass  # nobody reads any more: the tool's status tells
+                except OSError as error:
+                    unread.append(OSError(error.errno, error.strerror, os.path.realpath(self.file)))
                 finally:
                     os.close(writing)
 
@@ -135,10 +141,12 @@ class DumpInput:
             finally:
                 os.close(reading)
                 pumping.join()
+                if unread:
+                    raise unread[0]
 
 
 def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents:
-    """The table of contents, by the first of these pg_restores that can read it. Raises UnreadableDump, ToolFailed."""
+    """The table of contents, by the first of these pg_restores that can read it. Raises SafeHarborError."""
     said = ""
     for tools in order:
         with dump.opened() as stdin:
@@ -158,6 +166,10 @@ def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents
             raise ToolFailed(
                 f"{tools.pg_restore} was ended by signal {-listed.exit_status}: that says nothing of the dump."
             )
+        trouble = trouble_of(listed.stderr)
+        if trouble is not None:
+            trouble.filename = os.path.realpath(dump.file)
+            raise translate_os_error(trouble, "listing the dump")
         said = said or " ".join(listed.stderr.split())
     versions = ", ".join(tools.version for tools in order)
     raise UnreadableDump(

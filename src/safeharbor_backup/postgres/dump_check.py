@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import SafeHarborError, ToolFailed
 from safeharbor_backup.postgres.copied_rows import RowCounter, ScriptNotUnderstood, TableName
+from safeharbor_backup.postgres.errors import trouble_of
 from safeharbor_backup.system.process import DEVNULL, PIPE, RunningTool, started_tool, tool_environment, widen
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.system.threads import Worker
@@ -23,8 +22,6 @@ _PIECE = 1024 * 1024
 _CANNOT_READ = re.compile(
     r"unsupported version|does not support compression|compression is not supported|not built with"
 )
-# client words, which come under LC_ALL=C
-_LACKS_SOMETHING = re.compile("|".join(os.strerror(each) for each in (errno.EMFILE, errno.ENFILE, errno.EAGAIN)))
 _KILLED = "See whether the machine or the container runs out of memory (`dmesg`, `mem_limit`), and run this again."
 
 
@@ -118,7 +115,7 @@ def finish_decoding(tool: RunningTool) -> None:
     said = " ".join(line.removeprefix("pg_restore: ") for line in tool.stderr.splitlines()[-3:])
     if _CANNOT_READ.search(said):
         raise UnreadableHere(said)
-    if status < 0 or _LACKS_SOMETHING.search(said):
+    if status < 0 or trouble_of(tool.stderr) is not None:
         raise ToolFailed(
             f"pg_restore could not do its work: {said or f'it was ended by signal {-status}'}.", hint=_KILLED
         )

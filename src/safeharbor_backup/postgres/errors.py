@@ -7,6 +7,7 @@ role may have that; and psql prints codes.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -55,6 +56,11 @@ _HINTS_TO_CONNECT = {
         "back."
     ),
 }
+_OF_A_TOOL = re.compile(r"(?:pg_restore|pg_dump|psql)[^ ]*: (?:error: )?")
+_TROUBLES = {  # as tools have them, which run under LC_ALL=C
+    os.strerror(each): each
+    for each in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+}
 _PATIENCE_SECONDS = 5.0
 _COUNTED_WITHIN_SECONDS = 0.5
 _CODE_IN_TRACE = re.compile(rb'\tErrorResponse\t.*? C "([0-9A-Z]{5})" M ')
@@ -78,6 +84,18 @@ _REASONS = """
              * (pg_catalog.current_setting('max_connections')::int
                 + pg_catalog.current_setting('max_prepared_transactions')::int)
 """
+
+
+def trouble_of(said: str) -> OSError | None:
+    """What a tool could not read, or lacked: that says nothing of the data. None if its words are of other things.
+
+    The C library's words end a line then. A server's have a severity before them, in any language, and two spaces.
+    """
+    for line in said.splitlines():
+        code = _TROUBLES.get(line.rpartition(": ")[2])
+        if code is not None and _OF_A_TOOL.match(line) and ":  " not in line:
+            return OSError(code, _OF_A_TOOL.sub("", line))
+    return None
 
 
 def hint_of(error: psycopg.Error) -> str:

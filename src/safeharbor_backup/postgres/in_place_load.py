@@ -12,7 +12,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, ToolFailed
+from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, SafeHarborError, ToolFailed
 from safeharbor_backup.postgres.database_swap import COMMIT_ON_DISK
 from safeharbor_backup.postgres.load import load_failure
 from safeharbor_backup.postgres.rows import COUNT_SCRIPT, parse_counts
@@ -227,8 +227,8 @@ class InPlaceLoad:
                     held, is_at_head = self._understood(held), False
                 self._send(held[:-_TAIL])
                 tail = held[-_TAIL:]
-            if tool.wait() != 0:
-                raise CannotRestore(f"pg_restore cannot read the dump to its end: {tool.stderr}")
+            if (status := tool.wait()) != 0:
+                raise load_failure(tool.stderr, status, self.url)
         before, commit, _ = (self._understood(tail) if is_at_head else tail).rpartition(_COMMIT)
         if not commit:
             raise CannotRestore("pg_restore's script does not end as it should; nothing was changed.")
@@ -269,7 +269,7 @@ class InPlaceLoad:
             raise self._failure()
         return answer.decode().removeprefix("safeharbor ").strip()
 
-    def _failure(self) -> CannotRestore | DatabaseUnavailable | ToolFailed:
+    def _failure(self) -> SafeHarborError:
         status = self.psql.wait(30)
         failure = load_failure(self.psql.stderr, status, self.url)
         if status == _CONNECTION_WENT_BAD and not isinstance(failure, DatabaseUnavailable):

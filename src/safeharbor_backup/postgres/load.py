@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, ToolFailed
+from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, SafeHarborError, ToolFailed, translate_os_error
 from safeharbor_backup.postgres.connection import redact
 from safeharbor_backup.postgres.dump import CONNECTION_LOST
-from safeharbor_backup.postgres.errors import DISK_FULL, FULL, LOCK_TABLE_FULL, LOCK_TIMEOUT
+from safeharbor_backup.postgres.errors import DISK_FULL, FULL, LOCK_TABLE_FULL, LOCK_TIMEOUT, trouble_of
 from safeharbor_backup.system.process import DEVNULL, RunningTool, started_tool, tool_environment
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def loading(argv: list[str | Path], url: DatabaseUrl, stdin: int = DEVNULL) -> I
 
 
 def finish_loading(tool: RunningTool, url: DatabaseUrl) -> None:
-    """Wait for it. Raises CannotRestore with its last words, DatabaseUnavailable if it lost the server, ToolFailed."""
+    """Wait for it. Raises CannotRestore with its last words, what it lacked, or DatabaseUnavailable."""
     status = tool.wait()
     if status == 0:
         return
@@ -166,7 +166,7 @@ def _failures(lines: list[str]) -> list[Failure]:
     return found
 
 
-def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | DatabaseUnavailable | ToolFailed:
+def load_failure(said: str, status: int, url: DatabaseUrl) -> SafeHarborError:
     """The error for a load that failed."""
     lines = [redact(line, url) for line in said.splitlines() if line.strip()]
     failures = _failures(lines)
@@ -181,6 +181,9 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> CannotRestore | Da
         last = " ".join([*reasons[:1], *words[-4:]])[:1000]
     if status < 0:  # by the kernel for want of memory, or by somebody: that says nothing of the dump
         return ToolFailed(f"Loading the dump into {url.describe()} was ended by signal {-status}. {last}".rstrip())
+    trouble = trouble_of(said)
+    if trouble is not None:
+        return translate_os_error(trouble, f"loading the dump into {url.describe()}")
     last = last or f"exit status {status}"
     message = f"Loading the dump into {url.describe()} failed: {last}"
     if CONNECTION_LOST.search(last) and not _FULL.search(last):
