@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.backup.manifest_content import DumpRecord, manifest_document
@@ -31,6 +32,7 @@ from safeharbor_backup.archive.source import Source
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import ClientTools
 from safeharbor_backup.postgres.snapshot import DatabaseProperties
+from safeharbor_backup.postgres.structure import Structure
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.uploads.collect import write_uploads
@@ -39,7 +41,8 @@ from support.settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+
+    from safeharbor_backup.archive.checksums import Tally
 
 TAKEN_AT = datetime(2026, 5, 7, 3, 0, 0, tzinfo=UTC)
 DUMP = b"PGDMP" + bytes(range(256)) * 3  # no multiple of 512
@@ -54,6 +57,7 @@ class Facts:
     database: str = "reef"
     system_identifier: str = "7000000000000000001"
     tables: Mapping[str, int] = field(default_factory=lambda: {"public.entries": 3, "public.photos": 2})
+    columns: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     omissions: Omissions = field(default_factory=Omissions)
 
@@ -87,37 +91,42 @@ def write_archive(
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     writer = ArchiveWriter(descriptor, path.parent, int(facts.taken_at.timestamp()))
     try:
-        size, digest = writer.write_dump([dump[:100], dump[100:]])
+        dumped = writer.write_dump([dump[:100], dump[100:]])
         omissions = write_uploads(writer, uploads, None, NoProgress()).omissions
-        record = DumpRecord(
-            size,
-            digest,
-            "none",
-            ClientTools(path.parent, 17, "17.5"),
-            DatabaseProperties(facts.database, facts.system_identifier, "17.5", 17, 8_000_000),
-            facts.tables,
-            [],
-        )
-
-        def manifest_for(sums_sha256: str, list_sha256: str, sums_offset: int) -> bytes:
-            return encode_manifest(
-                manifest_document(
-                    facts.taken_at,
-                    settings_of(),
-                    record,
-                    writer.tally,
-                    _first_of(facts.omissions, omissions),
-                    list(facts.warnings),
-                    block_size=4096,
-                    digests=(sums_sha256, list_sha256, sums_offset),
-                )
-            )
-
-        writer.finish(manifest_for)
+        writer.finish(lambda *digests: encode_manifest(manifest_of(facts, writer.tally, dumped, digests, omissions)))
     finally:
         writer.close()
         os.close(descriptor)
     return omissions
+
+
+def manifest_of(
+    facts: Facts,
+    tally: Tally,
+    dumped: tuple[int, str],
+    digests: tuple[str, str, int],
+    omissions: Omissions | None = None,
+) -> dict[str, object]:
+    """The manifest of an archive that a writer has written; `dumped` are the dump's size and digest."""
+    record = DumpRecord(
+        *dumped,
+        "none",
+        ClientTools(Path(), 17, "17.5"),
+        DatabaseProperties(facts.database, facts.system_identifier, "17.5", 17, 8_000_000),
+        facts.tables,
+        [],
+        Structure({}, 0, 0, columns=facts.columns) if facts.columns else None,
+    )
+    return manifest_document(
+        facts.taken_at,
+        settings_of(),
+        record,
+        tally,
+        _first_of(facts.omissions, omissions or Omissions()),
+        list(facts.warnings),
+        block_size=4096,
+        digests=digests,
+    )
 
 
 def put_archive(

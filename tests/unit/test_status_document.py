@@ -121,6 +121,7 @@ def test_it_tells_how_the_last_runs_ended_and_which_archives_they_proved(setting
         "archive": name,
         "reason": "",
         "warnings": ["2 uploads vanished"],
+        "notes": [],
     }
     assert (told["last_verify"]["exit_status"], told["last_drill"]["seconds"], told["last_failure"]) == (0, 9, None)
     assert [each["command"] for each in told["history"]] == ["backup", "verify", "drill"]

@@ -166,8 +166,12 @@ def parse_sums(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            digest, _, name = line.partition(b"  ")
-            if digest.startswith(b"\\"):
-                name = _ESCAPED.sub(lambda found: _MEANT[found[1]], name)
-            yield name, digest.lstrip(b"\\").decode("ascii", "replace")
+        yield from map(parse_line, lines)
+
+
+def parse_line(line: bytes) -> tuple[bytes, str]:
+    """Name and SHA-256 in hex of a line without its end."""
+    digest, _, name = line.partition(b"  ")
+    if digest.startswith(b"\\"):
+        name = _ESCAPED.sub(lambda found: _MEANT[found[1]], name)
+    return name, digest.lstrip(b"\\").decode("ascii", "replace")

@@ -31,6 +31,10 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
 
     name = "path"
 
+    def __init__(self, *, takes_short: bool = False) -> None:
+        """`takes_short`: words may mean one that is seriously short."""
+        self._takes_short = takes_short
+
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
         """The path, or the word. Fails with status 2, before anything is remembered of the run."""
         if isinstance(value, Path) or value == LATEST:
@@ -46,7 +50,7 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
             settings = read_settings(ctx or click.get_current_context(), TextOutput(), quiet=True)
             if not is_word(text):
                 return find_by_name(text, settings)
-            choose_by_word(text, settings)
+            choose_by_word(text, settings, takes_short=self._takes_short)
         except ArchiveNotFound as error:
             self.fail(f"{error.message} {error.hint}", param, ctx)
         except SafeHarborError:
@@ -54,7 +58,7 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
         return text
 
 
-def chosen_archive(archive: Path | str, settings: Settings, output: Output) -> Path:
+def chosen_archive(archive: Path | str, settings: Settings, output: Output, *, takes_short: bool = False) -> Path:
     """The archive that is meant, for a command that changes nothing live: what was passed over is a warning.
 
     Raises ArchiveRejected if there is none, SafeHarborError.
@@ -63,7 +67,7 @@ def chosen_archive(archive: Path | str, settings: Settings, output: Output) -> P
         return archive.absolute()
     if not is_word(archive):
         return find_by_name(archive, settings)
-    choice = choose_by_word(archive, settings)
+    choice = choose_by_word(archive, settings, takes_short=takes_short)
     for notice in notices_of(choice):
         output.warning(notice)
     if choice.entry is None:

@@ -9,6 +9,7 @@ import click
 # command: the first line of its help, so that listing them imports none
 COMMANDS = {
     "backup": "Take a backup, prove it, publish it and prune.",
+    "diff": "Show what changed between two archives, or since one.",
     "doctor": "Check everything that makes a run fail, before it does.",
     "drill": "Restore the newest archive into a scratch copy, compare it, and remove it.",
     "idle": "Wait in a container; told to stop, let what runs there end first.",

@@ -28,6 +28,7 @@ def tell_status(status: Status, settings: Settings, now: datetime) -> list[str]:
     facts = [
         ("newest good", _newest(status) if status.health is Health.FAILED else ""),
         ("last backup", _run(runs.backup, now)),
+        ("", "; ".join(runs.backup.notes) if runs.backup is not None else ""),
         ("last verify", _run(runs.verify, now)),
         ("last drill", _run(runs.drill, now)),
         ("next backup", _coming(at, settings, now) if at is not None else "not known: the schedule cannot be used"),

@@ -61,6 +61,11 @@ class Snapshot:
         self._session = session
         self.id = snapshot_id
 
+    @property
+    def session(self) -> psycopg.Connection:
+        """The session that it is in."""
+        return self._session
+
     def properties(self) -> DatabaseProperties:
         """The database as the manifest describes it. Raises psycopg.Error."""
         version = self._session.info.server_version

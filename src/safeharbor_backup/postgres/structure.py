@@ -44,6 +44,15 @@ _INDEXES = sql.SQL("""
     WHERE c.relpersistence <> 't' AND (i.indisvalid OR c.relkind = 'p') AND i.indisready AND {own_class}
 """)
 
+_COLUMNS = sql.SQL("""
+    SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
+           string_agg(pg_catalog.replace(pg_catalog.quote_ident(a.attname), chr(10), '\\n') || ' '
+                      || pg_catalog.format_type(a.atttypid, a.atttypmod), chr(10) ORDER BY a.attnum)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {own_class} GROUP BY n.nspname, c.relname
+""")
+
 
 def _own(kind: str, number: LiteralString) -> sql.Composed:
     return _OWN.format(schema=sql.SQL("n.nspname"), kind=sql.Literal(f"pg_catalog.{kind}"), id=sql.SQL(number))
@@ -61,6 +70,7 @@ class Structure:
     """`sequences` maps `schema.sequence`, quoted as SQL spells it, to its last value; null if it gave none yet.
 
     `descending` and `cycling` are the names of those that count so. `views` are the materialized ones with their rows.
+    `columns` has of each table a line for each column.
     """
 
     sequences: Mapping[str, int | None]
@@ -69,6 +79,7 @@ class Structure:
     descending: frozenset[str] = frozenset()
     cycling: frozenset[str] = frozenset()
     views: Mapping[str, int | None] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_structure(session: psycopg.Connection) -> Structure:
@@ -83,7 +94,15 @@ def read_structure(session: psycopg.Connection) -> Structure:
         descending=frozenset(readable(session, quoted) for _, _, quoted, ascends, _ in found if not ascends),
         cycling=frozenset(readable(session, quoted) for _, _, quoted, _, cycles in found if cycles),
         views=count_views(session),
+        columns=read_columns(session),
     )
+
+
+def read_columns(session: psycopg.Connection) -> dict[str, str]:
+    """By quoted `schema.table` a line for each of its columns, in order: name and type. Raises psycopg.Error."""
+    with names_as_bytes(session):
+        found = session.execute(_COLUMNS.format(**_WHAT_IS_OWN)).fetchall()
+        return {readable(session, table): readable(session, columns) for table, columns in found}
 
 
 def _last_values(session: psycopg.Connection, sequences: Sequence[tuple[str, str, str]]) -> dict[str, int | None]:

@@ -57,6 +57,12 @@ class Outcome:
     output_lost: bool = False
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a backup found gone since the previous one, which changes no status."""
+        notes = self.details.get("notes")
+        return tuple(map(str, notes)) if isinstance(notes, list) else ()
+
+    @property
     def is_success(self) -> bool:
         """Whether it did what it is for, with or without warnings."""
         return self.exit_status in (0, 3)

@@ -102,6 +102,7 @@ class Run:
     archive: str
     reason: str
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     size_bytes: int | None
     rows: int | None
     upload_files: int | None
@@ -299,6 +300,7 @@ def _run(given: object) -> Run | None:
         archive=text_in(found.get("archive")),
         reason=text_in(found.get("reason")),
         warnings=texts_in(found.get("warnings")),
+        notes=texts_in(found.get("notes")),
         size_bytes=count_in(found.get("size_bytes")),
         rows=count_in(found.get("rows")),
         upload_files=count_in(found.get("upload_files")),

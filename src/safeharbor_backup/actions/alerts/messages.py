@@ -97,10 +97,10 @@ def send_test(settings: Settings) -> tuple[Delivery, ...]:
 
 
 def is_worth_telling(outcome: Outcome, before: Outcome | None, notify_on: NotifyOn) -> bool:
-    """Whether people get a message of it: it is bad, the first good one after a bad one, or they want to hear all."""
+    """Whether people get a message of it: bad, much went, first good one after a bad one, or they want all."""
     if outcome.command not in (*_TOLD, *_TOLD_IF_BAD):
         return False
-    if _is_bad(outcome, notify_on):
+    if _is_bad(outcome, notify_on) or outcome.notes:
         return True
     if outcome.command in _TOLD_IF_BAD:
         return False
@@ -146,8 +146,10 @@ def compose_message(settings: Settings, outcome: Outcome, advice: Advice, before
         kind, word = Kind.WARNING, "good again, with warnings" if is_recovery else "done, with warnings"
     else:
         kind, word = Kind.SUCCESS, "good again" if is_recovery else "done"
+    if outcome.notes and not is_recovery and outcome.is_success:
+        word = f"{word}, but much is gone"
     parts = [outcome.reason and _sentence(outcome.reason)]
-    parts += [_listed(outcome.warnings), advice.intact, _newest(settings)]
+    parts += [_listed(outcome.warnings), _listed(outcome.notes), advice.intact, _newest(settings)]
     if kind is not Kind.SUCCESS:
         step = advice.hint or _ADVICE.get(_as_status(outcome.exit_status), "")
         parts.append(step and f"Next step: {step}")

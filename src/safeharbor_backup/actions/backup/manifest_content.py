@@ -56,6 +56,13 @@ def fits_manifest(numbers: Mapping[str, int | None]) -> bool:
     return len(numbers) <= 100_000 and sum(6 * len(name) + 24 for name in numbers) < MANIFEST_LIMIT_BYTES // 2
 
 
+def _columns(structure: Structure | None) -> dict[str, str] | None:
+    """A line for each column of each table; None if they would take too much of the manifest."""
+    if structure is None or sum(map(len, structure.columns.values())) > MANIFEST_LIMIT_BYTES // 16:
+        return None
+    return dict(structure.columns)
+
+
 def manifest_document(
     taken_at: datetime,
     settings: Settings,
@@ -105,6 +112,7 @@ def manifest_document(
             "sequences": dict(structure.sequences) if structure is not None else None,
             "constraints": structure.constraints if structure is not None else None,
             "indexes": structure.indexes if structure is not None else None,
+            "columns": _columns(structure),
         },
         "uploads": {
             "excluded_by": list(settings.exclude),

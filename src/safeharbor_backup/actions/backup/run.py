@@ -19,6 +19,7 @@ from safeharbor_backup.actions.backup.manifest_content import DumpRecord, Shared
 from safeharbor_backup.actions.backup.own_restore import find_refusals
 from safeharbor_backup.actions.backup.self_check import Written, prove_draft, prove_uploads_apart
 from safeharbor_backup.actions.catalog.entries import find_candidates, newest_manifest
+from safeharbor_backup.actions.diff import note_what_went
 from safeharbor_backup.actions.preflight import (
     check_places,
     describe_hindrances,
@@ -82,6 +83,7 @@ class BackupResult:
     shared: SharedRecord | None
     warnings: tuple[str, ...]
     pruned: PruneResult | None
+    notes: tuple[str, ...] = ()
 
 
 def take_backup(
@@ -169,12 +171,13 @@ class _Run:
                     index.describe(status, path.name, self._settings, block_size, written.basis, written.moved)
                 until_written.close()  # some shares replace no file that is open, as the index before is
         manifest = written.manifest
-        size = os.stat(path).st_size
         is_in_backup_dir = os.path.realpath(path.parent) == os.path.realpath(self._settings.backup_dir)
+        with self._phase("compare"):
+            notes = note_what_went(path, self._progress) if is_in_backup_dir else ()
         pruned = self._prune(path.name) if prune and is_in_backup_dir else None
         return BackupResult(
             path=path,
-            size=size,
+            size=os.stat(path).st_size,
             taken_at=taken_at,
             tables=len(manifest.tables),
             rows=manifest.rows,
@@ -185,13 +188,13 @@ class _Run:
             shared=written.shared,
             warnings=tuple(self._warnings),
             pruned=pruned,
+            notes=notes,
         )
 
     def _cannot_tell_age(self) -> bool:
         """Whether BACKUP_FULL_READ_DAYS cannot be used, which costs time and no backup."""
         problems = self._settings.problems_in(Concern.SHARING)
-        for problem in problems:
-            self._warn(f"everything is read and written anew: {problem}")
+        self._warn(*(f"everything is read and written anew: {problem}" for problem in problems))
         return bool(problems)
 
     def _free_name(self) -> tuple[Path, datetime]:
@@ -359,14 +362,12 @@ class _Run:
         with self._phase("prune"):
             try:
                 pruned = prune_under_lock(self._settings, just_written=name if time_in_name(name) is not None else "")
-            except SafeHarborError as error:
-                self._warn(f"the backup is good, but pruning failed: {error.message}")
-            except OSError as error:
-                self._warn(f"the backup is good, but pruning failed: {translate_os_error(error, 'deleting').message}")
-            else:
-                self._warn(*pruned.warnings)
-                return pruned
-        return None
+            except (SafeHarborError, OSError) as error:
+                failure = translate_os_error(error, "deleting") if isinstance(error, OSError) else error
+                self._warn(f"the backup is good, but pruning failed: {failure.message}")
+                return None
+        self._warn(*pruned.warnings)
+        return pruned
 
     def _warn(self, *texts: str) -> None:
         for text in texts:
@@ -392,7 +393,7 @@ def _what_is_intact(directory: Path) -> str:
     try:
         count = len(find_candidates(directory))
     except (SafeHarborError, OSError):
-        return "No archive was written."
+        count = 0
     if not count:
         return "No archive was written."
     return f"No archive was written; the {count} existing {'archive is' if count == 1 else 'archives are'} untouched."

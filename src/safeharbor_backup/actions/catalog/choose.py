@@ -45,7 +45,7 @@ def is_word(text: str) -> bool:
     return bool(_BACK.fullmatch(text) or _BEFORE.fullmatch(text))
 
 
-def choose_by_word(text: str, settings: Settings, now: datetime | None = None) -> Choice:
+def choose_by_word(text: str, settings: Settings, now: datetime | None = None, *, takes_short: bool = False) -> Choice:
     """What a word means, with the archives that were passed over. Raises ArchiveNotFound if there are not so many, or
     the time is none; StorageUnavailable.
     """
@@ -53,7 +53,7 @@ def choose_by_word(text: str, settings: Settings, now: datetime | None = None) -
     back, before = _BACK.fullmatch(text), _BEFORE.fullmatch(text)
     if back is not None:
         count = int(back[1] or 0)
-        choice = read_choice(settings, settings.database_name, now, back=count)
+        choice = read_choice(settings, settings.database_name, now, back=count, takes_short=takes_short)
         if choice.entry is None and count:
             raise ArchiveNotFound(f"{text}: there are not so many archives in {settings.backup_dir} to rely on.")
         return choice
@@ -66,7 +66,7 @@ def choose_by_word(text: str, settings: Settings, now: datetime | None = None) -
             f"{ascii_safe(text)}: that is no time. Write it as in `before 2026-11-27T12:00`, local, or in UTC with a "
             "Z at its end."
         ) from None
-    choice = read_choice(settings, settings.database_name, now, before=moment)
+    choice = read_choice(settings, settings.database_name, now, before=moment, takes_short=takes_short)
     if choice.entry is None and not choice.passed:
         raise ArchiveNotFound(f"There is no archive in {settings.backup_dir} from before {show_time(moment)}.")
     return choice

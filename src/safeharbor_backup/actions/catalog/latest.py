@@ -79,10 +79,12 @@ def choose_latest(
     *,
     back: int = 0,
     before: datetime | None = None,
+    takes_short: bool = False,
 ) -> Choice:
     """The choice among `archives`, which come newest first; `database` is the name of this one, if that is known.
 
     `back` is how many that can be relied on are to be left aside first; with `before` no archive from then on counts.
+    `takes_short`: one that is seriously short is not passed over, by somebody who looks for what went.
     """
     if all(entry.manifest is None or entry.manifest.database != database for entry in archives):
         database = ""  # an alias of a pooler, or a directory of others: then the name tells nothing
@@ -91,7 +93,7 @@ def choose_latest(
         if before is not None and entry.taken_at >= before:
             continue
         found = _judge(entry, archives[position:], adopted, now, database)
-        if found is not None:
+        if found is not None and not (takes_short and found.code is WhyNot.SHORT):
             passed.append(found)
         elif back:
             back -= 1
@@ -107,11 +109,14 @@ def read_choice(
     *,
     back: int = 0,
     before: datetime | None = None,
+    takes_short: bool = False,
 ) -> Choice:
     """The choice in the backup directory. Raises StorageUnavailable."""
     directory = settings.backup_dir
     archives, adopted = read_archives(directory), read_adopted(directory)
-    return choose_latest(archives, adopted, now or datetime.now(UTC), database, back=back, before=before)
+    return choose_latest(
+        archives, adopted, now or datetime.now(UTC), database, back=back, before=before, takes_short=takes_short
+    )
 
 
 def choose_to_prove(settings: Settings, database: str = "") -> tuple[CatalogEntry, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.diff import describe_what_went
 from safeharbor_backup.actions.preflight import check_apart, check_directory
 from safeharbor_backup.actions.references import describe_recorded
 from safeharbor_backup.actions.restore.database_plan import compare_database, look_at_database
@@ -17,6 +18,7 @@ from safeharbor_backup.actions.restore.request import OpenArchive, RestoreReques
 from safeharbor_backup.actions.restore.server_checks import fit_jobs
 from safeharbor_backup.actions.restore.uploads_target import check_filesystem, check_movable, check_staying
 from safeharbor_backup.actions.verify import verify_source
+from safeharbor_backup.archive.listing import read_lines
 from safeharbor_backup.archive.manifest import fingerprint_matches
 from safeharbor_backup.archive.source import Truncated
 from safeharbor_backup.errors import (
@@ -148,9 +150,15 @@ def check_request(settings: Settings, request: RestoreRequest) -> None:
 def look_at_archive(archive: OpenArchive, settings: Settings, findings: Findings) -> None:
     """Age, origin, key: what the manifest alone tells."""
     manifest = archive.manifest
+    try:
+        went = describe_what_went(archive.path, "the previous backup, {}, still had what this one has not:")
+    except (SafeHarborError, OSError):
+        went = ""  # that one cannot be read, which says nothing of this one
     of = f', a backup of database "{manifest.database}"' if manifest is not None and manifest.database else ""
     if archive.taken_at is not None:
         findings.facts.append(f"taken at {archive.taken_at:%Y-%m-%d %H:%M:%S} UTC, {_ago(archive.taken_at)}{of}")
+    if went:
+        findings.facts.append(f"{went}. Is this the right one?")
     if manifest is None:
         return
     if manifest.warnings:
@@ -203,8 +211,8 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
         if archive.manifest is None:
             findings.losses.append("uploads that are not in this archive: it has no list of files to compare with")
         else:
-            names = (name for name, _ in archive.listed_files())
-            findings.losses += compare_uploads(uploads, names, archive.manifest.taken_at, is_excluded)
+            lines = read_lines(archive.source, archive.front)
+            findings.losses += compare_uploads(uploads, lines, archive.manifest.taken_at, is_excluded)
             attributes = recorded_attributes(archive.manifest.document.get("uploads"))
             if attributes:
                 findings.losses.append(attributes)

@@ -106,6 +106,7 @@ def _run(outcome: Outcome | None) -> dict[str, object] | None:
         "archive": _name_of(outcome),
         "reason": _cut(outcome.reason),
         "warnings": [_cut(warning) for warning in outcome.warnings[:_WARNINGS]],
+        "notes": [_cut(note) for note in outcome.notes[:_WARNINGS]],
     }
 
 

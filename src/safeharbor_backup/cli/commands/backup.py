@@ -102,6 +102,7 @@ def describe_backup(result: BackupResult) -> dict[str, object]:
         "shared_members": result.shared.members if result.shared is not None else 0,
         "shared_bytes": result.shared.size if result.shared is not None else 0,
         "warnings": list(result.warnings),
+        "notes": list(result.notes),
         "pruned": list(pruned.deleted) if pruned is not None else [],
         "freed_bytes": pruned.freed_bytes if pruned is not None else 0,
     }

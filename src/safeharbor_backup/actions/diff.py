@@ -1,0 +1,293 @@
+"""What came, went and changed between two archives, or an archive and what is live; nothing is unpacked.
+
+Tables, columns and rows are from the manifests, uploads from SHA256SUMS. Of live files only names and times are known.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from safeharbor_backup.actions.catalog.entries import find_candidates, look_at
+from safeharbor_backup.archive.checksums import folder_of
+from safeharbor_backup.archive.layout import time_in_name
+from safeharbor_backup.archive.listing import Change, compare_lines, read_lines
+from safeharbor_backup.archive.reader import bears_leading_mark, read_front
+from safeharbor_backup.archive.source import opened_archive
+from safeharbor_backup.errors import SafeHarborError, translate_os_error
+from safeharbor_backup.postgres.connection import bounded
+from safeharbor_backup.postgres.patterns import is_left_out
+from safeharbor_backup.postgres.rows import count_table_rows, list_tables
+from safeharbor_backup.postgres.snapshot import open_snapshot, read_revision
+from safeharbor_backup.postgres.structure import read_columns
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.text import ascii_safe, plural
+from safeharbor_backup.uploads.collect import make_filter
+from safeharbor_backup.uploads.live_files import live_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from safeharbor_backup.archive.manifest import Manifest
+    from safeharbor_backup.archive.reader import Front
+    from safeharbor_backup.archive.source import Source
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.model import Settings
+
+LIVE = "what is live"
+_MOST_GONE = 0.1  # of the rows, or of the uploads: more is worth a note
+_MOST_NAMED = 3
+_LOOKED_AT = 5  # older archives, for one that tells what is in it
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two. `tables` (rows by name), `columns` and `folders` (files and bytes by name) are None if unknown.
+
+    `untold` are the tables that are there, and of which neither rows nor columns are known.
+    """
+
+    name: str
+    taken_at: datetime | None = None
+    tables: Mapping[str, int] | None = None
+    columns: Mapping[str, str] | None = None
+    untold: frozenset[str] = frozenset()
+    revision: str | None = None
+    upload_files: int | None = None
+    upload_bytes: int | None = None
+    folders: Mapping[str, tuple[int, int]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadChanges:
+    """How many uploads came, went and changed, in all and by top-level folder; `names` of each if they were wanted."""
+
+    counts: Mapping[Change, int]
+    folders: Mapping[bytes, Mapping[Change, int]]
+    names: tuple[tuple[Change, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What is different. `rows` has rows before and after of each table that has other ones; None: it was not there.
+
+    `columns` has of each table that both have the columns that came and those that went. `unknown` says what could not
+    be compared.
+    """
+
+    before: Side
+    after: Side
+    rows: Mapping[str, tuple[int | None, int | None]]
+    columns: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
+    uploads: UploadChanges
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both tell what is in them."""
+        return self.before.tables is not None and self.after.tables is not None
+
+    @property
+    def tables_gone(self) -> Mapping[str, int]:
+        """The rows of each table that went, by name."""
+        return {name: before for name, (before, after) in self.rows.items() if after is None and before is not None}
+
+    @property
+    def rows_gone(self) -> int:
+        """By how many rows tables became smaller, those that went included; what others gained does not count."""
+        return sum(max((before or 0) - (after or 0), 0) for before, after in self.rows.values())
+
+
+@dataclass(slots=True)
+class _Opened:
+    side: Side
+    lines: Iterator[bytes]
+    unknown: list[str] = field(default_factory=list)
+
+
+def compare_archives(before: Path, after: Path, *, names: bool = False) -> Diff:
+    """What is different in the second archive. Raises ArchiveRejected, ArchiveNotFound, StorageUnavailable."""
+    with ExitStack() as stack:
+        old, new = (stack.enter_context(_opened(path)) for path in (before, after))
+        return _compare(old, new, names=names)
+
+
+def compare_with_live(archive: Path, settings: Settings, *, names: bool = False) -> Diff:
+    """What is different in the configured database and uploads. Raises also DatabaseUnavailable, SettingsInvalid."""
+    settings.require(Concern.DATABASE, Concern.UPLOADS)
+    with ExitStack() as stack:
+        old = stack.enter_context(_opened(archive))
+        new = _Opened(_read_live(settings), iter(()))
+        if settings.upload_dir is not None and old.side.taken_at is not None:
+            new.lines = live_lines(settings.upload_dir, old.side.taken_at, make_filter(settings.exclude))
+            new.unknown.append("live files are compared by name and time of change, not by content")
+        try:
+            return _compare(old, new, names=names)
+        except OSError as error:
+            raise translate_os_error(error, "looking at the live uploads") from error
+
+
+def find_previous(archive: Path) -> Path | None:
+    """The newest older archive beside it that is complete and of the same database. Raises SafeHarborError."""
+    taken_at = time_in_name(archive.name)
+    newest = look_at(archive, taken_at) if taken_at is not None else None
+    if newest is None or newest.manifest is None:
+        return None
+    older = [each for each in find_candidates(archive.parent) if each.name < archive.name]
+    for each in sorted(older, key=lambda candidate: candidate.name, reverse=True)[:_LOOKED_AT]:
+        entry = look_at(archive.parent / each.name, each.named_at)
+        if entry is not None and entry.manifest is not None and entry.manifest.database == newest.manifest.database:
+            return entry.path
+    return None
+
+
+def what_went(diff: Diff) -> tuple[str, ...]:
+    """What of it a person should hear of without asking: tables, and more than a tenth of the rows or the uploads."""
+    found = []
+    gone = sorted(diff.tables_gone.items(), key=lambda each: -each[1])
+    for name, rows in gone[:_MOST_NAMED]:
+        found.append(f"table {ascii_safe(name)} ({plural(rows, 'row')})")
+    if len(gone) > _MOST_NAMED:
+        found.append(f"{plural(len(gone) - _MOST_NAMED, 'more table')}")
+    all_rows = sum((diff.before.tables or {}).values())
+    if diff.rows_gone > all_rows * _MOST_GONE:
+        found.append(f"{diff.rows_gone:,} of {plural(all_rows, 'row')}")
+    files, lost = diff.before.upload_files or 0, diff.uploads.counts[Change.GONE]
+    if lost > files * _MOST_GONE:
+        found.append(f"{lost:,} of {plural(files, 'upload')}")
+    return tuple(found)
+
+
+def describe_what_went(archive: Path, said: str) -> str:
+    """What went since the previous archive, behind `said`, which has a place for its name; "" if nothing did.
+
+    Raises SafeHarborError, OSError.
+    """
+    previous = find_previous(archive)
+    found = what_went(compare_archives(previous, archive)) if previous is not None else ()
+    if previous is None or not found:
+        return ""
+    return f"{said.format(previous.name)} {'; '.join(found)}"
+
+
+def note_what_went(archive: Path, progress: Progress) -> tuple[str, ...]:
+    """The same for a backup, whose comparison may fail and cost it nothing."""
+    try:
+        went = describe_what_went(archive, "gone since the previous backup, {}:")
+    except (SafeHarborError, OSError) as error:
+        failure = translate_os_error(error, "reading it") if isinstance(error, OSError) else error
+        progress.note(f"not compared with the previous backup: {failure.message}")
+        return ()
+    if went:
+        progress.note(went)
+    return (went,) if went else ()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Opened]:
+    with opened_archive(path) as source:
+        front = read_front(source) if bears_leading_mark(source) else None
+        yield _describe(source, front)
+
+
+def _describe(source: Source, front: Front | None) -> _Opened:
+    name = source.path.name
+    lines = read_lines(source, front)
+    if front is None:
+        files = list(lines)
+        return _Opened(
+            Side(name, time_in_name(name), upload_files=len(files)),
+            iter(files),
+            [f"{ascii_safe(name)} is by another program: it tells neither rows nor checksums, only names are compared"],
+        )
+    manifest = front.manifest
+    return _Opened(_side_of(name, manifest), lines)
+
+
+def _side_of(name: str, manifest: Manifest) -> Side:
+    database: Mapping[str, Any] = manifest.document.get("database")  # type: ignore[assignment]  # it was checked
+    columns, revision = database.get("columns"), database.get("alembic_revision")
+    untold = [database.get(key) for key in ("tables_without_data", "tables_left_out")]
+    return Side(
+        name,
+        manifest.taken_at,
+        manifest.tables,
+        {str(key): str(value) for key, value in columns.items()} if isinstance(columns, dict) else None,
+        frozenset(str(each) for listed in untold if isinstance(listed, list) for each in listed),
+        revision if isinstance(revision, str) else None,
+        manifest.upload_files,
+        manifest.upload_bytes,
+        {folder: (files, size) for folder, files, size in manifest.folders} if manifest.folders is not None else None,
+    )
+
+
+def _read_live(settings: Settings) -> Side:
+    """The tables of the configured database. Raises SafeHarborError."""
+    assert settings.database is not None  # noqa: S101 - required by the caller
+    left_out = (settings.exclude_schema, settings.exclude_table)
+    with open_snapshot(bounded(settings.database, settings), settings.lock_timeout_seconds) as snapshot:
+        session = snapshot.session
+        tables = list_tables(session)
+        kept = [table for table in tables if not is_left_out(table, *left_out)]
+        told = [table for table in kept if not is_left_out(table, (), settings.exclude_table_data)]
+        counted = count_table_rows(session, told)
+        return Side(
+            LIVE,
+            None,
+            counted,
+            read_columns(session),
+            frozenset(table.quoted for table in tables if table.quoted not in counted),
+            read_revision(session),
+        )
+
+
+def _compare(old: _Opened, new: _Opened, *, names: bool) -> Diff:
+    unknown = [*old.unknown, *new.unknown]
+    before, after = old.side, new.side
+    if before.tables is not None and after.tables is not None and (before.columns is None or after.columns is None):
+        which = ascii_safe((before if before.columns is None else after).name)
+        unknown.append(f"columns were not compared: {which} does not tell them")
+    return Diff(
+        before, after, _compare_rows(before, after), _compare_columns(before, after),
+        _compare_uploads(old.lines, new.lines, names=names), tuple(unknown),
+    )  # fmt: skip
+
+
+def _compare_rows(before: Side, after: Side) -> dict[str, tuple[int | None, int | None]]:
+    if before.tables is None or after.tables is None:
+        return {}
+    then, now = before.tables, after.tables
+    untold = before.untold | after.untold
+    return {
+        name: (then.get(name), now.get(name))
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name) and (name not in untold or (name in then and name in now))
+    }
+
+
+def _compare_columns(before: Side, after: Side) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    then, now = before.columns or {}, after.columns or {}
+    found = {}
+    for name in sorted(then.keys() & now.keys()):
+        if then[name] != now[name]:
+            old, new = then[name].split("\n"), now[name].split("\n")
+            came, went = tuple(each for each in new if each not in old), tuple(each for each in old if each not in new)
+            if came or went:  # else only their order differs
+                found[name] = (came, went)
+    return found
+
+
+def _compare_uploads(old: Iterator[bytes], new: Iterator[bytes], *, names: bool) -> UploadChanges:
+    counts: Counter[Change] = Counter(dict.fromkeys(Change, 0))
+    folders: dict[bytes, Counter[Change]] = {}
+    listed = []
+    for change, path in compare_lines(old, new):
+        counts[change] += 1
+        folders.setdefault(folder_of(path), Counter(dict.fromkeys(Change, 0)))[change] += 1
+        if names:
+            listed.append((change, path))
+    return UploadChanges(counts, folders, tuple(listed))
