@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # a compressed dump is seldom smaller than this part of its database
 _SMALLEST_DUMP_PART = 20
+_MOST_FOLDERS = 8  # that an error names
 
 
 def check_places(settings: Settings, directory: Path) -> None:
@@ -35,7 +36,7 @@ def check_places(settings: Settings, directory: Path) -> None:
     """
     uploads = settings.upload_dir
     if uploads is not None:
-        check_uploads(uploads)
+        check_uploads(settings, uploads)
     check_directory(directory)
     check_sentinel(settings)
     if uploads is not None:
@@ -88,18 +89,43 @@ def describe_unknown_stages(settings: Settings) -> list[str]:
     ]
 
 
-def check_uploads(uploads: Path) -> None:
+def check_uploads(settings: Settings, uploads: Path) -> None:
     """The uploads tree is there and can be listed. Raises SettingsInvalid, StorageUnavailable."""
-    hint = "If the app has no uploads, say so: BACKUP_UPLOAD_DIR=none. If they are on a share, mount it."
     try:
         with os.scandir(uploads):
             pass
     except (FileNotFoundError, NotADirectoryError):
-        raise SettingsInvalid(
-            [f"BACKUP_UPLOAD_DIR={str(uploads)!r}: expected a directory; there is none"], hint=hint
-        ) from None
+        raise _no_uploads(settings, uploads) from None
     except OSError as error:
         raise translate_os_error(error, "reading the uploads directory") from error
+
+
+def _no_uploads(settings: Settings, uploads: Path) -> SettingsInvalid:
+    """The error for uploads that are not there; `none` is no advice where the app's configuration has folders."""
+    origin = settings.origins.get("BACKUP_UPLOAD_DIR", "")
+    if not origin:
+        problem = f"BACKUP_UPLOAD_DIR: expected the directory of the uploads; it is not set, and there is no {uploads}"
+    elif origin.startswith("the app's ") and origin != "the app's configuration":
+        problem = f"{origin} is {str(uploads)!r}: expected a directory; there is none"
+    else:
+        problem = f"BACKUP_UPLOAD_DIR={str(uploads)!r}: expected a directory; there is none"
+    mentioned = [(name, path) for name, path in settings.folders if path != uploads]
+    there = [(name, path) for name, path in mentioned if path.is_dir()]
+    if mentioned:
+        named = ", ".join(f"{name}={path}" for name, path in (there or mentioned)[:_MOST_FOLDERS])
+        which = "these directories" if there else "directories, none of which exists here"
+        hint = (
+            f"The app's configuration names {which}: {named}. If the uploads are in one of them, set it: "
+            f"BACKUP_UPLOAD_DIR={(there or mentioned)[0][1]}. If they are on a share, mount it."
+        )
+    elif origin:
+        hint = "If they are on a share, mount it. If the app has no uploads any more, say so: BACKUP_UPLOAD_DIR=none."
+    else:
+        hint = (
+            "Set BACKUP_UPLOAD_DIR to the directory with the files that the app's users have uploaded. If the app has "
+            "no uploads, say so: BACKUP_UPLOAD_DIR=none. If they are on a share, mount it."
+        )
+    return SettingsInvalid([problem], hint=hint)
 
 
 def check_directory(directory: Path) -> None:

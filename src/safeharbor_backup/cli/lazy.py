@@ -25,6 +25,7 @@ COMMANDS = {
 
 IN_FLASK = "flask"
 STANDALONE = "standalone"
+DJANGO = "django"
 SOURCE_KEY = "safeharbor.settings_source"
 LOG_FORMAT_KEY = "safeharbor.log_format"  # what `--log-format` says, for the commands that have it
 
@@ -52,5 +53,5 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command with the right source of settings."""
-        ctx.meta[SOURCE_KEY] = self.settings_source
+        ctx.meta[SOURCE_KEY] = DJANGO if ctx.params.get("django") else self.settings_source
         return super().invoke(ctx)

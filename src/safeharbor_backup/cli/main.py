@@ -8,11 +8,17 @@ from safeharbor_backup import __version__
 from safeharbor_backup.cli.lazy import LazyGroup
 from safeharbor_backup.cli.streams import best_effort_output
 
+_django = click.Option(
+    ["--django"],
+    is_flag=True,
+    help="Take the database and the uploads from a Django project's settings, which DJANGO_SETTINGS_MODULE names.",
+)
 cli = click.version_option(__version__, prog_name="safeharbor", message="%(prog)s %(version)s")(
     LazyGroup(
         name="safeharbor",
         help="Back up a PostgreSQL database and its uploads into one plain tar that is proven to restore. "
         "Settings come from the environment; see the reference of settings in the documentation.",
+        params=[_django],
     )
 )
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor_backup.cli.lazy import IN_FLASK, SOURCE_KEY
-from safeharbor_backup.errors import SettingsInvalid
+from safeharbor_backup.cli.app_loading import cannot_load, django_config, prints_on_stderr
+from safeharbor_backup.cli.lazy import DJANGO, IN_FLASK, SOURCE_KEY
+from safeharbor_backup.settings.app_config import AppConfig
 from safeharbor_backup.settings.load import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from flask.cli import ScriptInfo
 
     from safeharbor_backup.cli.output import Output
@@ -27,23 +26,27 @@ def log_format_before_the_app() -> str:
 
 
 def read_settings(context: click.Context, output: Output, *, quiet: bool) -> Settings:
-    """The settings of a command. If an app is named it is loaded, and its code runs.
+    """The settings of a command. If an app is named it is loaded, and its code runs; of Django, its settings alone.
 
     Raises SettingsInvalid if it cannot be loaded.
     """
-    if context.meta.get(SOURCE_KEY) != IN_FLASK:
+    source = context.meta.get(SOURCE_KEY)
+    if source == DJANGO:
+        return load_settings(os.environ, django_config(os.environ))
+    if source != IN_FLASK:
         return load_settings(os.environ)
-    config = _app_config(context)
-    if config is None and not quiet:
+    app = _flask_config(context)
+    if app is None and not quiet:
         output.line("No Flask app is named; settings come from the environment.")
-    return load_settings(os.environ, config)
+    return load_settings(os.environ, app)
 
 
 def commands_of_the_app(context: click.Context) -> dict[str, click.Command]:
     """What an app that is named, and loads, has in a command group `safeharbor` of its own."""
     info = _named_app(context)
     try:
-        group = info.load_app().cli.commands.get("safeharbor") if info is not None else None
+        with prints_on_stderr():
+            group = info.load_app().cli.commands.get("safeharbor") if info is not None else None
     except (Exception, SystemExit):  # a command of ours that needs the app says what is wrong with it
         return {}
     return dict(group.commands) if isinstance(group, click.Group) else {}
@@ -62,18 +65,16 @@ def _named_app(context: click.Context) -> ScriptInfo | None:
     return info
 
 
-def _app_config(context: click.Context) -> Mapping[str, object] | None:
-    """Its configuration; None if there is none. Raises SettingsInvalid if it does not load."""
+def _flask_config(context: click.Context) -> AppConfig | None:
+    """The app's configuration; None if there is no app. Raises SettingsInvalid if it does not load."""
     info = _named_app(context)
     if info is None:
         return None
     try:
-        return info.load_app().config
+        with prints_on_stderr():
+            app = info.load_app()
     except (Exception, SystemExit) as error:  # whatever the app's own code raises
-        name = info.app_import_path or "in this directory"
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        said = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"  # what is between is a traceback
-        raise SettingsInvalid(
-            [f"the Flask app {name} cannot be loaded: {type(error).__name__}: {said}"],
-            hint="`safeharbor …` works without the app, with settings from the environment.",
-        ) from error
+        raise cannot_load(f"the Flask app {info.app_import_path or 'in this directory'}", error) from error
+    root = Path(app.root_path)
+    above = (root.parent,) if (root / "__init__.py").is_file() else ()  # where the server of a package is started
+    return AppConfig(app.config, (root, Path(app.instance_path), *above))

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SCHEME = re.compile(r"^(?P<backend>[A-Za-z][A-Za-z0-9.-]*)(?:[+_](?P<driver>[A-Za-z0-9_]+))?:(?://)?")
+# how libraries for settings call it: dj-database-url, django-environ, GeoAlchemy, TimescaleDB's
+_POSTGRESQL = frozenset(
+    {"postgres", "postgresql", "pgsql", "psql", "postgis", "timescale", "timescaledb", "timescalegis"}
+)
 _KEYWORDS = re.compile(r"^\s*[a-z_]+\s*=")
 
 # Keys whose value is a secret that libpq can take in no other way than the connection string, which would
@@ -131,7 +135,7 @@ def parse_database_url(text: str) -> DatabaseUrl:
     scheme = _SCHEME.match(text)
     if scheme is not None and "://" in scheme.group():
         backend = scheme["backend"].lower()
-        if backend not in ("postgres", "postgresql"):
+        if backend not in _POSTGRESQL:
             raise UnusableDatabaseUrl(
                 f"a PostgreSQL database; this is a {backend} address, which Safe Harbor cannot back up"
             )

@@ -7,22 +7,31 @@ reported together and a broken retention setting does not cost anybody the night
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from safeharbor_backup.errors import Unusable
-from safeharbor_backup.settings.database_url import merge_connect_args
+from safeharbor_backup.settings import parsing
+from safeharbor_backup.settings.app_config import AppConfig, app_config_of
+from safeharbor_backup.settings.database_url import DatabaseUrl, parse_database_url
 from safeharbor_backup.settings.model import Concern, Problem, Settings
 from safeharbor_backup.settings.table import SETTINGS, Setting
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_APP = "the app's configuration"
+_PATHS = (parsing.parse_path, parsing.parse_json_file, parsing.parse_prom_file)
 _NAMES = {each.name for each in SETTINGS}
 _RETENTION = ("BACKUP_RETENTION_DAILY", "BACKUP_RETENTION_WEEKLY")
 
 
-def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] | None = None) -> Settings:
+def load_settings(environ: Mapping[str, str], app_config: AppConfig | Mapping[str, object] | None = None) -> Settings:
     """The settings of a run, each from the environment, else from an app's configuration, else its default."""
-    reader = _Reader(environ, app_config or {})
+    app = app_config if isinstance(app_config, AppConfig) else app_config_of(app_config or {})
+    reader = _Reader(environ, app)
     values = {each.field: reader.value(each) for each in SETTINGS}
     if values["sentinel"] is not None:
         values["sentinel"] = values["backup_dir"] / values["sentinel"]
@@ -31,15 +40,16 @@ def load_settings(environ: Mapping[str, str], app_config: Mapping[str, object] |
         problems=(*reader.problems, *reader.problems_together(values)),
         unknown=tuple(sorted(name for name in environ if name.startswith("BACKUP_") and name not in _NAMES)),
         origins=reader.origins,
+        folders=app.folders(),
     )
 
 
 class _Reader:
     """Looks settings up, remembers where each came from, and collects problems."""
 
-    def __init__(self, environ: Mapping[str, str], app_config: Mapping[str, object]) -> None:
+    def __init__(self, environ: Mapping[str, str], app: AppConfig) -> None:
         self._environ = environ
-        self._app_config = app_config
+        self._app = app
         self.problems: list[Problem] = []
         self.origins: dict[str, str] = {}
 
@@ -47,7 +57,11 @@ class _Reader:
         """What the setting is, in any case: its default if what was given cannot be used."""
         if setting.name == "BACKUP_DATABASE_URL":
             return self._database(setting)
-        text = self._upload_dir() if setting.name == "BACKUP_UPLOAD_DIR" else self._text(setting.name)
+        if setting.name == "BACKUP_UPLOAD_DIR":
+            return self._uploads(setting)
+        text = self._text(setting.name)
+        if text and setting.parse in _PATHS and self.origins[setting.name] == _APP:
+            return self._parsed(setting, setting.name, self._folder(setting, setting.name, text))
         return self._parsed(setting, setting.name, text)
 
     def problems_together(self, values: Mapping[str, Any]) -> list[Problem]:
@@ -77,53 +91,61 @@ class _Reader:
         if value:
             self.origins[name] = "the environment"
             return value
-        configured = self._app_config.get(name)
+        configured = self._app.values.get(name)
         if configured is None or not str(configured).strip():
             return ""
-        self.origins[name] = "the app's configuration"
+        self.origins[name] = _APP
         if isinstance(configured, list | tuple):
             return "\n".join(str(item) for item in configured)
         return str(configured).strip()
 
-    def _database(self, setting: Setting) -> Any:
-        name, text, options = self._database_source(setting.name)
-        url = self._parsed(setting, name, text)
-        if url is None or not options:
-            return url
+    def _folder(self, setting: Setting, name: str, text: str) -> str:
+        """An absolute path of what the app's configuration says; "" if it cannot be used."""
+        if setting.parse is parsing.parse_path_or_none and text.lower() == "none":
+            return text
         try:
-            return merge_connect_args(url, options)
+            return self._app.folder(text)
+        except Unusable as error:
+            self.problems.append(Problem(setting.concern, name, text, str(error)))
+            return ""
+
+    def _database(self, setting: Setting) -> DatabaseUrl | None:
+        if text := self._text(setting.name):
+            return self._address(setting, setting.name, lambda: parse_database_url(text))
+        configured = self._app.database()
+        if configured is not None:
+            name, said = configured
+            self.origins[setting.name] = f"the app's {name}"
+            return self._address(setting, name, lambda: self._app.address(said))
+        if text := self._text("DATABASE_URL"):
+            self.origins[setting.name] = f"DATABASE_URL in {self.origins['DATABASE_URL']}"
+            return self._address(setting, "DATABASE_URL", lambda: parse_database_url(text))
+        return None
+
+    def _address(self, setting: Setting, name: str, parse: Callable[[], DatabaseUrl]) -> DatabaseUrl | None:
+        try:
+            return parse()
         except Unusable as error:
             self.problems.append(Problem(setting.concern, name, "", str(error)))
             return None
 
-    def _database_source(self, ours: str) -> tuple[str, str, Mapping[str, object]]:
-        """The variable, its value, and what the app adds to it when it connects."""
-        text = self._text(ours)
+    def _uploads(self, setting: Setting) -> Any:
+        if text := self._text(setting.name):
+            is_apps = self.origins[setting.name] == _APP
+            return self._parsed(setting, setting.name, self._folder(setting, setting.name, text) if is_apps else text)
+        found = {}
+        for name in self._app.upload_names:
+            if text := str(self._app.values.get(name) or "").strip():
+                found[name] = self._folder(setting, name, text)
+        there = [name for name, path in found.items() if path and Path(path).is_dir()]
+        if len({os.path.realpath(found[name]) for name in there}) > 1:
+            both = " and ".join(f"{name}={found[name]}" for name in there)
+            expected = f"one directory; the app's configuration has both {both}. Set it to the one of the uploads"
+            self.problems.append(Problem(setting.concern, setting.name, "", expected))
+        for name, path in found.items():  # the first one, be it there or not: it may only not be mounted
+            self.origins[setting.name] = f"the app's {name}"
+            return self._parsed(setting, name, path)
+        text = self._environ.get("UPLOAD_DIR", "").strip()
         if text:
-            return ours, text, {}
-        configured = self._app_config.get("SQLALCHEMY_DATABASE_URI")
-        if configured:
-            self.origins[ours] = "the app's SQLALCHEMY_DATABASE_URI"
-            render = getattr(configured, "render_as_string", None)  # a sqlalchemy.URL hides its password from str()
-            text = render(hide_password=False) if render is not None else str(configured)
-            options = self._app_config.get("SQLALCHEMY_ENGINE_OPTIONS")
-            connect_args = options.get("connect_args") if isinstance(options, Mapping) else None
-            return "SQLALCHEMY_DATABASE_URI", text, connect_args if isinstance(connect_args, Mapping) else {}
-        text = self._text("DATABASE_URL")
-        if text:
-            self.origins[ours] = f"DATABASE_URL in {self.origins['DATABASE_URL']}"
-        return "DATABASE_URL", text, {}
-
-    def _upload_dir(self) -> str:
-        configured = {name: str(self._app_config.get(name) or "").strip() for name in ("UPLOAD_DIR", "UPLOAD_FOLDER")}
-        if ours := self._text("BACKUP_UPLOAD_DIR"):
-            return ours
-        for name, value in (
-            ("the app's UPLOAD_DIR", configured["UPLOAD_DIR"]),
-            ("the app's UPLOAD_FOLDER", configured["UPLOAD_FOLDER"]),
-            ("UPLOAD_DIR in the environment", self._environ.get("UPLOAD_DIR", "").strip()),
-        ):
-            if value:
-                self.origins["BACKUP_UPLOAD_DIR"] = name
-                return value
-        return ""
+            self.origins[setting.name] = "UPLOAD_DIR in the environment"
+        return self._parsed(setting, setting.name, text)

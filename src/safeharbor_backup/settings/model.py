@@ -87,6 +87,7 @@ class Settings:
     problems: tuple[Problem, ...] = ()
     unknown: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[tuple[str, Path], ...] = ()  # that the app's configuration mentions: setting and path
 
     @property
     def database_name(self) -> str:

@@ -49,7 +49,7 @@ SETTINGS = (
         "",
         "The PostgreSQL database to back up: a URL as SQLAlchemy or libpq take it, or a libpq connection string. "
         "Name the server itself, not a connection pooler.",
-        rule="the app's SQLALCHEMY_DATABASE_URI, else DATABASE_URL",
+        rule="the app's SQLALCHEMY_DATABASE_URI and the like, else DATABASE_URL",
         is_secret=True,
     ),
     Setting(
@@ -59,7 +59,7 @@ SETTINGS = (
         Concern.UPLOADS,
         "/data/uploads",
         "The uploads tree. `none` says that the app has no uploads.",
-        rule="the app's UPLOAD_DIR or UPLOAD_FOLDER, else UPLOAD_DIR, else /data/uploads",
+        rule="the app's UPLOAD_DIR, UPLOAD_FOLDER or MEDIA_ROOT, else UPLOAD_DIR, else /data/uploads",
     ),
     Setting(
         "BACKUP_DIR",

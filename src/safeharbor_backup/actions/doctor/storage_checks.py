@@ -33,7 +33,7 @@ def _check_uploads(context: Context) -> list[Finding]:
     uploads = context.settings.upload_dir
     if uploads is None:
         return [fine("uploads", "the app has none (BACKUP_UPLOAD_DIR=none)")]
-    check_uploads(uploads)
+    check_uploads(context.settings, uploads)
     check_apart(uploads, context.settings.backup_dir)
     return [fine("uploads", f"{uploads} can be read")]
 

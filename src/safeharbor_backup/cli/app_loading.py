@@ -1,0 +1,65 @@
+"""An app is loaded for its configuration, and what it does meanwhile does not get into what a command prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.errors import SettingsInvalid
+from safeharbor_backup.settings.app_config import AppConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_MODULE = "DJANGO_SETTINGS_MODULE"
+
+
+@contextmanager
+def prints_on_stderr() -> Iterator[None]:
+    """Inside the block everything that is printed goes to standard error, by programs that are started there too."""
+    sys.stdout.flush()
+    with redirect_stdout(sys.stderr), ExitStack() as until_loaded:
+        try:
+            kept = os.dup(1)
+            until_loaded.callback(os.close, kept)
+            os.dup2(2, 1)
+            until_loaded.callback(os.dup2, kept, 1)
+        except OSError:
+            pass  # one of them is closed
+        yield
+
+
+def cannot_load(what: str, error: BaseException) -> SettingsInvalid:
+    """The error for an app whose own code raised `error`."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    said = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"  # what is between is a traceback
+    return SettingsInvalid(
+        [f"{what} cannot be loaded: {type(error).__name__}: {said}"],
+        hint="`safeharbor …` works without the app, with settings from the environment.",
+    )
+
+
+def django_config(environ: Mapping[str, str]) -> AppConfig:
+    """The settings of a Django project, of which nothing else is imported. Raises SettingsInvalid."""
+    module = environ.get(_MODULE, "")
+    if not module:
+        raise SettingsInvalid(
+            [f"{_MODULE}: expected the project's settings module, as in `manage.py`, such as shop.settings"],
+            hint="Run this in the directory of manage.py, with the Python that the project runs with.",
+        )
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # where manage.py is, as for manage.py itself
+    try:
+        with prints_on_stderr():
+            settings = import_module("django.conf").settings
+            values = {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
+            place = Path(str(import_module(module).__file__)).resolve().parent
+    except (Exception, SystemExit) as error:  # whatever the project's own code raises
+        raise cannot_load(f"the Django settings {module}", error) from error
+    base = values.get("BASE_DIR")
+    roots = (Path(base),) if isinstance(base, str | Path) and str(base) else (place.parent, place)
+    return AppConfig(values, roots, is_django=True)

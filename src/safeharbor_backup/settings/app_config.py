@@ -1,0 +1,131 @@
+"""What an app's own configuration says of its database and its folders, as Flask's and Django's extensions read it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safeharbor_backup.errors import Unusable
+from safeharbor_backup.settings.database_url import DatabaseUrl, merge_connect_args, parse_database_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_FOLDER = re.compile(r"(_|^)(FOLDER|DIR|DIRECTORY|PATH|ROOT|LOCATION)$|^STORAGE_|^MEDIA_|^UPLOAD")
+# what an app has without its users' doing, or can make anew
+_NOT_THEIRS = re.compile(
+    r"STATIC|TEMPLATE|ASSET|LOG|CACHE|TMP|TEMP|SESSION|LOCALE|BABEL|TRANSLATION|MIGRATION|^BACKUP_"
+)
+_FILE_SCHEME = re.compile(r"^(?:fs:|file://)")  # as storage backends write a folder
+_POSTGRESQL_ENGINES = re.compile(r"postg(?:res|is)|psycopg|timescale", re.IGNORECASE)
+_PARTS = {"username": "user", "database": "dbname", "host": "host", "port": "port", "password": "password"}
+_DJANGO_PARTS = {"USER": "user", "NAME": "dbname", "HOST": "host", "PORT": "port", "PASSWORD": "password"}
+
+
+@dataclass(frozen=True, slots=True)
+class AppConfig:
+    """An app's configuration. Its relative folders begin at one of `roots`, the likeliest one first."""
+
+    values: Mapping[Any, object] = field(default_factory=dict, repr=False)
+    roots: tuple[Path, ...] = ()
+    is_django: bool = False
+
+    @property
+    def upload_names(self) -> tuple[str, ...]:
+        """The settings that say where its uploads are."""
+        return ("MEDIA_ROOT",) if self.is_django else ("UPLOAD_DIR", "UPLOAD_FOLDER")
+
+    def database(self) -> tuple[str, object] | None:
+        """The setting that says where its database is, and what it says."""
+        engines, binds = self.values.get("SQLALCHEMY_ENGINES"), self.values.get("SQLALCHEMY_BINDS")
+        django = self.values.get("DATABASES") if self.is_django else None
+        places = (
+            ("SQLALCHEMY_DATABASE_URI", self.values.get("SQLALCHEMY_DATABASE_URI")),
+            ("SQLALCHEMY_ENGINES['default']", engines.get("default") if isinstance(engines, Mapping) else None),
+            ("SQLALCHEMY_BINDS[None]", binds.get(None) if isinstance(binds, Mapping) else None),
+            ("DATABASES['default']", django.get("default") if isinstance(django, Mapping) else None),
+        )
+        return next(((name, said) for name, said in places if said), None)
+
+    def address(self, said: object) -> DatabaseUrl:
+        """The address that `database` found. Raises Unusable, in words that have nothing of its password."""
+        url = _django_address(said) if self.is_django and isinstance(said, Mapping) else _address(said)
+        return merge_connect_args(url, _connect_args(self.values.get("SQLALCHEMY_ENGINE_OPTIONS")))
+
+    def folder(self, text: str) -> str:
+        """A folder as an absolute path, by where the app lies and not by where we stand.
+
+        Raises Unusable if two folders can be meant, or it is not known where a relative one begins.
+        """
+        path = Path(text).expanduser()
+        if path.is_absolute():
+            return str(path)
+        candidates = list(dict.fromkeys(root / path for root in self.roots))  # decision 86
+        if not candidates:
+            raise Unusable("an absolute path, since it is not known where the app's relative ones begin")
+        there = [each for each in candidates if each.exists()]
+        if len({os.path.realpath(each) for each in there}) > 1:
+            raise Unusable(f"one folder, and both {' and '.join(map(str, there))} exist. Give the absolute path of one")
+        return str((there or candidates)[0])
+
+    def folders(self) -> tuple[tuple[str, Path], ...]:
+        """Each folder that the configuration mentions and that users may have filled, with the name of its setting."""
+        own = {above for root in self.roots for above in (root, *root.parents)}
+        found = []
+        for name, value in self.values.items():
+            if isinstance(name, str) and _FOLDER.search(name) and not _NOT_THEIRS.search(name):
+                found += [(name, path) for path in self._paths_in(value) if path not in own]
+        return tuple(dict.fromkeys(found))
+
+    def _paths_in(self, value: object) -> Iterator[Path]:
+        if isinstance(value, Mapping):
+            for each in value.values():
+                yield from self._paths_in(each)
+        elif isinstance(value, str | Path) and "\0" not in str(value):
+            text = _FILE_SCHEME.sub("", str(value).strip())
+            candidates = [Path(text)] if text.startswith("/") else [root / text for root in self.roots if text]
+            yield from (each for each in candidates if text.startswith("/") or each.is_dir())
+
+
+def app_config_of(values: Mapping[str, object], roots: Sequence[Path] = ()) -> AppConfig:
+    """A Flask app's configuration; where its relative folders begin it mostly says itself."""
+    root = getattr(values, "root_path", None)
+    return AppConfig(values, tuple(roots) or ((Path(root),) if root else ()))
+
+
+def _connect_args(options: object) -> Mapping[str, object]:
+    found = options.get("connect_args") if isinstance(options, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _address(said: object) -> DatabaseUrl:
+    """An address as SQLAlchemy and its extensions take it: text, a `URL`, its parts, or options of an engine."""
+    render = getattr(said, "render_as_string", None)  # a sqlalchemy.URL hides its password from str()
+    if render is not None:
+        return parse_database_url(render(hide_password=False))
+    if not isinstance(said, Mapping):
+        return parse_database_url(str(said))
+    if "url" in said:
+        return merge_connect_args(_address(said["url"]), _connect_args(said))
+    driver = str(said.get("drivername") or "")
+    named = parse_database_url(f"{driver}://")  # which says what is no PostgreSQL
+    query = said.get("query")
+    return merge_connect_args(named, {**_parts(said, _PARTS), **(query if isinstance(query, Mapping) else {})})
+
+
+def _django_address(said: Mapping[str, object]) -> DatabaseUrl:
+    engine = str(said.get("ENGINE") or "")
+    if not _POSTGRESQL_ENGINES.search(engine):
+        raise Unusable(f"a PostgreSQL database; this is {engine or 'none'}, which Safe Harbor cannot back up")
+    options = said.get("OPTIONS")
+    return merge_connect_args(
+        DatabaseUrl(()), {**_parts(said, _DJANGO_PARTS), **(options if isinstance(options, Mapping) else {})}
+    )
+
+
+def _parts(said: Mapping[str, object], names: Mapping[str, str]) -> dict[str, str]:
+    return {key: str(said[name]) for name, key in names.items() if said.get(name) not in (None, "")}
