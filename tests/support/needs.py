@@ -9,6 +9,8 @@ from typing import NoReturn
 
 import pytest
 
+_SERVERS_TAKE = 4 << 30
+
 
 def missing(reason: str) -> NoReturn:
     """End the test for want of something."""
@@ -29,3 +31,13 @@ def need_root() -> None:
     """Go on only as root."""
     if os.geteuid() != 0:
         missing("only root can do this")
+
+
+def memory_filesystem() -> Path | None:
+    """A directory in memory with room for some servers: CREATE DATABASE there takes a tenth of its time on a disk."""
+    place = Path("/dev/shm")
+    try:
+        facts = os.statvfs(place)
+    except OSError:
+        return None
+    return place if facts.f_bavail * facts.f_frsize >= _SERVERS_TAKE and os.access(place, os.W_OK) else None

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
-from support.needs import missing
+from support.needs import memory_filesystem, missing
 
 MAJORS = (15, 16, 17, 18)
 PASSWORD = "pa:ss/w@rd? #%41'\\"
@@ -64,7 +64,10 @@ class Servers:
                 missing(f"there are no server programs of PostgreSQL {major} here")
             server = self._stack.enter_context(
                 private_server(
-                    bins[major], tcp=True, options={"max_locks_per_transaction": "128", "max_connections": "60"}
+                    bins[major],
+                    parent=memory_filesystem(),
+                    tcp=True,
+                    options={"max_locks_per_transaction": "128", "max_connections": "60"},
                 )
             )
             # the superuser by the socket needs no password, everybody else does

@@ -15,7 +15,7 @@ import pytest
 
 from safeharbor_backup.postgres.private_cluster import find_server_bins
 from support.forkserver import can_be_forked, run_forked
-from support.needs import need_program
+from support.needs import memory_filesystem, need_program
 from support.postgres import PASSWORD, Database
 
 # what the console script is, and `python -m safeharbor_backup`
@@ -48,7 +48,8 @@ def all_bins() -> str:
 class Site:
     """An application's surroundings: a database, uploads, a backup directory, and the command."""
 
-    def __init__(self, root: Path, database_url: str) -> None:
+    def __init__(self, root: Path, database_url: str, tools: str = "") -> None:
+        """`tools`: where the client tools are, or all that there are, of which each command asks for the version."""
         self.root = root
         self.uploads = root / "uploads"
         self.backups = root / "backups"
@@ -58,8 +59,11 @@ class Site:
             "BACKUP_DATABASE_URL": database_url,
             "BACKUP_UPLOAD_DIR": str(self.uploads),
             "BACKUP_DIR": str(self.backups),
-            "BACKUP_PG_BIN": all_bins(),
+            "BACKUP_PG_BIN": tools or all_bins(),
         }
+        memory = memory_filesystem()
+        if memory is not None:
+            self.environment["TMPDIR"] = str(memory)  # where a drill's own server goes
 
     def argv(self, *arguments: str) -> list[str]:
         """The command line."""
@@ -139,7 +143,7 @@ def make_site(root: Path, database: Database, rows: int = 500) -> Site:
         "CREATE TABLE photo (id int PRIMARY KEY, entry int REFERENCES entry, path text);"
         "INSERT INTO photo SELECT g, g, '2026/' || g || '.jpg' FROM generate_series(1, 10) g"
     )
-    made = Site(root, database.url)
+    made = Site(root, database.url, str(find_server_bins()[database.server.major]))
     (made.uploads / "2026").mkdir()
     for number in range(1, 11):
         (made.uploads / "2026" / f"{number}.jpg").write_bytes(number.to_bytes(2, "big") * 3000)
