@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -48,15 +49,24 @@ def recorded_views(document: Mapping[str, object]) -> dict[str, int | None] | No
     return {name: rows for name, rows in found.items() if rows is None or isinstance(rows, int)}
 
 
-def compare_views(found: Mapping[str, int | None], recorded: Mapping[str, int | None]) -> list[str]:
-    """Which are not as they were, as sentences: missing, populated or not, with another number of rows."""
-    different = []
+@dataclass(slots=True)
+class ViewDifferences:
+    """Sentences: views that are `lost` (missing, not populated), and those that have other rows than they had."""
+
+    lost: list[str] = field(default_factory=list)
+    recomputed: list[str] = field(default_factory=list)
+
+
+def compare_views(found: Mapping[str, int | None], recorded: Mapping[str, int | None]) -> ViewDifferences:
+    """Which are not as they were."""
+    different = ViewDifferences()
     for name, rows in recorded.items():
         shown = ascii_safe(name)
         if name not in found:
-            different.append(f"the materialized view {shown} is missing or cannot be read")
+            different.lost.append(f"the materialized view {shown} is missing or cannot be read")
         elif found[name] != rows:
-            different.append(f"the materialized view {shown} {_state(found[name])} instead of {_count(rows)}")
+            kind = different.lost if found[name] is None or rows is None else different.recomputed
+            kind.append(f"the materialized view {shown} {_state(found[name])} instead of {_count(rows)}")
     return different
 
 

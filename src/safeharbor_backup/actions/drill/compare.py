@@ -64,7 +64,8 @@ class Comparison:
         if views is None:
             self.not_recorded.append("materialized views")
         else:
-            different = compare_views(found.views, views)  # the restore itself has warned of them
+            compared = compare_views(found.views, views)  # the restore itself has told of them
+            different = compared.lost + compared.recomputed
             equal = len(views) - len(different)
             self.compared["materialized_views"] = {
                 "recorded": len(views), "equal": equal, "different": different[:_LISTED],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.restore.loader import table_of_contents
 from safeharbor_backup.actions.restore.stage import compare_rows
 from safeharbor_backup.actions.restore.swap import interrupted
-from safeharbor_backup.actions.restore.views_check import warn_of_views
+from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.in_place_load import loading_in_place
@@ -82,7 +82,7 @@ def load_in_place(
             session.execute("SET statement_timeout = 0")
             for note in analyze_tables(session):
                 progress.note(note)
-            warnings = warn_of_views(session, archive.manifest)
+            warnings = judge_views(session, archive.manifest, progress.note)
     except SafeHarborError as error:
         progress.warn(f"the restore is done, but ANALYZE is still to be run: {error.message}")
     return rows, warnings

@@ -19,7 +19,7 @@ from safeharbor_backup.actions.restore.dump_copy import DumpCopy, copied_dump, l
 from safeharbor_backup.actions.restore.loader import Loader
 from safeharbor_backup.actions.restore.recorded_database import database_in_manifest
 from safeharbor_backup.actions.restore.second_try import ACCEPT, Broken, load_again, mending_script
-from safeharbor_backup.actions.restore.views_check import warn_of_views
+from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.archive.reader import Rejected
 from safeharbor_backup.archive.source import Truncated
 from safeharbor_backup.archive.verified_reader import CheckedPass, run_foreign_pass
@@ -284,7 +284,7 @@ class Staging:
         with self.session() as session:
             for note in analyze_tables(session):  # decision 30
                 self._progress.note(note)
-            self._warnings += warn_of_views(session, self._archive.manifest)
+            self._warnings += judge_views(session, self._archive.manifest, self._progress.note)
         self._loader.load(self._order.passes[Pass.EVENT_TRIGGERS], 1)
         refused = replay_properties(target, self._places.database, self._properties)
         self._warnings += [f"not carried over to the new database: {what}" for what in refused]

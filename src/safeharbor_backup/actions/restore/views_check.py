@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.postgres.views import compare_views, count_views, recorded_views
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
 
     from safeharbor_backup.archive.manifest import Manifest
@@ -14,16 +16,20 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-def warn_of_views(session: psycopg.Connection, manifest: Manifest | None) -> list[str]:
-    """A warning if materialized views of a restored database are not as the manifest says."""
+def judge_views(session: psycopg.Connection, manifest: Manifest | None, note: Callable[[str], None]) -> list[str]:
+    """A warning if materialized views of a restored database are lost; that some have other rows is a note."""
     recorded = recorded_views(manifest.document) if manifest is not None else None
     if not recorded:
         return []
     different = compare_views(count_views(session), recorded)
-    if not different:
-        return []
-    more = f"; and {len(different) - _SHOWN:,} more" if len(different) > _SHOWN else ""
-    return [
-        f"{'; '.join(different[:_SHOWN])}{more}. A restore computes them anew from its tables: one that was not "
-        "refreshed before the backup comes out newer than it was"
-    ]
+    if different.recomputed:  # decision 87
+        note(
+            f"{_shortened(different.recomputed)}: a restore computes them anew from its tables, and so refreshes those "
+            "that were not refreshed before the backup"
+        )
+    return [_shortened(different.lost)] if different.lost else []
+
+
+def _shortened(sentences: list[str]) -> str:
+    more = f"; and {len(sentences) - _SHOWN:,} more" if len(sentences) > _SHOWN else ""
+    return "; ".join(sentences[:_SHOWN]) + more
