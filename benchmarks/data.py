@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from safeharbor_backup.actions.backup.dump_part import DumpPart, DumpSource
+from safeharbor_backup.actions.backup.dump_part import DumpPart, DumpSource, take_inventory
 from safeharbor_backup.actions.backup.manifest_content import manifest_document
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.layout import Member
@@ -17,7 +17,7 @@ from safeharbor_backup.archive.manifest import encode_manifest
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import choose_client_tools, find_client_tools
 from safeharbor_backup.postgres.connection import connected
-from safeharbor_backup.postgres.dump import choose_compression
+from safeharbor_backup.postgres.dump import NOTHING, choose_compression
 from safeharbor_backup.postgres.snapshot import open_snapshot
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.model import Settings
@@ -96,8 +96,7 @@ def make_large_archive(path: Path, settings: Settings, members: int, size: int =
             tools = choose_client_tools(find_client_tools(settings.pg_bin), properties.server_major)
             compression = choose_compression(settings.dump_compression, tools)
             source = DumpSource(settings.database, tools, compression, session, snapshot, properties)
-            part = DumpPart(settings, source, NoProgress())
-            part.look()
+            part = DumpPart(source, take_inventory(snapshot), NOTHING, settings.lock_timeout_seconds, NoProgress())
             dump = part.write(writer)
         writer.write_member(Member(layout.UPLOADS_NAME, layout.DIRECTORY, 0o755, 0, 0, at, 0))
         body = os.urandom(size - 8)

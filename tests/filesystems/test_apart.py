@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-import safeharbor_backup.actions.backup.run as backup_module
+import safeharbor_backup.actions.backup.write as backup_module
 from safeharbor_backup.actions.backup.run import take_backup
 from safeharbor_backup.actions.backup.self_check import prove_uploads_apart
 from safeharbor_backup.actions.verify import verify_archive

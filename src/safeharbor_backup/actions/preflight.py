@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.archive.manifest import Manifest
+    from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.uploads.collect import Estimate
     from safeharbor_backup.uploads.sharing import Sharing
@@ -38,14 +39,14 @@ def check_places(settings: Settings, directory: Path) -> None:
     if uploads is not None:
         check_uploads(settings, uploads)
     check_directory(directory)
-    check_sentinel(settings)
+    check_sentinel(settings.sentinel)
     if uploads is not None:
         check_apart(uploads, directory)
 
 
-def require_no_interrupted_restore(settings: Settings) -> None:
+def require_no_interrupted_restore(directory: Path) -> None:
     """Raises RestorePending: what is live may be neither the old state nor the new one."""
-    pending = find_interrupted(settings.backup_dir)  # decision 28
+    pending = find_interrupted(directory)  # decision 28
     if pending is not None:
         raise pending.pending_error()
 
@@ -56,7 +57,7 @@ def describe_hindrances(settings: Settings, is_excluded: Callable[[str], bool] |
     if uploads is None:
         return []
     try:
-        found = describe_unknown_stages(settings)
+        found = describe_unknown_stages(uploads, settings.backup_dir)
         fixed = find_fixed(uploads, is_excluded)
     except OSError as error:
         return [f"whether a restore could exchange the uploads is unknown: {error}"]
@@ -69,13 +70,12 @@ def describe_hindrances(settings: Settings, is_excluded: Callable[[str], bool] |
     return found
 
 
-def describe_unknown_stages(settings: Settings) -> list[str]:
-    """One line if something in the uploads looks like the stage of a restore that the journal does not know.
+def describe_unknown_stages(uploads: Path, directory: Path) -> list[str]:
+    """One line if something in the uploads looks like the stage of a restore that `directory`'s journal does not know.
 
     Raises JournalBroken, OSError.
     """
-    uploads, directory = settings.upload_dir, settings.backup_dir
-    if uploads is None or not uploads.is_dir():
+    if not uploads.is_dir():
         return []
     names = find_look_alikes(uploads, {record.id for record in Journal(directory).read()})
     if not names:
@@ -150,11 +150,11 @@ def check_directory(directory: Path) -> None:
         )
 
 
-def check_sentinel(settings: Settings) -> None:
+def check_sentinel(sentinel: Path | None) -> None:
     """The file that exists only on the mounted share is there. Raises StorageUnavailable."""
-    if settings.sentinel is not None and not os.path.lexists(settings.sentinel):
+    if sentinel is not None and not os.path.lexists(sentinel):
         raise StorageUnavailable(
-            f"The sentinel {settings.sentinel} is missing: the share is not mounted.",
+            f"The sentinel {sentinel} is missing: the share is not mounted.",
             hint="Mount the share. Only if it is mounted and this is its first use, create the file there.",
         )
 
@@ -172,7 +172,7 @@ def check_apart(uploads: Path, directory: Path) -> None:
 
 
 def require_space(
-    settings: Settings,
+    min_free: MinFree,
     directory: Path,
     database_size_bytes: int,
     previous: Manifest | None,
@@ -186,12 +186,12 @@ def require_space(
     """
     dump = database_size_bytes // _SMALLEST_DUMP_PART if previous is None else previous.dump_size * 11 // 10
     try:
-        _check_space(settings, directory, dump + (uploads.newer if sharing.may_share else uploads.whole))
+        _check_space(min_free, directory, dump + (uploads.newer if sharing.may_share else uploads.whole))
     except StorageUnavailable:
         despite = sharing.despite_age()
         if despite is sharing:
             raise
-        _check_space(settings, directory, dump + uploads.newer)
+        _check_space(min_free, directory, dump + uploads.newer)
         return (
             despite,
             "there is no room to write everything anew, as BACKUP_FULL_READ_DAYS wants; old blocks are shared",
@@ -199,22 +199,22 @@ def require_space(
     return sharing, ""
 
 
-def estimate_uploads(settings: Settings, is_excluded: Callable[[str], bool] | None, sharing: Sharing) -> Estimate:
+def estimate_uploads(uploads: Path | None, is_excluded: Callable[[str], bool] | None, sharing: Sharing) -> Estimate:
     """What the uploads will take, by a walk; `newer` is what the archive that blocks are shared with does not have.
 
     Raises OSError.
     """
     basis = sharing.previous.name if sharing.previous is not None else ""
-    return estimate_size(settings.upload_dir, is_excluded, time_in_name(basis))
+    return estimate_size(uploads, is_excluded, time_in_name(basis))
 
 
-def _check_space(settings: Settings, directory: Path, needed: int) -> None:
+def _check_space(min_free: MinFree, directory: Path, needed: int) -> None:
     """There is room for so many bytes, and as much stays free as the settings want. Raises StorageUnavailable."""
     system = os.statvfs(directory)
-    room = settings.min_free.room(system)
+    room = min_free.room(system)
     if room is not None and needed > room:
         raise StorageUnavailable(
-            f"{show_room(directory, system, settings.min_free)}; the next archive takes about {needed:,}.",
+            f"{show_room(directory, system, min_free)}; the next archive takes about {needed:,}.",
             hint=FREE_BACKUPS,
         )
 

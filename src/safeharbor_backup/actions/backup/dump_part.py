@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.backup.manifest_content import DumpRecord, fits_manifest
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.structure import Structure
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.database_url import DatabaseUrl
-    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.system.process import RunningTool
 
 _LOOK_EVERY_SECONDS = 0.5
@@ -54,40 +54,60 @@ class DumpSource:
     properties: DatabaseProperties
 
 
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What the snapshot has. `structure` is None, and `fits` False, where it would be too much for the manifest."""
+
+    tables: Sequence[Table]
+    structure: Structure | None
+    fits: bool
+
+    @property
+    def warning(self) -> str:
+        """What of it will be missing from the manifest; "" if nothing."""
+        return (
+            ""
+            if self.fits
+            else f"row counts of {len(self.tables)} tables do not fit into the manifest and are left out"
+        )
+
+
+def take_inventory(snapshot: Snapshot) -> Inventory:
+    """See which tables there are, where sequences stand, and how many constraints and indexes there are."""
+    tables, structure = snapshot.tables(), snapshot.structure()
+    names: dict[str, int | None] = {table.quoted: 0 for table in tables}
+    fits = fits_manifest({**names, **structure.sequences, **structure.views})
+    return Inventory(tables, structure if fits else None, fits_manifest(names))
+
+
+@dataclass(frozen=True, slots=True)
+class _AtWork:
+    """pg_dump, and a pg_restore that decodes what it is given and has its rows counted.
+
+    `ended_before`: how many sessions the server had ended before they began.
+    """
+
+    tool: RunningTool
+    decoder: CountedDecoding
+    ended_before: int
+
+
+@dataclass(frozen=True, slots=True)
 class DumpPart:
-    """Takes the dump of one backup. `look` first, then `write` or `beside`."""
+    """Takes the dump of one backup: `write` or `beside`."""
 
-    def __init__(self, settings: Settings, source: DumpSource, progress: Progress) -> None:
-        self._settings = settings
-        self._source = source
-        self._progress = progress
-        self._left_out = LeftOut(settings.exclude_schema, settings.exclude_table, settings.exclude_table_data)
-        self._tables: Sequence[Table] = ()
-        self._fits = True
-        self._ended_before = 0
-        self._structure: Structure | None = None
-        self._rows: Mapping[TableName, int] = {}
-
-    def look(self) -> str:
-        """See which tables there are, where sequences stand, and how many constraints and indexes there are.
-
-        A warning if the rows of so many tables will not be in the manifest.
-        """
-        self._tables = self._source.snapshot.tables()
-        structure = self._source.snapshot.structure()
-        names: dict[str, int | None] = {table.quoted: 0 for table in self._tables}
-        self._structure = structure if fits_manifest({**names, **structure.sequences, **structure.views}) else None
-        self._fits = fits_manifest(names)
-        if self._fits:
-            return ""
-        return f"row counts of {len(names)} tables do not fit into the manifest and are left out"
+    source: DumpSource
+    inventory: Inventory
+    left_out: LeftOut
+    lock_timeout_seconds: float
+    progress: Progress
 
     def write(self, writer: ArchiveWriter) -> DumpRecord:
         """Write it where the archive begins. Raises ToolFailed, DatabaseUnavailable, OSError."""
-        with self._tools() as (tool, decoder):
-            size, digest = writer.write_dump(self._decoded(read_dump(tool), decoder, self._progress.advance))
-            self._conclude(tool, decoder)
-        return self._record(size, digest)
+        with self._tools() as at_work:
+            size, digest = writer.write_dump(self._decoded(at_work, self.progress.advance))
+            rows = self._conclude(at_work)
+        return self._record(size, digest, rows)
 
     @contextmanager
     def beside(
@@ -98,16 +118,16 @@ class DumpPart:
         `require_room` is asked before so many bytes are written, and raises if they may not be.
         If the block is left early, pg_dump is ended.
         """
-        with self._tools() as (tool, decoder):
-            dump = DumpBeside(self._progress)
+        with self._tools() as at_work:
+            dump = DumpBeside(self.progress)
 
             def write() -> tuple[int, str]:
-                return write_apart(descriptor, gap, self._decoded(read_dump(tool), decoder, dump.take), require_room)
+                return write_apart(descriptor, gap, self._decoded(at_work, dump.take), require_room)
 
             def conclude(size: int, digest: str) -> DumpRecord:
-                self._conclude(tool, decoder)
+                rows = self._conclude(at_work)
                 when_dumped()
-                return self._record(size, digest)
+                return self._record(size, digest, rows)
 
             try:
                 with signals_held():  # one that came in between would leave a thread that nobody ends
@@ -116,50 +136,50 @@ class DumpPart:
             except BaseException:
                 with signals_held():
                     gap.abandon()
-                    tool.terminate()  # pg_dump tells the server
-                    decoder.tool.kill()
+                    at_work.tool.terminate()  # pg_dump tells the server
+                    at_work.decoder.tool.kill()
                     if not dump.has_ended(_GRACE_SECONDS):
-                        tool.kill()
+                        at_work.tool.kill()
                 raise
             finally:
                 dump.has_ended()  # the pipes must not be closed while they are read
 
     @contextmanager
-    def _tools(self) -> Iterator[tuple[RunningTool, CountedDecoding]]:
-        """pg_dump, and a pg_restore that decodes what it is given and has its rows counted."""
-        source = self._source
+    def _tools(self) -> Iterator[_AtWork]:
+        source = self.source
         argv = dump_argv(
             source.tools,
             fixed_for_tools(source.url, source.session),
             snapshot_id=source.snapshot.id,
             compression=source.compression,
-            lock_timeout_seconds=self._settings.lock_timeout_seconds,
+            lock_timeout_seconds=self.lock_timeout_seconds,
             encoding=str(source.properties.document["encoding"]),
-            left_out=self._left_out,
+            left_out=self.left_out,
         )
-        self._ended_before = count_ended(source.session)
+        ended_before = count_ended(source.session)
         with dumping(argv, source.url) as tool, CountedDecoding.started(source.tools) as decoder:
-            yield tool, decoder
+            yield _AtWork(tool, decoder, ended_before)
 
-    def _decoded(
-        self, chunks: Iterator[bytes], decoder: CountedDecoding, advance: Callable[[int], None]
-    ) -> Iterator[bytes]:
-        """The same chunks, each also given to the decoder: a cut dump is noticed without reading it again."""
+    def _decoded(self, at_work: _AtWork, advance: Callable[[int], None]) -> Iterator[bytes]:
+        """The dump, each chunk also given to the decoder: a cut dump is noticed without reading it again."""
         is_listening = True
-        for chunk in chunks:
+        for chunk in read_dump(at_work.tool):
             advance(len(chunk))
-            is_listening = is_listening and feed(decoder.tool, chunk)
+            is_listening = is_listening and feed(at_work.decoder.tool, chunk)
             yield chunk
 
-    def _conclude(self, tool: RunningTool, decoder: CountedDecoding) -> None:
-        """Hear both out. Raises ToolFailed, or DatabaseUnavailable if the session beside the dump is gone too."""
-        source = self._source
+    def _conclude(self, at_work: _AtWork) -> Mapping[TableName, int]:
+        """Hear both out; the rows of each table in the dump.
+
+        Raises ToolFailed, or DatabaseUnavailable if the session beside the dump is gone too.
+        """
+        source = self.source
         try:
-            for line in finish_dump(tool, source.url):
-                self._progress.note(line)
+            for line in finish_dump(at_work.tool, source.url):
+                self.progress.note(line)
         except ToolFailed as error:
             if is_alive(source.session):
-                if has_ended_more(source.session, self._ended_before):
+                if has_ended_more(source.session, at_work.ended_before):
                     raise DatabaseUnavailable(f"{error.message} (the server has ended its session)") from error
                 error.hint = error.hint or why_dump_failed(
                     source.session, is_in_data="Dumping the contents of table" in error.message
@@ -167,26 +187,27 @@ class DumpPart:
                 raise
             raise DatabaseUnavailable(f"{error.message} (the server is gone)") from error
         try:
-            self._rows = decoder.finish()
+            rows = at_work.decoder.finish()
         except SafeHarborError as error:
             raise ToolFailed(
                 f"pg_dump ended well, but what it wrote does not decode to its end: {error.message}",
                 hint="pg_dump and pg_restore of one installation belong together; see BACKUP_PG_BIN.",
             ) from error
         let_go_of_snapshot(source.session)
+        return rows
 
-    def _record(self, size: int, digest: str) -> DumpRecord:
+    def _record(self, size: int, digest: str, counted: Mapping[TableName, int]) -> DumpRecord:
         """The rows are those of the dump itself; a table that it has none of was left out on purpose.
 
         Raises ToolFailed if one was not.
         """
-        source, left_out = self._source, self._left_out
+        source, left_out, inventory = self.source, self.left_out, self.inventory
         rows: dict[str, int] = {}
         without: list[str] = []
         missing: list[str] = []
-        for table in self._tables:
-            if table.raw in self._rows:
-                rows[table.quoted] = self._rows[table.raw]
+        for table in inventory.tables:
+            if table.raw in counted:
+                rows[table.quoted] = counted[table.raw]
             elif is_left_out(table, left_out.schemas, left_out.tables):
                 missing.append(table.quoted)
             elif left_out.data:
@@ -194,9 +215,10 @@ class DumpPart:
             else:
                 raise ToolFailed(f"pg_dump ended well, but its dump lacks the rows of {ascii_safe(table.quoted)}.")
         if missing:
-            self._progress.note(f"{len(missing)} tables left out, which a restore will not bring back")
+            self.progress.note(f"{len(missing)} tables left out, which a restore will not bring back")
         how = (source.compression, source.tools, source.properties)
-        return DumpRecord(size, digest, *how, rows if self._fits else {}, without, self._structure, left_out, missing)
+        tables = rows if inventory.fits else {}
+        return DumpRecord(size, digest, *how, tables, without, inventory.structure, left_out, missing)
 
 
 class DumpBeside:
@@ -208,7 +230,7 @@ class DumpBeside:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._taken = self._reported = 0
-        self._written: tuple[int, str] | None = None
+        self._conclude: Callable[[], DumpRecord] | None = None  # once it is written
         self._failure: BaseException | None = None
         self._record: DumpRecord | None = None
         # not Thread.join: in Python 3.11 one that a signal's exception leaves takes the thread for ended
@@ -219,15 +241,16 @@ class DumpBeside:
     def start(self, write: Callable[[], tuple[int, str]], conclude: Callable[[int, str], DumpRecord]) -> None:
         """Let a thread do `write`; `conclude` is done by the main one, when that has ended well."""
         started = time.monotonic()
-        self._conclude = conclude
 
         def run() -> None:
             try:
-                self._written = write()
+                size, digest = write()
             except Abandoned:
                 pass  # whoever abandoned it tells why
             except BaseException as failure:
                 self._failure = failure
+            else:
+                self._conclude = partial(conclude, size, digest)
             self.seconds = time.monotonic() - started
             self._ended.set()
 
@@ -266,8 +289,8 @@ class DumpBeside:
             return
         if self._failure is not None:
             raise self._failure
-        assert self._written is not None  # noqa: S101 - it ended, did not fail, and who abandons it does not ask
-        self._record = self._conclude(*self._written)
+        if self._conclude is not None:  # else it was abandoned
+            self._record = self._conclude()
 
     def step(self, name: str) -> None:
         """Tell it."""

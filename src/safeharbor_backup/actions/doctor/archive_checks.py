@@ -35,8 +35,8 @@ def _check_room(context: Context) -> list[Finding]:
         return [not_checked("space", UNREACHABLE if live.unknown else "the database did not tell its size")]
     is_excluded = make_filter(settings.exclude)
     with remembered(directory, settings, full=False) as sharing:
-        uploads = estimate_uploads(settings, is_excluded, sharing)
-        _, despite = require_space(settings, directory, live.size or 0, newest, uploads, sharing)
+        uploads = estimate_uploads(settings.upload_dir, is_excluded, sharing)
+        _, despite = require_space(settings.min_free, directory, live.size or 0, newest, uploads, sharing)
     free = show_room(directory, os.statvfs(directory), settings.min_free)
     if despite:
         return [warning("space", f"{free}: {despite}", "Free some space there, or keep fewer archives.")]

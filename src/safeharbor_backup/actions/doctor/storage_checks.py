@@ -65,7 +65,7 @@ def _check_mounted(context: Context) -> list[Finding]:
         return [
             fine("sentinel", "none is named; if BACKUP_DIR is on a share, BACKUP_SENTINEL tells that it is mounted")
         ]
-    check_sentinel(context.settings)
+    check_sentinel(context.settings.sentinel)
     return [fine("sentinel", f"{context.settings.sentinel} is there")]
 
 
@@ -108,7 +108,8 @@ def check_restores(settings: Settings) -> list[Finding]:
         if is_locked(directory):
             return [fine("restores", f"the restore {pending.id} is at work at this moment")]
         raise pending.pending_error()
-    unknown = describe_unknown_stages(settings)
+    uploads = settings.upload_dir
+    unknown = describe_unknown_stages(uploads, directory) if uploads is not None else []
     if unknown:
         return [
             warning(

@@ -1,0 +1,57 @@
+"""What an archive is made from, opened: the snapshot with the tools for it, and the archive to share blocks with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.backup.dump_part import DumpSource
+from safeharbor_backup.actions.preflight import estimate_uploads, require_space
+from safeharbor_backup.postgres.client_tools import choose_client_tools, find_client_tools, what_a_newer_client_costs
+from safeharbor_backup.postgres.connection import pinned
+from safeharbor_backup.postgres.dump import choose_compression
+from safeharbor_backup.postgres.snapshot import open_snapshot
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    import psycopg
+
+    from safeharbor_backup.actions.backup.plan import BackupPlan
+    from safeharbor_backup.actions.steps import Steps
+    from safeharbor_backup.uploads.sharing import Sharing
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All that is read. `until_dumped` holds the snapshot: closing it gives it back to the server."""
+
+    dump: DumpSource
+    until_dumped: ExitStack
+    sharing: Sharing
+
+
+def open_sources(
+    plan: BackupPlan, session: psycopg.Connection, until_dumped: ExitStack, sharing: Sharing, steps: Steps
+) -> Sources:
+    """Everything that can fail before something is written. `sharing` is what would be shared if there is room.
+
+    Raises ToolFailed, StorageUnavailable, DatabaseUnavailable.
+    """
+    settings = plan.settings
+    url = pinned(plan.address, session)
+    major = session.info.server_version // 10000
+    tools = choose_client_tools(find_client_tools(settings.pg_bin), major)
+    if costs := what_a_newer_client_costs(tools, major):
+        steps.warn(costs)
+    compression = choose_compression(settings.dump_compression, tools)
+    uploads = estimate_uploads(plan.uploads, plan.is_excluded, sharing)
+    snapshot = until_dumped.enter_context(open_snapshot(url, settings.lock_timeout_seconds))
+    properties = snapshot.properties()
+    steps.warn(*(f"{each.text}. {each.remedy}" for each in snapshot.damage(steps.progress.note)))
+    sharing, warning = require_space(
+        settings.min_free, plan.directory, properties.size_bytes, plan.previous, uploads, sharing
+    )
+    if warning:
+        steps.warn(warning)
+    return Sources(DumpSource(url, tools, compression, session, snapshot, properties), until_dumped, sharing)
