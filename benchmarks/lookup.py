@@ -16,6 +16,7 @@ from support.archives import DUMP, Facts, manifest_of
 
 _FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
 _PER_FOLDER = 10_000
+_NIGHTS = 100
 
 
 def lookup(place: Path, files: int, rounds: int) -> list[str]:
@@ -23,15 +24,24 @@ def lookup(place: Path, files: int, rounds: int) -> list[str]:
     print(f"questions, {files:,} files", flush=True)
     home = place / "lookup"
     shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
+    (home / "nights").mkdir(parents=True)
     for night in range(2):
         write_many(home, _FIRST + timedelta(days=night), files, changed=night)
     settings = {name: value for name, value in os.environ.items() if not name.startswith("BACKUP_")}
     environment = {**settings, "BACKUP_DIR": str(home)}
+    for night in range(_NIGHTS):
+        write_many(home / "nights", _FIRST + timedelta(days=night), files // 10, changed=night)
+    many = {**settings, "BACKUP_DIR": str(home / "nights")}
     contenders = [
         Contender(
+            f"`find` in {_NIGHTS} archives of {files // 10:,} files",
+            [*COMMAND, "find", f"{files // 20:08}.jpg"],
+            many,
+            lambda: None,
+        ),
+        Contender(
             f"`diff` of two archives of {files:,} files", [*COMMAND, "diff", "latest~1"], environment, lambda: None
-        )
+        ),
     ]
     interleave(contenders, rounds)
     shutil.rmtree(home)

@@ -99,6 +99,8 @@ def test_a_hostile_archive_ends_in_words(directory: Path) -> None:
     put_archive(directory, FIRST)
     ours, theirs = directory / archive_name(FIRST + NIGHT), directory / archive_name(FIRST + 2 * NIGHT)
     for name, case in CASES.items():
+        if sum(len(part.header) for part in case.parts) > 1_000_000:
+            continue  # what makes those hostile is not looked at here
         ours.write_bytes(assemble([uploads_root(), *case.parts]))
         theirs.write_bytes(foreign_archive(case.parts))
         for path in (ours, theirs):
@@ -106,6 +108,9 @@ def test_a_hostile_archive_ends_in_words(directory: Path) -> None:
 
             assert done.exit_code in (0, 3, 5), name
             assert "\x1b" not in done.output, name
+        done = run("find", "*")
+        assert done.exit_code in (1, 3), name
+        assert "\x1b" not in done.output, name
 
 
 def test_a_list_of_sums_that_is_not_the_manifests_is_rejected(two: Path) -> None:

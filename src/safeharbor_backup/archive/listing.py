@@ -37,13 +37,21 @@ class Change(StrEnum):
 
 def read_lines(source: Source, front: Front | None) -> Iterator[bytes]:
     """The line of each upload, in order. At its end the whole list is proven. Raises ArchiveRejected, OSError."""
+    lines = chain.from_iterable(map(bytes.splitlines, read_blocks(source, front)))
+    if front is not None and parse_line(next(lines, b""))[0] != layout.DUMP_NAME:
+        raise rejected(source, "its SHA256SUMS does not begin with the dump")
+    yield from lines
+
+
+def read_blocks(source: Source, front: Front | None) -> Iterator[bytes]:
+    """The same with the dump's line, many whole lines at once, each with its end."""
     try:
-        yield from _lines_of_ours(source, front) if front is not None else _lines_of_others(source)
+        yield from _blocks_of_ours(source, front) if front is not None else _blocks_of_others(source)
     except (Rejected, Truncated) as error:
         raise rejected(source, str(error).rstrip(".") or "it was cut: it ends in the middle") from None
 
 
-def _lines_of_ours(source: Source, front: Front) -> Iterator[bytes]:
+def _blocks_of_ours(source: Source, front: Front) -> Iterator[bytes]:
     manifest = front.manifest
     if not layout.DUMP_OFFSET < manifest.sums_offset < front.manifest_offset:
         raise Rejected("its SHA256SUMS does not stand where its manifest says")
@@ -52,31 +60,23 @@ def _lines_of_ours(source: Source, front: Front) -> Iterator[bytes]:
     member = read_header(headers)
     if member != own_member(layout.SUMS_NAME, member.size, manifest) or member.size > front.manifest_offset:
         raise Rejected("its SHA256SUMS does not stand where its manifest says")
-    lines = chain.from_iterable(_split(headers, member.size, manifest.sums_sha256))
-    first = next(lines, b"")
-    if parse_line(first)[0] != layout.DUMP_NAME:
-        raise Rejected("its SHA256SUMS does not begin with the dump")
-    yield from lines
-
-
-def _split(source: Source, size: int, sha256: str) -> Iterator[list[bytes]]:
-    """The lines of the next `size` bytes, many at once. Raises Rejected at the end if they are not of this digest."""
     digest = hashlib.sha256()
-    rest = b""
+    size, rest = member.size, b""
     while size:
-        chunk = source.take(min(_CHUNK, size))
+        chunk = headers.take(min(_CHUNK, size))
         size -= len(chunk)
         digest.update(chunk)
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield lines
-    if digest.hexdigest() != sha256:
+        end = chunk.rfind(b"\n") + 1
+        yield rest + chunk[:end]
+        rest = chunk[end:]
+    if rest or digest.hexdigest() != manifest.sums_sha256:
         raise Rejected("SHA256SUMS does not have the SHA-256 that the manifest states")
 
 
-def _lines_of_others(source: Source) -> Iterator[bytes]:
+def _blocks_of_others(source: Source) -> Iterator[bytes]:
     names = [member.name for member, _ in read_foreign_headers(source) if member.kind not in _NO_FILES]
     for name in sorted((name for name in names if name != layout.DUMP_NAME), key=lambda each: each.split(b"/")):
-        yield layout.sums_line(name, "").removesuffix(b"\n")
+        yield layout.sums_line(name, "")
 
 
 _NO_FILES = (layout.DIRECTORY, layout.SYMLINK)
