@@ -38,7 +38,7 @@ _DATABASE = """
            d.datlocprovider::text, {locale}, {rules}, t.spcname,
            CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
            THEN pg_catalog.pg_database_size(d.oid) ELSE 0 END,
-           pg_catalog.pg_has_role(d.datdba, 'USAGE'), d.datallowconn
+           pg_catalog.pg_has_role(d.datdba, 'USAGE'), d.datallowconn, d.oid::bigint
     FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
     WHERE d.datname = %s
 """
@@ -63,6 +63,7 @@ class TargetDatabase:
     size: int
     is_ours: bool
     is_open: bool
+    oid: int
 
 
 class Target:
@@ -86,6 +87,11 @@ class Target:
     def find(self, name: str) -> TargetDatabase | None:
         """The database of that name, if there is one. Raises psycopg.Error."""
         return next(iter(self._find(name)), None)
+
+    def name_of(self, oid: int) -> str:
+        """The name that the database with this number has now; "" if there is none. Raises psycopg.Error."""
+        row = self.session.execute("SELECT datname FROM pg_catalog.pg_database WHERE oid = %s", (oid,)).fetchone()
+        return str(row[0]) if row is not None else ""
 
     def template(self) -> TargetDatabase:
         """The database `template1`, as every cluster has it. Raises psycopg.Error."""

@@ -92,7 +92,8 @@ class RestoreRecord:
 
     `live`: the side that was live when last at rest. `towards`: the side that the last command goes to, `by_undo` if
     that command was an undo. `has_been_live`: the restored state has been live at some time. `accepts_broken` and
-    `accepts_open`: so that a resume accepts what the restore did. `had_database`: there was one to keep. `transaction`:
+    `accepts_open`: so that a resume accepts what the restore did. `had_database`: there was one to keep. `old_oid` and
+    `new_oid`: the numbers of both databases, which they keep under any name; 0 before the swap began. `transaction`:
     the id of the one transaction of a restore in place, "" before it began or if there is none. `mark`: how far the
     exchange of uploads is; None in a record of the first version, whose stage has it. `frontier` and `stays` are paths
     below the uploads: directories whose entries are exchanged one by one, and entries that stay where they are.
@@ -114,6 +115,8 @@ class RestoreRecord:
     server: str = ""
     database: str = ""
     had_database: bool = True
+    old_oid: int = 0
+    new_oid: int = 0
     transaction: str = ""
     uploads: str = ""
     stage: StageIdentity | None = None
@@ -134,6 +137,10 @@ class RestoreRecord:
         """The name of the database that was live before the restore, after the swap."""
         return side_database(self.database, "before", self.id) if self.database and not self.in_place else ""
 
+    def oid(self, side: Side) -> int:
+        """The number of that side's database; 0 if it is not known."""
+        return self.new_oid if side is Side.NEW else self.old_oid
+
     @property
     def kept_database(self) -> str:
         """The name of the database that is kept, when at rest."""
@@ -148,6 +155,10 @@ class RestoreRecord:
         """As if it had been of the database alone: its stage is lost, and the uploads stay as they are."""
         rest = Mark(Side.OLD, Leg.AT_REST)
         return replace(self, uploads="", stage=None, mark=rest, frontier=(), stays=(), kept_uploads_bytes=0)
+
+    def without_database(self) -> RestoreRecord:
+        """As if it had been of the uploads alone: its databases stay as they are."""
+        return replace(self, database="", server="", in_place=False, transaction="", kept_database_bytes=0)
 
     @property
     def is_undone(self) -> bool:

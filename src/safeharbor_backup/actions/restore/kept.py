@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from safeharbor_backup.actions.preflight import check_directory
-from safeharbor_backup.actions.restore.lost_stage import way_around
+from safeharbor_backup.actions.restore.lost_database import missing_database
+from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, way_around
 from safeharbor_backup.actions.restore.swap import Swap, finish_removal, opened_stage
 from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded
 from safeharbor_backup.errors import (
@@ -24,6 +25,7 @@ from safeharbor_backup.errors import (
     translate_os_error,
 )
 from safeharbor_backup.postgres.addresses import target_address
+from safeharbor_backup.postgres.database_swap import open_database
 from safeharbor_backup.postgres.target import drop_database, target_connected
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side, find_interrupted
@@ -37,6 +39,17 @@ if TYPE_CHECKING:
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
 
+
+class AnotherServer(CannotRestore):
+    """The server is not the one that a restore went to, by its system identifier."""
+
+    hint = (
+        "Give the address it had, with --database-url or RESTORE_DATABASE_URL. If that server is gone, or was made "
+        "anew (pg_upgrade does that too), `--abandon-database` goes on with the uploads alone."
+    )
+    intact = "Nothing was changed."
+
+
 _LOCK_SECONDS = 10.0  # the server may still be at work for the one that died
 
 
@@ -45,10 +58,10 @@ def list_kept(settings: Settings) -> tuple[RestoreRecord, ...]:
     return tuple(record for record in Journal(settings.backup_dir).read() if not record.is_interrupted)
 
 
-def discard_previous(settings: Settings, restore_id: str, *, abandons_uploads: bool = False) -> list[RestoreRecord]:
+def discard_previous(settings: Settings, restore_id: str, abandoned: Abandoned = NOTHING) -> list[RestoreRecord]:
     """Delete what finished restores keep (all, or that of `restore_id`); their records. Raises SafeHarborError.
 
-    `abandons_uploads`: where a stage is not ours any more, delete the rest and leave that.
+    `abandoned`: where a stage is not ours any more, or the server is another one, delete the rest and leave that.
     """
     with recovering(settings) as journal:
         pending = find_interrupted(settings.backup_dir)
@@ -57,7 +70,7 @@ def discard_previous(settings: Settings, restore_id: str, *, abandons_uploads: b
         records = [record for record in journal.read() if restore_id in ("", record.id)]
         for record in records:
             try:
-                _delete(settings, journal, record, abandons_uploads=abandons_uploads)
+                _delete(settings, journal, record, abandoned)
             except OSError as error:
                 failure = translate_os_error(error, f"deleting what restore {record.id} keeps")
                 failure.intact = (
@@ -68,12 +81,13 @@ def discard_previous(settings: Settings, restore_id: str, *, abandons_uploads: b
         return records
 
 
-def _delete(settings: Settings, journal: Journal, record: RestoreRecord, *, abandons_uploads: bool = False) -> None:
+def _delete(settings: Settings, journal: Journal, record: RestoreRecord, abandoned: Abandoned = NOTHING) -> None:
     if record.is_being_deleted:
+        record = _without_database(settings, record) if abandoned.database else record
         with target_of(settings, record) as target:
             finish_removal(journal, record, target)
         return
-    with opened(settings, journal, record, abandons_uploads=abandons_uploads) as (swap, _):
+    with opened(settings, journal, record, abandoned) as (swap, _):
         swap.discard()
 
 
@@ -145,27 +159,55 @@ def recovering(settings: Settings, progress: Progress | None = None) -> Iterator
 
 @contextmanager
 def opened(
-    settings: Settings, journal: Journal, record: RestoreRecord, *, abandons_uploads: bool = False
+    settings: Settings, journal: Journal, record: RestoreRecord, abandoned: Abandoned = NOTHING
 ) -> Iterator[tuple[Swap, Target | None]]:
     """Both halves of a restore, and the server.
 
-    `abandons_uploads`: if the stage is gone, or not ours any more, the record is that of the database alone; so it is
-    anyway while nothing had been exchanged. Raises StageReplaced, OSError, DatabaseUnavailable, CannotRestore.
+    `abandoned`: if the stage is gone, or not ours any more, the record is that of the database alone; so it is anyway
+    while nothing had been exchanged. If a database is gone, or the server another one, it is that of the uploads alone.
+    Raises StageReplaced, OSError, DatabaseUnavailable, CannotRestore.
     """
+    if abandoned.database:
+        record = _without_database(settings, record)
     with target_of(settings, record) as target, ExitStack() as stack:
         try:
             stage = stack.enter_context(opened_stage(record))
         except StageReplaced as error:
-            if not (abandons_uploads or record.phase is Phase.STAGING):
+            if not (abandoned.uploads or record.phase is Phase.STAGING):
                 error.hint = f"{error.hint} {way_around(record)}"
                 raise
             stage = None
             record = record.without_uploads()
-        if abandons_uploads and stage is None:
+        if abandoned.uploads and stage is None:
             record = record.without_uploads()
         if stage is not None and record.stage is None:  # a record of the first version: from now on the journal knows
             record = replace(record, stage=stage.identity)
         yield Swap(journal, record, target, stage), target
+
+
+def _without_database(settings: Settings, record: RestoreRecord) -> RestoreRecord:
+    """The same of the uploads alone, which are to follow the database that is live, where that is known.
+
+    Raises CannotRestore if both databases are there, DatabaseUnavailable.
+    """
+    try:
+        with target_of(settings, record) as target:
+            swap = Swap(Journal(settings.backup_dir), record, target, None)
+            live = swap.live_database if record.phase is Phase.SWAPPING and not record.in_place else record.live
+            is_there = target is not None and target.find(record.database) is not None
+            if is_there and not any(missing_database(target, record, side, live) for side in Side):
+                raise CannotRestore(
+                    f"Both databases of restore {record.id} are there.",
+                    hint="Type it without --abandon-database.",
+                    intact="Nothing was changed.",
+                )
+            if target is not None:
+                open_database(target, record.database)
+            if record.phase is Phase.SWAPPING and not missing_database(target, record, live, live):
+                return replace(record.without_database(), towards=live, by_undo=live is Side.OLD)
+    except AnotherServer:
+        pass
+    return replace(record.without_database(), old_oid=0, new_oid=0)
 
 
 @contextmanager
@@ -184,10 +226,7 @@ def target_reached(settings: Settings, record: RestoreRecord) -> Iterator[Target
     url, _ = target_address(settings)
     with target_connected(url, record.database) as target:
         if record.server and record.server != (target.system_identifier() or record.server):
-            raise CannotRestore(
-                f"The restore {record.id} went to another server than {target.url.describe()}.",
-                hint="Give the address it had, with --database-url or RESTORE_DATABASE_URL.",
-            )
+            raise AnotherServer(f"The restore {record.id} went to another server than {target.url.describe()}.")
         if not target.is_pooled:
             target.hold_restore_lock(wait_seconds=_LOCK_SECONDS)
         yield target

@@ -1,11 +1,12 @@
 """A restore whose stage somebody deleted or replaced: what can still be done, and what to type.
 
-Half a state is never brought in by itself: the operator says `--abandon-uploads`.
+Half a state is never brought in by itself: the operator says `--abandon-uploads` or `--abandon-database`.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,17 @@ from safeharbor_backup.uploads.staging import stage_path
 if TYPE_CHECKING:
     from safeharbor_backup.state.journal import RestoreRecord
     from safeharbor_backup.uploads.staging import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Which halves of a restore the operator gives up, where they are lost: they stay as they are."""
+
+    uploads: bool = False
+    database: bool = False
+
+
+NOTHING = Abandoned()
 
 
 def way_around(record: RestoreRecord) -> str:
@@ -37,9 +49,9 @@ def way_around(record: RestoreRecord) -> str:
     return f"{old}{'' if record.by_undo else new}; the uploads stay as they are now. Then {anew}."
 
 
-def refuse_whole_stage(stage: Stage | None, record: RestoreRecord, *, abandons_uploads: bool) -> None:
+def refuse_whole_stage(stage: Stage | None, record: RestoreRecord, abandoned: Abandoned) -> None:
     """Raises CannotRestore if the uploads of a restore are to be abandoned that are there and ours."""
-    if abandons_uploads and stage is not None:
+    if abandoned.uploads and stage is not None:
         raise CannotRestore(
             f"The uploads that restore {record.id} keeps are in {stage.path}, and can be brought in.",
             hint="Type it without --abandon-uploads.",
@@ -48,7 +60,18 @@ def refuse_whole_stage(stage: Stage | None, record: RestoreRecord, *, abandons_u
 
 
 def left_as_they_are(before: RestoreRecord, after: RestoreRecord) -> tuple[str, ...]:
-    """What to say of the uploads of a restore, if they are no part of it any more."""
+    """What to say of those halves of a restore that are no part of it any more."""
+    warnings = _uploads_left(before, after)
+    follows = bool(after.oid(after.towards))  # the database that is live is known to be of the state that came in
+    if before.database and not (after.database or follows) and before.phase is not Phase.STAGING:
+        warnings += (
+            f'the database "{before.database}" was left as it is, whatever it has. '
+            "`safeharbor restore --from PATH --only database` brings in that of an archive",
+        )
+    return warnings
+
+
+def _uploads_left(before: RestoreRecord, after: RestoreRecord) -> tuple[str, ...]:
     if not before.uploads or after.uploads:
         return ()
     stage = stage_path(Path(before.uploads), before.id)

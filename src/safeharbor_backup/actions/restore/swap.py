@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from safeharbor_backup.actions.restore.lost_database import missing_database, numbers_of_both, way_around_database
 from safeharbor_backup.actions.restore.lost_stage import way_around
 from safeharbor_backup.errors import CannotRestore, RestorePending, SafeHarborError, one_line, translate_os_error
 from safeharbor_backup.postgres.database_swap import close_database, exchange_databases, open_database
@@ -62,7 +63,8 @@ class Swap:
 
     def begin(self, towards: Side, *, by_undo: bool) -> None:
         """Write down where this goes to, so that a command that is typed again goes on. Raises OSError."""
-        self._write(phase=Phase.SWAPPING, towards=towards, by_undo=by_undo)
+        numbers = {} if self.record.phase is Phase.SWAPPING else numbers_of_both(self._target, self.record)
+        self._write(phase=Phase.SWAPPING, towards=towards, by_undo=by_undo, **numbers)
 
     def find_what_stays(self, is_excluded: Callable[[str], bool] | None) -> None:
         """Add what has come since that an exchange is to leave where it is. Raises CannotRestore, OSError."""
@@ -92,6 +94,10 @@ class Swap:
         if self._target is None or not record.database:
             return record.towards if self._mark == Mark(record.towards, Leg.AT_REST) else record.towards.other
         if record.had_database:
+            found = self._target.find(record.database)
+            for side in Side:
+                if found is not None and found.oid == record.oid(side):
+                    return side
             return Side.NEW if self._target.find(record.previous_database) is not None else Side.OLD
         is_new = self._target.find(record.staged_database) is None and self._target.find(record.database) is not None
         return Side.NEW if is_new else Side.OLD
@@ -100,14 +106,12 @@ class Swap:
         """Both halves of the state to bring in are there, before anything is closed. Raises CannotRestore."""
         record, to = self.record, self.record.towards
         gone = []
-        hint = f"Restore an archive. `safeharbor restore --discard-previous --id {record.id}` removes the rest."
-        if record.phase is not Phase.KEPT:
-            hint = "`safeharbor restore --undo` goes back."
+        hint = ""
         live = record.live if record.phase is Phase.KEPT else self.live_database  # at rest the journal knows
-        if self._target is not None and record.database and not record.in_place and live is not to:
-            incoming = record.staged_database if to is Side.NEW else record.previous_database
-            if self._target.find(incoming) is None:
-                gone.append(f'the database "{incoming}"')
+        lost = missing_database(self._target, record, to, live)
+        if lost:
+            gone.append(lost)
+            hint = way_around_database(record, to, other=missing_database(self._target, record, to.other, live))
         if record.uploads and self.stage is None and self._mark != Mark(to, Leg.AT_REST):
             gone.append(str(stage_path(Path(record.uploads), record.id)))
             hint = f"First see that the filesystem of the uploads is mounted. {way_around(record)}"
@@ -127,7 +131,8 @@ class Swap:
         record, to, target = self.record, self.record.towards, self._target
         has_database = target is not None and bool(record.database)
         is_committed = not has_database or self.live_database is to
-        if target is not None and not is_committed and record.had_database:
+        has_live = target is not None and record.had_database and target.find(record.database) is not None
+        if target is not None and not is_committed and has_live:
             close_database(target, record.database)
             step("closed")
         self._bring_in(to)
@@ -136,9 +141,7 @@ class Swap:
         if target is not None and has_database and not is_committed:
             previous, restored = record.previous_database, record.staged_database
             outgoing, incoming = (previous, restored) if to is Side.NEW else (restored, previous)
-            exchange_databases(
-                target, record.database, outgoing=outgoing if record.had_database else "", incoming=incoming
-            )
+            exchange_databases(target, record.database, outgoing=outgoing if has_live else "", incoming=incoming)
             step("committed")
         elif target is not None and has_database:
             open_database(target, record.database)

@@ -12,6 +12,7 @@ import click
 
 from safeharbor_backup.actions.restore.kept import discard_previous as discard_kept_states
 from safeharbor_backup.actions.restore.kept import discard_unrecorded, list_kept, list_unrecorded
+from safeharbor_backup.actions.restore.lost_stage import Abandoned
 from safeharbor_backup.actions.restore.plan import plan_restore
 from safeharbor_backup.actions.restore.recovery import resume_restore, undo_restore
 from safeharbor_backup.actions.restore.recovery import retargeted as retargeted_to
@@ -27,7 +28,7 @@ from safeharbor_backup.text import ascii_safe, plural, show_bytes
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.findings import RestorePlan, RestoreResult
-    from safeharbor_backup.actions.restore.recovery import Recovery
+    from safeharbor_backup.actions.restore.recovered import Recovery
     from safeharbor_backup.actions.restore.unrecorded import Unrecorded
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
@@ -93,6 +94,12 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     help="With --undo, --resume or --discard-previous: what a restore kept in the uploads was deleted or replaced; go "
     "on with the database alone, and leave the uploads as they are.",
 )
+@click.option(
+    "--abandon-database",
+    is_flag=True,
+    help="The same for a database that was dropped, or a server that was made anew: go on with the uploads alone, and "
+    "leave the databases as they are.",
+)
 @click.option("--id", "restore_id", default="", help="With --undo, --resume or --discard-previous: this restore's.")
 @click.option("--quiet", is_flag=True, help="Print only the result, warnings and errors.")
 @log_format_option
@@ -112,6 +119,7 @@ def command(
     resume: bool,
     discard_previous: bool,
     abandon_uploads: bool,
+    abandon_database: bool,
     restore_id: str,
     quiet: bool,
     **target: Any,
@@ -133,20 +141,23 @@ def command(
         raise click.UsageError("--in-place is about the database.")
     if archive is None and (dry_run or where.only or jobs or in_place or no_keep_previous):
         raise click.UsageError("--dry-run, --only, --jobs, --in-place and --no-keep-previous go with --from.")
-    if (restore_id or abandon_uploads) and archive is not None:
-        raise click.UsageError("--id and --abandon-uploads go with --undo, --resume or --discard-previous.")
+    if (restore_id or abandon_uploads or abandon_database) and archive is not None:
+        raise click.UsageError(
+            "--id, --abandon-uploads and --abandon-database go with --undo, --resume or --discard-previous."
+        )
     load = run.read_settings if dry_run else run.start
     settings = load(quiet=quiet, notices_restore=False)
     if archive is not None:
         require_whole_target(settings, where, irrevocably=yes and no_keep_previous)
     settings = retargeted(settings, where)
+    abandoned = Abandoned(uploads=abandon_uploads, database=abandon_database)
     if undo or resume:
         confirm = partial(_confirm_by_names, output=run.output, yes=yes)
         with run.output.watching(quiet=quiet) as progress:
             if undo:
-                done = undo_restore(settings, restore_id, progress, confirm, abandons_uploads=abandon_uploads)
+                done = undo_restore(settings, restore_id, progress, confirm, abandoned)
             else:
-                done = resume_restore(settings, progress, restore_id, confirm, abandons_uploads=abandon_uploads)
+                done = resume_restore(settings, progress, restore_id, confirm, abandoned)
         _print_recovery(run.output, done)
         if resume and done.again is not None:
             _restore(run, retargeted_to(settings, done.again), done.again, yes=True, quiet=quiet)
@@ -154,7 +165,7 @@ def command(
             exit_with(ExitStatus.WARNINGS)
         return
     if discard_previous:
-        _discard(run, settings, restore_id, yes=yes, abandons_uploads=abandon_uploads)
+        _discard(run, settings, restore_id, abandoned, yes=yes)
         return
     assert archive is not None  # noqa: S101 - checked above
     request = RestoreRequest(
@@ -300,7 +311,7 @@ def _discard_unrecorded(run: Run, settings: Settings, found: Unrecorded, *, yes:
     run.output.result(f"dropped {plural(len(done), 'database')}")
 
 
-def _discard(run: Run, settings: Settings, restore_id: str, *, yes: bool, abandons_uploads: bool) -> None:
+def _discard(run: Run, settings: Settings, restore_id: str, abandoned: Abandoned, *, yes: bool) -> None:
     kept = [record for record in list_kept(settings) if restore_id in ("", record.id)]
     try:
         unrecorded = list_unrecorded(settings)
@@ -326,7 +337,5 @@ def _discard(run: Run, settings: Settings, restore_id: str, *, yes: bool, abando
         exit_with(ExitStatus.FAILED)
         return
     # by their ids: one that came in while the operator was asked was not agreed to
-    done = [
-        gone for record in kept for gone in discard_kept_states(settings, record.id, abandons_uploads=abandons_uploads)
-    ]
+    done = [gone for record in kept for gone in discard_kept_states(settings, record.id, abandoned)]
     run.output.result(f"discarded {plural(len(done), 'kept state')}")
