@@ -84,7 +84,12 @@ def test_the_environment_is_read_at_the_edge_only() -> None:
     def reads(name: str) -> bool:
         return bool(used_of_os(name) & reading or {f"os.{each}" for each in reading} & imports_of(name))
 
-    assert {name for name in MODULES if reads(name)} == {"cli.settings_source", "web.environment", "system.process"}
+    assert {name for name in MODULES if reads(name)} == {
+        "cli.env_file",
+        "cli.settings_source",
+        "system.process",
+        "web.environment",
+    }
 
 
 def used_of_os(name: str) -> set[str]:

@@ -29,6 +29,12 @@ def read_settings(environment: Mapping[str, str], overrides: Mapping[str, Any], 
     """Flask's configuration. An empty variable is an unset one: Compose passes empties."""
     given = {name: value.strip() for name, value in environment.items() if value.strip()}
     problems: list[str] = []
+    for name in ("DATABASE_URL", "SECRET_KEY"):  # as Compose's secrets are given
+        if name not in given and (file := given.get(f"{name}_FILE")):
+            try:
+                given[name] = Path(file).read_text().strip()
+            except OSError as error:
+                problems.append(f"{name}_FILE is {file!r}: {error.strerror}")
 
     database = given.get("DATABASE_URL")
     if database is None and "SQLALCHEMY_DATABASE_URI" not in overrides:

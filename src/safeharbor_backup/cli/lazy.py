@@ -28,6 +28,7 @@ IN_FLASK = "flask"
 STANDALONE = "standalone"
 DJANGO = "django"
 SOURCE_KEY = "safeharbor.settings_source"
+FROM_FILE_KEY = "safeharbor.from_file"  # what is in the environment by a file of settings, and which file
 LOG_FORMAT_KEY = "safeharbor.log_format"  # what `--log-format` says, for the commands that have it
 
 
@@ -54,5 +55,31 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command with the right source of settings."""
-        ctx.meta[SOURCE_KEY] = DJANGO if ctx.params.get("django") else self.settings_source
+        source = DJANGO if ctx.params.get("django") else self.settings_source
+        ctx.meta[SOURCE_KEY] = source
+        _load_env_file(ctx, has_app=source != STANDALONE)
         return super().invoke(ctx)
+
+
+def env_file_option() -> click.Option:
+    """The option `--env-file`, for the groups."""
+    return click.Option(
+        ["--env-file"],
+        metavar="FILE",
+        help="Take settings that the environment leaves open from this file, written as Compose's .env; default: "
+        "SAFEHARBOR_ENV_FILE, and without an app /etc/safeharbor/backup.env if it can be read.",
+    )
+
+
+def _load_env_file(ctx: click.Context, *, has_app: bool) -> None:
+    from safeharbor_backup.cli.env_file import add_env_file
+    from safeharbor_backup.errors import SettingsInvalid
+
+    try:
+        ctx.meta[FROM_FILE_KEY] = add_env_file(ctx.params.get("env_file"), has_app=has_app)
+    except SettingsInvalid as error:
+        raise _Refused(f"{error.message}\nHint: {error.hint}" if error.hint else error.message) from None
+
+
+class _Refused(click.ClickException):
+    exit_code = 2

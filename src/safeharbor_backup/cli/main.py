@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from safeharbor_backup import __version__
-from safeharbor_backup.cli.lazy import LazyGroup
+from safeharbor_backup.cli.lazy import LazyGroup, env_file_option
 from safeharbor_backup.cli.streams import best_effort_output
 
 _django = click.Option(
@@ -18,7 +18,7 @@ cli = click.version_option(__version__, prog_name="safeharbor", message="%(prog)
         name="safeharbor",
         help="Back up a PostgreSQL database and its uploads into one plain tar that is proven to restore. "
         "Settings come from the environment; see the reference of settings in the documentation.",
-        params=[_django],
+        params=[env_file_option(), _django],
     )
 )
 

@@ -12,6 +12,7 @@ from safeharbor_backup.cli.output import Output, TextOutput
 from safeharbor_backup.cli.settings_source import log_format_before_the_app, read_settings
 from safeharbor_backup.errors import Interrupted, SafeHarborError
 from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.settings.table import find_misspelt
 from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.system.lock import is_locked
 from safeharbor_backup.system.signals import signals_interrupt
@@ -103,6 +104,9 @@ class Run:
         for problem in settings.problems_in(Concern.MONITORING) if LOG_FORMAT_KEY in self._context.meta else ():
             if problem.variable == "BACKUP_LOG_FORMAT":
                 self.output.warning(str(problem))
+        told = {problem.variable for problem in settings.problems}
+        for name, meant in find_misspelt(set(settings.unknown) - told):
+            self.output.warning(f"{name} is no setting and has no effect; did you mean {meant}?")
         return settings
 
     def _choose_output(self, configured: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor_backup.cli.app_loading import cannot_load, django_config, prints_on_stderr
-from safeharbor_backup.cli.lazy import DJANGO, IN_FLASK, SOURCE_KEY
+from safeharbor_backup.cli.lazy import DJANGO, FROM_FILE_KEY, IN_FLASK, SOURCE_KEY
 from safeharbor_backup.settings.app_config import AppConfig
 from safeharbor_backup.settings.load import load_settings
 
@@ -30,15 +30,15 @@ def read_settings(context: click.Context, output: Output, *, quiet: bool) -> Set
 
     Raises SettingsInvalid if it cannot be loaded.
     """
-    source = context.meta.get(SOURCE_KEY)
+    source, from_file = context.meta.get(SOURCE_KEY), context.meta.get(FROM_FILE_KEY, {})
     if source == DJANGO:
-        return load_settings(os.environ, django_config(os.environ))
+        return load_settings(os.environ, django_config(os.environ), from_file)
     if source != IN_FLASK:
-        return load_settings(os.environ)
+        return load_settings(os.environ, None, from_file)
     app = _flask_config(context)
     if app is None and not quiet:
         output.line("No Flask app is named; settings come from the environment.")
-    return load_settings(os.environ, app)
+    return load_settings(os.environ, app, from_file)
 
 
 def commands_of_the_app(context: click.Context) -> dict[str, click.Command]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,30 +26,54 @@ if TYPE_CHECKING:
 _APP = "the app's configuration"
 _PATHS = (parsing.parse_path, parsing.parse_json_file, parsing.parse_prom_file)
 _NAMES = {each.name for each in SETTINGS}
+_SECRETS = frozenset({*(each.name for each in SETTINGS if each.is_secret), "DATABASE_URL"})
+_SECRET_LIMIT_BYTES = 65_536
+_UTC = ("", "UTC", "Etc/UTC", "UTC0", "/etc/localtime")
 _RETENTION = ("BACKUP_RETENTION_DAILY", "BACKUP_RETENTION_WEEKLY")
 
 
-def load_settings(environ: Mapping[str, str], app_config: AppConfig | Mapping[str, object] | None = None) -> Settings:
-    """The settings of a run, each from the environment, else from an app's configuration, else its default."""
+def load_settings(
+    environ: Mapping[str, str],
+    app_config: AppConfig | Mapping[str, object] | None = None,
+    named_in: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings of a run, each from the environment, else from an app's configuration, else its default.
+
+    A secret one may be in a file that `NAME_FILE` names. `named_in` says where what is in `environ` comes from, if not
+    from the environment.
+    """
     app = app_config if isinstance(app_config, AppConfig) else app_config_of(app_config or {})
-    reader = _Reader(environ, app)
+    reader = _Reader(environ, app, named_in or {})
     values = {each.field: reader.value(each) for each in SETTINGS}
     if values["sentinel"] is not None:
         values["sentinel"] = values["backup_dir"] / values["sentinel"]
     return Settings(
         **values,
         problems=(*reader.problems, *reader.problems_together(values)),
-        unknown=tuple(sorted(name for name in environ if name.startswith("BACKUP_") and name not in _NAMES)),
+        unknown=tuple(sorted(filter(_is_unknown, {*environ, *app.values}))),
+        ignored_zone=_ignored_zone(environ, reader.origins),
         origins=reader.origins,
         folders=app.folders(),
     )
 
 
+def _is_unknown(name: object) -> bool:
+    is_ours = isinstance(name, str) and name.startswith("BACKUP_")
+    return is_ours and name not in _NAMES and name not in {f"{secret}_FILE" for secret in _SECRETS}
+
+
+def _ignored_zone(environ: Mapping[str, str], origins: Mapping[str, str]) -> str:
+    """What TZ says, if the schedules are read in another zone that nobody has named."""
+    zone = environ.get("TZ", "").strip()
+    return "" if "BACKUP_TIMEZONE" in origins or zone.lstrip(":") in _UTC else zone
+
+
 class _Reader:
     """Looks settings up, remembers where each came from, and collects problems."""
 
-    def __init__(self, environ: Mapping[str, str], app: AppConfig) -> None:
+    def __init__(self, environ: Mapping[str, str], app: AppConfig, named_in: Mapping[str, str]) -> None:
         self._environ = environ
+        self._named_in = named_in
         self._app = app
         self.problems: list[Problem] = []
         self.origins: dict[str, str] = {}
@@ -59,7 +84,11 @@ class _Reader:
             return self._database(setting)
         if setting.name == "BACKUP_UPLOAD_DIR":
             return self._uploads(setting)
-        text = self._text(setting.name)
+        try:
+            text = self._text(setting.name)
+        except Unusable as error:
+            self.problems.append(Problem(setting.concern, setting.name, "", str(error)))
+            return setting.parse(setting.default)
         if text and setting.parse in _PATHS and self.origins[setting.name] == _APP:
             return self._parsed(setting, setting.name, self._folder(setting, setting.name, text))
         return self._parsed(setting, setting.name, text)
@@ -87,9 +116,15 @@ class _Reader:
             return setting.parse(setting.default) if error.instead is None else error.instead
 
     def _text(self, name: str) -> str:
+        """What was given for it; "" if nothing was. Raises Unusable for a file that cannot be read."""
         value = self._environ.get(name, "").strip()
+        if name in _SECRETS and (file := self._environ.get(f"{name}_FILE", "").strip()):
+            if value:
+                raise Unusable(f"one of {name} and {name}_FILE; both are set")
+            self.origins[name] = f"the file {file}"
+            return _read_secret(name, file)
         if value:
-            self.origins[name] = "the environment"
+            self.origins[name] = self._named_in.get(name, "the environment")
             return value
         configured = self._app.values.get(name)
         if configured is None or not str(configured).strip():
@@ -110,6 +145,13 @@ class _Reader:
             return ""
 
     def _database(self, setting: Setting) -> DatabaseUrl | None:
+        try:
+            return self._database_of(setting)
+        except Unusable as error:  # a file; whatever comes after it must not take its place
+            self.problems.append(Problem(setting.concern, setting.name, "", str(error)))
+            return None
+
+    def _database_of(self, setting: Setting) -> DatabaseUrl | None:
         if text := self._text(setting.name):
             return self._address(setting, setting.name, lambda: parse_database_url(text))
         configured = self._app.database()
@@ -149,3 +191,18 @@ class _Reader:
         if text:
             self.origins[setting.name] = "UPLOAD_DIR in the environment"
         return self._parsed(setting, setting.name, text)
+
+
+def _read_secret(name: str, path: str) -> str:
+    """The value in a file, without the line break at its end. Raises Unusable, with nothing of the value in it."""
+    try:
+        text = ""
+        if stat.S_ISREG(os.stat(path).st_mode):  # a pipe that nobody writes to would be waited for
+            with open(path, encoding="utf-8") as file:
+                text = file.read(_SECRET_LIMIT_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise Unusable(f"its value in the file {path}, which {name}_FILE names; {why}") from None
+    if not text.strip():
+        raise Unusable(f"its value in the file {path}, which {name}_FILE names; that is no regular file, or is empty")
+    return text.strip()

@@ -87,6 +87,7 @@ class Settings:
     problems: tuple[Problem, ...] = ()
     unknown: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    ignored_zone: str = ""  # what TZ says, where the schedules are read in another zone
     folders: tuple[tuple[str, Path], ...] = ()  # that the app's configuration mentions: setting and path
 
     @property

@@ -13,7 +13,7 @@ from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.schedule import parse_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,15 @@ class Setting:
     def shown_default(self) -> str:
         """Its default as documentation shows it; "" for none."""
         return self.rule or self.default
+
+
+def find_misspelt(unknown: Iterable[str]) -> list[tuple[str, str]]:
+    """Of names that are no settings those that look like one, each with the one that was meant."""
+    from difflib import get_close_matches
+
+    known = [*(each.name for each in SETTINGS), *(f"{each.name}_FILE" for each in SETTINGS if each.is_secret)]
+    found = ((name, get_close_matches(name, known, n=1, cutoff=0.85)) for name in unknown)
+    return [(name, meant[0]) for name, meant in found if meant]
 
 
 SETTINGS = (

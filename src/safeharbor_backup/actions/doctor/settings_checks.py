@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from itertools import islice, pairwise
 
 from safeharbor_backup.actions.doctor.check import Check, Context
@@ -12,7 +11,7 @@ from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.database_url import DatabaseUrl
 from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.schedule import find_zone, upcoming_runs
-from safeharbor_backup.settings.table import SETTINGS, Setting
+from safeharbor_backup.settings.table import SETTINGS, Setting, find_misspelt
 
 _RUNS = 5
 _DEFAULT = "the default"
@@ -50,6 +49,11 @@ def _show(setting: Setting, value: object) -> str:
     return ", ".join(parts)
 
 
+def describe_ignored_zone(settings: Settings) -> str:
+    """That TZ is not the zone of the schedules."""
+    return f"TZ={settings.ignored_zone} does not count: the schedules are read in {settings.timezone}"
+
+
 def check_settings(settings: Settings) -> list[Finding]:
     """Each setting that cannot be used, and each that looks like a misspelt one."""
     found = []
@@ -60,16 +64,18 @@ def check_settings(settings: Settings) -> list[Finding]:
             found.append(problem("settings", str(each), remedy, ExitStatus.USAGE))
         else:
             found.append(warning("settings", str(each), remedy))
-    known = [each.name for each in SETTINGS]
     told = {each.variable for each in settings.problems}
-    for name in settings.unknown:
-        meant = get_close_matches(name, known, n=1, cutoff=0.85)
-        if meant and name not in told:
-            found.append(warning("settings", f"{name} is no setting and has no effect", f"Did you mean {meant[0]}?"))
+    for name, meant in find_misspelt(settings.unknown):
+        if name not in told:
+            found.append(warning("settings", f"{name} is no setting and has no effect", f"Did you mean {meant}?"))
+    if settings.ignored_zone:
+        found.append(
+            warning("settings", describe_ignored_zone(settings), "Set BACKUP_TIMEZONE, to that zone or to UTC.")
+        )
     if found:
         return found
     chosen = sum(each.origin != _DEFAULT for each in show_settings(settings))
-    return [fine("settings", f"{chosen} are set, {len(known) - chosen} have their defaults")]
+    return [fine("settings", f"{chosen} are set, {len(SETTINGS) - chosen} have their defaults")]
 
 
 def next_runs(settings: Settings, now: datetime) -> tuple[datetime, ...]:

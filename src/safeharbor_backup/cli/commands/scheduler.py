@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safeharbor_backup.actions.backup.run import plan_output, take_backup
 from safeharbor_backup.actions.catalog.last_runs import SCHEDULER
 from safeharbor_backup.actions.catalog.latest import choose_to_prove
+from safeharbor_backup.actions.doctor.settings_checks import describe_ignored_zone
 from safeharbor_backup.actions.drill.run import drill_archive
 from safeharbor_backup.actions.idle import end_neighbours, why_not_ours
 from safeharbor_backup.actions.scheduler.jobs import JobName
@@ -56,6 +57,8 @@ def command(run: Run) -> None:
     front.say(
         f"archives in {settings.backup_dir}: {settings.retention_daily} daily, {settings.retention_weekly} weekly"
     )
+    if settings.ignored_zone:
+        front.say(describe_ignored_zone(settings) + "; BACKUP_TIMEZONE sets it", "warning", level=WARNING)
     is_own_container = not why_not_ours()
     try:
         run_scheduler(settings, front)
