@@ -1,12 +1,19 @@
-"""Writes the tables of settings and of doctor's checks in docs/ from the program's own; `--check` only compares."""
+"""Writes the tables of settings and of doctor's checks, and the schemas, in docs/ from the program's own.
+
+`--check` only compares.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from safeharbor_backup.actions.doctor.run import CHECKS
+from safeharbor_backup.archive.manifest import Manifest
 from safeharbor_backup.settings.table import SETTINGS
 
 if TYPE_CHECKING:
@@ -14,6 +21,10 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 END = "<!-- end -->\n"
+# name of the schema, the class, and what it is the schema of
+DOCUMENTS: tuple[tuple[str, type[msgspec.Struct], str], ...] = (
+    ("manifest", Manifest, "`manifest.json` in an archive: [the format](../archive-format.md#manifestjson)"),
+)
 
 
 def main() -> None:
@@ -21,6 +32,16 @@ def main() -> None:
     checks = ((f"`{each.name}`", each.meaning) for each in CHECKS)
     renew("reference/settings.md", "settings/table.py", ("setting", "default", "meaning"), settings)
     renew("doctor.md", "actions/doctor/", ("line", "checks"), checks)
+    schemas = ((f"[`{name}.json`](schemas/{name}.json)", meaning) for name, _, meaning in DOCUMENTS)
+    renew("reference/schemas.md", "", ("schema", "of"), schemas)
+    for name, kind, _ in DOCUMENTS:
+        write(DOCS / "reference" / "schemas" / f"{name}.json", schema_of(kind))
+
+
+def schema_of(kind: type[msgspec.Struct]) -> str:
+    """The JSON Schema of a document, as a file."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+    return json.dumps(schema, indent=1).replace("\\n    ", "\\n") + "\n"  # docstrings are indented
 
 
 def renew(name: str, source: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
@@ -36,10 +57,16 @@ def renew(name: str, source: str, head: tuple[str, ...], rows: Iterable[tuple[st
         sys.exit(f"docs/{name} lacks the lines between which its table stands: {begin.strip()} {END}")
     first, *others = (f"| {' | '.join(cells)} |\n" for cells in (head, *rows))
     renewed = f"{before}{begin}\n{first}{'|---' * len(head)}|\n{''.join(others)}\n{END}{after}"
+    write(DOCS / name, renewed)
+
+
+def write(path: Path, text: str) -> None:
+    """Write the file, or fail if it is another with `--check`."""
     if "--check" not in sys.argv[1:]:
-        (DOCS / name).write_text(renewed)
-    elif page != renewed:
-        sys.exit(f"docs/{name} is not up to date: `make format` writes it anew")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    elif not path.exists() or path.read_text() != text:
+        sys.exit(f"{path.relative_to(DOCS.parent)} is not up to date: `make format` writes it anew")
 
 
 def shown(default: str) -> str:

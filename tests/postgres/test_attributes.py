@@ -26,9 +26,8 @@ def test_files_with_attributes_are_counted_and_said_once(site: Site) -> None:
     said = "2 of the uploads that were read have access control lists, extended attributes or capabilities"
     assert done.output.count(said) == 1, done.output
     with opened_archive(site.archives[0]) as source:
-        uploads = read_front(source).manifest.document["uploads"]
-    assert isinstance(uploads, dict)
-    assert uploads["attributes"] == {"count": 2, "names": ["a.txt", "b.txt"]}
+        recorded = read_front(source).manifest.about_uploads.attributes
+    assert (recorded.count, recorded.names) == (2, ("a.txt", "b.txt"))
 
 
 def test_a_directory_with_attributes_counts_too(site: Site) -> None:

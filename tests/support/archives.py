@@ -27,7 +27,7 @@ from safeharbor_backup.archive.layout import (
     Member,
     archive_name,
 )
-from safeharbor_backup.archive.manifest import encode_manifest
+from safeharbor_backup.archive.manifest import Manifest, encode_manifest
 from safeharbor_backup.archive.source import Source
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import ClientTools
@@ -106,7 +106,7 @@ def manifest_of(
     dumped: tuple[int, str],
     digests: tuple[str, str, int],
     omissions: Omissions | None = None,
-) -> dict[str, object]:
+) -> Manifest:
     """The manifest of an archive that a writer has written; `dumped` are the dump's size and digest."""
     record = DumpRecord(
         *dumped,

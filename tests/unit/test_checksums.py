@@ -33,7 +33,8 @@ def folders_in(path: Path) -> tuple[tuple[str, int, int], ...] | None:
     entry = look_at(path, TAKEN_AT)
     assert entry is not None
     assert entry.manifest is not None
-    return entry.manifest.folders
+    folders = entry.manifest.folders
+    return None if folders is None else tuple((each.name, each.files, each.bytes) for each in folders)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 
 from safeharbor_backup.actions.catalog.entries import newest_manifest
 from safeharbor_backup.actions.doctor.archive_checks import check_archive_times
@@ -168,7 +169,7 @@ class TestSettings:
         put_archive(tmp_path, NOW)
         manifest = newest_manifest(tmp_path)
         assert manifest is not None
-        earlier = replace(manifest, document={**manifest.document, "secret_key": secret_key_fingerprint("k" * 32)})
+        earlier = structs.replace(manifest, secret_key=secret_key_fingerprint("k" * 32))
 
         assert only(check_secret_key(settings_of(secret_key="k" * 32), earlier)).level is Level.OK
         assert "another one" in only(check_secret_key(settings_of(secret_key="n" * 32), earlier)).text

@@ -33,6 +33,7 @@ from safeharbor_backup.state.evidence import publish_evidence, read_newest
 from safeharbor_backup.system.process import app_environment
 from safeharbor_backup.uploads.drill_directory import find_left_directories, remove_left_directory, scratch_directory
 from support.archives import TAKEN_AT, Facts, put_archive
+from support.manifests import with_facts
 from support.settings import settings_of
 
 if TYPE_CHECKING:
@@ -53,12 +54,6 @@ def manifest_in(directory: Path) -> Manifest:
         return read_front(source).manifest
 
 
-def with_database(manifest: Manifest, **values: object) -> Manifest:
-    database = manifest.document["database"]
-    assert isinstance(database, dict)
-    return replace(manifest, document={**manifest.document, "database": {**database, **values}})
-
-
 class TestComparison:
     def test_what_an_archive_does_not_record_is_named(self, tmp_path: Path) -> None:
         comparison = Comparison()
@@ -77,7 +72,7 @@ class TestComparison:
         assert comparison.differences == ["public.entry has 0 rows instead of 3"]
 
     def test_numbers_of_another_major_version_are_a_caution(self, tmp_path: Path) -> None:
-        manifest = with_database(manifest_in(tmp_path), constraints=3, indexes=5)
+        manifest = with_facts(manifest_in(tmp_path), constraints=3, indexes=5)
         same, other = Comparison(), Comparison()
 
         same.judge_structure(STRUCTURE, manifest, same_major=True)
@@ -98,18 +93,18 @@ class TestComparison:
         backwards = -found if found is not None else None
 
         up.judge_structure(
-            Structure({"a": found}, 0, 0), with_database(manifest, sequences={"a": recorded}), same_major=True
+            Structure({"a": found}, 0, 0), with_facts(manifest, sequences={"a": recorded}), same_major=True
         )
         down.judge_structure(
             Structure({"a": backwards}, 0, 0, descending=frozenset("a")),
-            with_database(manifest, sequences={"a": -recorded if recorded is not None else None}),
+            with_facts(manifest, sequences={"a": -recorded if recorded is not None else None}),
             same_major=True,
         )
 
         assert (not up.differences, not down.differences) == (is_equal, is_equal)
 
     def test_a_sequence_that_cycles_has_no_order_but_must_be_there(self, tmp_path: Path) -> None:
-        manifest = with_database(manifest_in(tmp_path), sequences={"a": 5, "b": 1})
+        manifest = with_facts(manifest_in(tmp_path), sequences={"a": 5, "b": 1})
         comparison = Comparison()
 
         comparison.judge_structure(Structure({"a": 1}, 0, 0, cycling=frozenset("a")), manifest, same_major=True)
@@ -231,8 +226,8 @@ def test_a_private_server_goes_where_there_is_room(tmp_path: Path) -> None:
     manifest = manifest_in(tmp_path)
     settings = settings_of(backup_dir=tmp_path)
 
-    assert place_for_server(settings, with_database(manifest, size_bytes=1000)) is None
-    assert place_for_server(settings, with_database(manifest, size_bytes=10**18)) == tmp_path
+    assert place_for_server(settings, with_facts(manifest, size_bytes=1000)) is None
+    assert place_for_server(settings, with_facts(manifest, size_bytes=10**18)) == tmp_path
     assert place_for_server(settings, None) is None
     assert place_for_server(replace(settings, tmp_dir=Path("/x")), manifest) == Path("/x")
 

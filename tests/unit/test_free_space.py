@@ -12,6 +12,7 @@ from safeharbor_backup.actions.catalog.entries import CatalogEntry, look_at
 from safeharbor_backup.actions.status.free_space import MOST_COUNTED, count_fitting, measure_room, plan_costs
 from safeharbor_backup.settings.min_free import MinFree
 from support.archives import TAKEN_AT, put_archive
+from support.manifests import with_facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ def archive(tmp_path: Path) -> CatalogEntry:
 def nightly(archive: CatalogEntry, shared: str) -> list[CatalogEntry]:
     """One archive for each letter, the newest first: `s` shares all but 30 bytes, `w` nothing."""
     assert archive.manifest is not None
-    of = {"s": replace(archive.manifest, shared_size=WHOLE - PART), "w": archive.manifest}
+    of = {"s": with_facts(archive.manifest, shared_size=WHOLE - PART), "w": archive.manifest}
     return [
         replace(archive, taken_at=TAKEN_AT - timedelta(days=number), manifest=of[letter])
         for number, letter in enumerate(shared)

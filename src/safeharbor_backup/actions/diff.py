@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import find_candidates, look_at
 from safeharbor_backup.archive.checksums import folder_of
@@ -209,19 +209,17 @@ def _describe(source: Source, front: Front | None) -> _Opened:
 
 
 def _side_of(name: str, manifest: Manifest) -> Side:
-    database: Mapping[str, Any] = manifest.document.get("database")  # type: ignore[assignment]  # it was checked
-    columns, revision = database.get("columns"), database.get("alembic_revision")
-    untold = [database.get(key) for key in ("tables_without_data", "tables_left_out")]
+    database = manifest.about_database
     return Side(
         name,
         manifest.taken_at,
         manifest.tables,
-        {str(key): str(value) for key, value in columns.items()} if isinstance(columns, dict) else None,
-        frozenset(str(each) for listed in untold if isinstance(listed, list) for each in listed),
-        revision if isinstance(revision, str) else None,
+        database.columns,
+        frozenset((*database.tables_without_data, *database.tables_left_out)),
+        database.alembic_revision,
         manifest.upload_files,
         manifest.upload_bytes,
-        {folder: (files, size) for folder, files, size in manifest.folders} if manifest.folders is not None else None,
+        {each.name: (each.files, each.bytes) for each in manifest.folders} if manifest.folders is not None else None,
     )
 
 

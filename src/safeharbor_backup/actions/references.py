@@ -12,7 +12,7 @@ from safeharbor_backup.system.atomic_file import unnamed_file
 from safeharbor_backup.uploads.reference_paths import ArchivedPaths, References
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import psycopg
@@ -116,14 +116,14 @@ def check_copy(
 
 def recorded_columns(manifest: Manifest | None) -> tuple[str, ...]:
     """The columns that were checked when the archive was taken."""
-    columns = _recorded(manifest).get("columns")
-    return tuple(columns) if isinstance(columns, dict) else ()
+    recorded = manifest.references if manifest is not None else None
+    return tuple(recorded.columns) if recorded is not None else ()
 
 
 def recorded_missing(manifest: Manifest | None) -> int:
     """How many values had no file, or led out of the tree, when the archive was taken."""
-    counts = [(_recorded(manifest).get(kind) or {}) for kind in ("missing", "outside")]
-    return sum(count for each in counts if isinstance(each, dict) and isinstance(count := each.get("count"), int))
+    recorded = manifest.references if manifest is not None else None
+    return recorded.missing.count + recorded.outside.count if recorded is not None else 0
 
 
 def describe_recorded(manifest: Manifest) -> str:
@@ -134,8 +134,3 @@ def describe_recorded(manifest: Manifest) -> str:
     missing = recorded_missing(manifest)
     told = f"{missing:,} had no file" if missing else "each had its file"
     return f"references to uploads in {', '.join(columns)} were checked when it was taken: {told}"
-
-
-def _recorded(manifest: Manifest | None) -> Mapping[str, Any]:
-    section = manifest.document.get("references") if manifest is not None else None
-    return section if isinstance(section, dict) else {}

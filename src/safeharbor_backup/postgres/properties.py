@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -16,7 +16,7 @@ from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.query import one_row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from safeharbor_backup.postgres.target import Target
 
@@ -77,24 +77,6 @@ def read_properties(target: Target, name: str) -> Properties:
     return Properties(row[0], row[1], grants, tuple((role, line) for role, lines in settings for line in lines), row[3])
 
 
-def properties_in_manifest(database: Mapping[str, Any]) -> Properties:
-    """Those that an archive's manifest tells, for a database that does not exist. What is odd in it is left out."""
-    limit, comment, acl = database.get("connection_limit"), database.get("comment"), database.get("acl")
-    settings = [
-        (str(item.get("role", "")), str(line))
-        for item in _list(database.get("settings"))
-        if isinstance(item, dict)
-        for line in _list(item.get("settings"))
-    ]
-    return Properties(
-        limit if isinstance(limit, int) else -1,
-        comment if isinstance(comment, str) else None,
-        _parse_acl(acl) if isinstance(acl, list) else None,
-        tuple(settings),
-        database.get("is_template") is True,
-    )
-
-
 def replay_properties(target: Target, name: str, properties: Properties) -> list[str]:
     """Give them to another database; what could not be given, in words. Raises psycopg.Error if the server is lost."""
     database = sql.Identifier(name)
@@ -151,18 +133,14 @@ def _value(key: str, value: str) -> sql.Composable:
     )
 
 
-def _parse_acl(items: list[object]) -> tuple[tuple[str, str, bool], ...]:
+def parse_acl(items: Iterable[str]) -> tuple[tuple[str, str, bool], ...]:
     """`grantee=privileges/grantor` as PostgreSQL writes it, `*` after a privilege for its grant option."""
     grants = []
     for item in items:
-        grantee, _, rest = str(item).rpartition("=")
+        grantee, _, rest = item.rpartition("=")
         letters = rest.partition("/")[0]
         role = grantee[1:-1].replace('""', '"') if grantee.startswith('"') else grantee
         for index, letter in enumerate(letters):
             if letter in _PRIVILEGES:
                 grants.append((role, _PRIVILEGES[letter], letters[index + 1 : index + 2] == "*"))
     return tuple(grants)
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
@@ -44,14 +44,32 @@ _EXTENSIONS = """
 
 @dataclass(frozen=True, slots=True)
 class DatabaseProperties:
-    """What a restore needs to create the database anew, and what tells it from others. Sizes in bytes."""
+    """What a restore needs to create the database anew, and what tells it from others. Size in bytes.
+
+    `acl` is None for the default; `settings` are role ("" is everybody) and its `name=value`, `extensions` name,
+    version and schema.
+    """
 
     name: str
     system_identifier: str
     server_version: str
     server_major: int
     size_bytes: int
-    document: dict[str, object] = field(default_factory=dict)
+    encoding: str = ""
+    collate: str = ""
+    ctype: str = ""
+    locale_provider: str = ""
+    locale: str | None = None
+    icu_rules: str | None = None
+    tablespace: str = ""
+    owner: str = ""
+    acl: tuple[str, ...] | None = None
+    connection_limit: int = -1
+    comment: str | None = None
+    is_template: bool = False
+    settings: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    extensions: tuple[tuple[str, str, str], ...] = ()
+    alembic_revision: str | None = None
 
 
 class Snapshot:
@@ -73,37 +91,28 @@ class Snapshot:
         locale = {15: "d.daticulocale", 16: "d.daticulocale"}.get(major, "d.datlocale")
         rules = "NULL" if major < 16 else "d.daticurules"
         row = self._one(_DATABASE.format(locale=locale, rules=rules))
-        settings = [
-            {"role": role, "settings": list(values)}
-            for role, values in self._session.execute(_DATABASE_SETTINGS).fetchall()
-        ]
-        extensions = [
-            {"name": name, "version": installed, "schema": schema}
-            for name, installed, schema in self._session.execute(_EXTENSIONS).fetchall()
-        ]
+        settings = self._session.execute(_DATABASE_SETTINGS).fetchall()
         return DatabaseProperties(
             name=row[0],
             system_identifier=self._system_identifier(),
             server_version=str(self._one("SHOW server_version")[0]).split(" ")[0],
             server_major=major,
             size_bytes=row[11],
-            document={
-                "encoding": row[1],
-                "collate": row[2],
-                "ctype": row[3],
-                "locale_provider": row[4],
-                "locale": row[5],
-                "icu_rules": row[13],
-                "tablespace": row[6],
-                "owner": row[7],
-                "acl": row[8],
-                "connection_limit": row[9],
-                "comment": row[10],
-                "is_template": row[12],
-                "settings": settings,
-                "extensions": extensions,
-                "alembic_revision": read_revision(self._session),
-            },
+            encoding=row[1],
+            collate=row[2],
+            ctype=row[3],
+            locale_provider=row[4],
+            locale=row[5],
+            icu_rules=row[13],
+            tablespace=row[6],
+            owner=row[7],
+            acl=tuple(row[8]) if row[8] is not None else None,
+            connection_limit=row[9],
+            comment=row[10],
+            is_template=row[12],
+            settings=tuple((role, tuple(lines)) for role, lines in settings),
+            extensions=tuple(self._session.execute(_EXTENSIONS).fetchall()),
+            alembic_revision=read_revision(self._session),
         )
 
     def damage(self, note: Callable[[str], None]) -> list[Damage]:

@@ -40,15 +40,6 @@ def count_views(session: psycopg.Connection) -> dict[str, int | None]:
     return counts
 
 
-def recorded_views(document: Mapping[str, object]) -> dict[str, int | None] | None:
-    """What a manifest says of them; None if it says nothing."""
-    section = document.get("database")
-    found = section.get("materialized_views") if isinstance(section, dict) else None
-    if not isinstance(found, dict):
-        return None
-    return {name: rows for name, rows in found.items() if rows is None or isinstance(rows, int)}
-
-
 @dataclass(slots=True)
 class ViewDifferences:
     """Sentences: views that are `lost` (missing, not populated), and those that have other rows than they had."""

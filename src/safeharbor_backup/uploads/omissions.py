@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from safeharbor_backup.archive.manifest_sections import NameList
 from safeharbor_backup.text import ascii_safe
 
 _NAMES = 1000
@@ -34,9 +35,9 @@ class Listed:
         more = self.count - len(shown)
         return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
-    def document(self) -> dict[str, object]:
+    def recorded(self) -> NameList:
         """As the manifest holds it."""
-        return {"count": self.count, "names": self.names}
+        return NameList(count=self.count, names=tuple(self.names))
 
 
 @dataclass(slots=True)
@@ -54,19 +55,6 @@ class Omissions:
     altered: Listed = field(default_factory=Listed)
     attributes: Listed = field(default_factory=Listed)
     unreadable_directories: int = 0
-
-    def document(self) -> dict[str, object]:
-        """As the manifest holds them."""
-        return {
-            "changed": self.changed.document(),
-            "vanished": self.vanished.document(),
-            "unreadable": self.unreadable.document(),
-            "skipped": self.skipped.document(),
-            "excluded": self.excluded.document(),
-            "altered": self.altered.document(),
-            "attributes": self.attributes.document(),
-            "unreadable_directories": self.unreadable_directories,
-        }
 
     def notes(self) -> list[str]:
         """What is said once and is no warning: each night has it."""
@@ -119,16 +107,12 @@ def has_attributes(descriptor: int) -> bool:
         return False
 
 
-def recorded_attributes(uploads: object) -> str:
-    """What a manifest's section on uploads says of attributes that its archive does not keep; "" for nothing."""
-    recorded = uploads.get("attributes") if isinstance(uploads, dict) else None
-    if not isinstance(recorded, dict):
+def recorded_attributes(recorded: NameList) -> str:
+    """What a manifest says of attributes that its archive does not keep; "" for nothing."""
+    if not recorded.count:
         return ""
-    count, names = recorded.get("count"), recorded.get("names")
-    if not isinstance(count, int) or count < 1 or not isinstance(names, list):
-        return ""
-    first = Listed(count, [name for name in names if isinstance(name, str)]).first()
+    first = Listed(recorded.count, list(recorded.names)).first()
     return (
-        f"the access control lists, extended attributes or capabilities of {count:,} "
-        f"upload{'' if count == 1 else 's'}, which archives do not keep: {first}"
+        f"the access control lists, extended attributes or capabilities of {recorded.count:,} "
+        f"upload{'' if recorded.count == 1 else 's'}, which archives do not keep: {first}"
     )

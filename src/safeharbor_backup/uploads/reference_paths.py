@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.layout import UPLOADS_NAME
+from safeharbor_backup.archive.manifest_sections import ReferencesSection
 from safeharbor_backup.uploads.omissions import Listed
 
 if TYPE_CHECKING:
@@ -52,15 +53,15 @@ class References:
         elif not is_there(path):
             self.missing.add(shown, column)
 
-    def document(self) -> dict[str, object]:
+    def recorded(self) -> ReferencesSection:
         """As the manifest holds it."""
-        return {
-            "columns": self.columns,
-            "missing": self.missing.document(),
-            "outside": self.outside.document(),
-            "elsewhere": self.elsewhere,
-            "unknown": self.unknown,
-        }
+        return ReferencesSection(
+            columns=self.columns,
+            missing=self.missing.recorded(),
+            outside=self.outside.recorded(),
+            elsewhere=self.elsewhere,
+            unknown=tuple(self.unknown),
+        )
 
     def warnings(self, where: str) -> list[str]:
         """One line for each kind; `where` files are looked for."""

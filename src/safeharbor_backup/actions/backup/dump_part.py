@@ -153,7 +153,7 @@ class DumpPart:
             snapshot_id=source.snapshot.id,
             compression=source.compression,
             lock_timeout_seconds=self.lock_timeout_seconds,
-            encoding=str(source.properties.document["encoding"]),
+            encoding=source.properties.encoding,
             left_out=self.left_out,
         )
         ended_before = count_ended(source.session)

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 import safeharbor_backup
 from safeharbor_backup.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
-from safeharbor_backup.archive.manifest import secret_key_fingerprint
+from safeharbor_backup.archive.manifest import TIME_FORMAT, Manifest, secret_key_fingerprint
+from safeharbor_backup.archive.manifest_sections import (
+    Counts,
+    DatabaseSection,
+    Digests,
+    Extension,
+    Folder,
+    RoleSettings,
+    SharedSection,
+    Source,
+    UploadsSection,
+)
 from safeharbor_backup.postgres.dump import NOTHING
 
 if TYPE_CHECKING:
@@ -76,57 +87,90 @@ def manifest_document(
     shared: SharedRecord | None = None,
     references: References | None = None,
     owners: Collection[tuple[int, int]] = (),
-) -> dict[str, object]:
+) -> Manifest:
     """The manifest; `digests` are SHA256SUMS' digest, the member list's digest, and where SHA256SUMS' data starts."""
     sums_sha256, list_sha256, sums_offset = digests
-    properties, structure = dump.properties, dump.structure
-    return {
-        "format": FORMAT_VERSION,
-        "taken_at": taken_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "safeharbor_version": safeharbor_backup.__version__,
-        "block_size": block_size,
-        "sums_offset": sums_offset,
-        "digests": {"SHA256SUMS": sums_sha256, "members": list_sha256, "db.dump": dump.sha256},
-        "source": {"system_identifier": properties.system_identifier, "database": properties.name},
-        "counts": {
-            "dump_bytes": dump.size,
-            "upload_files": tally.files,
-            "upload_directories": tally.directories - 1,  # uploads/ itself is always there
-            "upload_links": tally.links,
-            "upload_bytes": tally.upload_bytes,
-            "tables": len(dump.tables),
-            "rows": sum(dump.tables.values()),
-        },
-        "database": {
-            "server_version": properties.server_version,
-            "client_version": dump.tools.version,
-            "compression": dump.compression,
-            "size_bytes": properties.size_bytes,
-            **properties.document,
-            "tables": dict(dump.tables),
-            "tables_without_data": dump.tables_without_data,
-            "excluded_schemas": list(dump.left_out.schemas),
-            "excluded_tables": list(dump.left_out.tables),
-            "tables_left_out": list(dump.tables_left_out),
-            "materialized_views": dict(structure.views) if structure is not None else None,
-            "sequences": dict(structure.sequences) if structure is not None else None,
-            "constraints": structure.constraints if structure is not None else None,
-            "indexes": structure.indexes if structure is not None else None,
-            "columns": _columns(structure),
-        },
-        "uploads": {
-            "excluded_by": list(settings.exclude),
-            **omissions.document(),
-            "owners": [list(owner) for owner in sorted(owners)[:_MOST_OWNERS]],
-            "folders": [
-                {"name": name.decode("utf-8", "surrogateescape"), "files": files, "bytes": size}
-                for name, files, size in tally.folders()
-            ],
-        },
-        "references": references.document() if references is not None else None,
-        "shared": None
+    return Manifest(
+        format=FORMAT_VERSION,
+        taken_at_text=taken_at.strftime(TIME_FORMAT),
+        safeharbor_version=safeharbor_backup.__version__,
+        block_size=block_size,
+        sums_offset=sums_offset,
+        digests=Digests(sums=sums_sha256, members=list_sha256, dump=dump.sha256),
+        source=Source(system_identifier=dump.properties.system_identifier, database=dump.properties.name),
+        counts=Counts(
+            dump_bytes=dump.size,
+            upload_files=tally.files,
+            upload_directories=tally.directories - 1,  # uploads/ itself is always there
+            upload_links=tally.links,
+            upload_bytes=tally.upload_bytes,
+            tables=len(dump.tables),
+            rows=sum(dump.tables.values()),
+        ),
+        about_database=_database_section(dump),
+        about_uploads=_uploads_section(settings, omissions, tally, owners),
+        references=references.recorded() if references is not None else None,
+        shared=None
         if shared is None
-        else {"archive": shared.archive, "members": shared.members, "bytes": shared.size},
-        "secret_key": None if settings.secret_key is None else secret_key_fingerprint(settings.secret_key),
-        "warnings": warnings,
-    }
+        else SharedSection(archive=shared.archive, members=shared.members, bytes=shared.size),
+        secret_key=None if settings.secret_key is None else secret_key_fingerprint(settings.secret_key),
+        raw_warnings=tuple(warnings),
+    )
+
+
+def _database_section(dump: DumpRecord) -> DatabaseSection:
+    properties, structure = dump.properties, dump.structure
+    return DatabaseSection(
+        server_version=properties.server_version,
+        client_version=dump.tools.version,
+        compression=dump.compression,
+        size_bytes=properties.size_bytes,
+        encoding=properties.encoding,
+        collate=properties.collate,
+        ctype=properties.ctype,
+        locale_provider=properties.locale_provider,
+        locale=properties.locale,
+        icu_rules=properties.icu_rules,
+        tablespace=properties.tablespace,
+        owner=properties.owner,
+        acl=properties.acl,
+        connection_limit=properties.connection_limit,
+        comment=properties.comment,
+        is_template=properties.is_template,
+        settings=tuple(RoleSettings(role=role, settings=lines) for role, lines in properties.settings),
+        extensions=tuple(
+            Extension(name=name, version=version, schema=schema) for name, version, schema in properties.extensions
+        ),
+        alembic_revision=properties.alembic_revision,
+        tables=dict(dump.tables),
+        tables_without_data=tuple(dump.tables_without_data),
+        excluded_schemas=tuple(dump.left_out.schemas),
+        excluded_tables=tuple(dump.left_out.tables),
+        tables_left_out=tuple(dump.tables_left_out),
+        materialized_views=dict(structure.views) if structure is not None else None,
+        sequences=dict(structure.sequences) if structure is not None else None,
+        constraints=structure.constraints if structure is not None else None,
+        indexes=structure.indexes if structure is not None else None,
+        columns=_columns(structure),
+    )
+
+
+def _uploads_section(
+    settings: Settings, omissions: Omissions, tally: Tally, owners: Collection[tuple[int, int]]
+) -> UploadsSection:
+    return UploadsSection(
+        excluded_by=tuple(settings.exclude),
+        changed=omissions.changed.recorded(),
+        vanished=omissions.vanished.recorded(),
+        unreadable=omissions.unreadable.recorded(),
+        skipped=omissions.skipped.recorded(),
+        excluded=omissions.excluded.recorded(),
+        altered=omissions.altered.recorded(),
+        attributes=omissions.attributes.recorded(),
+        unreadable_directories=omissions.unreadable_directories,
+        owners=tuple(sorted(owners)[:_MOST_OWNERS]),
+        folders=tuple(
+            Folder(name=name.decode("utf-8", "surrogateescape"), files=files, bytes=size)
+            for name, files, size in tally.folders()
+        ),
+    )

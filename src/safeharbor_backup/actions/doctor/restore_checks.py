@@ -79,8 +79,8 @@ def check_secret_key(settings: Settings, newest: Manifest | None) -> list[Findin
     key = settings.secret_key
     if key is None:
         return [fine("SECRET_KEY", "not known here; a restore cannot tell whether sessions will stay valid")]
-    fingerprint = newest.document.get("secret_key") if newest is not None else None
-    if isinstance(fingerprint, dict):
+    fingerprint = newest.secret_key if newest is not None else None
+    if fingerprint is not None:
         try:
             if not fingerprint_matches(key, fingerprint):
                 return [
@@ -91,7 +91,7 @@ def check_secret_key(settings: Settings, newest: Manifest | None) -> list[Findin
                         "If the change was meant, take a backup: safeharbor backup",
                     )
                 ]
-        except (KeyError, ValueError, TypeError):
+        except ValueError:
             pass  # a fingerprint of a kind that we do not know
     if len(key) < _SHORTEST_KEY:
         return [

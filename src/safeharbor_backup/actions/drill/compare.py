@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from safeharbor_backup.errors import one_line
-from safeharbor_backup.postgres.views import compare_views, recorded_views
+from safeharbor_backup.postgres.views import compare_views
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,13 +54,12 @@ class Comparison:
 
     def judge_structure(self, found: Structure, manifest: Manifest, *, same_major: bool) -> None:
         """Compare sequences, and the numbers of constraints and indexes."""
-        recorded = _database_of(manifest)
-        sequences = recorded.get("sequences")
-        if isinstance(sequences, dict):
-            self._judge_sequences(found, sequences)
+        recorded = manifest.about_database
+        if recorded.sequences is not None:
+            self._judge_sequences(found, recorded.sequences)
         else:
             self.not_recorded.append("sequences")
-        views = recorded_views(manifest.document)
+        views = recorded.materialized_views
         if views is None:
             self.not_recorded.append("materialized views")
         else:
@@ -70,9 +69,11 @@ class Comparison:
             self.compared["materialized_views"] = {
                 "recorded": len(views), "equal": equal, "different": different[:_LISTED],
             }  # fmt: skip
-        for what, number in (("constraints", found.constraints), ("indexes", found.indexes)):
-            stated = recorded.get(what)
-            if not isinstance(stated, int):
+        for what, stated, number in (
+            ("constraints", recorded.constraints, found.constraints),
+            ("indexes", recorded.indexes, found.indexes),
+        ):
+            if stated is None:
                 self.not_recorded.append(what)
                 continue
             self.compared[what] = {"recorded": stated, "found": number}
@@ -80,7 +81,7 @@ class Comparison:
                 where = self.differences if same_major else self.cautions
                 where.append(f"there are {number:,} {what} instead of {stated:,}")
 
-    def _judge_sequences(self, found: Structure, recorded: Mapping[str, Any]) -> None:
+    def _judge_sequences(self, found: Structure, recorded: Mapping[str, int | None]) -> None:
         """None may be behind: the next number would be one that is taken. pg_dump reads them a moment later."""
         wrong = []
         for name, stated in recorded.items():
@@ -88,7 +89,7 @@ class Comparison:
                 wrong.append(f"the sequence {name} is missing")
                 continue
             value = found.sequences[name]
-            if not isinstance(stated, int) or name in found.cycling:
+            if stated is None or name in found.cycling:
                 continue
             if value is None or (value > stated if name in found.descending else value < stated):
                 wrong.append(f"the sequence {name} is at {'its start' if value is None else value}, not at {stated}")
@@ -101,8 +102,8 @@ class Comparison:
 
     def judge_revision(self, session: psycopg.Connection, manifest: Manifest) -> None:
         """Compare the revision of the migrations, within the session's open transaction."""
-        stated = _database_of(manifest).get("alembic_revision")
-        if not isinstance(stated, str):
+        stated = manifest.about_database.alembic_revision
+        if stated is None:
             return  # the database had none
         table = next((name for name in manifest.tables if _ALEMBIC.fullmatch(name)), "alembic_version")
         try:
@@ -118,11 +119,6 @@ class Comparison:
             if revision != stated:
                 self.differences.append(f"the migrations are at {revision or 'none'} instead of {stated}")
         self.compared["alembic_revision"] = {"recorded": stated, "found": revision or None}
-
-
-def _database_of(manifest: Manifest) -> Mapping[str, Any]:
-    section = manifest.document.get("database")
-    return section if isinstance(section, dict) else {}
 
 
 def _shortened(wrong: list[str], noun: str) -> list[str]:

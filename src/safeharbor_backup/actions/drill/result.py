@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 import safeharbor_backup
 from safeharbor_backup.actions.drill.server import Kind
 from safeharbor_backup.actions.references import recorded_columns, recorded_missing
@@ -89,7 +91,7 @@ class Report:
         if manifest is not None:
             self._archive["database"] = manifest.database
             self._archive["sha256_of_members"] = manifest.list_sha256
-            self._versions["taken_by"] = str(manifest.document.get("safeharbor_version", ""))
+            self._versions["taken_by"] = manifest.safeharbor_version
             self._tables = len(manifest.tables)
 
     def describe_server(self, server: DrillServer) -> None:
@@ -135,7 +137,7 @@ class Report:
 
     def describe_references(self, found: References, manifest: Manifest | None) -> None:
         """What columns name as uploads was looked for in the copy."""
-        self._compared["references"] = found.document()
+        self._compared["references"] = to_builtins(found.recorded())
         self.warnings += found.warnings("the copy")
         lost, before = found.missing.count + found.outside.count, recorded_missing(manifest)
         if set(found.columns) <= set(recorded_columns(manifest)) and lost > before:

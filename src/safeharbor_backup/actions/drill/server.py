@@ -11,7 +11,7 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
@@ -24,7 +24,7 @@ from safeharbor_backup.settings.database_url import parse_database_url
 from safeharbor_backup.settings.model import Concern
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -134,13 +134,7 @@ def _live(target: Target) -> TargetDatabase | None:
 
 def _major_of(manifest: Manifest | None) -> int:
     """The major version of the server that the dump is of; 0 if the archive does not tell."""
-    digits = str(_database_of(manifest).get("server_version") or "").partition(".")[0][:4]
-    return int(digits) if digits.isascii() and digits.isdigit() else 0
-
-
-def _database_of(manifest: Manifest | None) -> Mapping[str, Any]:
-    section = manifest.document.get("database") if manifest is not None else None
-    return section if isinstance(section, dict) else {}
+    return manifest.server_major if manifest is not None else 0
 
 
 def _fitting_programs(major: int) -> Path | None:
@@ -156,9 +150,9 @@ def place_for_server(settings: Settings, manifest: Manifest | None) -> Path | No
     """Where a private server's files go: None is the system's own place, which in containers may be small."""
     if settings.tmp_dir is not None:
         return settings.tmp_dir
-    size = _database_of(manifest).get("size_bytes")
+    size = manifest.about_database.size_bytes if manifest is not None else 0
     system = os.statvfs(tempfile.gettempdir())
-    needed = _EMPTY_SERVER_BYTES + 2 * (size if isinstance(size, int) else 0)
+    needed = _EMPTY_SERVER_BYTES + 2 * size
     return settings.backup_dir if system.f_blocks and system.f_bavail * system.f_frsize < needed else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
@@ -33,7 +33,7 @@ from safeharbor_backup.postgres.snapshot import read_revision
 from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from safeharbor_backup.actions.restore.findings import Findings
     from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest
@@ -286,7 +286,7 @@ def compare_database(
     except SafeHarborError as error:
         findings.losses.append(f"whatever is in the live database, which cannot be read: {error.message}")
         return
-    newer = sorted(set(live) - set(manifest.tables) - set(_texts(manifest.document, "tables_without_data")))
+    newer = sorted(set(live) - set(manifest.tables) - set(manifest.about_database.tables_without_data))
     if newer:
         names = ", ".join(newer[:_SHOWN]) + (" …" if len(newer) > _SHOWN else "")
         findings.losses.append(f"{len(newer):,} table{_s(len(newer))} made since this backup: {names}")
@@ -297,7 +297,7 @@ def compare_database(
         count = sum(more.values())
         about = "" if is_exact else "about "
         findings.losses.append(f"{about}{count:,} row{_s(count)} added since this backup: {lost}")
-    then = _section(manifest.document).get("alembic_revision")
+    then = manifest.about_database.alembic_revision
     if revision != then:
         findings.facts.append(
             f"migrations: the archive is at {then or 'none'}, the database now at {revision or 'none'}; "
@@ -310,7 +310,7 @@ def _without_left_out(tables: list[Table], manifest: Manifest, findings: Finding
 
     Those are a problem: the live database would lose them.
     """
-    left_out = set(_texts(manifest.document, "tables_left_out"))
+    left_out = set(manifest.about_database.tables_left_out)
     _report_missing(
         findings,
         [ascii_safe(table.quoted) for table in tables if table.quoted in left_out],
@@ -342,13 +342,3 @@ def _read_live(
 
 def _s(count: int) -> str:
     return "" if count == 1 else "s"
-
-
-def _section(document: Mapping[str, object]) -> Mapping[str, Any]:
-    section = document.get("database")
-    return section if isinstance(section, dict) else {}
-
-
-def _texts(document: Mapping[str, object], key: str) -> list[str]:
-    found = _section(document).get(key)
-    return [str(item) for item in found] if isinstance(found, list) else []

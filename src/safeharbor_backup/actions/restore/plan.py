@@ -166,11 +166,11 @@ def look_at_archive(archive: OpenArchive, settings: Settings, findings: Findings
     references = describe_recorded(manifest)
     if references:
         findings.facts.append(references)
-    fingerprint = manifest.document.get("secret_key")
-    if settings.secret_key is not None and isinstance(fingerprint, dict):
+    fingerprint = manifest.secret_key
+    if settings.secret_key is not None and fingerprint is not None:
         try:
             same = fingerprint_matches(settings.secret_key, fingerprint)
-        except (KeyError, ValueError, TypeError):
+        except ValueError:
             return
         findings.facts.append(
             "SECRET_KEY is the one the app had then"
@@ -213,7 +213,7 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
         else:
             lines = read_lines(archive.source, archive.front)
             findings.losses += compare_uploads(uploads, lines, archive.manifest.taken_at, is_excluded)
-            attributes = recorded_attributes(archive.manifest.document.get("uploads"))
+            attributes = recorded_attributes(archive.manifest.about_uploads.attributes)
             if attributes:
                 findings.losses.append(attributes)
     except Truncated:

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from safeharbor_backup.actions.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
 from safeharbor_backup.actions.restore.loader import Loader
-from safeharbor_backup.actions.restore.recorded_database import database_in_manifest
+from safeharbor_backup.actions.restore.recorded_database import database_in_manifest, properties_in_manifest
 from safeharbor_backup.actions.restore.second_try import ACCEPT, Broken, load_again, mending_script
 from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.archive.reader import Rejected
@@ -27,7 +27,7 @@ from safeharbor_backup.errors import ArchiveRejected, CannotRestore, StorageUnav
 from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.load import LoadFailed, finish_loading
 from safeharbor_backup.postgres.order import Order, Pass, order_entries
-from safeharbor_backup.postgres.properties import Properties, properties_in_manifest, read_properties, replay_properties
+from safeharbor_backup.postgres.properties import Properties, read_properties, replay_properties
 from safeharbor_backup.postgres.rows import analyze_tables, count_table_rows, list_tables
 from safeharbor_backup.postgres.target import TargetDatabase, create_beside, drop_database
 from safeharbor_backup.settings.min_free import FREE_RESTORES, Floor
@@ -160,8 +160,7 @@ class Staging:
         assert self._plan is not None  # noqa: S101 - asked once there is one
         if self._plan.live is not None:
             return self._adapt(read_properties(target, self._plan.live.name))
-        section = self._archive.manifest.document.get("database") if self._archive.manifest is not None else None
-        return self._adapt(properties_in_manifest(section if isinstance(section, dict) else {}))
+        return self._adapt(properties_in_manifest(self._archive.manifest))
 
     def run(self, target: Target | None) -> Staged:
         """Stage everything. If this fails: the caller removes both stages, and nothing live has changed.

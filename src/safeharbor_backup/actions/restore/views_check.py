@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.postgres.views import compare_views, count_views, recorded_views
+from safeharbor_backup.postgres.views import compare_views, count_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ _SHOWN = 5
 
 def judge_views(session: psycopg.Connection, manifest: Manifest | None, note: Callable[[str], None]) -> list[str]:
     """A warning if materialized views of a restored database are lost; that some have other rows is a note."""
-    recorded = recorded_views(manifest.document) if manifest is not None else None
+    recorded = manifest.about_database.materialized_views if manifest is not None else None
     if not recorded:
         return []
     different = compare_views(count_views(session), recorded)

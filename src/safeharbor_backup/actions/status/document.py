@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from heapq import nlargest
 from math import inf
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 import safeharbor_backup
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.catalog.latest import Choice
     from safeharbor_backup.actions.status.health import Reason
     from safeharbor_backup.actions.status.reasons import Status
+    from safeharbor_backup.archive.manifest_sections import Folder
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
     from safeharbor_backup.state.journal import RestoreRecord
@@ -223,11 +224,11 @@ def _largest(tables: Iterable[tuple[str, int]], most: int) -> list[list[object]]
     return [[_cut(name, _SHORT_TEXT), rows] for name, rows in largest]
 
 
-def _folders(folders: Iterable[tuple[str, int, int]] | None, most: int) -> list[list[object]] | None:
+def _folders(folders: Iterable[Folder] | None, most: int) -> list[list[object]] | None:
     if folders is None:
         return None
-    largest = nlargest(most, folders, key=itemgetter(2))
-    return [[_cut(name, _SHORT_TEXT), files, size] for name, files, size in largest]
+    largest = nlargest(most, folders, key=attrgetter("bytes"))
+    return [[_cut(each.name, _SHORT_TEXT), each.files, each.bytes] for each in largest]
 
 
 def _cut(text: str, length: int = _TEXT) -> str:

@@ -119,10 +119,8 @@ def gather_metrics(settings: Settings, now: datetime) -> list[Metric]:
 
 
 def _describe_archive(entry: CatalogEntry, manifest: Manifest) -> list[Metric]:
-    shared = manifest.document.get("shared")
-    shared_bytes = shared.get("bytes") if isinstance(shared, dict) else 0
-    if not isinstance(shared_bytes, int) or not 0 <= shared_bytes <= entry.size:
-        shared_bytes = 0  # nothing that a manifest says may harm a run
+    # nothing that a manifest says may harm a run
+    shared_bytes = manifest.shared_size if manifest.shared_size <= entry.size else 0
     values = {
         "timestamp_seconds": ("when it was taken", entry.taken_at.timestamp()),
         "size_bytes": ("its size", entry.size),
