@@ -33,11 +33,12 @@ def test_the_file_is_read_as_compose_reads_its_env(tmp_path: Path) -> None:
     path = written(
         tmp_path / "backup.env",
         "# a comment\nexport A=plain # another\nB='${HOME} $x'\nC=\"two\\nlines\"\nD=pa#ss\nE=\nF\n"
-        "G=${A}-$OUTSIDE-${NOT_SET:-instead}-$$5\n",
+        "G=${A}-$OUTSIDE-${NOT_SET:-instead}-$$5\nH = # nothing\nI=\"a \\$b\" # quoted\n J='two\nlines'\r\nK=b\\c",
     )
 
     assert read_env_file(path, {"OUTSIDE": "out"}) == {
         "A": "plain", "B": "${HOME} $x", "C": "two\nlines", "D": "pa#ss", "E": "", "G": "plain-out-instead-$5",
+        "H": "", "I": "a $b", "J": "two\nlines", "K": "b\\c",
     }  # fmt: skip
 
 
@@ -46,6 +47,8 @@ def test_the_file_is_read_as_compose_reads_its_env(tmp_path: Path) -> None:
     [
         ('A=1\nB="s3cr3t\n', "line 2: expected NAME=value"),
         ("A=s3cr3t$unset\n", "line 1: A has a $ that stands for no variable"),
+        ("A='s3cr3t'b\n", "line 1: expected NAME=value"),
+        ("A B=s3cr3t", "line 1: expected NAME=value"),
         ("A=s3cr3t$\n", "line 1: A has a $ that stands for no variable"),
     ],
 )

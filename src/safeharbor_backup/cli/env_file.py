@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import SettingsInvalid
@@ -15,10 +14,20 @@ if TYPE_CHECKING:
 VARIABLE = "SAFEHARBOR_ENV_FILE"
 BY_DEFAULT = "/etc/safeharbor/backup.env"
 _LIMIT_BYTES = 1 << 20
-_REFERENCE = re.compile(
-    r"\$(?:(?P<dollar>\$)|(?P<bare>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)(?::-(?P<instead>[^}]*))?\}|)"
+_NOTHING = re.compile(r"[^\S\n]*(?:#[^\n]*)?\n")
+_LINE = re.compile(
+    r"""[^\S\n]*(?:export[^\S\n]+)?(?P<name>[A-Za-z_]\w*)[^\S\n]*
+    (?P<given>=[^\S\n]*(?:'(?P<literal>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>(?:[^\s'"#][^\n]*?)?))
+    [^\S\n]*(?:(?<=[\s'"=])\#[^\n]*)?)?\n""",
+    re.VERBOSE | re.DOTALL,
 )
-_NAME = re.compile(r"[A-Za-z_]\w*")
+_BREAK, _MARK = "\n", "\ufeff"
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_REFERENCE = re.compile(
+    r"\\(?P<escaped>.)|"
+    r"\$(?:(?P<dollar>\$)|(?P<bare>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)(?::-(?P<instead>[^}]*))?\}|)",
+    re.DOTALL,
+)
 
 
 def add_env_file(named: str | None, *, has_app: bool) -> dict[str, str]:
@@ -44,8 +53,6 @@ def load_env_file(named: str | None, environ: MutableMapping[str, str], *, has_a
 
 def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
     """What a file sets. Raises SettingsInvalid, with nothing of a value in it."""
-    from dotenv.parser import parse_stream
-
     try:
         with open(path, encoding="utf-8") as file:
             if len(text := file.read(_LIMIT_BYTES + 1)) > _LIMIT_BYTES:
@@ -54,21 +61,32 @@ def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
         raise SettingsInvalid([f"{path}: expected a file of settings that can be read; {why}"]) from None
     found: dict[str, str] = {}
-    for each in parse_stream(StringIO(text)):
-        where = f"{path}, line {each.original.line}"
-        if each.error or (each.key is not None and not _NAME.fullmatch(each.key)):
+    text, position = f"{text.removeprefix(_MARK)}\n".replace("\r\n", "\n"), 0
+    while position < len(text):
+        line = _NOTHING.match(text, position) or _LINE.match(text, position)
+        where = f"{path}, line {text.count(_BREAK, 0, position) + 1}"
+        if line is None:
             raise SettingsInvalid([f"{where}: expected NAME=value, as in Compose's .env"])
-        if each.key is None or each.value is None:
-            continue
-        is_literal = each.original.string.partition("=")[2].lstrip().startswith("'")
-        found[each.key] = each.value if is_literal else _filled_in(each.value, {**found, **environ}, each.key, where)
+        position = line.end()
+        parts = line.groupdict()
+        if (name := parts.get("name")) and parts["given"] is not None:
+            known = {**found, **environ}
+            if parts["literal"] is None:
+                double = parts["double"]
+                found[name] = _filled_in(
+                    parts["bare"] or "" if double is None else double, known, name, where, double is not None
+                )
+            else:
+                found[name] = parts["literal"]
     return found
 
 
-def _filled_in(value: str, known: Mapping[str, str], name: str, where: str) -> str:
-    """The value with what `$NAME` and `${NAME}` stand for in it."""
+def _filled_in(value: str, known: Mapping[str, str], name: str, where: str, has_escapes: bool) -> str:
+    """The value with what `$NAME`, `${NAME}` and between double quotes a backslash stand for in it."""
 
     def fill(match: re.Match[str]) -> str:
+        if (escaped := match["escaped"]) is not None:
+            return _ESCAPES.get(escaped, escaped) if has_escapes else match[0]
         if match["dollar"]:
             return "$"
         wanted = match["bare"] or match["braced"]
