@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
+from safeharbor_backup.actions.app_data import describe_folders, find_missing_folders
 from safeharbor_backup.actions.preflight import check_uploads
 from safeharbor_backup.errors import SettingsInvalid
 from safeharbor_backup.settings.app_config import AppConfig
@@ -29,6 +30,7 @@ PARTS: dict[str, Any] = {
     "database": "reef",
 }
 OBJECT = URL.create(**PARTS)
+STATS = "postgresql://db/stats"
 TEXT = OBJECT.render_as_string(hide_password=False)
 
 
@@ -194,3 +196,80 @@ def test_a_django_project_is_known_by_its_settings_and_nothing_else_of_it_is_imp
     assert "DJANGO_SETTINGS_MODULE: expected the project's settings module" in unset
     broken = doctor_of(tmp_path, "--django", DJANGO_SETTINGS_MODULE="shop.nowhere")["error"]
     assert "the Django settings shop.nowhere cannot be loaded: ModuleNotFoundError" in broken
+
+
+@pytest.mark.parametrize(
+    ("values", "is_django"),
+    [
+        ({"SQLALCHEMY_DATABASE_URI": TEXT, "SQLALCHEMY_BINDS": {"stats": STATS, "files": "sqlite:///x"}}, False),
+        ({"SQLALCHEMY_ENGINES": {"default": TEXT, "stats": {"url": STATS}, "files": "sqlite:///x"}}, False),
+        ({"SQLALCHEMY_BINDS": {None: TEXT, "stats": {"url": STATS}, "files": {"url": "sqlite://"}}}, False),
+        (
+            {
+                "DATABASES": {
+                    "default": {"ENGINE": "django.db.backends.postgresql", "NAME": "reef"},
+                    "stats": {"ENGINE": "django.db.backends.postgresql", "NAME": "stats", "HOST": "db"},
+                    "files": {"ENGINE": "django.db.backends.sqlite3", "NAME": "x"},
+                }
+            },
+            True,
+        ),
+    ],
+)  # fmt: skip
+def test_the_databases_beside_the_main_one_are_known(values: dict[str, Any], is_django: bool) -> None:
+    stats, files = load_settings({}, AppConfig(values, is_django=is_django)).binds
+
+    assert (stats.label, files.label) == ("bind:stats", "bind:files")
+    assert stats.address is not None
+    assert (stats.address.get("host"), stats.address.get("dbname")) == ("db", "stats")
+    assert files.address is None
+    assert "SQLite" in files.unusable or "sqlite" in files.unusable
+
+
+def test_folders_of_the_app_that_hold_files_and_no_archive_has_are_found(tmp_path: Path) -> None:
+    def filled(name: str) -> Path:
+        place = tmp_path / name / "deep"
+        place.mkdir(parents=True)
+        (place / "file").write_text("x")
+        return tmp_path / name
+
+    uploads, instance = filled("uploads"), filled("instance")
+    (tmp_path / "empty" / "folder").mkdir(parents=True)
+    (tmp_path / "key.pem").write_text("x")
+    (tmp_path / "to-exports").symlink_to(filled("exports"))
+    values = {
+        "UPLOAD_FOLDER": str(uploads),
+        "AVATAR_FOLDER": str(uploads / "deep"),  # it is in the archive
+        "REPORT_DIR": "reports",  # relative, and not there
+        "EXPORT_FOLDER": str(tmp_path / "to-exports"),
+        "STORAGE_BACKENDS": {"one": {"base": str(filled("store"))}},
+        "EMPTY_DIR": str(tmp_path / "empty"),
+        "LOG_DIR": str(filled("logs")),
+        "JWT_PRIVATE_KEY_PATH": "key.pem",
+        "SECRET_KEY": "key.pem",
+        "FONT_DIR": str(filled("fonts")),
+        "HELP_DIR": str(filled("help")),
+    }
+    app = AppConfig(values, (tmp_path / "app", tmp_path), instance=instance)
+    settings = load_settings({"BACKUP_IGNORE": f"FONT_DIR, {tmp_path}/help", "BACKUP_DIR": str(tmp_path / "b")}, app)
+
+    found = find_missing_folders(settings)
+
+    assert dict(found) == {
+        "EXPORT_FOLDER": tmp_path / "to-exports",
+        "STORAGE_BACKENDS": tmp_path / "store",
+        "JWT_PRIVATE_KEY_PATH": tmp_path / "key.pem",
+        "instance_path": instance,
+    }
+    assert describe_folders(found).startswith(
+        "the app's configuration names 4 places with files that are in no archive"
+    )
+
+
+def test_a_folder_of_the_app_that_cannot_be_read_or_never_ends_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "fifo")
+    values = {"LOOP_DIR": str(tmp_path / "loop"), "PIPE_DIR": str(tmp_path / "pipe"), "LONG_DIR": "/x" * 5000}
+
+    assert find_missing_folders(load_settings({}, AppConfig(values))) == []

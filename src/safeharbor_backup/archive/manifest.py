@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from safeharbor_backup.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
 from safeharbor_backup.archive.manifest_sections import (
+    AppSection,
     Counts,
     DatabaseSection,
     Digests,
@@ -56,6 +57,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     counts: Counts
     about_database: DatabaseSection = field(name="database")
     about_uploads: UploadsSection = field(name="uploads")
+    app: AppSection | None = None
     references: ReferencesSection | None = None
     shared: SharedSection | None = None
     secret_key: Fingerprint | None = None

@@ -117,6 +117,13 @@ class UploadsSection(Struct, frozen=True, kw_only=True):
     folders: tuple[Folder, ...] | None = None
 
 
+class AppSection(Struct, frozen=True, kw_only=True):
+    """What the app has, by its configuration, and the archive lacks: names of databases, and paths."""
+
+    missing_databases: tuple[str, ...] = ()
+    missing_folders: tuple[str, ...] = ()
+
+
 class ReferencesSection(Struct, frozen=True, kw_only=True):
     """The database's references to uploads: values by column, and those that have no file."""
 

@@ -77,4 +77,5 @@ def _flask_config(context: click.Context) -> AppConfig | None:
         raise cannot_load(f"the Flask app {info.app_import_path or 'in this directory'}", error) from error
     root = Path(app.root_path)
     above = (root.parent,) if (root / "__init__.py").is_file() else ()  # where the server of a package is started
-    return AppConfig(app.config, (root, Path(app.instance_path), *above))
+    instance = Path(app.instance_path)
+    return AppConfig(app.config, (root, instance, *above), instance=instance)

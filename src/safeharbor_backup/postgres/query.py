@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import LiteralString
 
-    import psycopg
     from psycopg import sql
 
 
@@ -20,3 +21,20 @@ def one_row(
     """That row. Raises psycopg.Error."""
     [row] = session.execute(query, arguments).fetchall()
     return row
+
+
+def rows_if_told(session: psycopg.Connection, query: LiteralString) -> list[tuple[Any, ...]]:
+    """What a query gives that nothing depends on; none if the server refuses it. Raises if the session is lost."""
+    try:
+        with session.transaction():
+            return session.execute(query).fetchall()
+    except psycopg.Error:
+        if session.broken:
+            raise
+        return []
+
+
+def system_identifier(session: psycopg.Connection) -> str:
+    """The cluster's own number, which its replicas have too; "" where we may not ask, as with some managed servers."""
+    rows = rows_if_told(session, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+    return str(rows[0][0]) if rows else ""

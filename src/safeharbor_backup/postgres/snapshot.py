@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
-import psycopg
-
 from safeharbor_backup.postgres.connection import begin_unlimited, connected
 from safeharbor_backup.postgres.damage import Damage, find_damage
-from safeharbor_backup.postgres.query import one_row
+from safeharbor_backup.postgres.query import one_row, rows_if_told, system_identifier
 from safeharbor_backup.postgres.reference_values import read_values
 from safeharbor_backup.postgres.rows import Table, list_tables
 from safeharbor_backup.postgres.structure import Structure, read_structure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import psycopg
 
     from safeharbor_backup.settings.database_url import DatabaseUrl
 
@@ -94,7 +94,7 @@ class Snapshot:
         settings = self._session.execute(_DATABASE_SETTINGS).fetchall()
         return DatabaseProperties(
             name=row[0],
-            system_identifier=self._system_identifier(),
+            system_identifier=system_identifier(self._session),
             server_version=str(self._one("SHOW server_version")[0]).split(" ")[0],
             server_major=major,
             size_bytes=row[11],
@@ -131,10 +131,6 @@ class Snapshot:
         """The values of a column that holds paths of uploads. Raises UnknownReference, psycopg.Error."""
         return read_values(self._session, reference)
 
-    def _system_identifier(self) -> str:
-        rows = rows_if_told(self._session, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
-        return str(rows[0][0]) if rows else ""  # managed servers may not tell
-
     def _one(self, query: LiteralString) -> tuple[Any, ...]:
         return one_row(self._session, query)
 
@@ -143,17 +139,6 @@ def read_revision(session: psycopg.Connection) -> str | None:
     """The revision that Alembic's table names (several heads: joined by a comma); None without a table of its kind."""
     rows = rows_if_told(session, "SELECT version_num FROM alembic_version ORDER BY 1")
     return ",".join(str(row[0]) for row in rows) or None
-
-
-def rows_if_told(session: psycopg.Connection, query: LiteralString) -> list[tuple[Any, ...]]:
-    """What a query gives that nothing depends on; none if the server refuses it. Raises if the session is lost."""
-    try:
-        with session.transaction():
-            return session.execute(query).fetchall()
-    except psycopg.Error:
-        if session.broken:
-            raise
-        return []
 
 
 @contextmanager

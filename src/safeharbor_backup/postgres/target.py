@@ -12,7 +12,7 @@ from psycopg import sql
 
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
 from safeharbor_backup.postgres.connection import connected, pinned
-from safeharbor_backup.postgres.query import one_row
+from safeharbor_backup.postgres.query import one_row, system_identifier
 from safeharbor_backup.postgres.remaining import creatable_extensions
 from safeharbor_backup.postgres.session_settings import fixed_for_tools
 from safeharbor_backup.postgres.sessions import answered_within, end_sessions
@@ -143,10 +143,7 @@ class Target:
 
     def system_identifier(self) -> str:
         """The cluster's own number; "" where we may not ask."""
-        try:
-            return str(self._one("SELECT system_identifier::text FROM pg_catalog.pg_control_system()")[0])
-        except psycopg.errors.InsufficientPrivilege:
-            return ""
+        return system_identifier(self.session)
 
     def hold_restore_lock(self, wait_seconds: float = 0) -> None:
         """Keep other restores of this database away, from whatever host, as long as this session lasts.

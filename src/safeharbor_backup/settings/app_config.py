@@ -13,9 +13,11 @@ from safeharbor_backup.errors import Unusable
 from safeharbor_backup.settings.database_url import DatabaseUrl, merge_connect_args, parse_database_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _FOLDER = re.compile(r"(_|^)(FOLDER|DIR|DIRECTORY|PATH|ROOT|LOCATION)$|^STORAGE_|^MEDIA_|^UPLOAD")
+_KEY = re.compile(r"KEY_?(FILE|PATH|FILENAME)$|CREDENTIALS_?(FILE|PATH)?$")
+_LONGEST_PATH = 4096
 # what an app has without its users' doing, or can make anew
 _NOT_THEIRS = re.compile(
     r"STATIC|TEMPLATE|ASSET|LOG|CACHE|TMP|TEMP|SESSION|LOCALE|BABEL|TRANSLATION|MIGRATION|^BACKUP_"
@@ -27,12 +29,33 @@ _DJANGO_PARTS = {"USER": "user", "NAME": "dbname", "HOST": "host", "PORT": "port
 
 
 @dataclass(frozen=True, slots=True)
+class Bind:
+    """A database that an app has beside its main one: its name and, if it is PostgreSQL's, its address.
+
+    Without an address `unusable` says what it is instead.
+    """
+
+    name: str
+    address: DatabaseUrl | None
+    unusable: str = ""
+
+    @property
+    def label(self) -> str:
+        """How BACKUP_IGNORE names it."""
+        return f"bind:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class AppConfig:
-    """An app's configuration. Its relative folders begin at one of `roots`, the likeliest one first."""
+    """An app's configuration. Its relative folders begin at one of `roots`, the likeliest one first.
+
+    `instance` is where Flask apps keep what is not in their repository.
+    """
 
     values: Mapping[Any, object] = field(default_factory=dict, repr=False)
     roots: tuple[Path, ...] = ()
     is_django: bool = False
+    instance: Path | None = None
 
     @property
     def upload_names(self) -> tuple[str, ...]:
@@ -50,6 +73,23 @@ class AppConfig:
             ("DATABASES['default']", django.get("default") if isinstance(django, Mapping) else None),
         )
         return next(((name, said) for name, said in places if said), None)
+
+    def binds(self) -> tuple[Bind, ...]:
+        """The databases beside the one that `database` finds."""
+        names = ("DATABASES",) if self.is_django else ("SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
+        found = {}
+        for name in names:
+            said = self.values.get(name)
+            for key, each in said.items() if isinstance(said, Mapping) else ():
+                if each and key not in (None, "default"):
+                    found[str(key)] = self._bind(str(key), each)
+        return tuple(found.values())
+
+    def _bind(self, name: str, said: object) -> Bind:
+        try:
+            return Bind(name, self.address(said))
+        except Unusable as error:
+            return Bind(name, None, str(error))
 
     def address(self, said: object) -> DatabaseUrl:
         """The address that `database` found. Raises Unusable, in words that have nothing of its password."""
@@ -73,22 +113,32 @@ class AppConfig:
         return str((there or candidates)[0])
 
     def folders(self) -> tuple[tuple[str, Path], ...]:
-        """Each folder that the configuration mentions and that users may have filled, with the name of its setting."""
+        """Each folder that the configuration mentions and that users may have filled, with the name of its setting.
+
+        And each file with a key, without which some data cannot be read.
+        """
         own = {above for root in self.roots for above in (root, *root.parents)}
         found = []
         for name, value in self.values.items():
-            if isinstance(name, str) and _FOLDER.search(name) and not _NOT_THEIRS.search(name):
-                found += [(name, path) for path in self._paths_in(value) if path not in own]
+            if not isinstance(name, str) or _NOT_THEIRS.search(name):
+                continue
+            if _KEY.search(name):
+                found += [(name, path) for path in self._paths_in(value, Path.is_file) if path.is_file()]
+            elif _FOLDER.search(name):
+                found += [(name, path) for path in self._paths_in(value, Path.is_dir) if path not in own]
+        if self.instance is not None and self.instance.is_dir():
+            found.append(("instance_path", self.instance))
         return tuple(dict.fromkeys(found))
 
-    def _paths_in(self, value: object) -> Iterator[Path]:
+    def _paths_in(self, value: object, is_one: Callable[[Path], bool]) -> Iterator[Path]:
+        """The absolute paths in it, and those relative ones that are there."""
         if isinstance(value, Mapping):
             for each in value.values():
-                yield from self._paths_in(each)
-        elif isinstance(value, str | Path) and "\0" not in str(value):
+                yield from self._paths_in(each, is_one)
+        elif isinstance(value, str | Path) and "\0" not in str(value) and len(str(value)) < _LONGEST_PATH:
             text = _FILE_SCHEME.sub("", str(value).strip())
             candidates = [Path(text)] if text.startswith("/") else [root / text for root in self.roots if text]
-            yield from (each for each in candidates if text.startswith("/") or each.is_dir())
+            yield from (each for each in candidates if text.startswith("/") or is_one(each))
 
 
 def app_config_of(values: Mapping[str, object], roots: Sequence[Path] = ()) -> AppConfig:

@@ -54,6 +54,7 @@ def load_settings(
         ignored_zone=_ignored_zone(environ, reader.origins),
         origins=reader.origins,
         folders=app.folders(),
+        binds=app.binds(),
     )
 
 

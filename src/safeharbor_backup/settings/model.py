@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.settings.alerts import NotifyOn
+    from safeharbor_backup.settings.app_config import Bind
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.settings.min_free import MinFree
 
@@ -62,6 +63,7 @@ class Settings:
     dump_compression: str
     pg_bin: tuple[Path, ...]
     exclude: tuple[str, ...]
+    ignore: tuple[str, ...]
     exclude_schema: tuple[str, ...]
     exclude_table: tuple[str, ...]
     exclude_table_data: tuple[str, ...]
@@ -89,6 +91,7 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict)
     ignored_zone: str = ""  # what TZ says, where the schedules are read in another zone
     folders: tuple[tuple[str, Path], ...] = ()  # that the app's configuration mentions: setting and path
+    binds: tuple[Bind, ...] = ()  # the app's databases beside the one that is backed up
 
     @property
     def database_name(self) -> str:

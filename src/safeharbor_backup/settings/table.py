@@ -152,6 +152,15 @@ SETTINGS = (
         "Uploads to leave out: patterns as in a .gitignore, separated by commas or line breaks.",
     ),
     Setting(
+        "BACKUP_IGNORE",
+        "ignore",
+        parsing.parse_patterns,
+        Concern.UPLOADS,
+        "",
+        "What the app has and the archive may lack, separated by commas: a database as `bind:NAME`, a folder by its "
+        "path or by the name of the app's setting.",
+    ),
+    Setting(
         "BACKUP_EXCLUDE_SCHEMA",
         "exclude_schema",
         parsing.parse_patterns,

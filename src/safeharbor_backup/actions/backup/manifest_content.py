@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
+    from safeharbor_backup.actions.app_data import AppData
     from safeharbor_backup.archive.checksums import Tally
     from safeharbor_backup.postgres.client_tools import ClientTools
     from safeharbor_backup.postgres.dump import LeftOut
@@ -87,6 +88,7 @@ def manifest_document(
     shared: SharedRecord | None = None,
     references: References | None = None,
     owners: Collection[tuple[int, int]] = (),
+    app_data: AppData | None = None,
 ) -> Manifest:
     """The manifest; `digests` are SHA256SUMS' digest, the member list's digest, and where SHA256SUMS' data starts."""
     sums_sha256, list_sha256, sums_offset = digests
@@ -109,6 +111,7 @@ def manifest_document(
         ),
         about_database=_database_section(dump),
         about_uploads=_uploads_section(settings, omissions, tally, owners),
+        app=app_data.recorded() if app_data is not None else None,
         references=references.recorded() if references is not None else None,
         shared=None
         if shared is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.app_data import AppData, find_missing
 from safeharbor_backup.actions.backup.dump_part import DumpSource
 from safeharbor_backup.actions.preflight import estimate_uploads, require_space
 from safeharbor_backup.postgres.client_tools import choose_client_tools, find_client_tools, what_a_newer_client_costs
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """All that is read. `until_dumped` holds the snapshot: closing it gives it back to the server."""
+    """All that is read, and what the app has beside it. `until_dumped` holds the snapshot: closing it gives it back."""
 
     dump: DumpSource
     until_dumped: ExitStack
     sharing: Sharing
+    app_data: AppData
 
 
 def open_sources(
@@ -45,6 +47,10 @@ def open_sources(
     if costs := what_a_newer_client_costs(tools, major):
         steps.warn(costs)
     compression = choose_compression(settings.dump_compression, tools)
+    app_data = find_missing(settings, session)
+    steps.warn(*map(str, app_data.databases))
+    if news := app_data.news(plan.previous):
+        steps.progress.note(news)
     uploads = estimate_uploads(plan.uploads, plan.is_excluded, sharing)
     snapshot = until_dumped.enter_context(open_snapshot(url, settings.lock_timeout_seconds))
     properties = snapshot.properties()
@@ -54,4 +60,5 @@ def open_sources(
     )
     if warning:
         steps.warn(warning)
-    return Sources(DumpSource(url, tools, compression, session, snapshot, properties), until_dumped, sharing)
+    dump = DumpSource(url, tools, compression, session, snapshot, properties)
+    return Sources(dump, until_dumped, sharing, app_data)

@@ -90,6 +90,8 @@ class _Writing:
                     digests=(sums_sha256, list_sha256, sums_offset),
                     shared=shared,
                     references=references,
+                    owners=collected.owners,
+                    app_data=self.sources.app_data,
                 )
             )
 

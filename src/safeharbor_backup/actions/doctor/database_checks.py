@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.app_data import describe_folders, find_missing
 from safeharbor_backup.actions.doctor.check import Check
 from safeharbor_backup.actions.doctor.findings import Finding, fine, problem, remark, warning
 from safeharbor_backup.actions.scratch_cleanup import scratch_parent
@@ -156,6 +157,13 @@ def judge_clock(before: datetime, theirs: datetime, after: datetime) -> Finding:
     )
 
 
+def _check_app_data(asked: Asked) -> list[Finding]:
+    missing = find_missing(asked.settings, asked.session)
+    found = [remark("app data", describe_folders(missing.folders))] if missing.folders else []
+    found += [warning("app data", each.text, each.remedy) for each in missing.databases]
+    return found or [fine("app data", "the app's configuration names no database or folder that no archive has")]
+
+
 QUERIES: tuple[Check[Asked], ...] = (
     Check("role", "its password does not expire within 14 days", _check_role),
     Check("pooler", "the server itself is reached, not a pooler", _check_pooler),
@@ -186,6 +194,12 @@ QUERIES: tuple[Check[Asked], ...] = (
         "drills",
         "no [drill](drill.md) that was killed has left a database on this server, or a directory",
         _check_leftovers,
+    ),
+    Check(
+        "app data",
+        "no other database of the app, and no folder with files that its configuration names, is in no archive without "
+        "`BACKUP_IGNORE`; see [any app](apps.md)",
+        _check_app_data,
     ),
     Check("clock", "it is within a minute of the server's", _check_clock),
 )

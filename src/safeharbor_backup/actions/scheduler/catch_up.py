@@ -9,6 +9,7 @@ from psycopg import sql
 
 from safeharbor_backup.errors import SafeHarborError
 from safeharbor_backup.postgres.connection import bounded, connected
+from safeharbor_backup.postgres.query import system_identifier
 from safeharbor_backup.state.adopted import read_adopted
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def why_not_to_catch_up(settings: Settings, newest: CatalogEntry) -> str:
         return ""
     try:
         with connected(bounded(settings.database, settings)) as session:
-            identity = _identify(session), session.info.dbname
+            identity = system_identifier(session), session.info.dbname
             is_empty = manifest.rows > 0 and not _holds_rows(session)
     except SafeHarborError:
         return ""
@@ -43,15 +44,6 @@ def why_not_to_catch_up(settings: Settings, newest: CatalogEntry) -> str:
     if "" not in (here, there) and here != there and not is_adopted:
         return f"the database is on another server than the one of {newest.name}"
     return ""
-
-
-def _identify(session: psycopg.Connection) -> str:
-    """The cluster's own number; "" where we may not ask."""
-    try:
-        row = session.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").fetchone()
-    except psycopg.errors.InsufficientPrivilege:
-        return ""
-    return str(row[0]) if row is not None else ""
 
 
 def _holds_rows(session: psycopg.Connection) -> bool:
