@@ -43,6 +43,19 @@ def lookup(place: Path, files: int, rounds: int) -> list[str]:
             f"`diff` of two archives of {files:,} files", [*COMMAND, "diff", "latest~1"], environment, lambda: None
         ),
     ]
+    large = home / "large"
+    large.mkdir()
+    write_many(large, _FIRST, files // 200, changed=0, size=2_000_000)  # 10 GB at full scale
+    out = home / "out"
+    last = f"uploads/{(files // 200 - 1) // _PER_FOLDER:04}/{files // 200 - 1:08}.jpg"
+    contenders.append(
+        Contender(
+            f"`extract` of the last of {files // 200:,} files of 2 MB",
+            [*COMMAND, "extract", "latest", last, "--to", str(out)],
+            {**settings, "BACKUP_DIR": str(large)},
+            lambda: shutil.rmtree(out, ignore_errors=True),
+        )
+    )
     interleave(contenders, rounds)
     shutil.rmtree(home)
     return [

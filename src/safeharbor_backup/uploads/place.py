@@ -1,0 +1,116 @@
+"""Uploads that were extracted beside a directory are moved into it: by open directories, never through a link.
+
+What is there already stays, unless it is to be replaced; then it can be kept under another name.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.errors import CannotRestore
+from safeharbor_backup.system.atomic_file import rename_between
+from safeharbor_backup.system.filesystem import names_in
+from safeharbor_backup.system.signals import signals_held
+from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.uploads.omissions import Listed
+from safeharbor_backup.uploads.removal import remove_below
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+@contextmanager
+def staged_beside(target: Path) -> Iterator[tuple[int, int]]:
+    """Two open directories: `target`, made if it is not there, and an empty one in it, gone when the block ends.
+
+    Its name is that of a restore's stage, which no backup takes for an upload. Raises OSError.
+    """
+    try:
+        os.mkdir(target)
+    except FileExistsError:
+        pass
+    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    name = f".safeharbor-restore-{secrets.token_hex(8)}".encode()
+    try:
+        os.mkdir(name, 0o700, dir_fd=root)
+        try:
+            stage = os.open(name, _OPEN_DIRECTORY, dir_fd=root)
+            try:
+                yield root, stage
+            finally:
+                os.close(stage)
+        finally:
+            with signals_held():
+                remove_below(root, name, str(target / os.fsdecode(name)))
+    finally:
+        os.close(root)
+
+
+class Placement:
+    """Moves a staged tree into an open directory. `suffix`, if there is one, is the name's end of what is replaced."""
+
+    def __init__(self, *, overwrite: bool, suffix: str = "") -> None:
+        self._overwrite = overwrite
+        self._suffix = os.fsencode(suffix)
+        self.kept = Listed()
+
+    def place(self, stage: int, target: int) -> None:
+        """Move everything, after a look at all of it. Raises CannotRestore if something is in the way, OSError."""
+        found = Listed()
+        self._look(stage, target, b"", found)
+        if found.count:
+            many = "exists" if found.count == 1 else "exist"
+            raise CannotRestore(
+                f"{found.first()} {many} there already.",
+                hint="Extract into an empty directory, or add --overwrite. A directory never replaces a file, nor a "
+                "file a directory.",
+                intact="Nothing was changed.",
+            )
+        self._move(stage, target, b"")
+
+    def _look(self, stage: int, target: int, prefix: bytes, found: Listed) -> None:
+        for name in names_in(stage):
+            try:
+                there = os.lstat(name, dir_fd=target)
+            except FileNotFoundError:
+                continue
+            here = os.lstat(name, dir_fd=stage)
+            if stat.S_ISDIR(there.st_mode) and stat.S_ISDIR(here.st_mode):
+                with _opened(name, stage) as below, _opened(name, target) as beside:
+                    self._look(below, beside, prefix + name + b"/", found)
+            elif not self._overwrite or stat.S_ISDIR(there.st_mode) or stat.S_ISDIR(here.st_mode):
+                found.add(prefix + name)
+
+    def _move(self, stage: int, target: int, prefix: bytes) -> None:
+        for name in sorted(names_in(stage)):
+            try:
+                rename_between(stage, name, target, name)
+                continue
+            except FileExistsError:
+                pass
+            if stat.S_ISDIR(os.lstat(name, dir_fd=stage).st_mode):
+                with _opened(name, stage) as below, _opened(name, target) as beside:
+                    self._move(below, beside, prefix + name + b"/")
+                continue
+            if not self._overwrite:  # it came since we looked
+                raise CannotRestore(f"{ascii_safe(os.fsdecode(prefix + name))} was made there meanwhile.")
+            if self._suffix:
+                os.link(name, name + self._suffix, src_dir_fd=target, dst_dir_fd=target, follow_symlinks=False)
+                self.kept.add(prefix + name + self._suffix)
+            os.rename(name, name, src_dir_fd=stage, dst_dir_fd=target)
+
+
+@contextmanager
+def _opened(name: bytes, parent: int) -> Iterator[int]:
+    descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
