@@ -18,7 +18,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from safeharbor_backup.actions.drill.content_check import compare_content
+from safeharbor_backup.actions.restore.request import opened_for_restore
 from safeharbor_backup.actions.scratch_cleanup import find_leftovers
+from safeharbor_backup.postgres.client_tools import choose_client_tools, find_client_tools
 from safeharbor_backup.postgres.private_cluster import find_server_bins
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.state.evidence import KEPT, read_newest
@@ -69,8 +72,8 @@ def test_a_drill_on_each_major_compares_everything_and_leaves_nothing(each_datab
 
     assert done.status == 0, done.output
     assert f"{archive} restores: 5 tables with 514 rows, 10 uploads (58.6 KiB); a restore takes about" in done.stdout
-    words = "as recorded: rows of 5 tables, rows of 1 materialized view, 4 sequences, SHA-256 of 10 uploads, "
-    assert f"{words}9 constraints, 7 indexes" in done.stdout
+    words = "as recorded: rows of 5 tables, content of 5 tables, rows of 1 materialized view, 4 sequences, "
+    assert f"{words}SHA-256 of 10 uploads, 9 constraints, 7 indexes" in done.stdout
     assert "migrations at a1b2" in done.stdout
     assert "Warning" not in done.stderr  # a slow phase has a line there
     found = evidence_of(site)
@@ -165,13 +168,41 @@ def test_what_differs_is_found_and_told(site: Site, database: Database, tmp_path
         "Problem: there are 3 constraints instead of 4",
         "Problem: there are 2 indexes instead of 3",
         "Problem: the migrations are at zzz instead of a1b2",
+        "Problem: public.alembic_version has other rows than the dump",
     ):
         assert problem in done.stderr.splitlines()
     found = evidence_of(site)
-    assert (found["result"], found["exit_status"], len(found["problems"])) == ("failed", 5, 6)
+    assert (found["result"], found["exit_status"], len(found["problems"])) == ("failed", 5, 7)
     assert found["compared"]["tables"]["different"] == ["public.photo has 9 rows instead of 10"]
     assert scratch_left(site, database) == []
     assert site.run("drill").status == 0
+
+
+def test_rows_that_are_others_than_the_dump_s_are_found_by_content(
+    site: Site, database: Database, tmp_path: Path
+) -> None:
+    database.execute("CREATE TABLE big AS SELECT g AS id, repeat('x', 90) AS t FROM generate_series(1, 30000) g")
+    archive = backed_up(site)
+    change = "UPDATE photo SET path = upper(path) WHERE id = 7; UPDATE entry SET id = id"  # the latter moves rows only
+    programs = mischievous(tmp_path / "bin", change)
+
+    done = site.run("drill", BACKUP_PG_BIN=programs)
+    unseen = site.run("drill", BACKUP_PG_BIN=programs, BACKUP_DRILL_HASH_SECONDS="0")
+
+    assert done.status == 5, done.output
+    assert "Problem: public.photo has other rows than the dump" in done.stderr.splitlines()
+    assert "rows of 3 tables" in done.stdout
+    assert "content of" not in done.stdout
+    assert unseen.status == 0, unseen.output
+    assert "content" not in evidence_of(site)["compared"]
+    tools = choose_client_tools(find_client_tools([find_server_bins()[18]]), 18)
+    with opened_for_restore(archive) as opened, psycopg.connect(database.url, autocommit=True) as session:
+        assert opened.manifest is not None
+        in_time = compare_content(session, opened.dump, tools, opened.manifest, 60)
+        too_late = compare_content(session, opened.dump, tools, opened.manifest, 0)
+    assert in_time.equal == ["public.photo", "public.entry", "public.big"]
+    assert (in_time.different, in_time.not_hashed) == ([], [])
+    assert sorted(too_late.not_hashed) == [f"public.{name}: time was up" for name in ("big", "entry", "photo")]
 
 
 def test_a_sequence_that_went_on_while_the_dump_was_taken_is_no_difference(

@@ -102,8 +102,11 @@ def assert_comes_back(database: Database, site: Site, known: tuple[int, ...] = (
     before = now(database, site)
     done = site.run("backup")
     assert done.status in known, done.output
-    done = site.run("drill")
+    done = site.run("drill", "--json")
     assert done.status in known, done.output
+    content = done.document["compared"]["content"]
+    assert (content["different"], content["not_hashed"]) == ([], [])
+    assert content["equal"] == content["recorded"] == done.document["compared"]["tables"]["recorded"]
     superuser = site.environment["BACKUP_DATABASE_URL"] == database.superuser_url
     database.execute(DAMAGE, superuser=superuser)
     (site.uploads / "photo.jpg").write_bytes(b"another photo")

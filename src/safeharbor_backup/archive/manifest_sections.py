@@ -81,6 +81,7 @@ class DatabaseSection(Struct, frozen=True, kw_only=True):
     constraints: int | None = None
     indexes: int | None = None
     columns: dict[str, str] | None = None
+    printing: dict[str, str] | None = None
 
 
 class NameList(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,9 @@ import re
 _NAME = rb'(?:"(?:[^"]|"")*"|[^".\s(]+)'
 # one statement, one comment, or one command of psql; what is quoted may hold anything
 _STATEMENT = re.compile(rb"""\s*+(?:--[^\n]*+\n|\\[^\n]*+\n|(?:[^"';]|"[^"]*+"|'[^']*+')++;\n)""")
-_COPY = re.compile(rb"\s*COPY (?P<schema>" + _NAME + rb")\.(?P<table>" + _NAME + rb").* FROM stdin;\n", re.DOTALL)
+_COPY = re.compile(
+    rb"\s*COPY (?P<schema>" + _NAME + rb")\.(?P<table>" + _NAME + rb")(?P<columns>.*) FROM stdin;\n", re.DOTALL
+)
 _END = b"\n\\.\n"
 
 TableName = tuple[bytes, bytes]
@@ -25,17 +27,30 @@ class RowCounter:
         self._held = b""
         self._table: TableName | None = None  # whose rows are coming
         self._count = 0
+        self._is_first = False  # what is held begins with a line break that is none of theirs
 
     def feed(self, piece: bytes) -> None:
         """So much more of the script."""
         self._held += piece
-        while self._take_statements() if self._table is None else self._take_rows(self._table):
+        while self._take_rows() if self._table is not None else self._take_statements():
             pass
 
     def finish(self) -> None:
         """That was all. Raises ScriptNotUnderstood if something is left over."""
         if self._table is not None or self._held.strip():
             raise ScriptNotUnderstood(repr(self._held[:200]))
+
+    def _begin(self, copy: re.Match[bytes]) -> None:
+        """Rows come by this statement."""
+        self._count = 0
+
+    def _see(self, rows: bytes) -> None:
+        """So many more of them, cut anywhere. A line break within a value is escaped: each line is a row."""
+        self._count += rows.count(b"\n")
+
+    def _end(self, table: TableName) -> None:
+        """Those were all of them."""
+        self.rows[table] = self.rows.get(table, 0) + self._count
 
     def _take_statements(self) -> bool:
         """Whether rows come after what was read."""
@@ -45,22 +60,25 @@ class RowCounter:
             copy = _COPY.fullmatch(found[0])
             if copy is not None:
                 self._table = (_unquoted(copy["schema"]), _unquoted(copy["table"]))
+                self._begin(copy)
                 self._held = b"\n" + self._held[position:]  # so that the end after no rows looks like any other
-                self._count = -1
+                self._is_first = True
                 return True
         self._held = self._held[position:]
         return False
 
-    def _take_rows(self, table: TableName) -> bool:
-        """Whether their end was found. A line break within a value is escaped: each line is a row."""
+    def _take_rows(self) -> bool:
+        """Whether their end was found."""
+        assert self._table is not None  # noqa: S101 - the caller looked
         end = self._held.find(_END)
+        whole = end + 1 if end >= 0 else max(0, len(self._held) - len(_END) + 1)
+        if whole:
+            self._see(self._held[self._is_first : whole])
+            self._is_first = False
         if end < 0:
-            whole = max(0, len(self._held) - len(_END) + 1)
-            self._count += self._held.count(b"\n", 0, whole)
             self._held = self._held[whole:]
             return False
-        self._count += self._held.count(b"\n", 0, end + 1)
-        self.rows[table] = self.rows.get(table, 0) + self._count
+        self._end(self._table)
         self._held = self._held[end + len(_END) :]
         self._table = None
         return True

@@ -10,11 +10,12 @@ from safeharbor_backup.postgres.connection import begin_unlimited, connected
 from safeharbor_backup.postgres.damage import Damage, find_damage
 from safeharbor_backup.postgres.query import one_row, rows_if_told, system_identifier
 from safeharbor_backup.postgres.reference_values import read_values
+from safeharbor_backup.postgres.row_hashes import read_printing
 from safeharbor_backup.postgres.rows import Table, list_tables
 from safeharbor_backup.postgres.structure import Structure, read_structure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import psycopg
 
@@ -70,6 +71,7 @@ class DatabaseProperties:
     settings: tuple[tuple[str, tuple[str, ...]], ...] = ()
     extensions: tuple[tuple[str, str, str], ...] = ()
     alembic_revision: str | None = None
+    printing: Mapping[str, str] | None = None
 
 
 class Snapshot:
@@ -113,6 +115,7 @@ class Snapshot:
             settings=tuple((role, tuple(lines)) for role, lines in settings),
             extensions=tuple(self._session.execute(_EXTENSIONS).fetchall()),
             alembic_revision=read_revision(self._session),
+            printing=read_printing(self._session),
         )
 
     def damage(self, note: Callable[[str], None]) -> list[Damage]:

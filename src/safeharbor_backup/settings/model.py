@@ -85,6 +85,7 @@ class Settings:
     tmp_dir: Path | None
     drill_database: DatabaseUrl | None
     drill_command: tuple[str, ...] = field(repr=False)  # it may hold a token
+    drill_hash_seconds: int
     secret_key: str | None = field(repr=False)
     problems: tuple[Problem, ...] = ()
     unknown: tuple[str, ...] = ()

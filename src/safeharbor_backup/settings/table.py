@@ -347,6 +347,15 @@ SETTINGS = (
         is_secret=True,
     ),
     Setting(
+        "BACKUP_DRILL_HASH_SECONDS",
+        "drill_hash_seconds",
+        parsing.parse_count,
+        Concern.DRILL,
+        "300",
+        "For how many seconds `drill` compares the rows of its copy with those of the dump, small tables first; 0: it "
+        "does not.",
+    ),
+    Setting(
         "SECRET_KEY",
         "secret_key",
         parsing.parse_text,

@@ -145,6 +145,7 @@ def _database_section(dump: DumpRecord) -> DatabaseSection:
             Extension(name=name, version=version, schema=schema) for name, version, schema in properties.extensions
         ),
         alembic_revision=properties.alembic_revision,
+        printing=dict(properties.printing) if properties.printing is not None else None,
         tables=dict(dump.tables),
         tables_without_data=tuple(dump.tables_without_data),
         excluded_schemas=tuple(dump.left_out.schemas),

@@ -10,10 +10,12 @@ import psycopg
 
 from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.views import compare_views
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from safeharbor_backup.actions.drill.content_check import Content
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.postgres.structure import Structure
 
@@ -33,9 +35,11 @@ class Comparison:
     not_recorded: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
+    _miscounted: set[str] = field(default_factory=set)
 
     def judge_rows(self, counts: Mapping[str, int], manifest: Manifest) -> int:
         """Compare the rows of each table; how many there are."""
+        self._miscounted = {ascii_safe(name) for name, rows in manifest.tables.items() if counts.get(name) != rows}
         wrong = [
             f"{name} has {counts.get(name, 0):,} rows instead of {rows:,}"
             for name, rows in manifest.tables.items()
@@ -51,6 +55,13 @@ class Comparison:
             "different": wrong[:_LISTED],
         }
         return sum(counts.values())
+
+    def judge_content(self, found: Content, *, same_major: bool) -> None:
+        """Compare rows by their hashes. Another major version may print values otherwise."""
+        where = self.differences if same_major else self.cautions
+        wrong = [f"{name} has other rows than the dump" for name in found.different if name not in self._miscounted]
+        where += _shortened(wrong, "tables")
+        self.compared["content"] = found.document()
 
     def judge_structure(self, found: Structure, manifest: Manifest, *, same_major: bool) -> None:
         """Compare sequences, and the numbers of constraints and indexes."""

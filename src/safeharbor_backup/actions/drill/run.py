@@ -16,6 +16,7 @@ import psycopg
 
 from safeharbor_backup.actions.drill.app_check import TIMEOUT_SECONDS, check_app
 from safeharbor_backup.actions.drill.compare import Comparison
+from safeharbor_backup.actions.drill.content_check import compare_content
 from safeharbor_backup.actions.drill.result import Report
 from safeharbor_backup.actions.drill.server import Kind, drill_server, furnish, private_drill_server
 from safeharbor_backup.actions.drill.uploads_check import read_back
@@ -60,11 +61,13 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.drill.server import DrillServer
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.request import OpenArchive
+    from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.postgres.properties import Properties
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
 
+_SHOWN = 5
 _INTACT = "The live database and uploads were not touched, and nothing of the copy is left."
 
 
@@ -247,6 +250,22 @@ class _Run:
         with staging.session() as session, session.transaction():
             self._comparison.judge_structure(read_structure(session), manifest, same_major=same_major)
             self._comparison.judge_revision(session, manifest)
+        self._compare_content(staging, archive, plan, manifest, same_major=same_major)
+
+    def _compare_content(
+        self, staging: Staging, archive: OpenArchive, plan: DatabasePlan, manifest: Manifest, *, same_major: bool
+    ) -> None:
+        seconds = self._settings.drill_hash_seconds
+        if not seconds:
+            return
+        if manifest.about_database.printing is None:
+            self._comparison.not_recorded.append("content of tables")
+            return
+        with staging.session() as session:
+            found = compare_content(session, archive.dump, plan.contents.tools, manifest, seconds)
+        self._comparison.judge_content(found, same_major=same_major)
+        if found.not_hashed:
+            self._progress.note(f"not compared by content: {_some(found.not_hashed)}")
 
     def _check_references(self, staging: Staging, archive: OpenArchive, places: Places) -> None:
         assert places.uploads is not None  # noqa: S101 - a drill has them always
@@ -323,3 +342,8 @@ class _Run:
 def _settings_only(properties: Properties) -> Properties:
     """The copy is nobody else's, bears our comment, and lives for minutes."""
     return replace(properties, grants=None, comment=None, connection_limit=-1, is_template=False)
+
+
+def _some(items: list[str]) -> str:
+    more = f"; and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
+    return "; ".join(items[:_SHOWN]) + more

@@ -133,12 +133,14 @@ def _as_recorded(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
     words = []
     for what, noun, of in (
         ("tables", "rows of {}", "table"),
+        ("content", "content of {}", "table"),
         ("materialized_views", "rows of {}", "materialized view"),
         ("sequences", "{}", "sequence"),
         ("uploads", "SHA-256 of {}", "upload"),
     ):
         found = compared.get(what)
-        if found and found["recorded"] == found["equal"] and (found["equal"] or what != "materialized_views"):
+        is_complete = found and (found["recorded"] == found["equal"] or (what == "content" and not found["different"]))
+        if found and is_complete and (found["equal"] or what not in ("content", "materialized_views")):
             words.append(noun.format(plural(found["equal"], of)))
     for what in ("constraints", "indexes"):
         found = compared.get(what)
