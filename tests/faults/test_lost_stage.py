@@ -114,3 +114,23 @@ def test_a_restore_of_uploads_alone_whose_stage_is_lost_is_forgotten(site: Site,
     assert done.status == 3, done.output
     assert not rig.is_interrupted
     assert rig.kept_ids == []
+
+
+def test_files_that_are_missing_in_the_stage_are_told_with_what_comes_in(site: Site, database: Database) -> None:
+    rig = Rig(site, database, "only uploads")
+    rig.restored()
+    (kept,) = rig.staging
+    (site.uploads / kept / "old" / "a.txt").unlink()
+
+    undone = site.run("restore", "--undo")
+
+    assert undone.status == 3, undone.output
+    assert f"{kept}/old had " in undone.stderr
+    assert "--only uploads" in undone.stderr
+    assert site.run("restore", "--undo", "--id", kept[-12:]).status == 0  # there and back again, nothing is missing
+    rig.changed()
+    assert not rig.kill("restore", "swapping").has_ended
+    (site.uploads / rig.staging[0] / "new" / "2026" / "5.jpg").unlink()
+    done = rig.recover("resume")
+    assert done.status == 3, done.output
+    assert "/new had " in done.stderr

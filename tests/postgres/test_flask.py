@@ -74,6 +74,15 @@ app.cli.add_command(group)
     assert "the app has commands of its own here: dive, list; list is Safe Harbor's" in examined
 
 
+def test_an_app_whose_command_we_hide_is_told_so(site: Site, database: Database) -> None:
+    write_app(site, database, 'app.cli.command("safeharbor")(lambda: print("down"))\n')
+
+    examined = flask(site, "--app", "reef", "safeharbor", "doctor")
+
+    assert "the app has a command `safeharbor` of its own, which Safe Harbor's commands hide" in examined.stdout
+    assert "another name" in examined.stdout
+
+
 def test_what_the_engine_adds_to_its_address_counts_too(site: Site, database: Database) -> None:
     (site.root / "reef.py").write_text(
         "from flask import Flask\n"

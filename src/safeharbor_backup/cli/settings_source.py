@@ -43,13 +43,18 @@ def read_settings(context: click.Context, output: Output, *, quiet: bool) -> Set
 
 def commands_of_the_app(context: click.Context) -> dict[str, click.Command]:
     """What an app that is named, and loads, has in a command group `safeharbor` of its own."""
+    group = command_of_the_app(context)
+    return dict(group.commands) if isinstance(group, click.Group) else {}
+
+
+def command_of_the_app(context: click.Context) -> click.Command | None:
+    """The command or group of our name that an app has, if one is named and loads."""
     info = _named_app(context)
     try:
         with prints_on_stderr():
-            group = info.load_app().cli.commands.get("safeharbor") if info is not None else None
+            return info.load_app().cli.commands.get("safeharbor") if info is not None else None
     except (Exception, SystemExit):  # a command of ours that needs the app says what is wrong with it
-        return {}
-    return dict(group.commands) if isinstance(group, click.Group) else {}
+        return None
 
 
 def _named_app(context: click.Context) -> ScriptInfo | None:

@@ -97,6 +97,7 @@ class RestoreRecord:
     the id of the one transaction of a restore in place, "" before it began or if there is none. `mark`: how far the
     exchange of uploads is; None in a record of the first version, whose stage has it. `frontier` and `stays` are paths
     below the uploads: directories whose entries are exchanged one by one, and entries that stay where they are.
+    `old_entries` and `new_entries`: how many there were in each side of the stage when it was last whole; -1: unknown.
     """
 
     id: str
@@ -123,6 +124,8 @@ class RestoreRecord:
     mark: Mark | None = Mark(Side.OLD, Leg.AT_REST)
     frontier: tuple[str, ...] = ()
     stays: tuple[str, ...] = ()
+    old_entries: int = -1
+    new_entries: int = -1
     kept_database_bytes: int = 0
     kept_uploads_bytes: int = 0
     slots: int = 0
@@ -140,6 +143,14 @@ class RestoreRecord:
     def oid(self, side: Side) -> int:
         """The number of that side's database; 0 if it is not known."""
         return self.new_oid if side is Side.NEW else self.old_oid
+
+    def entries(self, side: Side) -> int:
+        """How many entries that side of the stage had when it was last whole; -1 if that is not known."""
+        return self.new_entries if side is Side.NEW else self.old_entries
+
+    def with_entries(self, side: Side, count: int) -> RestoreRecord:
+        """The same with that many entries in that side of the stage."""
+        return replace(self, new_entries=count) if side is Side.NEW else replace(self, old_entries=count)
 
     @property
     def kept_database(self) -> str:

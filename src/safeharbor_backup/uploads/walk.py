@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from safeharbor_backup.archive import layout
-from safeharbor_backup.errors import require_own_resources, translate_os_error
-from safeharbor_backup.uploads.omissions import has_attributes
+from safeharbor_backup.errors import SafeHarborError, require_own_resources, translate_os_error
+from safeharbor_backup.uploads.omissions import Omissions, has_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from safeharbor_backup.uploads.omissions import Omissions
 
 # A batch ends after one name in about a thousand, told by the name itself: so a new file moves no batch but its own.
 _BATCH_MASK = 1023
@@ -97,6 +95,15 @@ def walk_tree(root: int, is_excluded: Callable[[str], bool] | None, omissions: O
 def walk_batches(root: int, is_excluded: Callable[[str], bool] | None, omissions: Omissions) -> Iterator[Batch | Entry]:
     """The same: each directory as an entry, and what lies between directories in batches."""
     return _Walk(root, is_excluded, omissions).run()
+
+
+def count_entries(root: int) -> int:
+    """How many entries there are below the open directory `root`; -1 if it cannot be told."""
+    found = walk_batches(root, None, Omissions())
+    try:
+        return sum(len(each.names) if isinstance(each, Batch) else 1 for each in found)
+    except (SafeHarborError, OSError):
+        return -1
 
 
 class _Walk:

@@ -39,7 +39,9 @@ CHECKS: tuple[Check[Context], ...] = (
     *target_checks.CHECKS,
     *restore_checks.CHECKS,
     *container_checks.CHECKS,
-    Check("commands", "inside an app that has a command group `safeharbor` of its own: which commands are the app's"),
+    Check(
+        "commands", "inside an app that has a command or a group `safeharbor` of its own: which commands are the app's"
+    ),
 )
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore
-from safeharbor_backup.state.journal import Phase, Side
+from safeharbor_backup.state.journal import Leg, Mark, Phase, Side
 from safeharbor_backup.uploads.staging import stage_path
+from safeharbor_backup.uploads.walk import count_entries
 
 if TYPE_CHECKING:
     from safeharbor_backup.state.journal import RestoreRecord
@@ -47,6 +48,20 @@ def way_around(record: RestoreRecord) -> str:
     old = f"`{verb} --undo --abandon-uploads` makes the database live that has {record.describe(Side.OLD)}"
     new = f", `{verb} --resume --abandon-uploads` the one that has {record.describe(Side.NEW)}"
     return f"{old}{'' if record.by_undo else new}; the uploads stay as they are now. Then {anew}."
+
+
+def changes_of(stage: Stage, record: RestoreRecord, mark: Mark) -> tuple[str, ...]:
+    """What to say of the side that is to come in, if it has not as many entries as when it was put aside as a whole."""
+    side = record.towards
+    if mark not in (Mark(side.other, Leg.AT_REST), Mark(side, Leg.OUT)):
+        return ()  # a part of it is live already
+    before, now = record.entries(side), count_entries(stage.side(side))
+    if before == now or -1 in (before, now):
+        return ()
+    return (
+        f"{stage.path}/{side} had {before:,} entries when it was put there, and has {now:,} now: whoever can write to "
+        "the uploads has changed it. `safeharbor restore --from PATH --only uploads` brings in those of an archive",
+    )
 
 
 def refuse_whole_stage(stage: Stage | None, record: RestoreRecord, abandoned: Abandoned) -> None:

@@ -54,7 +54,7 @@ def resume_restore(
                 if record.database and not swap.record.database
                 else _resume(swap, record, target, progress)
             )
-            return replace(done, warnings=left_as_they_are(record, swap.record))
+            return replace(done, warnings=swap.changes + left_as_they_are(record, swap.record))
 
 
 def _resume(swap: Swap, record: RestoreRecord, target: Target | None, progress: Progress) -> Recovery:
@@ -78,8 +78,8 @@ def undo_restore(
     """Go back: an interrupted restore to the state before it, else the newest one that is not undone, or that of `id`.
 
     An undo that was interrupted is finished. Raises CannotRestore if there is nothing to go back to, RestorePending if
-    it cannot be done now. `confirm` is asked before anything is done with what only names tell of. `abandons_uploads`:
-    where the stage is lost, the uploads stay as they are.
+    it cannot be done now. `confirm` is asked before anything is done with what only names tell of. `abandoned`:
+    what stays as it is, where it is lost.
     """
     with recovering(settings, progress) as journal:
         record = _pending(settings, restore_id)
@@ -91,7 +91,7 @@ def undo_restore(
                     done = _end_uploads(swap, progress)
                 else:
                     done = _undo_interrupted(swap, target, progress)
-                return replace(done, warnings=left_as_they_are(record, swap.record))
+                return replace(done, warnings=swap.changes + left_as_they_are(record, swap.record))
         kept = [each for each in journal.read() if each.phase is Phase.KEPT]
         if not kept or (restore_id and all(each.id != restore_id for each in kept)):
             found = choose_unrecorded(settings, journal, restore_id, "--undo")
@@ -115,7 +115,7 @@ def undo_restore(
             try_swap(swap, progress, at_rest=at_rest)
             recovery = settled(swap)
             progress.step("settled")
-            return replace(recovery, warnings=left_as_they_are(record, swap.record))
+            return replace(recovery, warnings=swap.changes + left_as_they_are(record, swap.record))
 
 
 def retargeted(settings: Settings, request: RestoreRequest) -> Settings:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from safeharbor_backup.actions.restore.lost_database import missing_database, numbers_of_both, way_around_database
-from safeharbor_backup.actions.restore.lost_stage import way_around
+from safeharbor_backup.actions.restore.lost_stage import changes_of, way_around
 from safeharbor_backup.errors import CannotRestore, RestorePending, SafeHarborError, one_line, translate_os_error
 from safeharbor_backup.postgres.database_swap import close_database, exchange_databases, open_database
 from safeharbor_backup.postgres.target import drop_database
 from safeharbor_backup.state.journal import Journal, Leg, Mark, Phase, RestoreRecord, Side
 from safeharbor_backup.uploads.frontier import Frontier, find_frontier
 from safeharbor_backup.uploads.staging import Stage, StageReplaced, open_stage, remove_unfinished, stage_path
+from safeharbor_backup.uploads.walk import count_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +52,8 @@ def opened_stage(record: RestoreRecord) -> Iterator[Stage | None]:
 class Swap:
     """The two states of one restore. `record` is what the journal says of it now, `is_gone` that nothing is left.
 
-    `stage` is held open: what anybody does meanwhile with its name in the uploads leads nowhere.
+    `stage` is held open: what anybody does meanwhile with its name in the uploads leads nowhere. `changes` is what to
+    say of the uploads that come in, once they were looked at.
     """
 
     def __init__(self, journal: Journal, record: RestoreRecord, target: Target | None, stage: Stage | None) -> None:
@@ -60,10 +62,14 @@ class Swap:
         self._target = target
         self.stage = stage
         self.is_gone = False
+        self.changes: tuple[str, ...] = ()
 
     def begin(self, towards: Side, *, by_undo: bool) -> None:
         """Write down where this goes to, so that a command that is typed again goes on. Raises OSError."""
-        numbers = {} if self.record.phase is Phase.SWAPPING else numbers_of_both(self._target, self.record)
+        numbers: dict[str, int] = {}
+        if self.record.phase is not Phase.SWAPPING:
+            numbers = numbers_of_both(self._target, self.record)
+            self.record = self._counted(towards)
         self._write(phase=Phase.SWAPPING, towards=towards, by_undo=by_undo, **numbers)
 
     def find_what_stays(self, is_excluded: Callable[[str], bool] | None) -> None:
@@ -122,6 +128,7 @@ class Swap:
                 hint=hint,
                 intact="Nothing was changed.",
             )
+        self.changes = changes_of(self.stage, record, self._mark) if self.stage is not None else ()
 
     def go(self, step: Callable[[str], None]) -> None:
         """To the side that `begin` named, from wherever this has come to. May be repeated.
@@ -162,7 +169,7 @@ class Swap:
         """Write down that the swap is done. Raises RestorePending if that fails: the new state is live all the same."""
         live = self.record.towards
         done = replace(
-            self.record,
+            self._counted(live.other),
             phase=Phase.KEPT,
             live=live,
             by_undo=False,
@@ -220,6 +227,10 @@ class Swap:
     def bring_in_uploads(self, side: Side) -> None:
         """Only the uploads, for a restore in place: its transaction has decided, or will. Raises OSError."""
         self._bring_in(side)
+
+    def _counted(self, side: Side) -> RestoreRecord:
+        """The record with the number of entries that this side of the stage has now, while it is whole."""
+        return self.record.with_entries(side, count_entries(self.stage.side(side))) if self.stage else self.record
 
     @property
     def _mark(self) -> Mark:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor_backup.actions.doctor.findings import Level, fine
+from safeharbor_backup.actions.doctor.findings import Level, fine, remark
 from safeharbor_backup.actions.doctor.run import examine
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.lazy import COMMANDS, IN_FLASK, SOURCE_KEY
-from safeharbor_backup.cli.settings_source import commands_of_the_app
+from safeharbor_backup.cli.settings_source import command_of_the_app
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.schedule import find_zone
 from safeharbor_backup.text import iso_time, plural, show_slot
@@ -67,9 +67,13 @@ def command(run: Run, *, as_json: bool) -> None:
 
 
 def _joined_commands() -> list[Finding]:
-    """That the app has a group of our name, so that nobody wonders which command runs."""
+    """That the app has a group or a command of our name, so that nobody wonders which command runs."""
     context = click.get_current_context()
-    theirs = commands_of_the_app(context) if context.meta.get(SOURCE_KEY) == IN_FLASK else {}
+    own = command_of_the_app(context) if context.meta.get(SOURCE_KEY) == IN_FLASK else None
+    if own is not None and not isinstance(own, click.Group):
+        text = "the app has a command `safeharbor` of its own, which Safe Harbor's commands hide"
+        return [remark("commands", text, "Give the app's command another name, or put it into a group `safeharbor`.")]
+    theirs = own.commands if isinstance(own, click.Group) else {}
     if not theirs:
         return []
     text = f"the app has commands of its own here: {', '.join(sorted(theirs))}"
