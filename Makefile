@@ -41,7 +41,7 @@ format: ## put the code into its format, and the generated tables in docs/ up to
 
 bench: ## measure against the shell pipeline; takes an hour and 15 GB of disk
 	@scripts/bootstrap bench
-	$(PYTHON) -m benchmarks $(BENCH)
+	PYTHONPATH=tests $(PYTHON) -m benchmarks $(BENCH)
 
 regression: ## put PostgreSQL's own regression database through backup, restore and back; needs root and a compiler
 	@scripts/bootstrap dev

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.data import make_database, make_small_files, make_uploads
+from benchmarks.foreign import foreign
 from benchmarks.lookup import lookup
 from benchmarks.measure import Contender, interleave, mib
 from benchmarks.offsite import offsite_growth
@@ -29,6 +30,7 @@ RESTORE_MARK = "<!-- restore results -->\n"  # below each mark, up to the next h
 OFFSITE_MARK = "<!-- off-site results -->\n"
 REUSE_MARK = "<!-- reuse results -->\n"
 LOOKUP_MARK = "<!-- lookup results -->\n"
+FOREIGN_MARK = "<!-- foreign results -->\n"
 STARTUP_MARK = "<!-- start-up results -->\n"
 TARFILE = "import sys, tarfile\nwith tarfile.open(sys.argv[2], 'w') as tar: tar.add(sys.argv[1], 'uploads')\n"
 
@@ -42,7 +44,9 @@ def main() -> None:
     parser.add_argument("--most-files", type=int, default=1_000_000, help="how many to measure memory with, once")
     parser.add_argument("--members", type=int, default=1_000_000, help="how many members the dry run's archive has")
     parser.add_argument(
-        "--only", choices=["backup", "restore", "offsite", "reuse", "startup", "lookup"], help="only this part"
+        "--only",
+        choices=["backup", "restore", "offsite", "reuse", "startup", "lookup", "foreign"],
+        help="only this part",
     )
     parser.add_argument("--page", type=Path, default=PAGE, help="where the results go")
     arguments = parser.parse_args()
@@ -62,7 +66,9 @@ def main() -> None:
         page = with_results(page, STARTUP_MARK, conditions, startup(place, arguments.rounds))
     if arguments.only in (None, "lookup"):
         page = with_results(page, LOOKUP_MARK, conditions, lookup(place, arguments.members, arguments.rounds))
-    if arguments.only not in ("startup", "lookup"):
+    if arguments.only in (None, "foreign"):
+        page = with_results(page, FOREIGN_MARK, conditions, foreign(bins[major], place, 8_000, arguments.rounds))
+    if arguments.only not in ("startup", "lookup", "foreign"):
         page = beside_server(arguments, page, place, output, bins[major], conditions, machine)
     shutil.rmtree(output)
     arguments.page.write_text(page)
