@@ -17,8 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from safeharbor_backup.actions.restore.findings import RestoreResult
 from safeharbor_backup.actions.restore.request import RestoreRequest
+from safeharbor_backup.actions.restore.result import RestoreResult
 from safeharbor_backup.actions.restore.run import restore_archive
 from safeharbor_backup.errors import RestorePending
 from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.doctor.check import UNREACHABLE, Check, Context, answered, unasked
 from safeharbor_backup.actions.doctor.findings import Finding, failed, fine, not_checked, problem, warning
-from safeharbor_backup.actions.restore.database_plan import judge_target
+from safeharbor_backup.actions.restore.role_checks import judge_target
 from safeharbor_backup.actions.restore.unrecorded import find_unrecorded_databases
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
 from safeharbor_backup.postgres.addresses import target_address

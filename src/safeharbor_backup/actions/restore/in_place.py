@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.restore.dump_load import compare_rows
 from safeharbor_backup.actions.restore.loader import table_of_contents
-from safeharbor_backup.actions.restore.stage import compare_rows
 from safeharbor_backup.actions.restore.swap import interrupted
 from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.errors import RestorePending, SafeHarborError, translate_os_error
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.swap import Swap
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.model import Settings
 
 _ROLLBACK_SECONDS = 5.0
 BESIDE = (
@@ -37,24 +36,24 @@ BESIDE = (
 
 
 def load_in_place(
-    settings: Settings,
+    plan: DatabasePlan,
+    lock_timeout_seconds: float,
     swap: Swap,
     archive: OpenArchive,
-    target: Target,
-    plan: DatabasePlan,
     progress: Progress,
 ) -> tuple[int | None, list[str]]:
     """How many rows were loaded, and warnings, once the transaction is committed and the uploads are swapped.
 
     If this fails before the commit: the transaction is rolled back, the uploads are put back, the stage is removed.
     """
+    target = plan.target
     try:
         with loading_in_place(
             plan.contents.tools,
             target.url,
             is_superuser=target.is_superuser,
             server_major=target.major,
-            lock_timeout_seconds=settings.lock_timeout_seconds,
+            lock_timeout_seconds=lock_timeout_seconds,
         ) as load:
             swap.begin_in_place(load.begin())
             progress.step("transaction begun")

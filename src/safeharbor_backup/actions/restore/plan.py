@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.diff import describe_what_went
 from safeharbor_backup.actions.preflight import check_apart, check_directory
 from safeharbor_backup.actions.references import describe_recorded
-from safeharbor_backup.actions.restore.database_plan import compare_database, look_at_database
-from safeharbor_backup.actions.restore.findings import Findings, RestorePlan
+from safeharbor_backup.actions.restore.database_losses import compare_database
+from safeharbor_backup.actions.restore.database_plan import look_at_database
+from safeharbor_backup.actions.restore.findings import Findings
 from safeharbor_backup.actions.restore.losses import compare_uploads
 from safeharbor_backup.actions.restore.origin import judge_origin
 from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, left_out_patterns, opened_for_restore
@@ -23,6 +25,7 @@ from safeharbor_backup.archive.manifest import fingerprint_matches
 from safeharbor_backup.archive.source import Truncated
 from safeharbor_backup.errors import (
     ArchiveRejected,
+    ExitStatus,
     SafeHarborError,
     SettingsInvalid,
     StorageUnavailable,
@@ -45,6 +48,37 @@ if TYPE_CHECKING:
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """What a restore would do, and how it would end. Sizes in bytes.
+
+    `database_part` is what the load goes by; None without a database, and where problems forbid it.
+    """
+
+    archive: Path
+    taken_at: datetime | None
+    tables: int
+    upload_files: int
+    upload_bytes: int
+    database: str
+    uploads: str
+    jobs: int
+    facts: tuple[str, ...]
+    losses: tuple[str, ...]
+    ways_back: tuple[str, ...]
+    afterwards: tuple[str, ...]
+    warnings: tuple[str, ...]
+    problems: tuple[SafeHarborError, ...]
+    database_part: DatabasePlan | None = None
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """The status that the restore would end with."""
+        if self.problems:
+            return self.problems[0].exit_status
+        return ExitStatus.WARNINGS if self.warnings else ExitStatus.DONE
 
 
 def plan_restore(
@@ -74,7 +108,7 @@ def plan_restore(
                 target = stack.enter_context(target_connected(*target_address(settings)))
             except SafeHarborError as error:
                 findings.problems.append(error)
-        return draw_up_plan(archive, settings, request, target, findings, exact=not quick)[0]
+        return draw_up_plan(archive, settings, request, target, findings, exact=not quick)
 
 
 def draw_up_plan(
@@ -85,7 +119,7 @@ def draw_up_plan(
     findings: Findings,
     *,
     exact: bool = True,
-) -> tuple[RestorePlan, DatabasePlan | None]:
+) -> RestorePlan:
     """The plan that a dry run shows and that a restore asks about and carries out; changes nothing.
 
     `target` is None without a database to restore, or where it cannot be reached. Not `exact`: the live rows are
@@ -93,35 +127,25 @@ def draw_up_plan(
     """
     look_at_archive(archive, settings, findings)
     judge_origin(archive, settings, request, target, findings)
-    database = ""
     plan: DatabasePlan | None = None
     jobs = request.jobs
-    if request.with_database:
-        url, name = target_address(settings) if target is None else (target.url, target.name)
-        database = url.with_database(name).describe()
     if target is not None:
         try:
             plan = look_at_database(target, archive, settings, request, findings)
             jobs = fit_jobs(target, request, findings)
-            if plan is not None:
-                compare_database(target, plan, archive, findings, exact=exact)
+            compare_database(plan, archive, findings, exact=exact)
         except SafeHarborError as error:
             findings.problems.append(error)
     if request.with_uploads:
         look_at_uploads(archive, settings, findings)
     _describe_ways_back(settings, request, plan, findings)
-    tables = 0
-    if request.with_database and archive.manifest is not None:
-        tables = len(archive.manifest.tables)
-    elif plan is not None:
-        tables = plan.contents.tables
-    drawn = RestorePlan(
+    return RestorePlan(
         archive=archive.path,
         taken_at=archive.taken_at,
-        tables=tables,
+        tables=_count_tables(archive, request, plan),
         upload_files=archive.upload_files,
         upload_bytes=archive.upload_bytes,
-        database=database,
+        database=_describe_database(settings, target) if request.with_database else "",
         uploads=str(settings.upload_dir) if request.with_uploads else "",
         jobs=jobs,
         facts=tuple(findings.facts),
@@ -130,8 +154,21 @@ def draw_up_plan(
         afterwards=tuple(findings.afterwards),
         warnings=tuple(findings.warnings),
         problems=tuple(findings.problems),
+        database_part=plan,
     )
-    return drawn, plan
+
+
+def _describe_database(settings: Settings, target: Target | None) -> str:
+    """The database to restore, where it cannot be reached too. Raises SettingsInvalid, DatabaseUnavailable."""
+    url, name = target_address(settings) if target is None else (target.url, target.name)
+    return url.with_database(name).describe()
+
+
+def _count_tables(archive: OpenArchive, request: RestoreRequest, plan: DatabasePlan | None) -> int:
+    """How many will be restored, as far as is known."""
+    if request.with_database and archive.manifest is not None:
+        return len(archive.manifest.tables)
+    return plan.contents.tables if plan is not None else 0
 
 
 def require_nothing_pending(directory: Path) -> None:

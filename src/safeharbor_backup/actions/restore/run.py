@@ -6,9 +6,8 @@ Until the swap nothing live has changed; the swap has one commit point. See `swa
 from __future__ import annotations
 
 import os
-import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +15,18 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from safeharbor_backup.actions.preflight import check_directory
-from safeharbor_backup.actions.restore.findings import Findings, RestorePlan, RestoreResult
+from safeharbor_backup.actions.restore.dump_load import LoadOptions
+from safeharbor_backup.actions.restore.findings import Findings
 from safeharbor_backup.actions.restore.in_place import load_in_place
 from safeharbor_backup.actions.restore.kept import finish_removals
-from safeharbor_backup.actions.restore.plan import check_request, draw_up_plan, require_nothing_pending
+from safeharbor_backup.actions.restore.plan import RestorePlan, check_request, draw_up_plan, require_nothing_pending
 from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, left_out_patterns, opened_for_restore
-from safeharbor_backup.actions.restore.stage import Places, Staged, Staging
+from safeharbor_backup.actions.restore.result import RestoreResult
+from safeharbor_backup.actions.restore.stage import Staged, stage_archive
+from safeharbor_backup.actions.restore.staged_database import create_staged
 from safeharbor_backup.actions.restore.swap import Swap, translated
+from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace
+from safeharbor_backup.actions.steps import Steps
 from safeharbor_backup.actions.verify import verify_source
 from safeharbor_backup.errors import (
     DatabaseUnavailable,
@@ -48,7 +52,6 @@ from safeharbor_backup.uploads.staging import Stage, StageReplaced, create_stage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.postgres.target import Target, TargetDatabase
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
@@ -90,7 +93,7 @@ def _restore(
         require_nothing_pending(settings.backup_dir)
         left = finish_removals(settings, Journal(settings.backup_dir))
         archive = stack.enter_context(opened_for_restore(request.archive))
-        target: Target | None = None
+        target = None
         if request.with_database:
             target = stack.enter_context(target_connected(*target_address(settings)))
             if not target.is_pooled:  # a pooler would keep the lock when we are gone
@@ -100,32 +103,32 @@ def _restore(
         if archive.front is None:
             findings.warnings.append("it was written by another implementation and carries no checksums of its content")
         findings.warnings += archive.warnings
-        drawn, plan = draw_up_plan(archive, settings, request, target, findings)
+        plan = draw_up_plan(archive, settings, request, target, findings)
         findings.require_none()
-        if not confirm(drawn):
+        if not confirm(plan):
             raise NotConfirmed("Not confirmed.", intact="Nothing was changed.")
-        run = _Run(settings, replace(request, jobs=drawn.jobs), archive, target, plan, progress)
-        return run.restore(drawn)
+        return _Run(settings, request, archive, plan, Steps(progress)).restore()
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Run:
     """A confirmed restore, under the lock."""
 
     settings: Settings
     request: RestoreRequest
     archive: OpenArchive
-    target: Target | None
-    plan: DatabasePlan | None
-    progress: Progress
-    seconds: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    plan: RestorePlan
+    steps: Steps
 
-    def restore(self, plan: RestorePlan) -> RestoreResult:
-        warnings = list(plan.warnings)
+    @property
+    def _target(self) -> Target | None:
+        return self.plan.database_part.target if self.plan.database_part is not None else None
+
+    def restore(self) -> RestoreResult:
+        plan = self.plan
         journal = Journal(self.settings.backup_dir)
         record = journal.write(self._record())
-        self.progress.step("journal")
+        self.steps.progress.step("journal")
         with ExitStack() as stack:
             swap, staged = self._stage(journal, record, stack)
             try:
@@ -141,8 +144,8 @@ class _Run:
             rows=rows,
             upload_files=staged.upload_files,
             upload_bytes=staged.upload_bytes,
-            seconds=self.seconds,
-            warnings=tuple(dict.fromkeys([*warnings, *staged.warnings, *self.warnings, *left])),
+            seconds=self.steps.seconds,
+            warnings=tuple(dict.fromkeys([*plan.warnings, *staged.warnings, *self.steps.warnings, *left])),
             afterwards=plan.afterwards,
             keeps_previous=keeps,
             can_be_undone=keeps and not record.in_place and record.had_database,
@@ -151,25 +154,25 @@ class _Run:
 
     def _exchange(self, swap: Swap, staged: Staged) -> int | None:
         """Make what was staged live. If this fails before the commit: the old state is put back, the stage removed."""
-        if swap.record.in_place:
-            assert self.target is not None  # noqa: S101 - in place is about a database
-            assert self.plan is not None  # noqa: S101 - likewise
-            with self._phase("load"):
-                rows, warnings = load_in_place(self.settings, swap, self.archive, self.target, self.plan, self.progress)
-                self.warnings += warnings
+        database = self.plan.database_part
+        if database is not None and swap.record.in_place:
+            with self.steps.timed("load"):
+                lock_timeout = self.settings.lock_timeout_seconds
+                rows, warnings = load_in_place(database, lock_timeout, swap, self.archive, self.steps.progress)
+                self.steps.warnings.extend(warnings)
                 return rows
-        with self._phase("swap"), signals_held():
+        with self.steps.timed("swap"), signals_held():
             try:
                 swap.begin(Side.NEW, by_undo=False)
-                self.progress.step("swapping")
-                swap.go_or_return(self.progress.step)
+                self.steps.progress.step("swapping")
+                swap.go_or_return(self.steps.progress.step)
             except RestorePending:
                 raise
             except BaseException as error:
                 self._remove_stage(swap, error)
                 raise translated(error, "swapping the uploads") from error
             swap.settle()
-            self.progress.step("settled")
+            self.steps.progress.step("settled")
         return staged.rows
 
     def _keep_or_discard(self, journal: Journal, swap: Swap) -> tuple[bool, list[str]]:
@@ -191,7 +194,8 @@ class _Run:
         return keeps, []
 
     def _record(self) -> RestoreRecord:
-        live = self.plan.live if self.plan is not None else None
+        part = self.plan.database_part
+        target, live = (part.target, part.live) if part is not None else (None, None)
         uploads = self.settings.upload_dir if self.request.with_uploads else None
         return RestoreRecord(
             id=new_id(),
@@ -202,14 +206,14 @@ class _Run:
             keep_previous=self.request.keep_previous,
             accepts_broken=self.request.accepts_broken,
             accepts_open=self.request.accepts_open,
-            jobs=self.request.jobs,
-            server=self.target.system_identifier() if self.target is not None else "",
-            database=self.target.name if self.target is not None else "",
-            had_database=live is not None or self.target is None,
+            jobs=self.plan.jobs,
+            server=target.system_identifier() if target is not None else "",
+            database=target.name if target is not None else "",
+            had_database=live is not None or target is None,
             uploads=os.fspath(uploads) if uploads is not None else "",
             kept_database_bytes=live.size if live is not None and not self.request.in_place else 0,
             kept_uploads_bytes=estimate_size(uploads, None).whole if uploads is not None else 0,
-            slots=len(self.target.logical_slots(live.name)) if self.target is not None and live is not None else 0,
+            slots=len(target.logical_slots(live.name)) if target is not None and live is not None else 0,
         )
 
     def _stage(self, journal: Journal, record: RestoreRecord, stack: ExitStack) -> tuple[Swap, Staged]:
@@ -217,23 +221,23 @@ class _Run:
 
         If this fails: both halves are removed, and nothing live has changed.
         """
-        swap = Swap(journal, record, self.target, None)
+        swap = Swap(journal, record, self._target, None)
         try:
             if record.in_place:
-                with self._phase("verify"):
-                    verify_source(self.archive.source, self.settings, progress=self.progress).require_sound()
-            with self._phase("stage"):
+                with self.steps.timed("verify"):
+                    verify_source(self.archive.source, self.settings, progress=self.steps.progress).require_sound()
+            with self.steps.timed("stage"):
                 if record.uploads:
                     secret = new_secret()
                     stage = create_stage(Path(record.uploads), record.id, secret)
                     stack.callback(stage.close)
-                    swap = Swap(journal, journal.write(replace(record, stage=stage.identity)), self.target, stage)
-                    self.progress.step("staging directory")
+                    swap = Swap(journal, journal.write(replace(record, stage=stage.identity)), self._target, stage)
+                    self.steps.progress.step("staging directory")
                 done = self._build(swap)
                 if swap.stage is not None:
                     swap.stage.require_in_place()
                     self._find_what_stays(swap, swap.stage)
-                self.progress.step("staged")
+                self.steps.progress.step("staged")
         except BaseException as error:
             self._remove_stage(swap, error)
             if isinstance(error, psycopg.Error):
@@ -247,23 +251,21 @@ class _Run:
 
     def _build(self, swap: Swap) -> Staged:
         record, stage = swap.record, swap.stage
-        places = Places(
-            database=record.staged_database,
-            uploads=stage.path / Side.NEW if stage is not None else None,
+        new = [] if stage is None else [UploadsPlace(stage.path / Side.NEW, Path(record.uploads), stage.side(Side.NEW))]
+        options = LoadOptions(
             jobs=record.jobs,
-            instead_of=Path(record.uploads) if stage is not None else None,
-            root=stage.side(Side.NEW) if stage is not None else None,
+            scratch=self.settings.tmp_dir or self.settings.backup_dir,
+            mending=self.settings.backup_dir,
+            min_free=self.settings.min_free,
+            accepts_broken=self.request.accepts_broken,
         )
-        staging = Staging(
-            self.settings, self.archive, places, self.progress, accepts_broken=self.request.accepts_broken
-        )
-        if self.target is None or record.in_place:
-            return staging.run(None)
-        assert self.plan is not None  # noqa: S101 - there is a target
-        staging.prepare_database(self.target, self.plan)
-        self.progress.step("staged database")
-        with self._no_backup_meanwhile(self.target, self.plan.live):
-            return staging.run(self.target)
+        plan = self.plan.database_part
+        if plan is None or record.in_place:
+            return stage_archive(self.archive, None, new, options, self.steps.progress)
+        database = create_staged(plan, record.staged_database, self.archive)
+        self.steps.progress.step("staged database")
+        with self._no_backup_meanwhile(plan.target, plan.live):
+            return stage_archive(self.archive, database, new, options, self.steps.progress)
 
     def _find_what_stays(self, swap: Swap, stage: Stage) -> None:
         """Write down what the exchange is to leave where it is. Raises CannotRestore, OSError."""
@@ -283,7 +285,7 @@ class _Run:
                 except DatabaseUnavailable as error:
                     if not live.is_open:  # a restore whose journal is lost may have closed it
                         raise
-                    self.progress.note(f"{error.message}; it is replaced all the same, and kept as it is")
+                    self.steps.progress.note(f"{error.message}; it is replaced all the same, and kept as it is")
             yield
 
     def _remove_stage(self, swap: Swap, error: BaseException) -> None:
@@ -297,14 +299,6 @@ class _Run:
         else:
             if isinstance(error, SafeHarborError):
                 error.intact = _intact(swap)
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.monotonic() - started, 3)
 
 
 def _intact(swap: Swap) -> str:

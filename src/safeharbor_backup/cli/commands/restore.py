@@ -27,8 +27,9 @@ from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.text import ascii_safe, plural, show_bytes
 
 if TYPE_CHECKING:
-    from safeharbor_backup.actions.restore.findings import RestorePlan, RestoreResult
+    from safeharbor_backup.actions.restore.plan import RestorePlan
     from safeharbor_backup.actions.restore.recovered import Recovery
+    from safeharbor_backup.actions.restore.result import RestoreResult
     from safeharbor_backup.actions.restore.unrecorded import Unrecorded
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run

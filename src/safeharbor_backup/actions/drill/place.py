@@ -1,0 +1,102 @@
+"""Where a drill builds its copy of the database: the server and the plan for it, and the removal at the end."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from safeharbor_backup.actions.drill.server import Kind, drill_server, furnish, private_drill_server
+from safeharbor_backup.actions.restore.database_plan import choose_entries, read_dump
+from safeharbor_backup.actions.restore.findings import Findings
+from safeharbor_backup.actions.restore.server_checks import bound_extensions
+from safeharbor_backup.actions.scratch_cleanup import remove_left_databases
+from safeharbor_backup.errors import CannotRestore, SafeHarborError, one_line
+from safeharbor_backup.postgres.contents import without_subscriptions
+from safeharbor_backup.postgres.scratch_database import hold_scratch
+from safeharbor_backup.postgres.sessions import end_backend
+from safeharbor_backup.postgres.target import drop_database, target_connected
+from safeharbor_backup.system.signals import signals_held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+
+    from safeharbor_backup.actions.drill.result import Report
+    from safeharbor_backup.actions.drill.server import DrillServer
+    from safeharbor_backup.actions.restore.database_plan import DatabasePlan
+    from safeharbor_backup.actions.restore.request import OpenArchive
+    from safeharbor_backup.postgres.target import Target
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.model import Settings
+
+
+def find_server(
+    stack: ExitStack, settings: Settings, archive: OpenArchive, report: Report, progress: Progress
+) -> tuple[DrillServer, DatabasePlan]:
+    """Where the archive can be restored, and how: a private server if the restore's own needs another role.
+
+    Raises CannotRestore, as the restore would, if neither will do.
+    """
+    server = stack.enter_context(drill_server(settings, archive.manifest, progress))
+    remove_left_databases(server.target, progress.note)
+    try:
+        return server, _plan(server, archive, report)
+    except CannotRestore as refusal:
+        private = private_drill_server(settings, archive.manifest)
+        if server.kind is not Kind.OWN or private is None:
+            raise
+        progress.note(f"{refusal.message} The drill is on a private server")
+        try:
+            other = stack.enter_context(private)
+            plan = _plan(other, archive, report)
+        except CannotRestore:
+            raise refusal from None
+        report.warnings.append(f"on the server itself it would not restore: {refusal.message}")
+        return other, plan
+
+
+def _plan(server: DrillServer, archive: OpenArchive, report: Report) -> DatabasePlan:
+    """Raises what a restore there would meet."""
+    findings = Findings()
+    contents, needs = read_dump(server.target, archive, server.settings.pg_bin, findings)
+    if server.kind is Kind.PRIVATE:
+        furnish(server.target, needs)
+    bound = bound_extensions(contents)
+    findings.warnings += [f"left out: extension {name}, which can be in one database only" for name in bound]
+    plan = choose_entries(server.target, contents, needs, server.live, findings, without=bound, accepts_open=True)
+    findings.require_none()
+    entries = without_subscriptions(plan.entries, plan.contents.toc)
+    if len(entries) < len(plan.entries):
+        findings.warnings.append("left out: subscriptions, which lead to another server")
+    report.warnings += findings.warnings
+    report.describe_plan(plan)
+    if archive.front is None:
+        report.warnings.append("it was written by another implementation and carries no checksums to compare")
+    report.warnings += archive.warnings
+    return replace(plan, entries=tuple(entries))
+
+
+@contextmanager
+def dropped_at_the_end(target: Target, name: str, warn: Callable[[str], None]) -> Iterator[None]:
+    """Whatever is created under this name in the block is gone after it, or told."""
+    hold_scratch(target, name)
+    try:
+        yield
+    finally:
+        with signals_held():
+            _drop(target, name, warn)
+
+
+def _drop(target: Target, name: str, warn: Callable[[str], None]) -> None:
+    try:
+        drop_database(target, name)
+    except (SafeHarborError, psycopg.Error):
+        try:  # the session may have been left in the middle of something, creating the database itself even
+            with target_connected(target.url, target.name) as again:
+                end_backend(again.session, target.session.info.backend_pid)
+                drop_database(again, name)
+        except (SafeHarborError, psycopg.Error) as error:
+            warn(f'the scratch database "{name}" was not dropped: {one_line(error)}; the next drill tries again')
