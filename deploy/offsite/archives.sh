@@ -62,6 +62,13 @@ nightly() {
     only_plain safeharbor-backup-$D$D-$D-${D}T$D-$D-${D}Z.tar
 }
 pre_upgrade() { only_plain pre-upgrade-*.tar; }
+# Those that `safeharbor keep` has marked.
+kept() {
+    local name
+    nightly | while read -r name; do
+        if [ -e "$name.keep" ]; then printf '%s\n' "$name"; fi
+    done
+}
 only_plain() { # files
     local name
     for name; do
@@ -74,7 +81,7 @@ only_plain() { # files
 size_here() { stat --format=%s -- "$1"; }
 
 # Copies what is newer than the newest nightly archive on the far side, oldest first, and every pre-upgrade archive
-# that is not there. What retention has deleted there is older, and does not come back.
+# that is not there, and every one that is kept. What else retention has deleted there is older, and does not come back.
 copy_archives() {
     local there newest_there name names
     there=$(names_there) || fail 1 "the far side does not answer"
@@ -82,6 +89,12 @@ copy_archives() {
     mapfile -t names < <(nightly)
     for name in "${names[@]}"; do
         if [[ $name > $newest_there ]]; then store_locked "$name"; fi
+    done
+    mapfile -t names < <(kept)
+    for name in "${names[@]}"; do
+        if [[ ! $name > $newest_there ]] && ! grep --quiet --line-regexp --fixed-strings -- "$name" <<<"$there"; then
+            store_locked "$name"
+        fi
     done
     mapfile -t names < <(pre_upgrade)
     for name in "${names[@]}"; do

@@ -46,6 +46,8 @@ read -ra compare <<<"${OFFSITE_COMPARE:-}"
 rclone check --one-way "${compare[@]}" --include "/$newest" "$BACKUP_DIR" "$OFFSITE_REMOTE" ||
     fail 1 "$newest is not the same on the far side"
 if [ -n "${OFFSITE_KEEP_DAYS:-}" ]; then
-    rclone delete --min-age "${OFFSITE_KEEP_DAYS}d" --include '/safeharbor-backup-*Z.tar' "$OFFSITE_REMOTE" ||
+    mapfile -t stay < <(kept | sed 's|^|--filter=- /|')
+    rclone delete --min-age "${OFFSITE_KEEP_DAYS}d" "${stay[@]}" --filter '+ /safeharbor-backup-*Z.tar' --filter '- *' \
+        "$OFFSITE_REMOTE" ||
         fail 1 "old archives could not be deleted"
 fi

@@ -23,5 +23,8 @@ copy_archives
 require_arrival
 
 if [ -n "${OFFSITE_PRUNE:-}" ]; then
+    kept | while read -r name; do # so that a prune there keeps it too
+        [ -e "$OFFSITE_DIR/$name.keep" ] || cp --preserve=timestamps -- "$name.keep" "$OFFSITE_DIR/$name.keep"
+    done
     sh -c "$OFFSITE_PRUNE" || fail 1 "old archives on the share could not be pruned"
 fi

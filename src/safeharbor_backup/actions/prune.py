@@ -17,8 +17,10 @@ from safeharbor_backup.actions.catalog.retention import Condition, Reason, Verdi
 from safeharbor_backup.errors import translate_os_error
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
+from safeharbor_backup.state.marks import is_kept, read_marks
 from safeharbor_backup.system.atomic_file import fsync_directory, when_closed
 from safeharbor_backup.system.lock import directory_lock, is_being_read
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,6 +101,9 @@ def prune_under_lock(settings: Settings, *, just_written: str = "") -> PruneResu
     warnings = list(plan.warnings)
     deleted, freed = [], 0
     for name in plan.doomed:
+        if is_kept(settings.backup_dir / name):  # since the plan was made
+            verdicts[name] = Verdict(name, True, (Reason(Why.KEPT, "kept"),))
+            continue
         size, why_not = _delete(settings.backup_dir / name)
         if why_not is None:
             deleted.append(name)
@@ -133,6 +138,8 @@ def plan_prune(
     judged = [entry.candidate for entry in entries] + ([upcoming] if upcoming is not None else [])
     adopted = adopt_all(settings.backup_dir, entries) if adopt else read_adopted(settings.backup_dir)
     protected = {just_written: Reason(Why.JUST_WRITTEN, "just written")} if just_written else {}
+    for name, why in read_marks(settings.backup_dir, [entry.name for entry in entries]).items():
+        protected[name] = Reason(Why.KEPT, f"kept: {ascii_safe(why)}")
 
     def judge(hold: str = "") -> tuple[Verdict, ...]:
         held = Reason(Why.HELD, f"nothing is deleted: {hold}") if hold else None

@@ -15,6 +15,7 @@ COMMANDS = {
     "extract": "Take files or folders out of an archive.",
     "find": "Find the archives that have a file, and its versions.",
     "idle": "Wait in a container; told to stop, let what runs there end first.",
+    "keep": "Keep an archive, whatever retention says.",
     "list": "List the archives, what is in them, and which will stay.",
     "notify": "Send a test by every way that alerts go.",
     "prune": "Delete the archives that retention gives up.",
@@ -22,6 +23,7 @@ COMMANDS = {
     "restore": "Put an archive's state in the place of the live one, or go back.",
     "scheduler": "Run backups, checks and drills by their schedules, until told to stop.",
     "status": "Tell whether the newest backup is good, how the last runs ended, and what comes next.",
+    "unkeep": "Let retention delete an archive that was kept.",
     "verify": "Prove that archives are whole and would restore.",
 }
 

@@ -23,6 +23,7 @@ from safeharbor_backup.errors import (
     translate_os_error,
 )
 from safeharbor_backup.state.evidence import EVIDENCE_NAME
+from safeharbor_backup.state.marks import MARK_SUFFIX
 from safeharbor_backup.system.atomic_file import is_draft_of
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def read_catalog(directory: Path) -> Catalog:
 
     Raises StorageUnavailable if the directory cannot be read.
     """
-    archives, unfinished, foreign = [], [], []
+    archives, unfinished, foreign, marked = [], [], [], []
     for name, status in _scan(directory):
         named_at = time_in_name(name)
         if named_at is not None and stat.S_ISREG(status.st_mode):
@@ -104,8 +105,12 @@ def read_catalog(directory: Path) -> Catalog:
                 archives.append(entry)
         elif is_draft_of(name, ARCHIVE_NAME):
             unfinished.append(name)
+        elif name.endswith(MARK_SUFFIX) and time_in_name(name.removesuffix(MARK_SUFFIX)) is not None:
+            marked.append(name)
         elif not name.startswith(".") and not EVIDENCE_NAME.fullmatch(name):
             foreign.append(name)
+    there = {entry.name for entry in archives}
+    foreign += [name for name in marked if name.removesuffix(MARK_SUFFIX) not in there]  # a mark of nothing
     archives.sort(key=lambda entry: entry.name, reverse=True)
     return Catalog(directory, tuple(archives), tuple(sorted(unfinished)), tuple(sorted(foreign)))
 

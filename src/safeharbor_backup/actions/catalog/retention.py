@@ -28,6 +28,7 @@ class Why(StrEnum):
     DAILY = "daily"
     WEEKLY = "weekly"
     BY_NAME = "by name"
+    KEPT = "kept"
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
     JUST_WRITTEN = "just written"
@@ -125,7 +126,10 @@ def judge_archives(
         if candidate.condition is Condition.UNREADABLE:
             reasons[candidate.name] = [Reason(Why.UNREADABLE, "it cannot be read, so it is not known what it holds")]
     for name, reason in (protected or {}).items():
-        reasons.setdefault(name, [reason])
+        if reason.code is Why.KEPT:
+            reasons[name] = [reason, *reasons.get(name, [])]
+        else:
+            reasons.setdefault(name, [reason])
     verdicts = []
     for candidate in _newest_first(candidates, _by_modification):
         kept_for = reasons.get(candidate.name) or ([hold] if hold is not None else [])

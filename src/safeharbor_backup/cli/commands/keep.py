@@ -1,0 +1,35 @@
+"""`keep`: an archive that retention never deletes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from safeharbor_backup.actions.keep import keep_archive
+from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
+from safeharbor_backup.cli.command import safeharbor_command
+from safeharbor_backup.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from safeharbor_backup.cli.run import Run
+
+
+@safeharbor_command(
+    "Keep an archive for ever: retention never deletes it, whatever the settings say. The mark is a file beside the "
+    "archive, NAME.keep, which is copied with it. `unkeep` takes it away.",
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.STORAGE,
+)
+@click.argument("archive", type=ArchivePath())
+@click.option("--because", required=True, help="Why; the list and the page show it.")
+def command(run: Run, archive: Path | str, *, because: str) -> None:
+    """Parse, mark, render."""
+    settings = run.read_settings(quiet=True, renews_files=True)
+    path = chosen_archive(archive, settings, run.output)
+    keep_archive(path, because, settings)
+    run.output.result(f"{path.name} is kept until `safeharbor unkeep {path.name}`")
