@@ -159,7 +159,7 @@ class TestSettings:
         finding = only(check_schedule(weekly, NOW))
 
         assert (finding.level, finding.remedy) == (Level.WARNING, "BACKUP_MAX_AGE=170h")
-        assert only(check_schedule(loaded(BACKUP_SCHEDULE="@weekly", BACKUP_MAX_AGE="170h"), NOW)).level is Level.OK
+        assert only(check_schedule(loaded(BACKUP_SCHEDULE="@weekly", BACKUP_MAX_AGE="170h"), NOW)).level is Level.NOTE
 
     @pytest.mark.parametrize(("key", "level"), [(None, Level.OK), ("k" * 20, Level.OK), ("dev", Level.WARNING)])
     def test_a_short_secret_key_can_be_guessed(self, key: str | None, level: Level) -> None:

@@ -235,7 +235,7 @@ def test_settings_that_cannot_be_used_are_named_and_not_shown(
 @pytest.mark.parametrize(
     ("variables", "level", "told"),
     [
-        ({}, Level.OK, "nobody hears of a failed run"),
+        ({}, Level.NOTE, "nobody hears of a failed run"),
         ({"BACKUP_NOTIFY_URLS": f"json://x/{TOKEN}"}, Level.OK, "alerts go to 1 receiver in BACKUP_NOTIFY_URLS;"),
         ({"BACKUP_PING_URL": f"http://x/{TOKEN}"}, Level.OK, "alerts go to the check of BACKUP_PING_URL;"),
         ({"BACKUP_NOTIFY_URLS": f"nosuch://{TOKEN}"}, Level.WARNING, "number 1 (nosuch): no address"),
@@ -244,7 +244,7 @@ def test_settings_that_cannot_be_used_are_named_and_not_shown(
 def test_doctor_tells_whether_somebody_is_told(
     directory: Path, variables: dict[str, str], level: Level, told: str
 ) -> None:
-    (found,) = check_alerts(load_settings({"BACKUP_DIR": str(directory), **variables}))
+    (found,) = check_alerts(load_settings({"BACKUP_DIR": str(directory), **variables}), datetime.now(UTC))
 
     assert found.level is level
     assert told in found.text
@@ -256,10 +256,10 @@ def test_doctor_tells_what_was_not_delivered_and_which_extra_is_missing(
 ) -> None:
     append_outcome(directory, Outcome("notify", datetime.now(UTC), 1.0, 1, "number 1 (json): no"))
     settings = load_settings({"BACKUP_DIR": str(directory), "BACKUP_NOTIFY_URLS": "json://x/"})
-    assert [each.remedy for each in check_alerts(settings)] == ["safeharbor notify --test"]
+    assert [each.remedy for each in check_alerts(settings, datetime.now(UTC))] == ["safeharbor notify --test"]
 
     monkeypatch.setitem(sys.modules, "apprise", None)
     monkeypatch.setattr("safeharbor_backup.actions.doctor.alert_checks.find_spec", lambda _name: None)
-    assert check_alerts(settings)[0].remedy == "pip install apprise"
+    assert check_alerts(settings, datetime.now(UTC))[0].remedy == "pip install apprise"
     (metrics,) = check_metrics_file(directory / "x.prom")
     assert (metrics.level, metrics.remedy) == (Level.WARNING, "pip install prometheus-client")

@@ -281,7 +281,7 @@ class TestLines:
             "  last drill   60 min ago, archive of 2026-05-07 03:00:00 UTC: restored, in 12 s",
         ]
         assert told[4].startswith("  next backup  in ")
-        assert told[4].endswith(", by BACKUP_SCHEDULE's default")
+        assert told[4].endswith(", not yet seen to run")
         assert told[5].endswith(f"; the next archive takes {size}, 1,000 or more fit")
         assert told[6] == "  retention    7 daily, 4 weekly; none goes next"
         assert [each for each in told[1:] if len(each) > 80] == []

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 KEYS = {
     "schema", "safeharbor_version", "health", "healthy", "reasons", "findings", "max_age_seconds", "age_seconds",
     "archives",
-    "damaged", "next_backup", "schedule", "timezone", "last_backup", "last_verify", "last_drill", "last_failure",
+    "damaged", "next_backup", "schedule_seen", "schedule", "timezone",
+    "last_backup", "last_verify", "last_drill", "last_failure",
     "storage", "retention", "kept", "interrupted", "newest", "latest", "gone", "contents", "history",
 }  # fmt: skip
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.status.free_space import MOST_COUNTED
 from safeharbor_backup.actions.status.health import Health
+from safeharbor_backup.actions.status.schedule_seen import Seen
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.settings.schedule import find_zone
 from safeharbor_backup.text import plural, show_bytes, show_duration, show_slot, show_time
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from safeharbor_backup.state.history import Outcome
     from safeharbor_backup.state.journal import RestoreRecord
 
+_SEEN = {
+    Seen.SCHEDULER: "by the scheduler",
+    Seen.RUNS: "as the last ones",
+    Seen.NOT_YET: "not yet seen to run",
+}
 _DONE = {"backup": "done", "verify": "sound", "drill": "restored"}
 
 
@@ -31,7 +37,7 @@ def tell_status(status: Status, settings: Settings, now: datetime) -> list[str]:
         ("", "; ".join(runs.backup.notes) if runs.backup is not None else ""),
         ("last verify", _run(runs.verify, now)),
         ("last drill", _run(runs.drill, now)),
-        ("next backup", _coming(at, settings, now) if at is not None else "not known: the schedule cannot be used"),
+        ("next backup", _coming(at, status.seen, settings, now)),
         ("room", _room(status)),
         ("retention", _retention(status, settings)),
     ]
@@ -79,11 +85,13 @@ def _what_it_was_of(outcome: Outcome) -> str:
     return f", archive of {show_time(taken_at)}" if taken_at is not None and outcome.command != "backup" else ""
 
 
-def _coming(at: datetime, settings: Settings, now: datetime) -> str:
-    # where something else starts the backups, its own calendar counts
-    default = "" if "BACKUP_SCHEDULE" in settings.origins else ", by BACKUP_SCHEDULE's default"
+def _coming(at: datetime | None, seen: Seen | None, settings: Settings, now: datetime) -> str:
+    if at is None or seen is None:
+        return "not known: the schedule cannot be used"
+    if seen is Seen.NOTHING:
+        return "not known: nothing has run at the last times of BACKUP_SCHEDULE"
     left = show_duration(max((at - now).total_seconds(), 0))
-    return f"in {left}: {show_slot(at, find_zone(settings.timezone))}{default}"
+    return f"in {left}: {show_slot(at, find_zone(settings.timezone))}, {_SEEN[seen]}"
 
 
 def _room(status: Status) -> str:

@@ -50,8 +50,13 @@ def lock_file(path: Path, directory: Path, opening: str, busy: str) -> Iterator[
 
 def is_locked(directory: Path) -> bool:
     """Whether somebody holds the lock of `directory` now; False where that cannot be told."""
+    return is_file_locked(directory / LOCK_NAME)
+
+
+def is_file_locked(path: Path) -> bool:
+    """Whether somebody holds the lock of this file now; False where that cannot be told."""
     try:
-        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:

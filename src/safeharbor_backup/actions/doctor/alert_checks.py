@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.alerts.messages import find_telling_problems
 from safeharbor_backup.actions.alerts.notify import find_notify_problems
+from safeharbor_backup.actions.catalog.last_runs import BACKUP
 from safeharbor_backup.actions.doctor.check import Check, Context
-from safeharbor_backup.actions.doctor.findings import Finding, fine, warning
+from safeharbor_backup.actions.doctor.findings import Finding, fine, remark, warning
 from safeharbor_backup.actions.status.metrics import MISSING as NO_METRICS
 from safeharbor_backup.state.history import read_history
 from safeharbor_backup.text import plural
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from safeharbor_backup.settings.model import Settings
 
+_NEW = timedelta(days=1)
+_SILENCED = "alerts"
 
-def check_alerts(settings: Settings) -> list[Finding]:
-    """Whether failed runs are reported to anybody, and whether the last message arrived."""
+
+def check_alerts(settings: Settings, now: datetime) -> list[Finding]:
+    """Whether failed runs are reported to anybody, and whether the last message arrived.
+
+    As long as the first backup is not a day old, that nobody is to be told is no warning.
+    """
     problems = find_notify_problems(settings.notify_urls)  # it imports Apprise
     found = [warning("alerts", problem.text, problem.remedy) for problem in problems]
-    undelivered = find_telling_problems(settings, read_history(settings.backup_dir))
+    history = read_history(settings.backup_dir)
+    undelivered = find_telling_problems(settings, history)
     found += [warning("alerts", problem, "safeharbor notify --test") for problem in undelivered]
     if found:
         return found
@@ -32,7 +42,12 @@ def check_alerts(settings: Settings) -> list[Finding]:
     ways = [f"{plural(count, 'receiver')} in BACKUP_NOTIFY_URLS"] if count else []
     ways += ["the check of BACKUP_PING_URL"] if settings.ping_url is not None else []
     if not ways:
-        return [fine("alerts", "nobody hears of a failed run: neither BACKUP_NOTIFY_URLS nor BACKUP_PING_URL is set")]
+        text = "nobody hears of a failed run: neither BACKUP_NOTIFY_URLS nor BACKUP_PING_URL is set"
+        is_new = all(now - each.started_at < _NEW for each in history if each.command == BACKUP)
+        is_watched = settings.metrics_file is not None or settings.status_file is not None
+        if is_new or is_watched or _SILENCED in settings.ignore:
+            return [remark("alerts", text)]
+        return [warning("alerts", text, f"Set one of them, or BACKUP_IGNORE={_SILENCED} if something else watches.")]
     return [fine("alerts", f"alerts go to {' and '.join(ways)}; `safeharbor notify --test` tries it")]
 
 
@@ -73,7 +88,7 @@ CHECKS: tuple[Check[Context], ...] = (
     Check(
         "alerts",
         "the addresses of [alerts](notify.md) mean something, the extra for them is there, and the last message and "
-        "ping arrived. Nothing is sent",
-        lambda context: check_alerts(context.settings),
+        "ping arrived; from the second day on, that somebody would be told at all. Nothing is sent",
+        lambda context: check_alerts(context.settings, context.now),
     ),
 )

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
+from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.catalog.entries import find_candidates
 from safeharbor_backup.actions.doctor.check import Check, Context
-from safeharbor_backup.actions.doctor.findings import Finding, SettingShown, fine, not_checked, problem, warning
-from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.actions.doctor.findings import Finding, SettingShown, fine, not_checked, problem, remark, warning
+from safeharbor_backup.actions.status.schedule_seen import Seen, look_for_schedule
+from safeharbor_backup.archive.layout import time_in_name
+from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.settings.database_url import DatabaseUrl
 from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.schedule import find_zone, upcoming_runs
 from safeharbor_backup.settings.table import SETTINGS, Setting, find_misspelt
+from safeharbor_backup.state.history import read_history
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _RUNS = 5
 _DEFAULT = "the default"
@@ -101,8 +109,31 @@ def check_schedule(settings: Settings, now: datetime) -> list[Finding]:
                 f"BACKUP_MAX_AGE={_hours(apart.total_seconds() + 7200)}",
             )
         ]
+    seen = look_for_schedule(settings, read_history(settings.backup_dir), _taken(settings.backup_dir), now)
+    if seen is Seen.NOTHING:
+        return [
+            warning(
+                "schedule",
+                f"nothing runs by it: no backup began at the last times of `{settings.schedule}` "
+                f"({settings.timezone}), and no scheduler is at work",
+                "Start the scheduler or a timer (docs/scheduling.md). If backups run at other times, put those into "
+                "BACKUP_SCHEDULE.",
+            )
+        ]
     verify = f"verify `{settings.verify_schedule}`" if settings.verify_schedule else "no verify"
-    return [fine("schedule", f"backup `{settings.schedule}`, {verify}, in {settings.timezone}")]
+    text = f"backup `{settings.schedule}`, {verify}, in {settings.timezone}"
+    if seen is Seen.NOT_YET:
+        return [remark("schedule", f"{text}; whether something runs by it cannot be seen yet")]
+    return [fine("schedule", text)]
+
+
+def _taken(directory: Path) -> list[datetime]:
+    """The moments of the archives, by their names."""
+    try:
+        moments = [time_in_name(candidate.name) for candidate in find_candidates(directory)]
+    except (SafeHarborError, OSError):
+        return []
+    return [moment for moment in moments if moment is not None]
 
 
 def _hours(seconds: float) -> str:
@@ -115,7 +146,8 @@ CHECKS: tuple[Check[Context], ...] = (
     ),
     Check(
         "schedule",
-        "`status` is as patient (`BACKUP_MAX_AGE`) as backups are apart",
+        "`status` is as patient (`BACKUP_MAX_AGE`) as backups are apart, and backups have begun at the times of "
+        "`BACKUP_SCHEDULE`, or a scheduler is at work",
         lambda context: check_schedule(context.settings, context.now),
     ),
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import safeharbor_backup
 from safeharbor_backup.actions.catalog.last_runs import BACKUP, DRILL, VERIFY
+from safeharbor_backup.actions.status.schedule_seen import Seen
 from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def describe_status(status: Status, settings: Settings) -> dict[str, object]:
         "age_seconds": status.age_seconds,
         "archives": len(status.archives),
         "damaged": status.damaged,
-        "next_backup": iso(status.next_backup),
+        "next_backup": iso(status.next_backup if status.seen is not Seen.NOTHING else None),
+        "schedule_seen": status.seen,
         "schedule": settings.schedule,
         "timezone": settings.timezone,
         "last_backup": _run(runs.backup),

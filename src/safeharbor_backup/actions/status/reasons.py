@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.prune import Notice
     from safeharbor_backup.actions.status.free_space import Room
     from safeharbor_backup.actions.status.gone import Gone
+    from safeharbor_backup.actions.status.schedule_seen import Seen
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
     from safeharbor_backup.state.journal import RestoreRecord
@@ -56,7 +57,8 @@ class Status:
     """What an operator wants to know, the first things first. Ages in seconds; archives newest first.
 
     `newest` is the newest complete archive that is not from the future; `latest` is what a restore would take.
-    `next_backup` is None if the schedule cannot be used. `gone` is set if there were archives and are none.
+    `next_backup` is what follows from the schedule, None if that cannot be used; `seen` is whether something goes by
+    it. `gone` is set if there were archives and are none.
     """
 
     health: Health
@@ -72,6 +74,7 @@ class Status:
     room: Room
     outlook: Outlook
     next_backup: datetime | None
+    seen: Seen | None
     kept: tuple[RestoreRecord, ...] = ()
     interrupted: RestoreRecord | None = None
     gone: Gone | None = None

@@ -23,6 +23,7 @@ from safeharbor_backup.actions.status.reasons import (
     judge_last_runs,
     judge_restores,
 )
+from safeharbor_backup.actions.status.schedule_seen import look_for_schedule
 from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.schedule import find_zone, next_slot
@@ -66,6 +67,7 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
         room=measure_room(directory, complete, settings.full_read_days, settings.min_free),
         outlook=_look_ahead(settings, archives, next_backup or now),
         next_backup=next_backup,
+        seen=look_for_schedule(settings, history, [entry.taken_at for entry in archives], now),
         gone=find_gone(history, settings.status_file) if not archives else None,
     )
     kept, interrupted, found = judge_restores(directory)

@@ -27,6 +27,7 @@ from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.cli.output import ERROR, WARNING
 from safeharbor_backup.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError
 from safeharbor_backup.state.history import Outcome, remember_outcome
+from safeharbor_backup.state.scheduler_at_work import scheduler_mark
 from safeharbor_backup.text import iso_time, plural, show_bytes, show_slot, show_time
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def command(run: Run) -> None:
         front.say(describe_ignored_zone(settings) + "; BACKUP_TIMEZONE sets it", "warning", level=WARNING)
     is_own_container = not why_not_ours()
     try:
-        run_scheduler(settings, front)
+        with scheduler_mark(settings.backup_dir) as unmarked:
+            if unmarked:
+                front.say(unmarked, "warning", level=WARNING)
+            run_scheduler(settings, front)
     except Interrupted as interruption:
         if is_own_container:  # when this ends, the kernel kills what `docker exec` has started beside it
             end_neighbours(front.say)

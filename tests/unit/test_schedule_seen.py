@@ -1,0 +1,146 @@
+"""What can be seen of a schedule: a scheduler that is at work, or backups that began when they were due."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from safeharbor_backup.actions.doctor.alert_checks import check_alerts
+from safeharbor_backup.actions.doctor.settings_checks import check_schedule
+from safeharbor_backup.actions.status.document import describe_status
+from safeharbor_backup.actions.status.run import read_status
+from safeharbor_backup.actions.status.schedule_seen import Seen, look_for_schedule
+from safeharbor_backup.cli.status_lines import tell_status
+from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.settings.model import Settings
+from safeharbor_backup.state.history import Outcome, append_outcome
+from safeharbor_backup.state.scheduler_at_work import is_scheduler_at_work, scheduler_mark
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+FIRST = NOW - timedelta(days=10)
+
+
+def settings_at(directory: Path, schedule: str = "0 0 3 * * *", **more: str) -> Settings:
+    return load_settings(
+        {"BACKUP_DIR": str(directory), "BACKUP_SCHEDULE": schedule, "BACKUP_TIMEZONE": "Europe/Berlin", **more}
+    )
+
+
+def ran(*at: str) -> list[Outcome]:
+    first = Outcome("backup", FIRST, 5, 0)
+    return [first, *(Outcome("backup", datetime.fromisoformat(f"2026-11-{each}Z"), 5, 0) for each in at)]
+
+
+@pytest.mark.parametrize(
+    ("at", "seen"),
+    [
+        (["28T02:00:04"], Seen.RUNS),  # 3:00 in Berlin
+        (["28T02:59"], Seen.RUNS),
+        (["27T02:00"], Seen.RUNS),
+        (["28T03:00"], Seen.NOTHING),
+        (["28T01:59"], Seen.NOTHING),
+        (["26T02:00"], Seen.NOTHING),
+        ([], Seen.NOTHING),
+    ],
+)
+def test_a_backup_within_the_hour_after_one_of_the_last_two_times_is_the_schedules(
+    tmp_path: Path, at: list[str], seen: Seen
+) -> None:
+    assert look_for_schedule(settings_at(tmp_path), ran(*at), [], NOW) is seen
+
+
+@pytest.mark.parametrize(
+    ("schedule", "taken", "seen"),
+    [
+        ("0 */5 * * * *", "28T11:54:59", Seen.NOTHING),
+        ("0 */5 * * * *", "28T11:56", Seen.RUNS),
+        ("0 0 3 * * 1", "23T02:10", Seen.RUNS),
+        ("0 0 3 1 * *", "01T02:10", Seen.RUNS),
+    ],
+)
+def test_frequent_and_rare_schedules_are_seen_by_their_archives(
+    tmp_path: Path, schedule: str, taken: str, seen: Seen
+) -> None:
+    archives = [NOW - timedelta(days=60), datetime.fromisoformat(f"2026-11-{taken}Z")]
+
+    assert look_for_schedule(settings_at(tmp_path, schedule), [], archives, NOW) is seen
+
+
+def test_before_a_time_was_due_it_is_too_early_to_tell(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+
+    assert look_for_schedule(settings, [], [], NOW) is Seen.NOT_YET
+    assert look_for_schedule(settings, [Outcome("verify", FIRST, 5, 0)], [], NOW) is Seen.NOT_YET
+    assert look_for_schedule(settings, [Outcome("backup", NOW - timedelta(hours=1), 5, 0)], [], NOW) is Seen.NOT_YET
+    assert look_for_schedule(settings_at(tmp_path, "every night"), [], [], NOW) is None
+
+
+def test_a_scheduler_is_seen_as_long_as_it_is_at_work_and_a_second_one_is_told_so(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+
+    with scheduler_mark(tmp_path) as why:
+        assert (why, is_scheduler_at_work(tmp_path)) == ("", True)
+        assert look_for_schedule(settings, ran(), [], NOW) is Seen.SCHEDULER
+        with scheduler_mark(tmp_path) as why_not:
+            assert "another scheduler is at work" in why_not
+        assert is_scheduler_at_work(tmp_path)
+
+    assert not is_scheduler_at_work(tmp_path)
+    with scheduler_mark(tmp_path / "missing") as why_missing:
+        assert "cannot see" in why_missing
+
+
+def test_status_and_doctor_tell_what_was_seen(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+
+    def told() -> tuple[str, object, str]:
+        status = read_status(settings, now=NOW)
+        [line] = [line for line in tell_status(status, settings, NOW) if "next backup" in line]
+        [finding] = check_schedule(settings, NOW)
+        return line.partition("next backup")[2].strip(), describe_status(status, settings)["next_backup"], finding.level
+
+    early = told()
+    append_outcome(tmp_path, Outcome("backup", FIRST, 5, 0))
+    nothing = told()
+    append_outcome(tmp_path, Outcome("backup", datetime(2026, 11, 28, 2, 3, tzinfo=UTC), 5, 0))
+    seen = told()
+
+    assert early == (
+        "in 14 h: 2026-11-29 02:00:00 UTC (2026-11-29 03:00:00 CET), not yet seen to run",
+        "2026-11-29T02:00:00Z",
+        "note",
+    )
+    assert nothing == (
+        "not known: nothing has run at the last times of BACKUP_SCHEDULE",
+        None,
+        "warning",
+    )
+    assert seen == (
+        "in 14 h: 2026-11-29 02:00:00 UTC (2026-11-29 03:00:00 CET), as the last ones",
+        "2026-11-29T02:00:00Z",
+        "ok",
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "level"),
+    [
+        ({}, "warning"),
+        ({"BACKUP_IGNORE": "alerts"}, "note"),
+        ({"BACKUP_STATUS_FILE": "/run/status.json"}, "note"),
+        ({"BACKUP_PING_URL": "https://ping.example/x"}, "ok"),
+    ],
+)
+def test_that_nobody_would_be_told_is_a_warning_from_the_second_day_on(
+    tmp_path: Path, more: dict[str, str], level: str
+) -> None:
+    settings = settings_at(tmp_path, **more)
+    append_outcome(tmp_path, Outcome("backup", NOW - timedelta(hours=25), 5, 0))
+
+    [finding] = check_alerts(settings, NOW)
+    [early] = check_alerts(settings, NOW - timedelta(hours=2))
+
+    assert finding.level == level
+    assert early.level == ("ok" if level == "ok" else "note")
