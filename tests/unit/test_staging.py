@@ -20,11 +20,11 @@ from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.frontier import Frontier, find_frontier
 from safeharbor_backup.uploads.movable import find_immovable
 from safeharbor_backup.uploads.removal import remove_tree
+from safeharbor_backup.uploads.stage_marker import new_secret
 from safeharbor_backup.uploads.staging import (
     StageReplaced,
     create_stage,
     find_look_alikes,
-    new_secret,
     open_stage,
     remove_unfinished,
 )

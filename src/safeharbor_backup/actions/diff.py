@@ -225,9 +225,8 @@ def _side_of(name: str, manifest: Manifest) -> Side:
 
 def _read_live(settings: Settings) -> Side:
     """The tables of the configured database. Raises SafeHarborError."""
-    assert settings.database is not None  # noqa: S101 - required by the caller
     left_out = (settings.exclude_schema, settings.exclude_table)
-    with open_snapshot(bounded(settings.database, settings), settings.lock_timeout_seconds) as snapshot:
+    with open_snapshot(bounded(settings.database_address(), settings), settings.lock_timeout_seconds) as snapshot:
         session = snapshot.session
         tables = list_tables(session)
         kept = [table for table in tables if not is_left_out(table, *left_out)]

@@ -32,7 +32,7 @@ class RowCounter:
     def feed(self, piece: bytes) -> None:
         """So much more of the script."""
         self._held += piece
-        while self._take_rows() if self._table is not None else self._take_statements():
+        while self._take_statements() if self._table is None else self._take_rows(self._table):
             pass
 
     def finish(self) -> None:
@@ -67,9 +67,8 @@ class RowCounter:
         self._held = self._held[position:]
         return False
 
-    def _take_rows(self) -> bool:
+    def _take_rows(self, table: TableName) -> bool:
         """Whether their end was found."""
-        assert self._table is not None  # noqa: S101 - the caller looked
         end = self._held.find(_END)
         whole = end + 1 if end >= 0 else max(0, len(self._held) - len(_END) + 1)
         if whole:
@@ -78,7 +77,7 @@ class RowCounter:
         if end < 0:
             self._held = self._held[whole:]
             return False
-        self._end(self._table)
+        self._end(table)
         self._held = self._held[end + len(_END) :]
         self._table = None
         return True

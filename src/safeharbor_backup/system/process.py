@@ -23,7 +23,7 @@ from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.system.threads import Watchdog, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 PIPE = subprocess.PIPE
@@ -168,12 +168,34 @@ def started_tool(
     It is in a session of its own: a terminal's Ctrl-C reaches us, and we end it.
     Raises ToolFailed if the program cannot be started, OutOfResources if none can.
     """
-    name = os.path.basename(os.fspath(argv[0]))
-    parent = os.getpid()
-
     # A signal that came between the fork and the `try` below would leave a child that nobody ends.
     until_started = ExitStack()
     undisturbed = until_started.enter_context(signals_held())
+    try:
+        tool = _start(argv, env, stdin, stdout, cwd, run_as, kept_lines, undisturbed)
+    except BaseException:
+        until_started.close()
+        raise
+    try:
+        until_started.close()  # what has come meanwhile is raised here
+        yield tool
+    finally:
+        tool.stop()
+
+
+def _start(
+    argv: Sequence[str | Path],
+    env: Mapping[str, str] | None,
+    stdin: int,
+    stdout: int,
+    cwd: Path | None,
+    run_as: tuple[int, int] | None,
+    kept_lines: int,
+    undisturbed: Iterable[int],
+) -> RunningTool:
+    """The tool at work, for which the caller holds signals; the child has those of `undisturbed` blocked."""
+    name = os.path.basename(os.fspath(argv[0]))
+    parent = os.getpid()
 
     def prepare_child() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, undisturbed)
@@ -196,29 +218,18 @@ def started_tool(
             start_new_session=True,
         )
     except OSError as error:
-        until_started.close()
         if error.errno == errno.EAGAIN:
             raise no_more_processes(f"process ({name})") from error
         require_own_resources(error, f"starting {name}")
         raise ToolFailed(f"{name} cannot be started: {error.strerror} ({argv[0]}).") from error
     except subprocess.SubprocessError as error:  # between the fork and the program
-        until_started.close()
         raise no_more_processes(f"process ({name})") from error
-    except BaseException:
-        until_started.close()
-        raise
     try:
-        tool = RunningTool(process, name, kept_lines)
+        return RunningTool(process, name, kept_lines)
     except BaseException:
         with process:  # closes its pipes, and waits
             process.kill()
-        until_started.close()
         raise
-    try:
-        until_started.close()  # what has come meanwhile is raised here
-        yield tool
-    finally:
-        tool.stop()
 
 
 def run_tool(

@@ -236,8 +236,7 @@ class _Collector:
 
     def _known(self, entry: Entry, facts: bytes) -> Remembered | None:
         """What is remembered of it, if it is unchanged by its facts."""
-        assert self._recollection is not None  # noqa: S101 - the caller has seen it
-        known = self._recollection.entry(entry)
+        known = self._recollection.entry(entry) if self._recollection is not None else None
         return known if known is not None and known.facts == facts else None
 
     def _add_entry(self, batch: Batch, entry: Entry, facts: bytes) -> None:

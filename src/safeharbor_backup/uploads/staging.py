@@ -9,19 +9,18 @@ and everything in it is done by open directories.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import secrets
 import stat
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.layout import STAGING_MARKER, is_staging_name
 from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.state.journal import Leg, Mark, Side, StageIdentity
-from safeharbor_backup.system.atomic_file import fsync_open_directory, rename_between, write_all
+from safeharbor_backup.system.atomic_file import fsync_open_directory, rename_between
 from safeharbor_backup.system.filesystem import is_inode, mount_of, names_in, set_mode
 from safeharbor_backup.uploads.exchange import Exchange
 from safeharbor_backup.uploads.removal import remove_below
+from safeharbor_backup.uploads.stage_marker import hash_secret, read_marker, write_marker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,20 +28,12 @@ if TYPE_CHECKING:
 
 _PREFIX = ".safeharbor-restore-"
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_OPEN_MARKER = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_MARKER_BYTES = 200
 
 
 class StageReplaced(CannotRestore):
     """What is in the place of a stage is not ours: somebody who can write to the uploads has put it there."""
 
     hint = "Whoever can write to the uploads did that. Look at who can, before anything else."
-
-
-def new_secret() -> str:
-    """A secret for a stage's marker; the journal keeps its hash."""
-    return secrets.token_hex(32)
 
 
 class Stage:
@@ -60,7 +51,9 @@ class Stage:
         """What the journal is to remember of it."""
         about = os.fstat(self._stage)
         new, old = os.fstat(self._new), os.fstat(self._old)
-        return StageIdentity(about.st_dev, about.st_ino, new.st_ino, old.st_ino, about.st_uid, _hash(self._secret))
+        return StageIdentity(
+            about.st_dev, about.st_ino, new.st_ino, old.st_ino, about.st_uid, hash_secret(self._secret)
+        )
 
     def side(self, side: Side) -> int:
         """The open directory of that side."""
@@ -115,15 +108,10 @@ class Stage:
     def read_marker(self) -> tuple[Mark | None, str]:
         """What its marker says, for when the journal does not say it: the mark, and the id of a transaction in place.
 
-        None and "" where it says nothing. Whoever can write to the uploads may have written it.
+        None and "" where it says nothing. Whoever can write to the uploads may have written it. Raises OSError.
         """
-        first, _, more = _read_marker(self._stage).partition("\n")
-        going, _, leg = first.partition(" ")
-        transaction = more.partition("\n")[2].strip()
-        try:
-            return Mark(Side(going), Leg(leg)), transaction if transaction.isascii() and transaction.isdigit() else ""
-        except ValueError:
-            return None, ""
+        marker = read_marker(self._stage)
+        return marker.mark, marker.transaction
 
     def note_transaction(self, transaction: str) -> None:
         """Put the id of the one transaction of a restore in place into the marker. Raises OSError."""
@@ -161,15 +149,7 @@ class Stage:
         self._write_marker(Mark(Side.OLD, Leg.AT_REST))
 
     def _write_marker(self, mark: Mark) -> None:
-        draft = STAGING_MARKER + b"." + secrets.token_hex(8).encode()
-        descriptor = os.open(draft, _CREATE, 0o600, dir_fd=self._stage)
-        try:
-            write_all(descriptor, f"{mark.going} {mark.leg}\n{self._secret}\n{self._transaction}\n".encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(draft, STAGING_MARKER, src_dir_fd=self._stage, dst_dir_fd=self._stage)
-        fsync_open_directory(self._stage)
+        write_marker(self._stage, mark, self._secret, self._transaction)
 
     def close(self) -> None:
         """Give the open directories back."""
@@ -227,7 +207,7 @@ def open_stage(uploads: Path, restore_id: str, identity: StageIdentity | None) -
                 raise
             raise StageReplaced(f"{path} is not the directory that we made.") from None
         opened += [_open_side(opened[1], side, path) for side in (Side.NEW, Side.OLD)]
-        secret = _read_marker(opened[1]).partition("\n")[2].partition("\n")[0]
+        secret = read_marker(opened[1]).secret
         stage = Stage(path, (opened[0], opened[1], opened[2], opened[3]), secret)
         why = _refuse(stage, opened, identity)
         if why:
@@ -311,29 +291,3 @@ def _open_side(stage: int, side: Side, path: Path) -> int:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             raise
         raise StageReplaced(f"{path} is not the directory that we made: it has no {side}/ of ours.") from None
-
-
-def _read_marker(stage: int) -> str:
-    """The text of the marker; "" if there is none, or it is no file. Raises OSError."""
-    try:
-        descriptor = os.open(STAGING_MARKER, _OPEN_MARKER, dir_fd=stage)
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        if not _is_plain(stage):
-            return ""  # a link, or the like
-        raise error from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return ""
-        return os.pread(descriptor, _MARKER_BYTES, 0).decode("ascii", "replace")
-    finally:
-        os.close(descriptor)
-
-
-def _is_plain(stage: int) -> bool:
-    return stat.S_ISREG(os.lstat(STAGING_MARKER, dir_fd=stage).st_mode)
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

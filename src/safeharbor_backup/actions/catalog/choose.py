@@ -21,7 +21,7 @@ from safeharbor_backup.settings.schedule import find_zone
 from safeharbor_backup.text import ascii_safe, plural, show_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import tzinfo
     from pathlib import Path
 
@@ -50,16 +50,15 @@ def choose_by_word(text: str, settings: Settings, now: datetime | None = None, *
     the time is none; StorageUnavailable.
     """
     settings.require(Concern.DIRECTORY)
-    back, before = _BACK.fullmatch(text), _BEFORE.fullmatch(text)
+    back = _BACK.fullmatch(text)
     if back is not None:
         count = int(back[1] or 0)
         choice = read_choice(settings, settings.database_name, now, back=count, takes_short=takes_short)
         if choice.entry is None and count:
             raise ArchiveNotFound(f"{text}: there are not so many archives in {settings.backup_dir} to rely on.")
         return choice
-    assert before is not None  # noqa: S101 - the callers ask `is_word`
     try:
-        moment = datetime.fromisoformat(before[1])
+        moment = datetime.fromisoformat(_BEFORE.sub(r"\1", text))
         moment = moment if moment.tzinfo is not None else _as_local(moment, local_zone(settings))
     except (ValueError, OverflowError):
         raise ArchiveNotFound(
@@ -78,18 +77,19 @@ def find_by_name(text: str, settings: Settings) -> Path:
     Raises ArchiveNotFound with the nearest names, or with all that it may mean; StorageUnavailable.
     """
     directory, zone = settings.backup_dir, local_zone(settings)
-    names = sorted(candidate.name for candidate in find_candidates(directory))
+    names = sorted(each.name for each in find_candidates(directory))
+    times = {name: taken_at for name in names if (taken_at := time_in_name(name)) is not None}
     bare = text.removesuffix(_SUFFIX).removeprefix(_PREFIX)
     wanted = bare.replace(" ", "T").replace(":", "-")
     if len(wanted) < 4 or not _TIME.fullmatch(wanted):
         near = get_close_matches(text, names, 3, 0.5) or names[-3:]
         raise ArchiveNotFound(f"There is no archive {ascii_safe(text)} in {directory}.", hint=_nearest(near))
-    found = [name for name in names if any(_begins(each, wanted) for each in _times(name, zone))]
+    found = [name for name in names if any(_begins(each, wanted) for each in _show_times(times[name], zone))]
     if len(found) == 1:
         return directory / found[0]
     if found:
         raise ArchiveNotFound(
-            f"{ascii_safe(text)} may mean {plural(len(found), 'archive')} in {directory}:\n{_list(found, zone)}",
+            f"{ascii_safe(text)} may mean {plural(len(found), 'archive')} in {directory}:\n{_list(found, times, zone)}",
             hint="Give more of its time, or its name; a time with a Z at its end is in UTC.",
         )
     whole = wanted if re.match(r"\d{4}-", wanted) else f"{names[-1][len(_PREFIX) :][:5] if names else ''}{wanted}"
@@ -102,10 +102,8 @@ def _as_local(moment: datetime, zone: tzinfo | None) -> datetime:
     return (moment.replace(tzinfo=zone) if zone is not None else moment).astimezone(UTC)
 
 
-def _times(name: str, zone: tzinfo | None) -> Sequence[str]:
-    """The time in an archive's name, in UTC and local, written as in names."""
-    taken_at = time_in_name(name)
-    assert taken_at is not None  # noqa: S101 - the candidates are chosen by their names
+def _show_times(taken_at: datetime, zone: tzinfo | None) -> Sequence[str]:
+    """The time of an archive, in UTC and local, written as in names."""
     return f"{taken_at:%Y-%m-%dT%H-%M-%S}Z", f"{taken_at.astimezone(zone):%Y-%m-%dT%H-%M-%S}"
 
 
@@ -118,8 +116,10 @@ def _begins(time: str, wanted: str) -> bool:
     return time.startswith(wanted) or time[5:].startswith(wanted)
 
 
-def _list(names: Sequence[str], zone: tzinfo | None) -> str:
-    lines = [f"  {name}  ({_times(name, zone)[1].replace('T', ' ')} local)" for name in names[-_MOST_SHOWN:]]
+def _list(names: Sequence[str], times: Mapping[str, datetime], zone: tzinfo | None) -> str:
+    lines = [
+        f"  {name}  ({_show_times(times[name], zone)[1].replace('T', ' ')} local)" for name in names[-_MOST_SHOWN:]
+    ]
     more = len(names) - len(lines)
     return "\n".join([*lines, f"  and {more:,} older"] if more else lines)
 

@@ -47,7 +47,8 @@ from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.uploads.collect import estimate_size, make_filter
 from safeharbor_backup.uploads.frontier import find_frontier
-from safeharbor_backup.uploads.staging import Stage, StageReplaced, create_stage, new_secret
+from safeharbor_backup.uploads.stage_marker import new_secret
+from safeharbor_backup.uploads.staging import Stage, StageReplaced, create_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
