@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from safeharbor_backup.actions.doctor.run import CHECKS
+from safeharbor_backup.archive.index import IndexFront
 from safeharbor_backup.archive.manifest import Manifest
 from safeharbor_backup.settings.table import SETTINGS
+from safeharbor_backup.state.adopted import Adopted
+from safeharbor_backup.state.history import Outcome
+from safeharbor_backup.state.journal import JournalDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,8 +26,12 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 END = "<!-- end -->\n"
 # name of the schema, the class, and what it is the schema of
-DOCUMENTS: tuple[tuple[str, type[msgspec.Struct], str], ...] = (
+DOCUMENTS: tuple[tuple[str, type, str], ...] = (
     ("manifest", Manifest, "`manifest.json` in an archive: [the format](../archive-format.md#manifestjson)"),
+    ("history", Outcome, "each line of `.safeharbor/history.jsonl`: how a run ended"),
+    ("journal", JournalDocument, "`.safeharbor-restore.json`: what restores have done and left behind"),
+    ("adopted", Adopted, "`.safeharbor/adopted.json`: what `prune --adopt` accepted"),
+    ("index", IndexFront, "the first 4,096 bytes of `.safeharbor/index`, after their digest"),
 )
 
 
@@ -38,9 +46,10 @@ def main() -> None:
         write(DOCS / "reference" / "schemas" / f"{name}.json", schema_of(kind))
 
 
-def schema_of(kind: type[msgspec.Struct]) -> str:
+def schema_of(kind: type) -> str:
     """The JSON Schema of a document, as a file."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+    made = msgspec.json.schema(kind, schema_hook=lambda _: {"description": "anything"})
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
     return json.dumps(schema, indent=1).replace("\\n    ", "\\n") + "\n"  # docstrings are indented
 
 

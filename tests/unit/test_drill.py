@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from dataclasses import replace
@@ -29,7 +28,6 @@ from safeharbor_backup.postgres.toc import TocEntry
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.database_url import parse_database_url
 from safeharbor_backup.state.directory import drill_lock
-from safeharbor_backup.state.evidence import publish_evidence, read_newest
 from safeharbor_backup.system.process import app_environment
 from safeharbor_backup.uploads.drill_directory import find_left_directories, remove_left_directory, scratch_directory
 from support.archives import TAKEN_AT, Facts, put_archive
@@ -39,7 +37,6 @@ from support.settings import settings_of
 if TYPE_CHECKING:
     from safeharbor_backup.archive.manifest import Manifest
 
-GOOD = {"result": "passed", "exit_status": 0, "archive": {"name": "x.tar"}, "drilled_at": "2026-05-10T06:00:00Z"}
 STRUCTURE = Structure({"public.a": 5}, 3, 4)
 
 
@@ -143,34 +140,6 @@ class TestUploads:
         (tmp_path / "a.jpg").symlink_to(tmp_path / "secret")
 
         assert read_back(tmp_path, [(b"uploads/a.jpg", sha256(b"x"))], NoProgress()).different.count == 1
-
-
-class TestEvidence:
-    def test_the_newest_that_can_be_read_is_read(self, tmp_path: Path) -> None:
-        assert read_newest(tmp_path) is None
-        assert read_newest(tmp_path / "missing") is None
-        publish_evidence(tmp_path / "safeharbor-drill-2026-05-10T06-00-00Z.json", GOOD)
-        garbage: list[bytes] = [
-            b"",
-            b"\0" * 100,
-            b"[]",
-            b"{}",
-            b"null",
-            b"[" * 100_000,
-            json.dumps({**GOOD, "drilled_at": "yesterday"}).encode(),
-            json.dumps({**GOOD, "archive": None}).encode(),
-            json.dumps({**GOOD, "exit_status": "0"}).encode(),
-        ]
-        for day, data in enumerate(garbage, 11):
-            (tmp_path / f"safeharbor-drill-2026-05-{day}T06-00-00Z.json").write_bytes(data)
-        (tmp_path / "safeharbor-drill-2026-06-01T06-00-00Z.json").mkdir()
-        (tmp_path / "safeharbor-drill-2026-06-02T06-00-00Z.json").symlink_to("/etc/passwd")
-        os.mkfifo(tmp_path / "safeharbor-drill-2026-06-03T06-00-00Z.json")
-
-        newest = read_newest(tmp_path)
-
-        assert newest is not None
-        assert newest == {**GOOD, "path": str(tmp_path / "safeharbor-drill-2026-05-10T06-00-00Z.json")}
 
 
 class TestScratch:

@@ -11,7 +11,19 @@ import pytest
 
 from safeharbor_backup.errors import SafeHarborError
 from safeharbor_backup.postgres.side_names import new_id, side_database
-from safeharbor_backup.state.journal import JOURNAL_NAME, Journal, JournalBroken, Phase, RestoreRecord, find_interrupted
+from safeharbor_backup.state.journal import (
+    JOURNAL_NAME,
+    Journal,
+    JournalBroken,
+    Leg,
+    Mark,
+    Phase,
+    RestoreRecord,
+    Side,
+    StageIdentity,
+    find_interrupted,
+)
+from support.json_schemas import complaints
 
 RECORD = RestoreRecord("0123456789ab", "2026-11-23T00:00:00Z", "/backups/x.tar", Phase.STAGING, database="reef")
 
@@ -39,13 +51,42 @@ def test_the_last_record_takes_the_file_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"restores": [1]}', b'{"restores": [{"id": "x"}]}', b"\xff" * 9]
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"restores": [1]}',
+        b'{"restores": [{"id": "x"}]}',
+        b"\xff" * 9,
+        b"[" * 100_000,
+        b'{"schema": 2, "restores": [{"id": "x", "started_at": "", "archive": "", "phase": "kept"}]}',
+        b'{"schema": 2, "restores": [{"id": 7, "started_at": "", "archive": "", "phase": "kept", "live": "old", '
+        b'"towards": "new", "frontier": [], "stays": []}]}',
+    ],
 )
 def test_a_damaged_journal_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / JOURNAL_NAME).write_bytes(content)
 
     with pytest.raises(JournalBroken, match="damaged"):
         Journal(tmp_path).read()
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / JOURNAL_NAME)
+
+    with pytest.raises(JournalBroken, match="not a regular file"):
+        Journal(tmp_path).read()
+
+
+def test_it_is_as_its_schema_says(tmp_path: Path) -> None:
+    stage = StageIdentity(1, 2, 3, 4, 5, "00")
+    Journal(tmp_path).write(replace(RECORD, stage=stage, mark=Mark(Side.OLD, Leg.OUT), stays=("not UTF-8: \udce9",)))
+    document = json.loads((tmp_path / JOURNAL_NAME).read_text())
+
+    assert complaints("journal", document) == []
+    document["restores"][0]["live"] = "elsewhere"
+    assert complaints("journal", document) != []
 
 
 def test_fields_of_a_newer_program_are_ignored(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ is damaged ends the index there, and what comes after is read from the source.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import struct
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor_backup.archive.layout import FILE, UPLOADS_NAME
 from safeharbor_backup.system.atomic_file import write_all
+from safeharbor_backup.system.documents import dump_document, read_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +58,7 @@ class IndexFront:
     block_size: int
     uploads: str
     moved: int = 0
+    format: int = INDEX_FORMAT
 
 
 class DirectoryRecord(NamedTuple):
@@ -187,7 +188,7 @@ class IndexWriter:
     def finish(self, front: IndexFront) -> None:
         """Write what is left, and the front."""
         self._flush()
-        text = json.dumps({"format": INDEX_FORMAT, **asdict(front)}).encode()
+        text = dump_document(front).encode()
         body = b" " + text.ljust(_FRONT_SIZE - _HEX - 2) + b"\n"
         os.pwrite(self._descriptor, hashlib.sha256(body).hexdigest().encode() + body, 0)
 
@@ -209,12 +210,10 @@ def read_index_front(descriptor: int) -> IndexFront:
     if len(data) != _FRONT_SIZE or hashlib.sha256(data[_HEX:]).hexdigest().encode() != data[:_HEX]:
         raise IndexUnusable("it is damaged")
     try:
-        document = json.loads(data[_HEX:])
-        is_ours = document.pop("format") == INDEX_FORMAT
-        front = IndexFront(**document)
-    except (ValueError, TypeError, AttributeError, KeyError):
-        is_ours = False
-    if not is_ours or any(type(getattr(front, each.name)).__name__ != each.type for each in fields(IndexFront)):
+        front = read_exactly(data[_HEX:], IndexFront)
+    except ValueError:
+        raise IndexUnusable("it was written by another version") from None
+    if front.format != INDEX_FORMAT:
         raise IndexUnusable("it was written by another version")
     return front
 

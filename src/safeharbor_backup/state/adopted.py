@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.state.directory import STATE_DIRECTORY, make_state_directory
-from safeharbor_backup.system.atomic_file import published_whole, write_all
+from safeharbor_backup.system.documents import dump_document, read_exactly
+from safeharbor_backup.system.small_file import read_small_file, replace_small_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _ADOPTED = "adopted.json"
+_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +29,12 @@ class Adopted:
 def read_adopted(directory: Path) -> Adopted:
     """What has been adopted in a backup directory; nothing if the file is missing or broken."""
     try:
-        with open(directory / STATE_DIRECTORY / _ADOPTED, "rb") as file:
-            document = json.loads(file.read(1024 * 1024))
-        databases = frozenset((str(system), str(database)) for system, database in document["databases"])
-        return Adopted(databases, frozenset(map(str, document["archives"])))
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_exactly(read_small_file(directory / STATE_DIRECTORY / _ADOPTED, _LIMIT_BYTES), Adopted)
+    except (OSError, ValueError):
         return Adopted()  # derived data, safe to delete: without it the guards ask again
 
 
 def write_adopted(directory: Path, adopted: Adopted) -> None:
     """Remember it. Raises OSError, StorageUnavailable."""
     state = make_state_directory(directory)
-    document = {"databases": sorted(adopted.databases), "archives": sorted(adopted.archives)}
-    with published_whole(state / _ADOPTED, replace=True) as draft:
-        write_all(draft.descriptor, json.dumps(document).encode() + b"\n")
+    replace_small_file(state / _ADOPTED, dump_document(adopted, sorts=True).encode() + b"\n")

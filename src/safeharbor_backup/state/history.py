@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import math
 import os
-import re
 import stat
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
 
 from safeharbor_backup.state.directory import STATE_DIRECTORY, make_state_directory
-from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts, write_all
+from safeharbor_backup.system.atomic_file import write_all
+from safeharbor_backup.system.documents import dump_document, read_exactly
 from safeharbor_backup.system.lock import give_to_owner_of
+from safeharbor_backup.system.small_file import read_small_file, replace_small_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from safeharbor_backup.settings.model import Settings
@@ -32,8 +34,6 @@ LIMIT_BYTES = 1 << 20  # some 1,500 runs
 _LINE_LIMIT_BYTES = 16 << 10
 _WARNINGS = 20
 _TEXT = 2000
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
-_DRAFT_LASTS_SECONDS = 3600.0
 _PATIENCE_SECONDS = 10.0
 
 
@@ -47,9 +47,9 @@ class Outcome:
     """
 
     command: str
-    started_at: datetime
+    started_at: Annotated[datetime, Meta(tz=True)]
     seconds: float
-    exit_status: int
+    exit_status: Annotated[int, Meta(ge=0, le=255)]
     reason: str = ""
     archive: str | None = None
     warnings: tuple[str, ...] = ()
@@ -103,23 +103,12 @@ def read_history(directory: Path) -> tuple[Outcome, ...]:
 
     Nothing if there is none or it cannot be read.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not make us wait
+    path = directory / STATE_DIRECTORY / HISTORY_NAME
     try:
-        descriptor = os.open(directory / STATE_DIRECTORY / HISTORY_NAME, flags)
+        data = read_small_file(path, 2 * LIMIT_BYTES, only_end=True)  # whoever made it larger, it was not us
     except OSError:
         return ()
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return ()
-        with open(descriptor, "rb", closefd=False) as file:
-            size = os.fstat(descriptor).st_size
-            file.seek(max(size - 2 * LIMIT_BYTES, 0))  # whoever made it larger, it was not us
-            lines = file.read(2 * LIMIT_BYTES).split(b"\n")
-    except OSError:
-        return ()
-    finally:
-        os.close(descriptor)
-    return tuple(outcome for outcome in map(_decode, lines) if outcome is not None)
+    return tuple(outcome for outcome in map(_decode, data.split(b"\n")) if outcome is not None)
 
 
 def _open_locked(path: Path) -> int:
@@ -161,53 +150,30 @@ def _is_ours(descriptor: int, path: Path) -> bool:
 
 def _shorten(path: Path, descriptor: int) -> None:
     """Put the newer half in the place of the whole."""
-    sweep_drafts(path.parent, re.compile(re.escape(path.name)), older_than_seconds=_DRAFT_LASTS_SECONDS)
     size = os.fstat(descriptor).st_size
     tail = os.pread(descriptor, LIMIT_BYTES // 2, max(size - LIMIT_BYTES // 2, 0))
-    with published_whole(path, replace=True) as draft:
-        write_all(draft.descriptor, tail[tail.find(b"\n") + 1 :])
+    replace_small_file(path, tail[tail.find(b"\n") + 1 :])
 
 
 def _encode(outcome: Outcome) -> bytes:
-    document = asdict(outcome)
-    document["started_at"] = outcome.started_at.strftime(_TIME)
-    document["seconds"] = round(outcome.seconds, 3)
-    document["reason"] = outcome.reason[:_TEXT]
-    document["warnings"] = [warning[:_TEXT] for warning in outcome.warnings[:_WARNINGS]]
-    line = json.dumps(document).encode()
+    outcome = replace(
+        outcome,
+        started_at=outcome.started_at.astimezone(UTC).replace(microsecond=0),
+        seconds=round(outcome.seconds, 3),
+        reason=outcome.reason[:_TEXT],
+        warnings=tuple(warning[:_TEXT] for warning in outcome.warnings[:_WARNINGS]),
+    )
+    line = dump_document(outcome).encode()
     if len(line) > _LINE_LIMIT_BYTES:  # a server with very many warnings or details
-        document["details"], document["warnings"] = {}, [warning[:200] for warning in outcome.warnings[:_WARNINGS]]
-        line = json.dumps(document).encode()
+        outcome = replace(outcome, details={}, warnings=tuple(warning[:200] for warning in outcome.warnings))
+        line = dump_document(outcome).encode()
     return line + b"\n"
 
 
 def _decode(line: bytes) -> Outcome | None:
     """The outcome in a line; None if it is anything else."""
     try:
-        document = json.loads(line)
-        status, seconds = document["exit_status"], document["seconds"]
-        archive, warnings, details = document["archive"], document["warnings"], document["details"]
-        is_known = (
-            isinstance(status, int)
-            and 0 <= status <= 255
-            and isinstance(seconds, int | float)
-            and math.isfinite(seconds)
-            and isinstance(archive, str | None)
-            and isinstance(details, dict)
-            and isinstance(warnings, list)
-        )
-        if not is_known:
-            return None
-        return Outcome(
-            command=str(document["command"]),
-            started_at=datetime.strptime(document["started_at"], _TIME).replace(tzinfo=UTC),
-            seconds=float(seconds),
-            exit_status=status,
-            reason=str(document["reason"]),
-            archive=archive,
-            warnings=tuple(map(str, warnings)),
-            details=details,
-            output_lost=document.get("output_lost") is True,
-        )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        outcome = read_exactly(line, Outcome)
+    except ValueError:
         return None
+    return outcome if math.isfinite(outcome.seconds) else None

@@ -6,19 +6,19 @@ uploads, or into the database, can make names and markers of any kind there.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import RestorePending, SafeHarborError
 from safeharbor_backup.postgres.side_names import side_database
 from safeharbor_backup.system.atomic_file import fsync_directory, published_whole, sweep_drafts, write_all
+from safeharbor_backup.system.documents import convert_exactly, dump_document, load_json
+from safeharbor_backup.system.small_file import NotSmallFile, read_small_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 JOURNAL_NAME = ".safeharbor-restore.json"
@@ -221,6 +221,73 @@ class RestoreRecord:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class JournalDocument:
+    """The whole file."""
+
+    schema: int
+    restores: tuple[RestoreRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    schema: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _WholeRecord:
+    """What each record has that we have written: what has a default in the program must not be made up here."""
+
+    live: Side
+    towards: Side
+    frontier: tuple[str, ...]
+    stays: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _WholeJournal:
+    restores: tuple[_WholeRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _RecordOfSchema1:
+    """A record of version 0.1.0's first journals: two booleans said which side was live, the stage how far it was."""
+
+    id: str
+    started_at: str
+    archive: str
+    phase: Phase
+    in_place: bool = False
+    keep_previous: bool = True
+    jobs: int = 1
+    server: str = ""
+    database: str = ""
+    had_database: bool = True
+    transaction: str = ""
+    uploads: str = ""
+    kept_database_bytes: int = 0
+    kept_uploads_bytes: int = 0
+    slots: int = 0
+    is_undone: bool = True
+    was_live: bool = True
+
+    def upgraded(self) -> RestoreRecord:
+        """As it is written today."""
+        live = Side.OLD if self.is_undone else Side.NEW
+        same = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _OF_SCHEMA_1}
+        return RestoreRecord(
+            **same, live=live, towards=live.other, by_undo=self.was_live, has_been_live=self.was_live, mark=None
+        )
+
+
+_OF_SCHEMA_1 = ("is_undone", "was_live")
+
+
+@dataclass(frozen=True, slots=True)
+class _JournalOfSchema1:
+    restores: tuple[_RecordOfSchema1, ...]
+
+
 class Journal:
     """The restores that `directory` knows of, oldest first."""
 
@@ -230,16 +297,18 @@ class Journal:
     def read(self) -> tuple[RestoreRecord, ...]:
         """All records. Raises JournalBroken, OSError."""
         try:
-            with open(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                data = file.read(_LIMIT_BYTES)
+            data = read_small_file(self.path, _LIMIT_BYTES)
         except FileNotFoundError:
             return ()
+        except NotSmallFile as error:
+            raise JournalBroken(f"{self.path} is damaged: {error.strerror}.") from None
         try:
-            document = json.loads(data)
-            if document.get("schema", 1) == 1:
-                return tuple(_from_schema_1(record) for record in document["restores"])
-            return tuple(_from_json(record) for record in document["restores"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+            document = load_json(data)
+            if convert_exactly(document, _Version).schema == 1:
+                return tuple(record.upgraded() for record in convert_exactly(document, _JournalOfSchema1).restores)
+            convert_exactly(document, _WholeJournal)
+            return convert_exactly(document, JournalDocument).restores
+        except ValueError:
             raise JournalBroken(f"{self.path} is damaged.") from None
 
     def find(self, restore_id: str) -> RestoreRecord | None:
@@ -270,41 +339,11 @@ class Journal:
         sweep_drafts(self.path.parent, re.compile(re.escape(self.path.name)))
 
     def _publish(self, records: list[RestoreRecord]) -> None:
-        document = {"schema": _SCHEMA, "restores": [asdict(record) for record in records]}
-        with published_whole(self.path, replace=True) as draft:
-            write_all(draft.descriptor, json.dumps(document, indent=1).encode() + b"\n")
+        data = dump_document(JournalDocument(_SCHEMA, tuple(records)), indent=1).encode() + b"\n"
+        with published_whole(self.path, replace=True) as draft:  # `sweep` is for whoever has the lock
+            write_all(draft.descriptor, data)
 
 
 def find_interrupted(directory: Path) -> RestoreRecord | None:
     """The restore in `directory` that was interrupted, or is running now. Raises JournalBroken, OSError."""
     return next((record for record in Journal(directory).read() if record.is_interrupted), None)
-
-
-def _from_json(document: Mapping[str, Any]) -> RestoreRecord:
-    known = {field.name for field in fields(RestoreRecord)}
-    values = {name: value for name, value in document.items() if name in known}
-    stage, mark = values.get("stage"), values.get("mark")
-    values["phase"] = Phase(values["phase"])
-    values["live"], values["towards"] = Side(values["live"]), Side(values["towards"])
-    values["stage"] = StageIdentity(**stage) if stage is not None else None
-    values["mark"] = Mark(Side(mark["going"]), Leg(mark["leg"])) if mark is not None else None
-    values["frontier"], values["stays"] = tuple(values["frontier"]), tuple(values["stays"])
-    return RestoreRecord(**values)
-
-
-def _from_schema_1(document: Mapping[str, Any]) -> RestoreRecord:
-    """A record of version 0.1.0's first journals: two booleans said which side was live, the stage how far it was."""
-    same = ("id", "started_at", "archive", "in_place", "keep_previous", "jobs", "server", "database", "had_database")
-    more = ("transaction", "uploads", "kept_database_bytes", "kept_uploads_bytes", "slots")
-    values = {name: document[name] for name in (*same, *more) if name in document}
-    live = Side.OLD if document.get("is_undone", True) else Side.NEW
-    was_live = bool(document.get("was_live", True))
-    return RestoreRecord(
-        **values,
-        phase=Phase(document["phase"]),
-        live=live,
-        towards=live.other,
-        by_undo=was_live,
-        has_been_live=was_live,
-        mark=None,
-    )

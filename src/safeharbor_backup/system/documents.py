@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from types import NoneType
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from safeharbor_backup.text import ascii_safe
 
 Document = TypeVar("Document", bound=msgspec.Struct)
+Strict = TypeVar("Strict")
 
 # msgspec's own are ValueErrors in late versions only; a lone surrogate in a key is one
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -53,9 +54,26 @@ def convert_document(document: object, kind: type[Document]) -> Document:
     return found
 
 
-def dump_document(document: msgspec.Struct, indent: int | None = None) -> str:
-    """The document as ASCII JSON, its fields in the order of its class."""
-    return json.dumps(msgspec.to_builtins(document), indent=indent)
+def read_exactly(data: bytes, kind: type[Strict]) -> Strict:
+    """The document in `data`, a structure or a dataclass; no field may be of another type, unknown ones are ignored.
+
+    Raises NotJson, Misfit.
+    """
+    return convert_exactly(load_json(data), kind)
+
+
+def convert_exactly(document: object, kind: type[Strict]) -> Strict:
+    """The same of what was loaded. Raises Misfit."""
+    try:
+        return msgspec.convert(document, kind)
+    except _UNREADABLE as error:
+        raise Misfit(str(error)) from None
+
+
+def dump_document(document: object, indent: int | None = None, *, sorts: bool = False) -> str:
+    """The document as ASCII JSON, its fields in the order of its class; `sorts` sets and keys."""
+    order: Literal["deterministic"] | None = "deterministic" if sorts else None
+    return json.dumps(msgspec.to_builtins(document, order=order), indent=indent)
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.archive.runs import block_size_of
 from safeharbor_backup.system.atomic_file import fsync_directory, published_whole, sweep_drafts, when_closed, write_all
 from safeharbor_backup.system.lock import LOCK_NAME, has_locks
+from safeharbor_backup.system.small_file import DRAFT_LASTS_SECONDS
 from safeharbor_backup.uploads.sharing import can_share
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROBE_NAME = ".safeharbor-doctor"
-_DRAFT_LASTS_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def probe_directory(directory: Path) -> Probed:
     place = directory / PROBE_NAME
     with _time_kept(directory):
         try:
-            sweep_drafts(directory, re.compile(re.escape(PROBE_NAME)), older_than_seconds=_DRAFT_LASTS_SECONDS)
+            sweep_drafts(directory, re.compile(re.escape(PROBE_NAME)), older_than_seconds=DRAFT_LASTS_SECONDS)
             with published_whole(place, replace=True) as draft:
                 block = block_size_of(os.fstatvfs(draft.descriptor).f_bsize)
                 write_all(draft.descriptor, bytes(block))

@@ -6,8 +6,6 @@ file is to be written. Every sample bears the file's name, since two files may n
 
 from __future__ import annotations
 
-import os
-import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +15,7 @@ from safeharbor_backup.actions.alerts.messages import NOTIFY, PING, find_undeliv
 from safeharbor_backup.actions.catalog.entries import State
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.errors import SafeHarborError
-from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts, write_all
+from safeharbor_backup.system.small_file import replace_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 MISSING = "prometheus-client is not installed; type: pip install prometheus-client"
 _MODE = 0o644  # the collector is another user
-_DRAFT_LASTS_SECONDS = 3600.0
 _COMMANDS = ("backup", "verify", "drill", "prune", "restore")
 _STATES = {
     State.COMPLETE: "complete",
@@ -57,11 +54,7 @@ def publish_metrics(settings: Settings, path: Path) -> None:
     Raises SafeHarborError, OSError.
     """
     text = render_metrics(gather_metrics(settings, datetime.now(UTC)), path.stem)
-    # no lock keeps two publishers apart; a draft that is young may be the other's
-    sweep_drafts(path.parent, re.compile(re.escape(path.name)), older_than_seconds=_DRAFT_LASTS_SECONDS)
-    with published_whole(path, replace=True) as draft:
-        write_all(draft.descriptor, text)
-        os.fchmod(draft.descriptor, _MODE)
+    replace_small_file(path, text, mode=_MODE)
 
 
 def render_metrics(metrics: Sequence[Metric], name: str) -> bytes:

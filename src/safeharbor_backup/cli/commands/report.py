@@ -14,12 +14,11 @@ from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.cli.command import safeharbor_command
 from safeharbor_backup.errors import ExitStatus, translate_os_error
-from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts, write_all
+from safeharbor_backup.system.small_file import replace_small_file
 from safeharbor_backup.text import show_bytes
 from safeharbor_backup.web.page import render_page
 
 _STANDARD_OUTPUT = "-"
-_DRAFT_LASTS_SECONDS = 3600.0
 
 if TYPE_CHECKING:
     from safeharbor_backup.cli.run import Run
@@ -65,9 +64,6 @@ def command(run: Run, name: str) -> None:
 
 def _publish(path: Path, page: bytes) -> None:
     try:
-        # no lock keeps two reports apart; a draft that is young may be the other's
-        sweep_drafts(path.parent, re.compile(re.escape(path.name)), older_than_seconds=_DRAFT_LASTS_SECONDS)
-        with published_whole(path, replace=True) as draft:
-            write_all(draft.descriptor, page)
+        replace_small_file(path, page)
     except OSError as error:
         raise translate_os_error(error, f"writing {path}") from error
