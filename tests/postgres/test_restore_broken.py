@@ -60,9 +60,13 @@ def test_rows_that_a_check_reads_elsewhere_are_loaded_before_it(site: Site, data
     assert site.run("backup").status == 0
 
     done = site.run("restore", "--from", "latest", "--yes")
+    staged = state_of(database.superuser_url, 18, site.uploads)
+    in_place = site.run("restore", "--from", "latest", "--yes", "--in-place")
 
-    assert done.status == 0, done.output
+    assert (done.status, in_place.status) == (0, 0), done.output + in_place.output
     assert "again with one job" in done.output
+    assert "is loaded again" in in_place.output
+    assert staged == before
     assert state_of(database.superuser_url, 18, site.uploads) == before
 
 
@@ -75,10 +79,11 @@ def test_functions_find_what_they_find_in_the_database(tmp_path: Path, servers: 
         before = state_of(database.superuser_url, major, site.uploads)
         assert site.run("backup").status == 0
 
-        done = site.run("restore", "--from", "latest", "--yes")
+        for options in ((), ("--in-place",)):
+            done = site.run("restore", "--from", "latest", "--yes", *options)
 
-        assert done.status == 0, done.output
-        assert state_of(database.superuser_url, major, site.uploads) == before
+            assert done.status == 0, done.output
+            assert state_of(database.superuser_url, major, site.uploads) == before
     finally:
         drop_database(database)
 

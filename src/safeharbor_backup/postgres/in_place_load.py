@@ -6,6 +6,7 @@ for a whole one. The script's own COMMIT is held back until everything else has 
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,7 @@ _TAIL = 64 * 1024
 _CANCEL_SECONDS = 2.0
 _CONNECTION_WENT_BAD = 2  # psql(1), "Exit Status"
 _COMMIT = b"\nCOMMIT;\n"
+_UNRESTRICT = re.compile(rb"^\\unrestrict \w+\n", re.MULTILINE)
 _NEWER_SETTING = b"\nSET transaction_timeout = 0;\n"
 
 # what belongs to other roles and would stay, or make the wipe fail; 16384 is the first number that initdb does not use
@@ -208,8 +210,19 @@ class InPlaceLoad:
         wipe = _WIPE_AS_SUPERUSER if self.is_superuser else _WIPE_AS_OWNER
         self._ask(wipe + "SELECT 'safeharbor wiped';\n")
 
-    def load(self, dump: DumpInput, listed: Path, *, keep_owners: bool, keep_privileges: bool) -> None:
-        """Load the dump, all but its last COMMIT."""
+    def load(
+        self,
+        dump: DumpInput,
+        listed: Path,
+        *,
+        keep_owners: bool,
+        keep_privileges: bool,
+        patch: tuple[int, bytes] | None = None,
+    ) -> None:
+        """Load the dump, all but its last COMMIT. `patch` is one place of it that is to be read otherwise.
+
+        Raises LoadFailed, CannotRestore, DatabaseUnavailable.
+        """
         argv: list[str | Path] = [
             self.tools.pg_restore,
             "--single-transaction",  # without it a dump with large objects begins and ends transactions of its own
@@ -220,7 +233,7 @@ class InPlaceLoad:
         ]
         tail = b""
         is_at_head = True
-        with dump.piped() as stdin, started_tool(argv, env=tool_environment({}), stdin=stdin) as tool:
+        with dump.piped(patch) as stdin, started_tool(argv, env=tool_environment({}), stdin=stdin) as tool:
             while chunk := tool.stdout.read1(_CHUNK):  # type: ignore[attr-defined] # a BufferedReader
                 held = tail + chunk
                 if is_at_head and len(held) > _TAIL:
@@ -229,10 +242,11 @@ class InPlaceLoad:
                 tail = held[-_TAIL:]
             if (status := tool.wait()) != 0:
                 raise load_failure(tool.stderr, status, self.url)
-        before, commit, _ = (self._understood(tail) if is_at_head else tail).rpartition(_COMMIT)
+        before, commit, after = (self._understood(tail) if is_at_head else tail).rpartition(_COMMIT)
         if not commit:
             raise CannotRestore("pg_restore's script does not end as it should; nothing was changed.")
-        self._send(before + b"\n")
+        ends = _UNRESTRICT.search(after)  # or psql would take no other script
+        self._send(before + b"\n" + (ends[0] if ends is not None else b""))
         self._ask("SELECT 'safeharbor loaded';\n")
 
     def execute(self, statements: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.postgres.contents import number_of
-from safeharbor_backup.postgres.toc import POST_DATA, with_dependants
+from safeharbor_backup.postgres.toc import DATA, POST_DATA, with_dependants
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -42,6 +42,16 @@ class Order:
     def flat(self) -> tuple[str, ...]:
         """All of them, one after the other."""
         return tuple(entry for each in Pass for entry in self.passes[each])
+
+    def definitions(self, toc: Mapping[int, TocEntry]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The first pass in two: what comes before all rows, and the rows with what needs them."""
+        first = self.passes[Pass.DATA]
+        chosen = {number: toc[number] for number in map(number_of, first) if number in toc}
+        rows = with_dependants(chosen, [each.number for each in chosen.values() if each.section in (DATA, POST_DATA)])
+        return (
+            tuple(each for each in first if number_of(each) not in rows),
+            tuple(each for each in first if number_of(each) in rows),
+        )
 
 
 def order_entries(entries: Sequence[str], toc: Mapping[int, TocEntry]) -> Order:

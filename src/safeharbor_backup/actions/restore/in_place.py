@@ -9,14 +9,15 @@ import time
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.dump_load import compare_rows
-from safeharbor_backup.actions.restore.loader import table_of_contents
+from safeharbor_backup.actions.restore.loader import own_search_path, table_of_contents
 from safeharbor_backup.actions.restore.swap import interrupted
 from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.errors import RestorePending, SafeHarborError, translate_os_error
+from safeharbor_backup.postgres.checks_aside import PUT_BACK, SET_ASIDE
 from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.in_place_load import loading_in_place
 from safeharbor_backup.postgres.load import LoadFailed
-from safeharbor_backup.postgres.order import order_entries
+from safeharbor_backup.postgres.order import Pass, order_entries
 from safeharbor_backup.postgres.rows import analyze_tables
 from safeharbor_backup.state.journal import RestoreRecord, Side
 from safeharbor_backup.system.signals import signals_held
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.request import OpenArchive
     from safeharbor_backup.actions.restore.swap import Swap
+    from safeharbor_backup.postgres.in_place_load import InPlaceLoad
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
 
 _ROLLBACK_SECONDS = 5.0
 BESIDE = (
     "Without `--in-place`, as a role with CREATEDB (RESTORE_DATABASE_URL) or into another database "
-    "(--database-url), it is loaded more tolerantly; there is `--accept-broken` too."
+    "(--database-url), `--accept-broken` restores everything else."
 )
 
 
@@ -48,26 +50,7 @@ def load_in_place(
     """
     target = plan.target
     try:
-        with loading_in_place(
-            plan.contents.tools,
-            target.url,
-            is_superuser=target.is_superuser,
-            server_major=target.major,
-            lock_timeout_seconds=lock_timeout_seconds,
-        ) as load:
-            swap.begin_in_place(load.begin())
-            progress.step("transaction begun")
-            progress.phase("load")
-            load.wipe()
-            with table_of_contents(order_entries(plan.entries, plan.contents.toc).flat()) as listed:
-                load.load(archive.dump, listed, keep_owners=target.is_superuser, keep_privileges=plan.keep_privileges)
-            load.execute(plan.statements)
-            progress.step("loaded")
-            rows = compare_rows(load.count_rows(), archive.manifest) if archive.manifest is not None else None
-            with signals_held():
-                swap.bring_in_uploads(Side.NEW)
-                progress.step("uploads swapped")
-            load.commit()  # a signal may end the wait for it: the server is asked what came of it
+        rows = _load_and_swap(swap, archive, plan, lock_timeout_seconds, progress)
     except BaseException as error:
         with signals_held():
             _after_failure(swap, target, error)
@@ -85,6 +68,77 @@ def load_in_place(
     except SafeHarborError as error:
         progress.warn(f"the restore is done, but ANALYZE is still to be run: {error.message}")
     return rows, warnings
+
+
+def _load_and_swap(
+    swap: Swap, archive: OpenArchive, plan: DatabasePlan, lock_timeout_seconds: float, progress: Progress
+) -> int | None:
+    """In one transaction, whose commit ends it; in a second one, more tolerantly, if rows could not be loaded."""
+    target = plan.target
+    for is_last in (False, True):
+        with loading_in_place(
+            plan.contents.tools,
+            target.url,
+            is_superuser=target.is_superuser,
+            server_major=target.major,
+            lock_timeout_seconds=lock_timeout_seconds,
+        ) as load:
+            swap.begin_in_place(load.begin())
+            progress.step("transaction begun")
+            progress.phase("load")
+            load.wipe()
+            try:
+                (_load_tolerantly if is_last else _load)(load, archive, plan)
+            except LoadFailed as error:
+                if is_last or not plan.contents.toc:
+                    raise
+                progress.note(f"{error.message} It is loaded again, all rows before what judges them")
+                continue
+            load.execute(plan.statements)
+            progress.step("loaded")
+            rows = compare_rows(load.count_rows(), archive.manifest) if archive.manifest is not None else None
+            with signals_held():
+                swap.bring_in_uploads(Side.NEW)
+                progress.step("uploads swapped")
+            load.commit()  # a signal may end the wait for it: the server is asked what came of it
+            return rows
+    raise AssertionError  # the last one returns or raises
+
+
+def _load(load: InPlaceLoad, archive: OpenArchive, plan: DatabasePlan) -> None:
+    _load_entries(load, archive, plan, order_entries(plan.entries, plan.contents.toc).flat())
+
+
+def _load_tolerantly(load: InPlaceLoad, archive: OpenArchive, plan: DatabasePlan) -> None:
+    """As a staged restore does it the second time."""
+    order = order_entries(plan.entries, plan.contents.toc)
+    definitions, rows = order.definitions(plan.contents.toc)
+    _load_entries(load, archive, plan, definitions)
+    load.execute([SET_ASIDE])
+    patch = own_search_path(plan.contents.toc)
+    later = [entry for each in (Pass.RULES, Pass.PRIVILEGES, Pass.VIEWS) for entry in order.passes[each]]
+    _load_entries(load, archive, plan, (*rows, *later), patch)
+    load.execute([PUT_BACK])
+    _load_entries(load, archive, plan, order.passes[Pass.EVENT_TRIGGERS])
+
+
+def _load_entries(
+    load: InPlaceLoad,
+    archive: OpenArchive,
+    plan: DatabasePlan,
+    entries: tuple[str, ...],
+    patch: tuple[int, bytes] | None = None,
+) -> None:
+    if not entries:
+        return
+    with table_of_contents(entries) as listed:
+        load.load(
+            archive.dump,
+            listed,
+            keep_owners=plan.target.is_superuser,
+            keep_privileges=plan.keep_privileges,
+            patch=patch,
+        )
 
 
 def is_committed(target: Target, record: RestoreRecord) -> bool:

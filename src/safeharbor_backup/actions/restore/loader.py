@@ -26,12 +26,13 @@ from safeharbor_backup.postgres.scratch_database import is_disk_full
 from safeharbor_backup.postgres.toc import PRE_DATA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.dump_copy import DumpCopy
     from safeharbor_backup.postgres.contents import DumpInput
+    from safeharbor_backup.postgres.toc import TocEntry
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.system.process import RunningTool
 
@@ -58,7 +59,7 @@ class Loader:
         """pg_restore at work on these entries, with several jobs where there is a copy for them."""
         options = LoadOptions(jobs, self.is_superuser, self.plan.keep_privileges, self.role, goes_on)
         tools = self.plan.contents.tools
-        patch = self._patch()
+        patch = own_search_path(self.plan.contents.toc) if self.own_search_path else None
         with table_of_contents(entries) as listed:
             if self.copy is not None:
                 if patch is not None:
@@ -113,15 +114,14 @@ class Loader:
             raise ServerFull(error.message) from error
         return True
 
-    def _patch(self) -> tuple[int, bytes] | None:
-        """Where in the dump pg_restore reads which search_path to set, and what to have there."""
-        if not self.own_search_path:
-            return None
-        for entry in self.plan.contents.toc.values():
-            size = len(entry.definition.encode("utf-8", "surrogateescape"))
-            if entry.kind == "SEARCHPATH" and size > len(_RESET):
-                return entry.start, _RESET.ljust(size - 1) + b"\n"
-        return None
+
+def own_search_path(toc: Mapping[int, TocEntry]) -> tuple[int, bytes] | None:
+    """Where in the dump pg_restore reads which search_path to set, and what to have there to keep the session's own."""
+    for entry in toc.values():
+        size = len(entry.definition.encode("utf-8", "surrogateescape"))
+        if entry.kind == "SEARCHPATH" and size > len(_RESET):
+            return entry.start, _RESET.ljust(size - 1) + b"\n"
+    return None
 
 
 @contextmanager

@@ -7,48 +7,28 @@ search_path. What is asked to be accepted then is left out, or made NOT VALID, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
 from safeharbor_backup.errors import one_line
-from safeharbor_backup.postgres.contents import number_of
+from safeharbor_backup.postgres.checks_aside import set_aside
 from safeharbor_backup.postgres.load import Failure, LoadFailed
 from safeharbor_backup.postgres.order import Pass, order_entries
-from safeharbor_backup.postgres.toc import DATA, POST_DATA, with_dependants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from safeharbor_backup.actions.restore.loader import Loader
+    from safeharbor_backup.postgres.checks_aside import Check
     from safeharbor_backup.postgres.toc import TocEntry
 
 ACCEPT = (
     "`--accept-broken` restores everything else: it leaves that out or makes it NOT VALID, and writes the SQL to mend "
     "it into a file."
 )
-_CHECKS = """
-    SELECT 'TABLE', n.nspname, t.relname, c.conname, pg_catalog.pg_get_constraintdef(c.oid),
-           pg_catalog.obj_description(c.oid, 'pg_constraint')
-    FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_class t ON t.oid = c.conrelid
-    JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
-    WHERE c.contype = 'c' AND c.convalidated AND c.coninhcount = 0 AND t.relkind IN ('r', 'p')
-      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
-                      AND d.objid = t.oid AND d.deptype = 'e')
-    UNION ALL  -- of domains those that call functions of the database
-    SELECT 'DOMAIN', n.nspname, t.typname, c.conname, pg_catalog.pg_get_constraintdef(c.oid),
-           pg_catalog.obj_description(c.oid, 'pg_constraint')
-    FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_type t ON t.oid = c.contypid
-    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-    WHERE c.contype = 'c' AND c.convalidated
-      AND EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_constraint'::regclass
-                  AND d.objid = c.oid AND d.refclassid = 'pg_catalog.pg_proc'::regclass)
-      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::regclass
-                      AND d.objid = t.oid AND d.deptype = 'e')
-    ORDER BY 1, 2, 3, 4
-"""
 _NEWEST = """
     SELECT pg_catalog.format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', conrelid::regclass, conname)
     FROM pg_catalog.pg_constraint WHERE xmin = pg_catalog.pg_current_xact_id()::xid AND conrelid <> 0
@@ -72,35 +52,6 @@ class Broken:
         return f"{done}: {self.what}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
-    kind: LiteralString  # of what it is on: TABLE or DOMAIN
-    schema: str
-    on: str
-    name: str
-    definition: str
-    comment: str | None
-
-    @property
-    def place(self) -> sql.Composable:
-        """What it is on."""
-        return sql.Identifier(self.schema, self.on)
-
-    def alter(self, *what: sql.Composable) -> sql.Composed:
-        """`ALTER … what`."""
-        return sql.SQL(" ").join([sql.SQL("ALTER"), sql.SQL(self.kind), self.place, *what])
-
-    @property
-    def drop(self) -> sql.Composed:
-        """The statement."""
-        return self.alter(sql.SQL("DROP CONSTRAINT"), sql.Identifier(self.name))
-
-    @property
-    def add(self) -> sql.Composed:
-        """The statement."""
-        return self.alter(sql.SQL("ADD CONSTRAINT"), sql.Identifier(self.name), sql.SQL(self.definition))
-
-
 def load_again(
     loader: Loader, session: Callable[[], AbstractContextManager[psycopg.Connection]], *, accepts: bool
 ) -> list[Broken]:
@@ -108,15 +59,13 @@ def load_again(
 
     Raises LoadFailed, DatabaseUnavailable, psycopg.Error.
     """
-    toc = loader.plan.contents.toc
-    order = order_entries(loader.plan.entries, toc)
-    first = order.passes[Pass.DATA]
-    chosen = {number: toc[number] for number in map(number_of, first)}
-    rows = with_dependants(chosen, [each.number for each in chosen.values() if each.section in (DATA, POST_DATA)])
-    broken = _load(loader, session, tuple(each for each in first if number_of(each) not in rows), accepts=accepts)
-    checks = _set_aside(session)
+    order = order_entries(loader.plan.entries, loader.plan.contents.toc)
+    definitions, rows = order.definitions(loader.plan.contents.toc)
+    broken = _load(loader, session, definitions, accepts=accepts)
+    with session() as connection:
+        checks = set_aside(connection)
     loader.own_search_path = True
-    broken += _load(loader, session, tuple(each for each in first if number_of(each) in rows), accepts=accepts)
+    broken += _load(loader, session, rows, accepts=accepts)
     for each in (Pass.RULES, Pass.PRIVILEGES, Pass.VIEWS):
         broken += _load(loader, session, order.passes[each], accepts=accepts)
     return broken + _put_back(session, checks, accepts=accepts)
@@ -177,26 +126,8 @@ def _settle(
     return Broken(entry.what, failure.reason, entry.definition)
 
 
-def _set_aside(session: Callable[[], AbstractContextManager[psycopg.Connection]]) -> list[_Check]:
-    """Drop the checks that can be added again. What a child has beside its parents shows once theirs is gone."""
-    aside: list[_Check] = []
-    kept: set[_Check] = set()
-    with session() as connection, connection.transaction():
-        while checks := {_Check(*row): None for row in connection.execute(_CHECKS).fetchall()}.keys() - kept:
-            for check in sorted(checks, key=lambda each: (each.kind, each.schema, each.on, each.name)):
-                try:
-                    with connection.transaction():
-                        connection.execute(check.drop)
-                        connection.execute(check.add)
-                        connection.execute(check.drop)
-                    aside.append(check)
-                except psycopg.errors.FeatureNotSupported:  # of a domain that a column has within something larger
-                    kept.add(check)
-    return aside
-
-
 def _put_back(
-    session: Callable[[], AbstractContextManager[psycopg.Connection]], checks: list[_Check], *, accepts: bool
+    session: Callable[[], AbstractContextManager[psycopg.Connection]], checks: list[Check], *, accepts: bool
 ) -> list[Broken]:
     broken = []
     with session() as connection:
@@ -206,17 +137,11 @@ def _put_back(
             except psycopg.Error as error:
                 if connection.broken:
                     raise
-                what = f"check constraint {check.name} of {check.schema}.{check.on}"
                 if not accepts:
-                    raise LoadFailed(f"The {what} does not hold: {one_line(error)}", hint=ACCEPT) from error
+                    raise LoadFailed(f"The {check.what} does not hold: {one_line(error)}", hint=ACCEPT) from error
                 connection.execute(sql.SQL("{} NOT VALID").format(check.add))
-                validate = check.alter(sql.SQL("VALIDATE CONSTRAINT"), sql.Identifier(check.name))
-                finish = f"{validate.as_string(connection)};"
-                broken.append(Broken(what, one_line(error), finish, is_not_valid=True))
-            if check.comment is not None:
-                comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {}{} IS {}")
-                domain = sql.SQL("DOMAIN " if check.kind == "DOMAIN" else "")
-                connection.execute(
-                    comment.format(sql.Identifier(check.name), domain, check.place, sql.Literal(check.comment))
-                )
+                finish = f"{check.validate.as_string(connection)};"
+                broken.append(Broken(check.what, one_line(error), finish, is_not_valid=True))
+            if check.remark is not None:
+                connection.execute(check.remark)
     return broken
