@@ -170,6 +170,7 @@ def doctor_of(project: Path, *options: str, **variables: str) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 def test_a_django_project_is_known_by_its_settings_and_nothing_else_of_it_is_imported(tmp_path: Path) -> None:
     if find_spec("django") is None:
         missing("Django is not installed; `scripts/bootstrap dev` installs it")

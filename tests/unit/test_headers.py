@@ -123,6 +123,7 @@ def test_owners_that_ustar_cannot_hold_are_read_back(owner: int) -> None:
 components = st.binary(min_size=1, max_size=255).filter(lambda name: b"/" not in name and b"\0" not in name)
 
 
+@pytest.mark.slow
 @given(
     parts=st.lists(components, min_size=1, max_size=6),
     mode=st.integers(0, 0o777),

@@ -234,6 +234,7 @@ def test_nothing_is_written_where_the_share_is_not_mounted(backups: Path, monkey
     assert len(read_history(backups)) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_told_to_stop_is_remembered(backups: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "slow")
     slow = tmp_path / "bin" / "pg_restore"
@@ -268,6 +269,7 @@ def test_warnings_that_are_accepted_are_remembered_as_warnings(settings: Setting
     assert (outcome.exit_status, outcome.warnings) == (3, ("a file changed",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2>&1 >&3 | true"])
 def test_an_error_that_nobody_reads_is_remembered_and_keeps_its_status(
     backups: Path, tmp_path: Path, stderr: str, monkeypatch: pytest.MonkeyPatch

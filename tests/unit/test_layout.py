@@ -78,6 +78,7 @@ link_parts = st.lists(st.sampled_from(["..", ".", "", "a", "b", "l0", "l1", "l2"
 places = st.sampled_from(["", "a", "b", "a/b", "a/b/a"])
 
 
+@pytest.mark.slow
 @given(links=st.lists(st.tuples(places, link_parts), min_size=1, max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_no_chain_of_links_that_are_taken_leads_out_of_a_real_tree(links: list[tuple[str, list[str]]]) -> None:
@@ -176,6 +177,7 @@ def accept_all(entries: list[tuple[str, bool]]) -> list[str]:
     return []
 
 
+@pytest.mark.slow
 @given(tree=trees)
 @settings(max_examples=200, deadline=None)
 def test_a_tree_in_order_is_taken(tree: object) -> None:
@@ -193,6 +195,7 @@ def is_in_order(entries: list[tuple[str, bool]]) -> bool:
     )
 
 
+@pytest.mark.slow
 @given(tree=trees, data=st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_tree_that_was_tampered_with_is_taken_only_if_it_is_still_in_order(tree: object, data: st.DataObject) -> None:

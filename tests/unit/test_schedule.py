@@ -89,6 +89,7 @@ def test_what_is_no_schedule_is_refused_with_what_was_expected(text: str, expect
     assert expected in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZONES)
 def test_around_each_change_of_clocks_a_schedule_is_due_when_somebody_at_a_clock_would_say_so(name: str) -> None:
     zone = zone_named(name)

@@ -156,6 +156,7 @@ def test_stopped_anywhere_it_can_be_finished_or_taken_back(rig: Rig, then: Side,
         rig.bring_in(rest)
 
 
+@pytest.mark.slow
 def test_stopped_twice_it_still_comes_back(rig: Rig) -> None:
     for number in range(1, rig.steps_of(Side.NEW) + 1):
         rig.stopped(Side.NEW, number)
@@ -436,6 +437,7 @@ def test_a_tree_with_closed_directories_and_links_is_removed_and_nothing_else(tm
     assert stat.S_IMODE(os.stat(outside).st_mode) == 0o700
 
 
+@pytest.mark.slow
 def test_a_tree_deeper_than_descriptors_go_is_removed(tmp_path: Path) -> None:
     top = os.open(tmp_path, os.O_RDONLY)
     os.mkdir("tree", dir_fd=top)

@@ -27,6 +27,7 @@ def names_of(root: Path) -> list[list[bytes]]:
     return [each.names for each in batches_of(root) if isinstance(each, Batch)]
 
 
+@pytest.mark.slow
 def test_a_new_file_in_a_large_directory_moves_no_batch_but_its_own(tmp_path: Path) -> None:
     for number in range(9000):
         (tmp_path / f"{number:06}").touch()
