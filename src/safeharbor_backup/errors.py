@@ -13,6 +13,8 @@ import signal
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.text import typed
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -48,8 +50,12 @@ class SafeHarborError(Exception):
     def __init__(self, message: str, *, hint: str | None = None, intact: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = self.hint if hint is None else hint
+        self.hint = self._usual_hint() if hint is None else hint
         self.intact = intact
+
+    def _usual_hint(self) -> str:
+        """What to do, where whoever raises it does not say."""
+        return self.hint
 
 
 class SettingsInvalid(SafeHarborError):
@@ -77,7 +83,6 @@ class ArchiveRejected(SafeHarborError):
     """
 
     exit_status = ExitStatus.REJECTED
-    hint = "Nothing was changed. `safeharbor list` shows the other archives."
 
     def __init__(
         self, message: str, *, problems: Sequence[str] = (), hint: str | None = None, reason: str = ""
@@ -86,12 +91,17 @@ class ArchiveRejected(SafeHarborError):
         self.problems = tuple(problems) or (message,)
         self.reason = reason or message
 
+    def _usual_hint(self) -> str:
+        return f"Nothing was changed. `{typed('list')}` shows the other archives."
+
 
 class ArchiveNotFound(SafeHarborError):
     """The path that was given names no regular file, so nothing can be said of an archive."""
 
     exit_status = ExitStatus.USAGE
-    hint = "`safeharbor list` shows the archives; give the whole path of one."
+
+    def _usual_hint(self) -> str:
+        return f"`{typed('list')}` shows the archives; give the whole path of one."
 
 
 class DatabaseUnavailable(SafeHarborError):
@@ -117,7 +127,10 @@ class RestorePending(SafeHarborError):
     """A restore was interrupted half-way; `restore --resume` finishes it, `restore --undo` goes back."""
 
     exit_status = ExitStatus.RESTORE_PENDING
-    hint = "`safeharbor restore --resume` finishes it, `safeharbor restore --undo` goes back to the state before."
+
+    def _usual_hint(self) -> str:
+        resume, undo = typed("restore --resume"), typed("restore --undo")
+        return f"`{resume}` finishes it, `{undo}` goes back to the state before."
 
 
 class ToolFailed(SafeHarborError):

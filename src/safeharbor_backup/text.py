@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
+_started_as = "safeharbor"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -59,3 +60,14 @@ def show_slot(moment: datetime, zone: tzinfo) -> str:
 def iso_time(moment: datetime) -> str:
     """A moment for a machine."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def typed(arguments: str) -> str:
+    """A command of ours as it is typed where this process was started, for whoever is to paste it."""
+    return f"{_started_as} {arguments}".rstrip()
+
+
+def type_commands_as(beginning: str) -> None:
+    """From now on `typed` begins so, as in `flask --app shop safeharbor`."""
+    global _started_as
+    _started_as = beginning

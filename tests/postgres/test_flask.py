@@ -201,3 +201,22 @@ def test_the_sample_app_is_backed_up_without_a_line_of_glue(database: Database, 
     own = [path.read_text() for path in LOGBOOK.rglob("*.py") if "tests" not in path.parts]
     mentions = [line for text in own for line in text.splitlines() if "safeharbor" in line]
     assert mentions == ["from safeharbor_backup.web import backups_page"]  # for its admin's page, and for no backup
+
+
+def test_what_the_restore_prints_can_be_pasted_where_it_was_typed(site: Site, database: Database) -> None:
+    write_app(site, database)
+    own = {"BACKUP_DIR": "./backups", "BACKUP_COMMAND": "unset"}
+    assert flask(site, "--app", "reef", "safeharbor", "backup", **own).status == 0
+
+    done = flask(site, "--app", "reef", "safeharbor", "restore", "--from", "latest", "--yes", **own)
+
+    assert done.status == 0, done.output
+    line = next(each for each in done.stdout.splitlines() if each.startswith("To go back: "))
+    command = line.removeprefix("To go back: ")
+    assert command.startswith(f"BACKUP_DIR={site.root}/backups ")
+    assert "flask --app reef safeharbor restore --undo --id " in command
+    environment = {**site.full_environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for name in ("BACKUP_DATABASE_URL", "BACKUP_UPLOAD_DIR", "BACKUP_DIR"):
+        environment.pop(name, None)
+    pasted = subprocess.run(["sh", "-c", command], env=environment, cwd=site.root, capture_output=True, check=False)
+    assert pasted.returncode == 0, pasted.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -183,3 +184,19 @@ def test_a_command_says_everything_through_the_output_of_its_run() -> None:
         return any(node.attr in ("echo", "secho") for node in attributes)
 
     assert {name for name in MODULES if past_it(name)} == {"cli.output"}
+
+
+def test_whatever_people_are_to_type_is_written_for_how_the_run_was_started() -> None:
+    literal = re.compile(rf"safeharbor (?:{'|'.join(COMMANDS)})\b")
+
+    def strings(tree: ast.Module) -> set[str]:
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, documented)}
+        constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        return {each for each in constants if isinstance(each, str)} - {each for each in docstrings if each}
+
+    assert {
+        name: found for name in MODULES if (found := [each for each in strings(TREES[name]) if literal.search(each)])
+    } == {}
+    templates = (ROOT / "web" / "templates").glob("*.html")
+    assert [path.name for path in templates if literal.search(path.read_text())] == []

@@ -15,7 +15,7 @@ SERVICES = COMPOSE.split("\nservices:\n")[1].split("\nnetworks:\n")[0]
 EXAMPLE = (ROOT / ".env.example").read_text()
 
 # places in the sidecar that compose.yaml mounts, and what its image has where it is looked for first
-FIXED = {"BACKUP_DIR", "BACKUP_UPLOAD_DIR", "BACKUP_STATUS_FILE", "BACKUP_PG_BIN"}
+FIXED = {"BACKUP_DIR", "BACKUP_UPLOAD_DIR", "BACKUP_STATUS_FILE", "BACKUP_PG_BIN", "BACKUP_COMMAND"}
 # Compose gives this one itself
 GIVEN = {"COMPOSE_PROJECT_NAME"}
 

@@ -134,7 +134,7 @@ def test_the_restore_is_typed_for_the_newest_archive_the_look_first() -> None:
 
     codes = re.findall(r"<pre><code>([^<]*)</code><code>([^<]*)</code></pre>", page)
     assert codes[0] == (f"safeharbor restore --from {path} --dry-run", f"safeharbor restore --from {path}")
-    in_compose = "docker compose --profile backup exec backups flask "
+    in_compose = "docker compose exec backups "
     assert codes[1] == (in_compose + codes[0][0], in_compose + codes[0][1])
     assert any(document["contents"][1]["name"] in code for code, _ in codes[2:])
 
@@ -146,11 +146,19 @@ def test_a_name_that_would_be_more_than_one_word_of_a_shell_is_quoted() -> None:
     assert "restore --from '/back ups/x; rm -rf ~' --dry-run" in html.unescape(render_page(document, NOW))
 
 
+def test_where_it_is_known_how_commands_are_typed_there_is_no_choice() -> None:
+    page = render_page({**documents.good(), "typed_as": "flask --app 'a & b' safeharbor"}, NOW)
+
+    (code, *_) = re.findall(r"<pre><code>([^<]*)</code>", page)
+    assert code.startswith("flask --app &#39;a &amp; b&#39; safeharbor restore --from /")
+    assert "On the host" not in page
+
+
 def test_an_interrupted_restore_has_its_two_commands_and_a_kept_state_its_id() -> None:
     told = text_of(render_page(documents.interrupted(), NOW))
 
     assert "safeharbor restore --resume" in told
-    assert "docker compose --profile backup exec backups flask safeharbor restore --undo" in told
+    assert "docker compose exec backups safeharbor restore --undo" in told
     assert "restore --undo --id 6b04d99cab1e" in told
     assert "restore --discard-previous --id 6b04d99cab1e" in told
     assert "1 logical slot in it hold back WAL" in told

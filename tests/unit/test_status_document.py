@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 KEYS = {
     "schema", "safeharbor_version", "health", "healthy", "reasons", "findings", "max_age_seconds", "age_seconds",
-    "archives",
+    "archives", "typed_as",
     "damaged", "next_backup", "schedule_seen", "schedule", "timezone",
     "last_backup", "last_verify", "last_drill", "last_failure",
     "storage", "retention", "kept", "interrupted", "newest", "latest", "gone", "contents", "history",

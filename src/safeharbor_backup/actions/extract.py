@@ -16,7 +16,7 @@ from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import ArchiveNotFound, CannotRestore, SettingsInvalid, translate_os_error
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.system.lock import directory_lock
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, typed
 from safeharbor_backup.uploads.extract import LACKS_MODES, LACKS_OWNERS, Extraction
 from safeharbor_backup.uploads.place import Placement, staged_beside
 
@@ -88,7 +88,7 @@ def _extract(archive: Path, paths: Sequence[str], target: Path, placement: Place
                 names = ", ".join(ascii_safe(os.fsdecode(each)) for each in sorted(wanted.missing)[:5])
                 raise ArchiveNotFound(
                     f"{archive.name} has no upload {names}.",
-                    hint="`safeharbor find NAME` tells which archive has a file, and its path.",
+                    hint=f"`{typed('find NAME')}` tells which archive has a file, and its path.",
                 )
             extraction.finish()
             placement.place(stage, root)

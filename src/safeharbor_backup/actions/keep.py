@@ -10,6 +10,7 @@ from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.errors import ArchiveNotFound, SettingsInvalid, translate_os_error
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.marks import LONGEST_REASON, remove_mark, write_mark
+from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +48,7 @@ def unkeep_archive(archive: Path, settings: Settings) -> Verdict | None:
     except OSError as error:
         raise translate_os_error(error, "taking the mark away") from error
     if not had_one:
-        raise ArchiveNotFound(f"{archive.name} is not marked.", hint="`safeharbor list` shows those that are kept.")
+        raise ArchiveNotFound(f"{archive.name} is not marked.", hint=f"`{typed('list')}` shows those that are kept.")
     if settings.problems_in(Concern.RETENTION, Concern.SCHEDULE):
         return None
     return next((each for each in plan_prune(settings).verdicts if each.name == archive.name), None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.errors import SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
-from safeharbor_backup.settings.min_free import FREE_BACKUPS, show_room
+from safeharbor_backup.settings.min_free import free_backups, show_room
 from safeharbor_backup.state.journal import Journal, find_interrupted
 from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.collect import estimate_size
@@ -215,7 +215,7 @@ def _check_space(min_free: MinFree, directory: Path, needed: int) -> None:
     if room is not None and needed > room:
         raise StorageUnavailable(
             f"{show_room(directory, system, min_free)}; the next archive takes about {needed:,}.",
-            hint=FREE_BACKUPS,
+            hint=free_backups(),
         )
 
 

@@ -20,7 +20,7 @@ from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
 from safeharbor_backup.state.marks import is_kept, read_marks
 from safeharbor_backup.system.atomic_file import fsync_directory, when_closed
 from safeharbor_backup.system.lock import directory_lock, is_being_read
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -155,12 +155,15 @@ def plan_prune(
     protected |= {name: Reason(Why.OTHER_DATABASE, f"it is {why}") for name, why in strangers.items()}
     if strangers:
         which = "1 archive is" if len(strangers) == 1 else f"{len(strangers)} archives are"
-        text = f"{which} not pruned: {next(iter(strangers.values()))}; {_PARTING}"
+        text = f"{which} not pruned: {next(iter(strangers.values()))}; {_parting()}"
         notices.insert(0, Notice(Guard.OTHER_DATABASE, text))
     return PrunePlan(judge(), tuple(notices))
 
 
-_PARTING = "give each application its own BACKUP_DIR, or, if they belong together, run `safeharbor prune --adopt`"
+def _parting() -> str:
+    return f"give each application its own BACKUP_DIR, or, if they belong together, run `{typed('prune --adopt')}`"
+
+
 _IN_USE = Reason(Why.IN_USE, "it is being read")
 
 
@@ -199,10 +202,10 @@ def _judge_newest(
     earlier = next((entry.manifest for entry in told[1:] if entry.manifest is not None), None)
     of_others = judge_identity(manifest, earlier, adopted)
     if of_others:
-        return newest, _Hold(Guard.OTHER_DATABASE, f"the previous archive is {of_others}", _PARTING)
+        return newest, _Hold(Guard.OTHER_DATABASE, f"the previous archive is {of_others}", _parting())
     short = find_shortfall(entries, newest, adopted, lambda each: not judge_identity(manifest, each, adopted))
     if short is not None:
-        remedy = "find out why; if it is right, `safeharbor prune --adopt` accepts it"
+        remedy = f"find out why; if it is right, `{typed('prune --adopt')}` accepts it"
         return newest, _Hold(Guard.SHORT, short.text, remedy)
     return newest, None
 

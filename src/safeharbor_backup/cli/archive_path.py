@@ -15,8 +15,9 @@ import click
 from safeharbor_backup.actions.catalog.choose import LATEST, choose_by_word, find_by_name, is_word
 from safeharbor_backup.actions.catalog.latest import notices_of
 from safeharbor_backup.cli.output import TextOutput
-from safeharbor_backup.cli.settings_source import read_settings
+from safeharbor_backup.cli.settings_source import read_settings, remember_how_run
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, SafeHarborError
+from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from safeharbor_backup.cli.output import Output
@@ -39,13 +40,14 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
         """The path, or the word. Fails with status 2, before anything is remembered of the run."""
         if isinstance(value, Path) or value == LATEST:
             return value
+        remember_how_run(ctx or click.get_current_context())
         text = str(value)
         path = Path(text).expanduser()
         why = _why_no_file(path)
         if not why:
             return path
         if "/" in text or "\0" in text:
-            self.fail(f"{path} {why} `safeharbor list` shows the archives.", param, ctx)
+            self.fail(f"{path} {why} `{typed('list')}` shows the archives.", param, ctx)
         try:
             settings = read_settings(ctx or click.get_current_context(), TextOutput(), quiet=True)
             if not is_word(text):

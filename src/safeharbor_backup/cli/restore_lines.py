@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.cli.streams import lost_output
-from safeharbor_backup.text import show_bytes
+from safeharbor_backup.text import show_bytes, typed
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.plan import RestorePlan
@@ -76,10 +76,10 @@ def print_result(output: Output, result: RestoreResult, *, quiet: bool) -> None:
         output.result("Nothing of the previous state is kept.")
         return
     if result.can_be_undone:
-        output.result(f"To go back: safeharbor restore --undo --id {result.id}")
+        output.result(f"To go back: {typed(f'restore --undo --id {result.id}')}")
     output.result(
         f"The previous {'state is' if result.can_be_undone else 'uploads are'} kept ({show_bytes(result.kept_bytes)}). "
-        f"To free that: safeharbor restore --discard-previous --id {result.id}"
+        f"To free that: {typed(f'restore --discard-previous --id {result.id}')}"
     )
 
 
@@ -89,6 +89,6 @@ def print_recovery(output: Output, done: Recovery) -> None:
     for warning in done.warnings:
         output.warning(warning)
     if done.can_be_undone:
-        output.result(f"To take this back: safeharbor restore --undo --id {done.id}")
+        output.result(f"To take this back: {typed(f'restore --undo --id {done.id}')}")
     if done.again is not None:
         output.result(f"Its archive was {done.again.archive}.")

@@ -9,7 +9,7 @@ from safeharbor_backup.cli.attempt import Attempt, renew_files
 from safeharbor_backup.cli.json_output import JSON, speaking_json
 from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY
 from safeharbor_backup.cli.output import Output, TextOutput
-from safeharbor_backup.cli.settings_source import log_format_before_the_app, read_settings
+from safeharbor_backup.cli.settings_source import log_format_before_the_app, read_settings, remember_how_run
 from safeharbor_backup.errors import Interrupted, SafeHarborError
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.table import find_misspelt
@@ -44,6 +44,7 @@ class Run:
         self._until_end = ExitStack()
 
     def __enter__(self) -> Run:
+        remember_how_run(self._context)
         self._choose_output(None)  # by the command line alone: a mistake on it ends the run before there are settings
         return self
 
@@ -100,6 +101,7 @@ class Run:
     def _load(self, *, quiet: bool) -> Settings:
         self._choose_output(log_format_before_the_app())
         settings = self._settings = read_settings(self._context, self.output, quiet=quiet)
+        remember_how_run(self._context, settings)
         self._choose_output(settings.log_format)
         for problem in settings.problems_in(Concern.MONITORING) if LOG_FORMAT_KEY in self._context.meta else ():
             if problem.variable == "BACKUP_LOG_FORMAT":

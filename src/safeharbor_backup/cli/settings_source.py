@@ -10,6 +10,7 @@ import click
 
 from safeharbor_backup.cli.app_loading import cannot_load, django_config, prints_on_stderr
 from safeharbor_backup.cli.lazy import DJANGO, FROM_FILE_KEY, IN_FLASK, SOURCE_KEY
+from safeharbor_backup.cli.typed_as import remember_how_typed
 from safeharbor_backup.settings.app_config import AppConfig
 from safeharbor_backup.settings.load import load_settings
 
@@ -39,6 +40,11 @@ def read_settings(context: click.Context, output: Output, *, quiet: bool) -> Set
     if app is None and not quiet:
         output.line("No Flask app is named; settings come from the environment.")
     return load_settings(os.environ, app, from_file)
+
+
+def remember_how_run(context: click.Context, settings: Settings | None = None) -> None:
+    """Let what people are told to type be written as this run was typed."""
+    remember_how_typed(context, os.environ, settings)
 
 
 def commands_of_the_app(context: click.Context) -> dict[str, click.Command]:

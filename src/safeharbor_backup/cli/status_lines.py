@@ -9,7 +9,7 @@ from safeharbor_backup.actions.status.health import Health
 from safeharbor_backup.actions.status.schedule_seen import Seen
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.settings.schedule import find_zone
-from safeharbor_backup.text import plural, show_bytes, show_duration, show_slot, show_time
+from safeharbor_backup.text import plural, show_bytes, show_duration, show_slot, show_time, typed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -123,11 +123,11 @@ def _kept(record: RestoreRecord) -> str:
     if record.is_being_deleted:
         return (
             f"half deleted: what the restore of {record.started_at} kept; "
-            f"to go on: safeharbor restore --discard-previous --id {record.id}"
+            f"to go on: {typed(f'restore --discard-previous --id {record.id}')}"
         )
     what = "restored state, taken back by --undo" if record.is_undone else "state before the restore"
     slots = f", with {plural(record.slots, 'logical slot')} holding WAL" if record.slots else ""
     return (
         f"kept: the {what} of {record.started_at}, {show_bytes(record.kept_database_bytes + record.kept_uploads_bytes)}"
-        f"{slots}; to free it: safeharbor restore --discard-previous --id {record.id}"
+        f"{slots}; to free it: {typed(f'restore --discard-previous --id {record.id}')}"
     )

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import pq
 
+from safeharbor_backup.text import typed
+
 if TYPE_CHECKING:
     from safeharbor_backup.settings.database_url import DatabaseUrl
 
@@ -50,10 +52,6 @@ _HINTS_TO_CONNECT = {
     TOO_MANY_CONNECTIONS: (
         "A backup needs 3 connections at a time, a restore or drill 2 and one for each of its `--jobs`. Raise the "
         "limit of the role, the database or the server, or type `--jobs 1`."
-    ),
-    CLOSED: (
-        "If a restore was interrupted: `safeharbor restore --resume` finishes it, `safeharbor restore --undo` goes "
-        "back."
     ),
 }
 _OF_A_TOOL = re.compile(r"(?:pg_restore|pg_dump|psql)[^ ]*: (?:error: )?")
@@ -110,7 +108,11 @@ def hint_of(error: psycopg.Error) -> str:
 
 def hint_to_connect(url: DatabaseUrl) -> str | None:
     """What to do about a server that refuses a connection; None if nothing special."""
-    return _HINTS_TO_CONNECT.get(code_of_refusal(url))
+    code = code_of_refusal(url)
+    if code == CLOSED:
+        resume, undo = typed("restore --resume"), typed("restore --undo")
+        return f"If a restore was interrupted: `{resume}` finishes it, `{undo}` goes back."
+    return _HINTS_TO_CONNECT.get(code)
 
 
 def count_ended(session: psycopg.Connection) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import StorageUnavailable
+from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,9 +16,19 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _PERCENT = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?)\s*%")
-FREE_BACKUPS = "Free some space there, or keep fewer: lower BACKUP_RETENTION_DAILY, then `safeharbor prune`."
-FREE_RESTORES = "Free some space there; `safeharbor restore --discard-previous` deletes what earlier restores kept."
+
+
 _DEFAULT_BYTES, _DEFAULT_PERCENT, _MOST_PERCENT = 1024**3, 5.0, 10.0
+
+
+def free_backups() -> str:
+    """What to do where archives have no room."""
+    return f"Free some space there, or keep fewer: lower BACKUP_RETENTION_DAILY, then `{typed('prune')}`."
+
+
+def free_restores() -> str:
+    """What to do where a restore has no room."""
+    return f"Free some space there; `{typed('restore --discard-previous')}` deletes what earlier restores kept."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +74,13 @@ def show_room(directory: Path, system: os.statvfs_result, min_free: MinFree) -> 
 class Floor:
     """Watches what is being written below `directory`, so that its filesystem is never filled up.
 
-    `descriptor` is of anything on that filesystem. `hint` says how to get more room.
+    `descriptor` is of anything on that filesystem. `hint` says how to get more room, if not as for archives.
     """
 
     descriptor: int
     directory: Path
     min_free: MinFree
-    hint: str = FREE_BACKUPS
+    hint: str = ""
 
     def require(self, size: int) -> None:
         """So many bytes more may be written. Raises StorageUnavailable, OSError."""
@@ -79,5 +90,5 @@ class Floor:
         if room is not None and floor and size > room:
             raise StorageUnavailable(
                 f"{self.directory} is nearly full: {floor:,} bytes stay free there (BACKUP_MIN_FREE).",
-                hint=self.hint,
+                hint=self.hint or free_backups(),
             )

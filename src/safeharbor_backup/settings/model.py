@@ -78,6 +78,7 @@ class Settings:
     notify_on: NotifyOn
     ping_url: str | None = field(repr=False)
     log_format: str
+    command: str
     connect_timeout_seconds: float
     lock_timeout_seconds: float
     network_timeout_seconds: float

@@ -87,6 +87,13 @@ def parse_command(text: str) -> tuple[str, ...]:
         raise Unusable("a command as a shell takes it apart; a quotation mark is not closed") from None
 
 
+def parse_command_line(text: str) -> str:
+    """What stands before a command, on one line."""
+    if not text.isprintable():
+        raise Unusable("one line, such as docker compose exec backups safeharbor", instead="")
+    return text
+
+
 def parse_schedule_or_none(text: str) -> str | None:
     """A schedule; None for `none`."""
     return None if text.lower() == "none" else parse_schedule(text)

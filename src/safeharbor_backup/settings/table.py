@@ -283,6 +283,16 @@ SETTINGS = (
         "`json`: commands that do the work, and the scheduler, write one JSON object per line. As `--log-format`.",
     ),
     Setting(
+        "BACKUP_COMMAND",
+        "command",
+        parsing.parse_command_line,
+        Concern.MONITORING,
+        "",
+        "How commands are typed here, as in `docker compose exec backups safeharbor`. Errors, alerts and the page "
+        "write what you are to type in this way.",
+        rule="as this run was started",
+    ),
+    Setting(
         "BACKUP_CONNECT_TIMEOUT",
         "connect_timeout_seconds",
         parsing.parse_seconds,

@@ -17,6 +17,7 @@ from safeharbor_backup.postgres.side_names import side_database
 from safeharbor_backup.system.atomic_file import fsync_directory, published_whole, sweep_drafts, write_all
 from safeharbor_backup.system.documents import convert_exactly, dump_document, load_json
 from safeharbor_backup.system.small_file import NotSmallFile, read_small_file
+from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,9 @@ class StageIdentity:
 class JournalBroken(SafeHarborError):
     """The journal cannot be read as one."""
 
-    hint = "Move it away. `safeharbor restore --undo` then lists what it finds by names, and decides nothing by itself."
+    def _usual_hint(self) -> str:
+        undo = typed("restore --undo")
+        return f"Move it away. `{undo}` then lists what it finds by names, and decides nothing by itself."
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,26 +201,26 @@ class RestoreRecord:
             return RestorePending(
                 f"The restore {self.id} of {self.archive} was interrupted while it was still preparing. "
                 "The live database and uploads are as they were.",
-                hint="`safeharbor restore --undo` removes what it had prepared. "
-                "`safeharbor restore --resume` does the restore again.",
+                hint=f"`{typed('restore --undo')}` removes what it had prepared. "
+                f"`{typed('restore --resume')}` does the restore again.",
             )
         if self.in_place:
             return RestorePending(
                 f"The restore {self.id} of {self.archive}, in place, was interrupted. Its one transaction has decided.",
-                hint="`safeharbor restore --resume` asks the server whether it was committed, brings the uploads to "
-                "the same state, and does the restore again if it was not. `safeharbor restore --undo` does the same "
+                hint=f"`{typed('restore --resume')}` asks the server whether it was committed, brings the uploads to "
+                f"the same state, and does the restore again if it was not. `{typed('restore --undo')}` does the same "
                 "without doing it again.",
             )
         if self.by_undo:
             return RestorePending(
                 f"The undo of restore {self.id} was interrupted while it exchanged the data.",
-                hint="`safeharbor restore --undo`, typed again, finishes it, and so does `--resume`. "
+                hint=f"`{typed('restore --undo')}`, typed again, finishes it, and so does `--resume`. "
                 f"Live will be: {self.describe(self.towards)}.",
             )
         return RestorePending(
             f"The restore {self.id} of {self.archive} was interrupted while it exchanged the data.",
-            hint=f"`safeharbor restore --resume` finishes it; live will be: {self.describe(Side.NEW)}. "
-            f"`safeharbor restore --undo` goes back; live will be: {self.describe(Side.OLD)}.",
+            hint=f"`{typed('restore --resume')}` finishes it; live will be: {self.describe(Side.NEW)}. "
+            f"`{typed('restore --undo')}` goes back; live will be: {self.describe(Side.OLD)}.",
         )
 
 

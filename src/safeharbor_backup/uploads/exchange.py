@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.errors import StorageUnavailable
 from safeharbor_backup.system.atomic_file import fsync_open_directory, rename_between
 from safeharbor_backup.system.filesystem import is_inode, mount_of, names_in, set_mode
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.movable import is_left_alone
 from safeharbor_backup.uploads.removal import open_own_directory
 
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _ROUNDS = 1000
-_STOP_THE_APP = "Stop the app, then `safeharbor restore --resume` or `--undo`."
 _ASIDE = b"strays"
 _HALVES = b"halves"
+
+
+def _stop_the_app() -> str:
+    return f"Stop the app, then `{typed('restore --resume')}` or `--undo`."
 
 
 class Exchange:
@@ -91,7 +95,7 @@ class Exchange:
                 return
             for name in names:
                 self._move_or_clear(live, name, target, _join(path, name))
-        raise StorageUnavailable(f"{self._show(path)} fills up as fast as it is emptied.", hint=_STOP_THE_APP)
+        raise StorageUnavailable(f"{self._show(path)} fills up as fast as it is emptied.", hint=_stop_the_app())
 
     def _fill(self, source: int, live: int, path: bytes) -> None:
         for name in self._moving(source, path):
@@ -103,7 +107,7 @@ class Exchange:
                     self._step_aside(live, name)
             else:
                 raise StorageUnavailable(
-                    f"{self._show(_join(path, name))} comes back as fast as it is moved away.", hint=_STOP_THE_APP
+                    f"{self._show(_join(path, name))} comes back as fast as it is moved away.", hint=_stop_the_app()
                 )
 
     def _move_or_clear(self, source: int, name: bytes, target: int, path: bytes) -> None:

@@ -147,6 +147,7 @@ class Document:
     latest: Latest | None = None
     are_gone: bool = False
     next_backup: datetime | None = None
+    typed_as: str = ""  # what stands before a command that the reader is to type
     schedule: str = ""
     timezone: str = ""
     last_backup: Run | None = None
@@ -180,6 +181,7 @@ def read_document(given: object) -> Document:
         latest=_latest(given.get("latest")),
         are_gone=bool(mapping_in(given.get("gone"))),
         next_backup=moment_in(given.get("next_backup")),
+        typed_as=text_in(given.get("typed_as")),
         schedule=text_in(given.get("schedule")),
         timezone=text_in(given.get("timezone")),
         last_backup=_run(given.get("last_backup")),

@@ -18,7 +18,7 @@ from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.settings.alerts import VARIABLES_OF_ALERTS, NotifyOn
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.history import Outcome, read_history, remember_outcome
-from safeharbor_backup.text import plural, show_bytes, show_duration, show_time
+from safeharbor_backup.text import plural, show_bytes, show_duration, show_time, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,12 +33,17 @@ _TOLD = ("backup", "verify", "drill")
 _TOLD_IF_BAD = ("prune",)
 _SHOWN_WARNINGS = 10
 _ADVICE = {
-    ExitStatus.REJECTED: "Take a new backup now: safeharbor backup. Then find out what damaged this one.",
     ExitStatus.WARNINGS: "Read the warnings.",
     ExitStatus.HANGUP: "If nobody stopped it on purpose, run it again.",
     ExitStatus.INTERRUPTED: "If nobody stopped it on purpose, run it again.",
     ExitStatus.TERMINATED: "If nobody stopped it on purpose, run it again.",
 }
+
+
+def _advice(status: ExitStatus | None) -> str:
+    if status is ExitStatus.REJECTED:
+        return f"Take a new backup now: {typed('backup')}. Then find out what damaged this one."
+    return _ADVICE.get(status, "") if status is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def send_test(settings: Settings) -> tuple[Delivery, ...]:
     """Send a test by every way that is set up; how each went. A ping goes to `/log`, which changes no check's state."""
     message = Message(
         f"{_whose(settings)}: a test",
-        "This is what `safeharbor notify --test` sends. If a run fails, it is told here.\n\n" + _where(settings),
+        f"This is what `{typed('notify --test')}` sends. If a run fails, it is told here.\n\n" + _where(settings),
         Kind.INFO,
     )
     deliveries = send_message(message, settings.notify_urls)
@@ -151,7 +156,7 @@ def compose_message(settings: Settings, outcome: Outcome, advice: Advice, before
     parts = [outcome.reason and _sentence(outcome.reason)]
     parts += [_listed(outcome.warnings), _listed(outcome.notes), advice.intact, _newest(settings)]
     if kind is not Kind.SUCCESS:
-        step = advice.hint or _ADVICE.get(_as_status(outcome.exit_status), "")
+        step = advice.hint or _advice(_as_status(outcome.exit_status))
         parts.append(step and f"Next step: {step}")
     took = f"Started {show_time(outcome.started_at)}, took {outcome.seconds:.1f} s, ended with {outcome.exit_status}."
     parts.append(f"{took}\n{_where(settings)}")

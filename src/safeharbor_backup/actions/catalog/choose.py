@@ -18,7 +18,7 @@ from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.errors import ArchiveNotFound
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.schedule import find_zone
-from safeharbor_backup.text import ascii_safe, plural, show_time
+from safeharbor_backup.text import ascii_safe, plural, show_time, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,5 +126,5 @@ def _list(names: Sequence[str], times: Mapping[str, datetime], zone: tzinfo | No
 
 def _nearest(names: Sequence[str]) -> str:
     if not names:
-        return "There is none; `safeharbor backup` takes one."
-    return f"The nearest: {', '.join(names)}. `safeharbor list` shows all."
+        return f"There is none; `{typed('backup')}` takes one."
+    return f"The nearest: {', '.join(names)}. `{typed('list')}` shows all."

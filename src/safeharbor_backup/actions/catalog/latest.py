@@ -15,7 +15,7 @@ from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_ident
 from safeharbor_backup.actions.catalog.last_runs import read_archives
 from safeharbor_backup.errors import ArchiveRejected
 from safeharbor_backup.state.adopted import read_adopted
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,7 +134,7 @@ def choose_to_prove(settings: Settings, database: str = "") -> tuple[CatalogEntr
     if choice.entry is not None:
         return choice.entry, tuple(map(_say_passed, over))
     if not over:
-        raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint="`safeharbor backup` takes one.")
+        raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint=f"`{typed('backup')}` takes one.")
     return over[0].entry, (f"{over[0].entry.name} is not to be relied on: {over[0].text}",)
 
 

@@ -14,7 +14,7 @@ from safeharbor_backup.actions.doctor.check import Check, Context
 from safeharbor_backup.actions.doctor.findings import Finding, fine, remark, warning
 from safeharbor_backup.actions.status.metrics import MISSING as NO_METRICS
 from safeharbor_backup.state.history import read_history
-from safeharbor_backup.text import plural
+from safeharbor_backup.text import plural, typed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,7 +35,7 @@ def check_alerts(settings: Settings, now: datetime) -> list[Finding]:
     found = [warning("alerts", problem.text, problem.remedy) for problem in problems]
     history = read_history(settings.backup_dir)
     undelivered = find_telling_problems(settings, history)
-    found += [warning("alerts", problem, "safeharbor notify --test") for problem in undelivered]
+    found += [warning("alerts", problem, typed("notify --test")) for problem in undelivered]
     if found:
         return found
     count = len(settings.notify_urls)
@@ -48,7 +48,7 @@ def check_alerts(settings: Settings, now: datetime) -> list[Finding]:
         if is_new or is_watched or _SILENCED in settings.ignore:
             return [remark("alerts", text)]
         return [warning("alerts", text, f"Set one of them, or BACKUP_IGNORE={_SILENCED} if something else watches.")]
-    return [fine("alerts", f"alerts go to {' and '.join(ways)}; `safeharbor notify --test` tries it")]
+    return [fine("alerts", f"alerts go to {' and '.join(ways)}; `{typed('notify --test')}` tries it")]
 
 
 def check_metrics_file(path: Path | None) -> list[Finding]:

@@ -13,6 +13,7 @@ from safeharbor_backup.actions.preflight import estimate_uploads, require_space
 from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.settings.min_free import show_room
 from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import UNRELIABLE, make_filter
 from safeharbor_backup.uploads.sharing import remembered
 from safeharbor_backup.uploads.stat_signature import tells_changes
@@ -50,7 +51,7 @@ def _check_retention(context: Context) -> list[Finding]:
         return [not_checked("retention", "its settings or those of the schedule cannot be used")]
     plan = plan_prune(settings)
     if plan.warnings:
-        return [warning("retention", text, "safeharbor prune --dry-run tells the rest.") for text in plan.warnings]
+        return [warning("retention", text, f"{typed('prune --dry-run')} tells the rest.") for text in plan.warnings]
     kept = f"{settings.retention_daily} daily and {settings.retention_weekly} weekly archives stay"
     return [fine("retention", f"{kept}; of {len(plan.verdicts)} there, {len(plan.doomed)} would go now")]
 

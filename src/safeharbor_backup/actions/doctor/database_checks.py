@@ -18,6 +18,7 @@ from safeharbor_backup.postgres.privileges import Readable, read_privileges
 from safeharbor_backup.postgres.query import one_row
 from safeharbor_backup.postgres.reference_values import find_unknown_references
 from safeharbor_backup.postgres.scratch_database import find_left_scratch
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.drill_directory import find_left_directories
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _check_leftovers(asked: Asked) -> list[Finding]:
         warning(
             "drills",
             f"a drill that was killed left {', '.join(left[:3])}{' and more' if len(left) > 3 else ''}",
-            "The next backup or drill removes it: safeharbor drill",
+            f"The next backup or drill removes it: {typed('drill')}",
         )
     ]
 

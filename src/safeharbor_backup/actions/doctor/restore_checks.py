@@ -13,6 +13,7 @@ from safeharbor_backup.actions.restore.uploads_target import check_movable
 from safeharbor_backup.archive.manifest import fingerprint_matches
 from safeharbor_backup.errors import StorageUnavailable, one_line
 from safeharbor_backup.settings.min_free import show_room
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def check_secret_key(settings: Settings, newest: Manifest | None) -> list[Findin
                         "SECRET_KEY",
                         "it is another one than when the newest archive was taken: after a restore of that, sessions "
                         "and signed links from then are not valid",
-                        "If the change was meant, take a backup: safeharbor backup",
+                        f"If the change was meant, take a backup: {typed('backup')}",
                     )
                 ]
         except ValueError:

@@ -20,6 +20,7 @@ from safeharbor_backup.actions.preflight import (
 from safeharbor_backup.errors import SafeHarborError, translate_os_error
 from safeharbor_backup.state.journal import Journal
 from safeharbor_backup.system.lock import is_locked
+from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,12 +116,12 @@ def check_restores(settings: Settings) -> list[Finding]:
             warning(
                 "restores",
                 unknown[0],
-                "If the journal was lost, `safeharbor restore --undo --id ID` shows what it would move. If not, "
+                f"If the journal was lost, `{typed('restore --undo --id ID')}` shows what it would move. If not, "
                 "look at who can write to the uploads, and delete it.",
             )
         ]
     if records:
-        return [fine("restores", f"none was interrupted; {len(records)} keep a state, which `safeharbor status` shows")]
+        return [fine("restores", f"none was interrupted; {len(records)} keep a state, which `{typed('status')}` shows")]
     return [fine("restores", "none was interrupted")]
 
 

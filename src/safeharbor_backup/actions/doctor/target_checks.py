@@ -14,7 +14,7 @@ from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.target import Target, target_connected
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ def _check_slots(reached: _Reached) -> list[Finding]:
         warning(
             "logical slots",
             f"{', '.join(slots)}: after a restore they stay with the previous database and hold WAL there",
-            "After a restore: safeharbor restore --discard-previous, soon; then make the slots anew.",
+            f"After a restore: {typed('restore --discard-previous')}, soon; then make the slots anew.",
         )
     ]
 
@@ -115,7 +115,7 @@ def _check_kept(reached: _Reached) -> list[Finding]:
         warning(
             "kept databases",
             f"the journal knows no restore that left {names}",
-            "`safeharbor restore --undo --id ID` shows what it would move, and asks; `safeharbor restore "
+            f"`{typed('restore --undo --id ID')}` shows what it would move, and asks; `{typed('restore')} "
             "--discard-previous --id ID` asks, then drops them. ID is the end of the name.",
         )
     ]

@@ -13,6 +13,7 @@ from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unreco
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.state.journal import Journal, Mark, Side
 from safeharbor_backup.system.signals import signals_held
+from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ def choose_unrecorded(settings: Settings, journal: Journal, restore_id: str, opt
         hint = (
             f"Names of databases and uploads speak of restores that the journal does not know: {listed}. Anybody who "
             "can write there can make such names. "
-            f"`safeharbor restore {option} --id ID` shows what it would move, and asks."
+            f"`{typed(f'restore {option} --id ID')}` shows what it would move, and asks."
         )
     which = f" of id {restore_id}" if restore_id else ""
     raise CannotRestore(f"There is {what}{which}.", hint=hint, intact="Nothing was changed.")
@@ -96,7 +97,7 @@ def _require_known(swap: Swap, target: Target | None, to: Side) -> None:
             raise CannotRestore(
                 f"By its marker, restore {record.id} was done in place, and its transaction {word} committed: its "
                 "database cannot go elsewhere.",
-                hint=f"`safeharbor restore {option} --id {record.id}` brings the uploads to the same state.",
+                hint=f"`{typed(f'restore {option} --id {record.id}')}` brings the uploads to the same state.",
                 intact="Nothing was changed.",
             )
     elif to is Side.NEW and swap.live_database is Side.OLD:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.postgres.contents import DumpInput
-from safeharbor_backup.settings.min_free import FREE_RESTORES, Floor
+from safeharbor_backup.settings.min_free import Floor, free_restores
 from safeharbor_backup.system.atomic_file import when_closed, write_all
 from safeharbor_backup.system.reflink import clone_range
 
@@ -71,7 +71,7 @@ def copied_dump(directory: Path, min_free: MinFree) -> Iterator[DumpCopy]:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         _take_name_away(name, descriptor)
     try:
-        yield DumpCopy(descriptor, Floor(descriptor, directory, min_free, FREE_RESTORES))
+        yield DumpCopy(descriptor, Floor(descriptor, directory, min_free, free_restores()))
     finally:
         os.close(descriptor)
 

@@ -30,6 +30,7 @@ from safeharbor_backup.postgres.target import drop_database, target_connected
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side, find_interrupted
 from safeharbor_backup.system.lock import directory_lock
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.staging import StageReplaced
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def discard_previous(settings: Settings, restore_id: str, abandoned: Abandoned =
                 failure = translate_os_error(error, f"deleting what restore {record.id} keeps")
                 failure.intact = (
                     "It cannot be brought back any more: it is deleted in part. What is live is untouched. "
-                    f"`safeharbor restore --discard-previous --id {record.id}` goes on."
+                    f"`{typed(f'restore --discard-previous --id {record.id}')}` goes on."
                 )
                 raise failure from error
         return records
@@ -121,7 +122,7 @@ def finish_removals(settings: Settings, journal: Journal) -> list[str]:
             if record.is_being_deleted:
                 _delete(settings, journal, record)
         except (SafeHarborError, psycopg.Error, OSError) as error:
-            again = f"; `safeharbor restore --discard-previous --id {record.id}` tries again"
+            again = f"; `{typed(f'restore --discard-previous --id {record.id}')}` tries again"
             is_over = journal.find(record.id) is None  # what is in the place of its stage is not ours
             failure = translate_os_error(error, "deleting it") if isinstance(error, OSError) else error
             left.append(
@@ -147,7 +148,9 @@ def recovering(settings: Settings, progress: Progress | None = None) -> Iterator
                     progress.warn(warning)
             yield journal
         except Interrupted as interruption:
-            interruption.left = "An exchange that had begun was finished first; `safeharbor status` shows what is kept."
+            interruption.left = (
+                f"An exchange that had begun was finished first; `{typed('status')}` shows what is kept."
+            )
             raise
         except psycopg.Error as error:
             raise RestorePending(

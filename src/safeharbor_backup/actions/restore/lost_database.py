@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.state.journal import Phase, Side
+from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from safeharbor_backup.postgres.target import Target
@@ -45,9 +46,9 @@ def missing_database(target: Target | None, record: RestoreRecord, to: Side, liv
 def way_around_database(record: RestoreRecord, to: Side, *, other: str) -> str:
     """What to type if the database of the side `to` is lost; `other` is what is lost of the other one."""
     if record.phase is Phase.KEPT:
-        return f"Restore an archive. `safeharbor restore --discard-previous --id {record.id}` removes the rest."
+        return f"Restore an archive. `{typed(f'restore --discard-previous --id {record.id}')}` removes the rest."
     if not other and not record.by_undo:
         verb = "undo" if to is Side.NEW else "resume"
-        return f"`safeharbor restore --{verb}` instead; live will be: {record.describe(to.other)}."
+        return f"`{typed('restore --')}{verb}` instead; live will be: {record.describe(to.other)}."
     ends = f"live will be: {record.describe(to.other)}" if not other else "the uploads alone are brought in"
-    return f"`safeharbor restore --undo --abandon-database` leaves the databases as they are; {ends}."
+    return f"`{typed('restore --undo --abandon-database')}` leaves the databases as they are; {ends}."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.state.journal import Leg, Mark, Phase, Side
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.staging import stage_path
 from safeharbor_backup.uploads.walk import count_entries
 
@@ -33,8 +34,8 @@ NOTHING = Abandoned()
 
 def way_around(record: RestoreRecord) -> str:
     """What can still be done with a restore whose stage is lost, and what to type."""
-    anew = "restore the uploads of an archive (`safeharbor restore --from PATH --only uploads`)"
-    verb = "safeharbor restore"
+    anew = f"restore the uploads of an archive (`{typed('restore --from PATH --only')} uploads`)"
+    verb = typed("restore")
     if record.phase is Phase.KEPT:
         back = f"`{verb} --undo --id {record.id} --abandon-uploads` brings back the database alone. "
         return (
@@ -60,7 +61,7 @@ def changes_of(stage: Stage, record: RestoreRecord, mark: Mark) -> tuple[str, ..
         return ()
     return (
         f"{stage.path}/{side} had {before:,} entries when it was put there, and has {now:,} now: whoever can write to "
-        "the uploads has changed it. `safeharbor restore --from PATH --only uploads` brings in those of an archive",
+        f"the uploads has changed it. `{typed('restore --from PATH --only')} uploads` brings in those of an archive",
     )
 
 
@@ -81,7 +82,7 @@ def left_as_they_are(before: RestoreRecord, after: RestoreRecord) -> tuple[str, 
     if before.database and not (after.database or follows) and before.phase is not Phase.STAGING:
         warnings += (
             f'the database "{before.database}" was left as it is, whatever it has. '
-            "`safeharbor restore --from PATH --only database` brings in that of an archive",
+            f"`{typed('restore --from PATH --only')} database` brings in that of an archive",
         )
     return warnings
 
@@ -96,6 +97,6 @@ def _uploads_left(before: RestoreRecord, after: RestoreRecord) -> tuple[str, ...
         return warnings
     return (
         f"the uploads in {before.uploads} were left as they are, and may be of two states, or lack files. "
-        "`safeharbor restore --from PATH --only uploads` brings in those of an archive",
+        f"`{typed('restore --from PATH --only')} uploads` brings in those of an archive",
         *warnings,
     )

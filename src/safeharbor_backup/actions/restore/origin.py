@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.postgres.connection import bounded
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, typed
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.findings import Findings
@@ -34,7 +34,7 @@ def judge_origin(
         findings.problems.append(
             CannotRestore(
                 f'The archive is of the database "{of}", and the target is of "{ascii_safe(name)}".',
-                hint="Choose another archive (`safeharbor list`). If this one is meant: --from-another.",
+                hint=f"Choose another archive (`{typed('list')}`). If this one is meant: --from-another.",
             )
         )
 

@@ -34,9 +34,10 @@ from safeharbor_backup.errors import (
 from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.progress import NoProgress
-from safeharbor_backup.settings.min_free import FREE_RESTORES, show_room
+from safeharbor_backup.settings.min_free import free_restores, show_room
 from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.system.lock import is_locked
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.omissions import recorded_attributes
 
@@ -270,7 +271,7 @@ def _describe_ways_back(
     if request.with_database and request.in_place:
         findings.ways_back.append(
             "The database is wiped and loaded in one transaction: there will be no way back. To be able to go back, "
-            "first take `safeharbor backup --output FILE`."
+            f"first take `{typed('backup --output FILE')}`."
         )
     if not swaps_database and not swaps_uploads:
         return
@@ -281,10 +282,10 @@ def _describe_ways_back(
         findings.ways_back.append(f"Deleted at the end (--no-keep-previous): {what}. There will be no way back.")
     elif swaps_database or not request.with_database:
         findings.ways_back.append(
-            f"Kept until `safeharbor restore --discard-previous`: {what}. To go back: safeharbor restore --undo"
+            f"Kept until `{typed('restore --discard-previous')}`: {what}. To go back: {typed('restore --undo')}"
         )
     else:
-        findings.ways_back.append(f"Kept until `safeharbor restore --discard-previous`: {what}.")
+        findings.ways_back.append(f"Kept until `{typed('restore --discard-previous')}`: {what}.")
 
 
 def check_upload_room(uploads: Path, size: int, files: int, min_free: MinFree) -> str:
@@ -298,6 +299,6 @@ def check_upload_room(uploads: Path, size: int, files: int, min_free: MinFree) -
     if room is not None and needed > room:
         raise StorageUnavailable(
             f"{free}; the restored uploads take about {needed:,} beside the present ones.",
-            hint=FREE_RESTORES,
+            hint=free_restores(),
         )
     return f"{free}; the restored uploads take {needed:,}"

@@ -19,6 +19,7 @@ from safeharbor_backup.actions.restore.request import RestoreRequest
 from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.state.journal import Phase, RestoreRecord, Side, find_interrupted
 from safeharbor_backup.system.signals import signals_held
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def undo_restore(
             if not (at_rest.database or at_rest.uploads):
                 raise CannotRestore(
                     f"Of what restore {record.id} keeps, nothing is left to go back to.",
-                    hint=f"`safeharbor restore --discard-previous --id {record.id} --abandon-database` forgets it.",
+                    hint=f"`{typed(f'restore --discard-previous --id {record.id} --abandon-database')}` forgets it.",
                     intact="Nothing was changed.",
                 )
             swap.record = replace(at_rest, towards=at_rest.live.other)

@@ -45,6 +45,7 @@ from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.system.signals import signals_held
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import estimate_size, make_filter
 from safeharbor_backup.uploads.frontier import find_frontier
 from safeharbor_backup.uploads.stage_marker import new_secret
@@ -307,11 +308,11 @@ def _intact(swap: Swap) -> str:
         return "The live database and uploads are as they were; what was staged is gone."
     return (
         f"Nothing live was changed, but what restore {swap.record.id} had prepared is left; "
-        "`safeharbor restore --undo` removes it."
+        f"`{typed('restore --undo')}` removes it."
     )
 
 
 def _what_is_left(record: RestoreRecord) -> str:
     if record.phase is Phase.KEPT:
-        return f"The restore is done. To go back: safeharbor restore --undo --id {record.id}"
-    return "What was prepared may be left: `safeharbor restore --undo` removes it."
+        return f"The restore is done. To go back: {typed(f'restore --undo --id {record.id}')}"
+    return f"What was prepared may be left: `{typed('restore --undo')}` removes it."

@@ -18,7 +18,7 @@ from safeharbor_backup.archive.reader import Rejected
 from safeharbor_backup.archive.source import Truncated
 from safeharbor_backup.archive.verified_reader import CheckedPass, run_foreign_pass
 from safeharbor_backup.errors import ArchiveRejected, CannotRestore, StorageUnavailable, translate_os_error
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, typed
 from safeharbor_backup.uploads.extract import ELSEWHERE
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class _Pass:
     def _reject(self, problem: str) -> None:
         raise ArchiveRejected(
             f"{self._archive.path}: {problem.rstrip('.')}.",
-            hint="The live database and uploads are as they were. `safeharbor list` shows the other archives.",
+            hint=f"The live database and uploads are as they were. `{typed('list')}` shows the other archives.",
         )
 
 
@@ -156,7 +156,7 @@ def _translate(error: OSError, archive: Path) -> Exception:
     failure = translate_os_error(error, "staging the restore")
     if isinstance(failure, StorageUnavailable):
         failure.hint = (
-            "Free some space, or access, there; `safeharbor restore --discard-previous` deletes what earlier "
+            f"Free some space, or access, there; `{typed('restore --discard-previous')}` deletes what earlier "
             "restores kept. The live database and uploads are as they were."
         )
     return failure

@@ -19,6 +19,7 @@ from safeharbor_backup.errors import CannotRestore, RestorePending, SafeHarborEr
 from safeharbor_backup.postgres.database_swap import close_database, exchange_databases, open_database
 from safeharbor_backup.postgres.target import drop_database
 from safeharbor_backup.state.journal import Journal, Leg, Mark, Phase, RestoreRecord, Side
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.frontier import Frontier, find_frontier
 from safeharbor_backup.uploads.staging import Stage, StageReplaced, open_stage, remove_unfinished, stage_path
 from safeharbor_backup.uploads.walk import count_entries
@@ -187,7 +188,7 @@ class Swap:
             raise RestorePending(
                 f"The swap is done. Live is: {done.describe(live)}. But the journal {self._journal.path} cannot be "
                 f"written: {error}",
-                hint="Free some space there, then type `safeharbor restore --resume`.",
+                hint=f"Free some space there, then type `{typed('restore --resume')}`.",
             ) from error
 
     def rest(self, record: RestoreRecord) -> None:

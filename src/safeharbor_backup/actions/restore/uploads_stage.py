@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore
-from safeharbor_backup.settings.min_free import FREE_RESTORES, Floor
+from safeharbor_backup.settings.min_free import Floor, free_restores
 from safeharbor_backup.uploads.extract import LACKS_MODES, LACKS_OWNERS, Extraction
 from safeharbor_backup.uploads.movable import has_own_lost_and_found
 
@@ -66,7 +66,7 @@ def opened_uploads(place: UploadsPlace, min_free: MinFree, *, in_order: bool) ->
     with ExitStack() as stack:
         descriptor = os.open(place.path, _OPEN_DIRECTORY) if place.root is None else os.dup(place.root)
         stack.callback(os.close, descriptor)
-        floor = Floor(descriptor, place.path, min_free, FREE_RESTORES)
+        floor = Floor(descriptor, place.path, min_free, free_restores())
         extraction = Extraction(descriptor, in_order=in_order, require_room=floor.require)
         stack.callback(extraction.close)
         yield UploadsStage(place, extraction)

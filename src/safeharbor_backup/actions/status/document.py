@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import safeharbor_backup
 from safeharbor_backup.actions.catalog.last_runs import BACKUP, DRILL, VERIFY
 from safeharbor_backup.actions.status.schedule_seen import Seen
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,6 +57,7 @@ def describe_status(status: Status, settings: Settings) -> dict[str, object]:
         "damaged": status.damaged,
         "next_backup": iso(status.next_backup if status.seen is not Seen.NOTHING else None),
         "schedule_seen": status.seen,
+        "typed_as": typed(""),
         "schedule": settings.schedule,
         "timezone": settings.timezone,
         "last_backup": _run(runs.backup),

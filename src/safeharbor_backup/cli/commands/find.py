@@ -11,7 +11,7 @@ from safeharbor_backup.actions.catalog.choose import local_zone
 from safeharbor_backup.actions.find import MOST_FILES, find_files
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
-from safeharbor_backup.text import ascii_safe, iso_time, plural
+from safeharbor_backup.text import ascii_safe, iso_time, plural, typed
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -78,7 +78,7 @@ def _print(output: Output, search: Search, zone: tzinfo | None) -> None:
                 output.result(f"    and {len(version.archives) - _MOST_NAMED:,} older")
     if len(search.files) == 1 and ascii_safe(path) == path:
         name = search.files[0].versions[0].archives[0].name
-        output.result(f"To get it back: safeharbor extract {name} {shlex.quote(path)} --to DIRECTORY")
+        output.result(f"To get it back: {typed(f'extract {name} {shlex.quote(path)} --to DIRECTORY')}")
 
 
 def _document(search: Search) -> dict[str, object]:

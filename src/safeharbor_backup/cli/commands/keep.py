@@ -10,6 +10,7 @@ from safeharbor_backup.actions.keep import keep_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import safeharbor_command
 from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,4 +33,4 @@ def command(run: Run, archive: Path | str, *, because: str) -> None:
     settings = run.read_settings(quiet=True, renews_files=True)
     path = chosen_archive(archive, settings, run.output)
     keep_archive(path, because, settings)
-    run.output.result(f"{path.name} is kept until `safeharbor unkeep {path.name}`")
+    run.output.result(f"{path.name} is kept until `{typed(f'unkeep {path.name}')}`")

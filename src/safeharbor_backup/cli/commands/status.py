@@ -16,7 +16,7 @@ from safeharbor_backup.cli.status_lines import tell_status
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
 from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.parsing import parse_duration
-from safeharbor_backup.text import ascii_safe, show_bytes
+from safeharbor_backup.text import ascii_safe, show_bytes, typed
 
 if TYPE_CHECKING:
     from safeharbor_backup.cli.output import Output
@@ -52,8 +52,8 @@ def _show_unrecorded(output: Output, settings: Settings) -> None:
         size = f", {show_bytes(found.database_bytes)} of databases" if found.databases else ""
         output.result(
             f"  not in the journal: {ascii_safe(found.describe())}{size}; to look at it: "
-            f"safeharbor restore --undo --id {found.id}, to free it: "
-            f"safeharbor restore --discard-previous --id {found.id}; both ask"
+            f"{typed(f'restore --undo --id {found.id}')}, to free it: "
+            f"{typed(f'restore --discard-previous --id {found.id}')}; both ask"
         )
 
 

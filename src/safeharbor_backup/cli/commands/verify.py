@@ -14,7 +14,7 @@ from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, ExitStatus, SafeHarborError
-from safeharbor_backup.text import iso_time, plural, show_bytes
+from safeharbor_backup.text import iso_time, plural, show_bytes, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,7 @@ def _all_in_directory(settings: Settings) -> list[Path]:
     """Every archive in the backup directory. Raises ArchiveRejected if there is none."""
     archives = read_catalog(settings.backup_dir).archives
     if not archives:
-        raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint="`safeharbor backup` takes one.")
+        raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint=f"`{typed('backup')}` takes one.")
     return [entry.path for entry in archives]
 
 
