@@ -69,6 +69,24 @@ def test_the_owner_can_restore_in_place_after_a_superuser_did(each_database: Dat
     assert done.status == 0, done.output
 
 
+def test_what_others_own_and_the_dump_has_is_named_before_the_wipe(each_database: Database, tmp_path: Path) -> None:
+    site = make_site(tmp_path, each_database)
+    each_database.execute(
+        "CREATE PUBLICATION theirs FOR TABLE photo; CREATE FOREIGN DATA WRAPPER w;"
+        "CREATE SERVER far FOREIGN DATA WRAPPER w",
+        superuser=True,
+    )
+    site.run("backup")
+
+    for options in (("--dry-run",), ("--yes",)):
+        done = site.run("restore", "--from", "latest", "--in-place", *options)
+
+        assert done.status == 8, done.output
+        assert "other roles own things that only they can remove" in done.stderr
+        assert "publication theirs of postgres" in done.stderr
+        assert "server far of postgres" in done.stderr
+
+
 @pytest.mark.parametrize("may_create", [True, False])
 def test_a_role_that_may_connect_to_its_own_database_only(
     server: PrivateServer, tmp_path: Path, may_create: bool

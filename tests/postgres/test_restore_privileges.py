@@ -168,3 +168,36 @@ def test_a_role_that_a_policy_is_for_is_needed(site: Site, database: Database) -
 
     assert done.status == 8, done.output
     assert f"The server has no role {gone} x, which a policy or a user mapping of the dump is for." in done.stderr
+
+
+def test_a_grant_whose_grantor_may_not_any_more_is_left_out_knowingly(site: Site, database: Database) -> None:
+    first, second = (f"chain_{secrets.token_hex(4)}" for _ in range(2))
+    execute(database.server.url(), f"CREATE ROLE {first}; CREATE ROLE {second}")
+    site.environment["BACKUP_DATABASE_URL"] = database.superuser_url
+    try:
+        database.execute(
+            f"CREATE SCHEMA s; GRANT USAGE ON SCHEMA s TO {first}; CREATE TABLE s.t (id int);"
+            f"GRANT SELECT ON s.t TO {first} WITH GRANT OPTION; SET SESSION AUTHORIZATION {first};"
+            f"GRANT SELECT ON s.t TO {second}; RESET SESSION AUTHORIZATION; REVOKE USAGE ON SCHEMA s FROM {first};"
+            f"GRANT SELECT ON photo TO {second}",
+            superuser=True,
+        )
+        site.run("backup")
+
+        refused = site.run("restore", "--from", "latest", "--yes")
+        done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
+
+        assert refused.status == 8, refused.output
+        assert "A role that granted this may not grant it any more. `--accept-broken` leaves it out" in refused.stderr
+        assert done.status == 3, done.output
+        assert "left out: acl s.TABLE t: ERROR: permission denied for schema s" in " ".join(done.stderr.split())
+        query = "SELECT " + ", ".join(
+            f"has_table_privilege('{second}', '{name}', 'SELECT')" for name in ("s.t", "photo")
+        )
+        assert database.execute(query, superuser=True) == [(False, True)]
+        (script,) = site.backups.glob("*-to-mend.sql")
+        assert f"GRANT SELECT ON TABLE s.t TO {second}" in script.read_text()
+    finally:
+        site.run("restore", "--discard-previous", "--yes")
+        execute(database.superuser_url, f"DROP OWNED BY {first}, {second}")
+        execute(database.server.url(), f"DROP ROLE {first}, {second}")

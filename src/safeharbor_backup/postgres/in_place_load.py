@@ -50,6 +50,9 @@ _STRANGERS = """
           UNION ALL SELECT 'pg_catalog.pg_namespace'::regclass, oid, nspowner FROM pg_catalog.pg_namespace
             WHERE nspname !~ '^pg_'
           UNION ALL SELECT 'pg_catalog.pg_largeobject'::regclass, oid, lomowner FROM pg_catalog.pg_largeobject_metadata
+          UNION ALL SELECT 'pg_catalog.pg_publication'::regclass, oid, pubowner FROM pg_catalog.pg_publication
+            WHERE NOT puballtables  -- which the owner's dump leaves out
+          UNION ALL SELECT 'pg_catalog.pg_foreign_server'::regclass, oid, srvowner FROM pg_catalog.pg_foreign_server
          ) o
     WHERE o.oid >= 16384 AND pg_catalog.pg_get_userbyid(o.owner) <> current_user
       AND NOT (o.class = 'pg_catalog.pg_namespace'::regclass

@@ -115,7 +115,7 @@ class DumpLoad:
         try:
             finish_loading(self._begun, self._loader.url)
         except LoadFailed as error:
-            if not self._loader.may_succeed_otherwise(error):
+            if not self._loader.may_succeed_otherwise(error, accepts=self._options.accepts_broken):
                 raise
 
     def finish(self) -> tuple[int | None, list[str]]:
@@ -128,7 +128,7 @@ class DumpLoad:
         try:
             self._load()
         except LoadFailed as error:
-            if not self._loader.may_succeed_otherwise(error):
+            if not self._loader.may_succeed_otherwise(error, accepts=self._options.accepts_broken):
                 raise
             broken = self._load_again(error)
         self._loader.give_rights(self._database.session)

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.system.process import RunningTool
 
+_GRANTOR = (
+    "A role that granted this may not grant it any more. `--accept-broken` leaves it out and writes it into a file. "
+    "For the next backups, give that role back what it needs, or revoke what it granted."
+)
 _RESET = b"RESET search_path;"  # decision 81
 
 
@@ -102,13 +106,17 @@ class Loader:
                         raise
                     raise CannotRestore(f"{statement} failed: {one_line(error)}") from error
 
-    def may_succeed_otherwise(self, error: LoadFailed) -> bool:
+    def may_succeed_otherwise(self, error: LoadFailed, *, accepts: bool) -> bool:
         """Whether it failed at rows, or at what needs them: then another order, or another way, may do.
 
-        Raises ServerFull if there is no room for them, whatever language that was said in.
+        At a privilege only if it may be left out. Raises ServerFull if there is no room for them, whatever language
+        that was said in.
         """
         entry = error.failure.find(self.plan.contents.toc) if error.failure is not None else None
-        if entry is None or entry.section == PRE_DATA or entry.kind in ("ACL", "DEFAULT ACL"):
+        if entry is not None and entry.kind in ("ACL", "DEFAULT ACL"):
+            error.hint = _GRANTOR
+            return accepts
+        if entry is None or entry.section == PRE_DATA:
             return False
         if is_disk_full(self.url, self.dump.size):
             raise ServerFull(error.message) from error
