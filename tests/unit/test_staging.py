@@ -15,7 +15,7 @@ from safeharbor_backup.archive.layout import STAGING_MARKER
 from safeharbor_backup.errors import CannotRestore, StorageUnavailable
 from safeharbor_backup.state.journal import Leg, Mark, Side
 from safeharbor_backup.system import atomic_file as publish
-from safeharbor_backup.uploads import exchange
+from safeharbor_backup.uploads import exchange, trial
 from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.frontier import Frontier, find_frontier
 from safeharbor_backup.uploads.movable import find_immovable
@@ -241,6 +241,67 @@ def test_what_is_left_out_stays_where_it_is_wherever_the_exchange_is_stopped(rig
         rig.bring_in(Side.OLD)
     rig.stage.remove()
     assert (rig.uploads / "videos" / "v.mp4").read_text() == "v"
+
+
+def test_root_gives_no_directory_away_whose_name_somebody_else_can_give(tmp_path: Path) -> None:
+    """Each of these has something that stays; the app can write above them, and rename one to the name of another."""
+    need_root()
+    app, modes = 65534, {"roots": 0o700, "apps": 0o700, "strangers": 0o700}
+    write(tmp_path, {f"{name}/x": "old" for name in modes})
+    for name in modes:
+        os.mkfifo(tmp_path / name / "pipe")
+    rig = Rig(tmp_path)
+    write(rig.path / "new", {f"{name}/x": "new" for name in (*modes, "made/deep")})
+    for path in (tmp_path, *(rig.path / "new" / name for name in (*modes, "made", "made/deep"))):
+        os.chown(path, app, app)
+        os.chmod(path, 0o755)
+    for name, owner in (("roots", 0), ("apps", app), ("strangers", 4711)):
+        os.chown(tmp_path / name, owner, owner)
+        os.chmod(tmp_path / name, 0o700)
+    rig.frontier = Frontier((*modes, "made", "made/deep"), tuple(f"{name}/pipe" for name in modes))
+
+    rig.bring_in(Side.NEW)
+
+    def status(name: str) -> tuple[int, int]:
+        found = os.stat(tmp_path / name)
+        return found.st_uid, stat.S_IMODE(found.st_mode)
+
+    assert status("roots") == (0, 0o700)
+    assert status("strangers") == (4711, 0o700)
+    assert {status("apps"), status("made"), status("made/deep")} == {(app, 0o755)}
+    assert {(tmp_path / name / "x").read_text() for name in modes} == {"new"}
+
+
+@pytest.mark.parametrize("what", ["a stage", "a trial"])
+def test_a_directory_that_takes_the_place_of_a_new_one_of_ours_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Between the making and the opening of a directory its name is given to another one."""
+    need_root()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    if what == "a stage":
+        os.chown(theirs, 65534, 65534)
+    else:
+        (theirs / "kept").write_text("")
+    made = os.mkdir
+
+    def struck(name: bytes | str, mode: int, *, dir_fd: int) -> None:
+        made(name, mode, dir_fd=dir_fd)
+        if theirs.exists():
+            os.rename(name, "ours", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+            os.rename(theirs, name, dst_dir_fd=dir_fd)
+
+    monkeypatch.setattr(trial, "filesystem_of", lambda _: 0)
+    monkeypatch.setattr(os, "mkdir", struck)
+    make: dict[str, Callable[[], object]] = {
+        "a stage": lambda: create_stage(tmp_path, ID, new_secret()),
+        "a trial": lambda: trial.try_filesystem(tmp_path, lambda: (), has_links=False, owners=()),
+    }
+    with pytest.raises((StageReplaced, OSError), match="replaced as soon as it was made"):
+        make[what]()
+    assert not theirs.exists()
+    assert what == "a stage" or len(list(tmp_path.rglob("kept"))) == 1
 
 
 def test_what_the_archive_has_too_does_not_stay(rig: Rig) -> None:

@@ -57,7 +57,7 @@ class Exchange:
                 if live is None:
                     continue
                 attributes.append((path, os.fstat(live)))
-                with self._made(side, path) as target:
+                with self._made(side, path, os.fstat(live)) as target:
                     self._empty(live, target, path)
                     fsync_open_directory(target)
                 fsync_open_directory(live)
@@ -75,18 +75,43 @@ class Exchange:
                 if source is None:
                     continue
                 attributes.append((path, os.fstat(source)))
-                with self._made(self._uploads, path) as live:
+                with self._made(self._uploads, path, os.fstat(source)) as live:
                     self._fill(source, live, path)
                     fsync_open_directory(live)
                 fsync_open_directory(source)
         self._settle(self._uploads, attributes)
 
     def _settle(self, root: int, attributes: list[tuple[bytes, os.stat_result]]) -> None:
-        """Give directories of the frontier their mode, owner and times, the deepest first."""
+        """Give directories of the frontier their mode, owner and times, the deepest first.
+
+        Whoever can write above one can have given its name to another's directory: then root gives nothing away.
+        """
         for path, status in reversed(attributes):
             with self._opened(root, path) as descriptor:
-                if descriptor is not None and path:
+                if descriptor is None or not path:
+                    continue
+                if self._is_the_apps(descriptor, status) or self._only_root_writes(root, path.rpartition(b"/")[0]):
                     _give_attributes(descriptor, status)
+                else:
+                    _give_times(descriptor, status)
+
+    def _is_the_apps(self, descriptor: int, status: os.stat_result) -> bool:
+        """Whether it belongs to the owner of the uploads, and stays so; or we are no other user than that owner."""
+        owner = os.fstat(self._uploads).st_uid
+        return os.geteuid() != 0 or owner == os.fstat(descriptor).st_uid == status.st_uid != 0
+
+    def _only_root_writes(self, root: int, path: bytes) -> bool:
+        """Whether nobody else can rename what is in the directory at `path`, or that directory itself."""
+        while True:
+            with self._opened(root, path) as descriptor:
+                if descriptor is None:
+                    return False
+                status = os.fstat(descriptor)
+            if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return False
+            if not path:
+                return True
+            path = path.rpartition(b"/")[0]
 
     def _empty(self, live: int, target: int, path: bytes) -> None:
         for _ in range(_ROUNDS):
@@ -183,8 +208,11 @@ class Exchange:
             os.close(descriptor)
 
     @contextmanager
-    def _made(self, root: int, path: bytes) -> Iterator[int]:
-        """The same, made if it is not there. Raises OSError."""
+    def _made(self, root: int, path: bytes, like: os.stat_result | None = None) -> Iterator[int]:
+        """The same, made if it is not there. Raises OSError.
+
+        An empty one of root's, as a new one is, gets the mode and owner of `like`.
+        """
         parent, _, name = path.rpartition(b"/")
         with self._opened(root, parent) as above:
             if above is None:
@@ -198,6 +226,8 @@ class Exchange:
                 pass
             descriptor = open_own_directory(above, name)
             try:
+                if like is not None and os.geteuid() == 0 == os.fstat(descriptor).st_uid and not names_in(descriptor):
+                    _give_attributes(descriptor, like)
                 yield descriptor
             finally:
                 os.close(descriptor)
@@ -238,6 +268,10 @@ def _give_attributes(descriptor: int, status: os.stat_result) -> None:
         except PermissionError:
             pass  # as with every restored upload, then: they belong to whoever runs this
     set_mode(descriptor, stat.S_IMODE(status.st_mode))
+    _give_times(descriptor, status)
+
+
+def _give_times(descriptor: int, status: os.stat_result) -> None:
     os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 

@@ -55,17 +55,19 @@ def read_marker(stage: int) -> Marker:
     return Marker(mark, secret, transaction if transaction.isascii() and transaction.isdigit() else "")
 
 
-def write_marker(stage: int, mark: Mark, secret: str, transaction: str) -> None:
-    """Put it there, on the disk when this returns. Raises OSError."""
+def write_marker(stage: int, mark: Mark, secret: str, transaction: str) -> int:
+    """Put it there, on the disk when this returns; the owner that what we make has there. Raises OSError."""
     draft = STAGING_MARKER + b"." + secrets.token_hex(8).encode()
     descriptor = os.open(draft, _CREATE, 0o600, dir_fd=stage)
     try:
         write_all(descriptor, f"{mark.going} {mark.leg}\n{secret}\n{transaction}\n".encode())
         os.fsync(descriptor)
+        owner = os.fstat(descriptor).st_uid  # of a file that nobody can have exchanged for another
     finally:
         os.close(descriptor)
     os.replace(draft, STAGING_MARKER, src_dir_fd=stage, dst_dir_fd=stage)
     fsync_open_directory(stage)
+    return owner
 
 
 def _read(stage: int) -> str:

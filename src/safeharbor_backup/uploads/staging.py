@@ -144,12 +144,12 @@ class Stage:
         os.rmdir(self._name, dir_fd=self._root)
         fsync_open_directory(self._root)
 
-    def write_first_marker(self) -> None:
-        """Put the secret into it. Raises OSError."""
-        self._write_marker(Mark(Side.OLD, Leg.AT_REST))
+    def write_first_marker(self) -> int:
+        """Put the secret into it; the owner that what we make has there. Raises OSError."""
+        return self._write_marker(Mark(Side.OLD, Leg.AT_REST))
 
-    def _write_marker(self, mark: Mark) -> None:
-        write_marker(self._stage, mark, self._secret, self._transaction)
+    def _write_marker(self, mark: Mark) -> int:
+        return write_marker(self._stage, mark, self._secret, self._transaction)
 
     def close(self) -> None:
         """Give the open directories back."""
@@ -176,7 +176,9 @@ def create_stage(uploads: Path, restore_id: str, secret: str) -> Stage:
             os.mkdir(side, 0o700, dir_fd=opened[1])
             opened.append(os.open(side, _OPEN_DIRECTORY, dir_fd=opened[1]))
         stage = Stage(stage_path(uploads, restore_id), (opened[0], opened[1], opened[2], opened[3]), secret)
-        stage.write_first_marker()
+        ours = stage.write_first_marker()
+        if {os.fstat(each).st_uid for each in opened[1:]} != {ours}:
+            raise StageReplaced(f"{stage.path} was replaced as soon as it was made.")
         fsync_open_directory(opened[0])
     except BaseException:
         for descriptor in reversed(opened):

@@ -115,6 +115,8 @@ def _own_directory(root: int) -> Iterator[int]:
     try:
         descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=root)
         try:
+            if os.listdir(descriptor):  # somebody has given its name to another one, which is not ours to empty
+                raise OSError(errno.ENOTEMPTY, "it was replaced as soon as it was made", name)
             yield descriptor
             _empty(descriptor)
         finally:
