@@ -12,7 +12,7 @@ COMMANDS = {
     "diff": "Show what changed between two archives, or since one.",
     "doctor": "Check everything that makes a run fail, before it does.",
     "drill": "Restore the newest archive into a scratch copy, compare it, and remove it.",
-    "extract": "Take files or folders out of an archive.",
+    "extract": "Take files, folders or rows of a table out of an archive.",
     "find": "Find the archives that have a file, and its versions.",
     "idle": "Wait in a container; told to stop, let what runs there end first.",
     "keep": "Keep an archive, whatever retention says.",

@@ -12,6 +12,7 @@ from safeharbor_backup.actions.drill.server import Kind, drill_server, furnish, 
 from safeharbor_backup.actions.restore.database_plan import choose_entries, read_dump
 from safeharbor_backup.actions.restore.findings import Findings
 from safeharbor_backup.actions.restore.server_checks import bound_extensions
+from safeharbor_backup.actions.restore.staged_database import create_staged
 from safeharbor_backup.actions.scratch_cleanup import remove_left_databases
 from safeharbor_backup.errors import CannotRestore, SafeHarborError, one_line
 from safeharbor_backup.postgres.contents import without_subscriptions
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.drill.server import DrillServer
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.request import OpenArchive
+    from safeharbor_backup.actions.restore.staged_database import StagedDatabase
+    from safeharbor_backup.postgres.properties import Properties
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
@@ -77,6 +80,27 @@ def _plan(server: DrillServer, archive: OpenArchive, report: Report) -> Database
         report.warnings.append("it was written by another implementation and carries no checksums to compare")
     report.warnings += archive.warnings
     return replace(plan, entries=tuple(entries))
+
+
+def create_copy(
+    server: DrillServer, archive: OpenArchive, plan: DatabasePlan, name: str, warn: Callable[[str], None]
+) -> StagedDatabase:
+    """The scratch database, empty. Raises CannotRestore."""
+    try:
+        return create_staged(plan, name, archive, adapt=_settings_only)
+    except CannotRestore as error:
+        if server.kind is not Kind.PRIVATE:
+            raise
+        # this machine may lack the locale of the database's own
+        like = replace(server.target.template(), owner="", tablespace="pg_default")
+        copy = create_staged(plan, name, archive, like=like, adapt=_settings_only)
+        warn(f"it was restored with another locale: {error.message}")
+        return copy
+
+
+def _settings_only(properties: Properties) -> Properties:
+    """The copy is nobody else's, bears our comment, and lives for minutes."""
+    return replace(properties, grants=None, comment=None, connection_limit=-1, is_template=False)
 
 
 @contextmanager

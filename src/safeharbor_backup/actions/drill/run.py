@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -16,16 +16,14 @@ import psycopg
 from safeharbor_backup.actions.drill.app_check import TIMEOUT_SECONDS, check_app
 from safeharbor_backup.actions.drill.compare import Comparison
 from safeharbor_backup.actions.drill.content_check import compare_content
-from safeharbor_backup.actions.drill.place import dropped_at_the_end, find_server
+from safeharbor_backup.actions.drill.place import create_copy, dropped_at_the_end, find_server
 from safeharbor_backup.actions.drill.result import Report
-from safeharbor_backup.actions.drill.server import Kind
 from safeharbor_backup.actions.drill.uploads_check import read_back
 from safeharbor_backup.actions.preflight import check_directory
 from safeharbor_backup.actions.references import check_copy, recorded_columns
 from safeharbor_backup.actions.restore.dump_load import LoadOptions
 from safeharbor_backup.actions.restore.request import opened_for_restore
 from safeharbor_backup.actions.restore.stage import stage_archive
-from safeharbor_backup.actions.restore.staged_database import create_staged
 from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace
 from safeharbor_backup.actions.scratch_cleanup import remove_left_directories, scratch_parent
 from safeharbor_backup.actions.steps import Steps
@@ -60,7 +58,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.request import OpenArchive
     from safeharbor_backup.actions.restore.staged_database import StagedDatabase
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.postgres.properties import Properties
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
@@ -159,7 +156,7 @@ class _Run:
             judge_rows=self.comparison.judge_rows,
         )
         with self.steps.timed("restore"):
-            copy = self._create(server, archive, plan, name)
+            copy = create_copy(server, archive, plan, name, self.report.warnings.append)
             self.steps.progress.step("scratch database")
             mark_scratch(server.target, name, self.report.archive.name)
             self.steps.progress.step("marked")
@@ -186,18 +183,6 @@ class _Run:
         if isinstance(error, ServerFull) or is_disk_full(target.url.with_database(database), archive.dump.size):
             return StorageUnavailable(error.message, hint=FULL)
         return ArchiveRejected(f"{archive.path} does not restore. {error.message}", hint=error.hint)
-
-    def _create(self, server: DrillServer, archive: OpenArchive, plan: DatabasePlan, name: str) -> StagedDatabase:
-        try:
-            return create_staged(plan, name, archive, adapt=_settings_only)
-        except CannotRestore as error:
-            if server.kind is not Kind.PRIVATE:
-                raise
-            # this machine may lack the locale of the database's own
-            like = replace(server.target.template(), owner="", tablespace="pg_default")
-            copy = create_staged(plan, name, archive, like=like, adapt=_settings_only)
-            self.report.warnings.append(f"it was restored with another locale: {error.message}")
-            return copy
 
     def _compare(self, copy: StagedDatabase, archive: OpenArchive) -> None:
         manifest = archive.manifest
@@ -262,11 +247,6 @@ class _Run:
                 f"{there}; the drill's copy of the uploads takes about {needed:,}.",
                 hint="Free some space there, or point BACKUP_TMP_DIR at a place that has it.",
             )
-
-
-def _settings_only(properties: Properties) -> Properties:
-    """The copy is nobody else's, bears our comment, and lives for minutes."""
-    return replace(properties, grants=None, comment=None, connection_limit=-1, is_template=False)
 
 
 def _some(items: list[str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from safeharbor_backup.actions.extract import extract_files, put_back_files
+from safeharbor_backup.actions.extract_table import rows_into_live, table_beside, table_to_file
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.errors import ExitStatus
@@ -15,34 +17,64 @@ from safeharbor_backup.text import ascii_safe, plural, show_bytes
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.extract import Extracted
+    from safeharbor_backup.actions.extract_table import TableExtracted
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
 
 _MOST_KEPT = 20
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """What the command line says of a table."""
+
+    table: str | None = None
+    where: str = ""
+    csv_file: Path | None = None
+    sql_file: Path | None = None
+    into_live: bool = False
+    yes: bool = False
+
+    def require_one_way(self) -> None:
+        """Raises UsageError."""
+        if [self.csv_file is not None, self.sql_file is not None, self.into_live].count(True) > 1:
+            raise click.UsageError("Give one of --csv, --sql and --into-live at most.")
+        if self.yes and not self.into_live:
+            raise click.UsageError("--yes goes with --into-live.")
 
 
 @safeharbor_command(
     "Take files or folders out of an archive: into a directory, or back among the live uploads, where what they "
     "replace is kept. PATHS are as in the archive; `uploads/` may be left away. Each file is checked against its "
-    "checksum, and gets its owner and mode. All of them come, or none.",
+    "checksum, and gets its owner and mode. All of them come, or none.\n\nWith --table, rows: into a table beside the "
+    "live one, whose name ends with the archive's date, into a file, or, with --into-live, those that the live table "
+    "lacks by its primary key. No live row is changed or deleted.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,
     ExitStatus.WARNINGS,
     ExitStatus.LOCKED,
     ExitStatus.REJECTED,
+    ExitStatus.DATABASE,
     ExitStatus.STORAGE,
     ExitStatus.CANNOT_RESTORE,
     ExitStatus.RESTORE_PENDING,
     meanings={ExitStatus.CANNOT_RESTORE: "something is in the way; nothing was changed"},
 )
 @click.argument("archive", type=ArchivePath())
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1)
 @click.option(
     "--to", "target", type=click.Path(path_type=Path, file_okay=False), help="The directory to put them into."
 )
 @click.option("--in-place", is_flag=True, help="Put them back among the live uploads, and keep what they replace.")
 @click.option("--overwrite", is_flag=True, help="With --to: replace files that are there.")
+@click.option("--table", help="Rows of this table instead of files.")
+@click.option("--where", default="", help="With --table: only rows for which this SQL condition holds.")
+@click.option("--csv", "csv_file", type=_FILE, help="With --table: write the rows into this file, as CSV.")
+@click.option("--sql", "sql_file", type=_FILE, help="With --table: write them as a script for psql.")
+@click.option("--into-live", is_flag=True, help="With --table: show which rows the live table lacks.")
+@click.option("--yes", is_flag=True, help="With --into-live: insert them.")
 @click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 def command(
@@ -55,8 +87,19 @@ def command(
     overwrite: bool,
     quiet: bool,
     as_json: bool,
+    **table: Any,
 ) -> None:
     """Parse, extract, render."""
+    options = TableOptions(**table)
+    if options.table is not None:
+        if paths or target is not None or in_place or overwrite:
+            raise click.UsageError("--table is about rows: it goes with --where and one of --csv, --sql, --into-live.")
+        _extract_table(run, archive, options, quiet=quiet, as_json=as_json)
+        return
+    if options != TableOptions():
+        raise click.UsageError("--where, --csv, --sql, --into-live and --yes go with --table.")
+    if not paths:
+        raise click.UsageError("Name files or folders, or a table with --table.")
     if (target is None) is not in_place:
         raise click.UsageError("Give one of --to DIRECTORY and --in-place.")
     if overwrite and in_place:
@@ -75,6 +118,60 @@ def command(
         run.output.warning(warning)
     if done.warnings:
         exit_with(ExitStatus.WARNINGS)
+
+
+def _extract_table(run: Run, archive: Path | str, options: TableOptions, *, quiet: bool, as_json: bool) -> None:
+    options.require_one_way()
+    settings = run.read_settings(quiet=True)
+    path = chosen_archive(archive, settings, run.output)
+    assert options.table is not None  # noqa: S101 - checked by the caller
+    file = options.csv_file or options.sql_file
+    with run.output.watching(quiet=quiet or as_json) as progress:
+        if file is not None:
+            as_sql = options.sql_file is not None
+            done = table_to_file(path, options.table, settings, file, progress, where=options.where, as_sql=as_sql)
+        elif options.into_live:
+            done = rows_into_live(path, options.table, settings, progress, where=options.where, confirmed=options.yes)
+        else:
+            done = table_beside(path, options.table, settings, progress, where=options.where)
+    if as_json:
+        run.output.document(_table_document(done, path))
+    elif not quiet:
+        _print_table(run.output, done, is_confirmed=options.yes)
+    for warning in done.warnings:
+        run.output.warning(warning)
+    if done.warnings:
+        exit_with(ExitStatus.WARNINGS)
+
+
+def _print_table(output: Output, done: TableExtracted, *, is_confirmed: bool) -> None:
+    table, found = ascii_safe(done.table), done.found
+    if found is None:
+        output.result(f"{plural(done.rows, 'row')} of {table} into {ascii_safe(done.target)}")
+        return
+    output.result(f"the live {table} lacks {plural(found.missing, 'row')} of the archive")
+    output.result(
+        f"  {plural(found.same, 'row')} are there as they were, {found.different:,} with other values: they stay"
+    )
+    if is_confirmed:
+        output.result(f"inserted {plural(done.rows, 'row')}")
+    elif found.missing:
+        output.result("Nothing was changed. `--yes` inserts them, in one transaction.")
+
+
+def _table_document(done: TableExtracted, archive: Path) -> dict[str, object]:
+    found = done.found
+    return {
+        "schema": 1,
+        "archive": str(archive),
+        "table": done.table,
+        "target": done.target,
+        "rows": done.rows,
+        "missing": found.missing if found is not None else None,
+        "same": found.same if found is not None else None,
+        "different": found.different if found is not None else None,
+        "warnings": list(done.warnings),
+    }
 
 
 def _print(output: Output, done: Extracted) -> None:
