@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from safeharbor_backup.errors import SafeHarborError
 from safeharbor_backup.postgres.side_names import new_id, side_database
 from safeharbor_backup.state.journal import (
+    CURRENT_SCHEMA,
     JOURNAL_NAME,
     Journal,
     JournalBroken,
@@ -26,6 +28,7 @@ from safeharbor_backup.state.journal import (
 from support.json_schemas import complaints
 
 RECORD = RestoreRecord("0123456789ab", "2026-11-23T00:00:00Z", "/backups/x.tar", Phase.STAGING, database="reef")
+SAMPLES = Path(__file__).parents[1] / "support" / "journals"  # journals that the programs of then have left
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -87,6 +90,46 @@ def test_it_is_as_its_schema_says(tmp_path: Path) -> None:
     assert complaints("journal", document) == []
     document["restores"][0]["live"] = "elsewhere"
     assert complaints("journal", document) != []
+
+
+_AT_REST = {side: Mark(side, Leg.AT_REST) for side in Side}
+
+
+@pytest.mark.parametrize(
+    ("sample", "phase", "live", "mark"),
+    [
+        ("schema-1-staged", Phase.STAGING, Side.OLD, None),
+        ("schema-1-uploads-swapped", Phase.SWAPPING, Side.OLD, None),
+        ("schema-1-settled", Phase.KEPT, Side.NEW, None),
+        ("schema-2-staged", Phase.STAGING, Side.OLD, _AT_REST[Side.OLD]),
+        ("schema-2-swapping", Phase.SWAPPING, Side.OLD, _AT_REST[Side.OLD]),
+        ("schema-2-uploads-swapped", Phase.SWAPPING, Side.OLD, _AT_REST[Side.NEW]),
+        ("schema-2-settled", Phase.KEPT, Side.NEW, _AT_REST[Side.NEW]),
+        ("schema-2-undone", Phase.KEPT, Side.OLD, _AT_REST[Side.OLD]),
+    ],
+)
+def test_what_earlier_programs_left_is_read_and_kept_whole(
+    tmp_path: Path, sample: str, phase: Phase, live: Side, mark: Mark | None
+) -> None:
+    shutil.copy(SAMPLES / f"{sample}.json", tmp_path / JOURNAL_NAME)
+    journal = Journal(tmp_path)
+
+    (record,) = journal.read()
+    journal.write(record)
+
+    assert (record.phase, record.live, record.mark) == (phase, live, mark)
+    assert (record.uploads, record.jobs, record.keep_previous) == ("/srv/reef/uploads", 2, True)
+    assert record.database.startswith("app_")
+    assert record.server.isdigit()
+    assert journal.read() == (record,)
+
+
+def test_there_is_a_sample_of_each_schema_and_none_that_is_not_tested() -> None:
+    source = Path(__file__).read_text()
+
+    names = {path.stem for path in SAMPLES.glob("*.json")}
+    assert {name for name in names if f'"{name}"' not in source} == set()
+    assert {int(name.split("-")[1]) for name in names} == set(range(1, CURRENT_SCHEMA + 1))
 
 
 def test_fields_of_a_newer_program_are_ignored(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 JOURNAL_NAME = ".safeharbor-restore.json"
 _LIMIT_BYTES = 64 * 1024 * 1024  # a hundred thousand entries that stay have their paths in it
-_SCHEMA = 2
+CURRENT_SCHEMA = 2
 
 
 class Phase(StrEnum):
@@ -342,7 +342,7 @@ class Journal:
         sweep_drafts(self.path.parent, re.compile(re.escape(self.path.name)))
 
     def _publish(self, records: list[RestoreRecord]) -> None:
-        data = dump_document(JournalDocument(_SCHEMA, tuple(records)), indent=1).encode() + b"\n"
+        data = dump_document(JournalDocument(CURRENT_SCHEMA, tuple(records)), indent=1).encode() + b"\n"
         with published_whole(self.path, replace=True) as draft:  # `sweep` is for whoever has the lock
             write_all(draft.descriptor, data)
 
