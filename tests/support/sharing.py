@@ -103,7 +103,7 @@ class Chain:
                 writer.close()
             draft.settle()
             prove_draft(draft, written, self.settings, NoProgress())
-            index.describe(os.fstat(draft.descriptor), path.name, self.settings, block_size, basis)
+            index.describe(os.fstat(draft.descriptor), path.name, self.uploads, block_size, basis)
         return Taken(path, manifest, collected, cloned, sharing.why_not, tuple(notes), written)
 
 

@@ -51,13 +51,13 @@ def require_no_interrupted_restore(directory: Path) -> None:
         raise pending.pending_error()
 
 
-def describe_hindrances(settings: Settings, is_excluded: Callable[[str], bool] | None) -> list[str]:
-    """What a restore of the uploads would stumble over, and what only looks like what a restore keeps: a line each."""
-    uploads = settings.upload_dir
-    if uploads is None:
-        return []
+def describe_hindrances(uploads: Path, directory: Path, is_excluded: Callable[[str], bool] | None) -> list[str]:
+    """What a restore of the uploads would stumble over, and what only looks like what a restore keeps: a line each.
+
+    The journal of restores is in `directory`.
+    """
     try:
-        found = describe_unknown_stages(uploads, settings.backup_dir)
+        found = describe_unknown_stages(uploads, directory)
         fixed = find_fixed(uploads, is_excluded)
     except OSError as error:
         return [f"whether a restore could exchange the uploads is unknown: {error}"]

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import psycopg
 
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.model import Settings
 
 _END = b"\0"  # which no text of PostgreSQL has
 _CHUNK = 1024 * 1024
@@ -84,14 +83,14 @@ class Gathered:
 
 
 def check_copy(
-    session: psycopg.Connection[Any], settings: Settings, manifest: Manifest | None, uploads: Path
+    session: psycopg.Connection[Any], columns: Iterable[str], live: Path | None, uploads: Path
 ) -> References:
     """What of the columns' values has no file in `uploads`, a whole copy, within the session's open transaction.
 
-    The columns are those of the settings, else those that the backup checked. Raises OSError, psycopg.Error.
+    `live` is where the app has its uploads: values may begin with that. Raises OSError, psycopg.Error.
     """
     found = References()
-    root = os.fspath(settings.upload_dir) if settings.upload_dir is not None else ""
+    root = os.fspath(live) if live is not None else ""
     descriptor = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def is_there(path: bytes) -> bool:
@@ -101,7 +100,7 @@ def check_copy(
             return False
 
     try:
-        for column in settings.upload_references or recorded_columns(manifest):
+        for column in columns:
             found.columns[column] = 0
             try:
                 for value in read_values(session, column):

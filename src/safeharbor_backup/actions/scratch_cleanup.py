@@ -35,7 +35,7 @@ def find_leftovers(settings: Settings) -> Leftovers:
 
     Raises SafeHarborError if the server cannot be asked, OSError.
     """
-    directories = tuple(find_left_directories(scratch_parent(settings)))
+    directories = tuple(find_left_directories(settings.scratch_dir))
     if settings.drill_database is not None:
         url, name = bounded(settings.drill_database, settings), "archive"
     elif is_database_named(settings):
@@ -46,15 +46,10 @@ def find_leftovers(settings: Settings) -> Leftovers:
         return Leftovers(tuple(find_left_scratch(target.session)), directories)
 
 
-def scratch_parent(settings: Settings) -> Path:
-    """Where drills make their directories."""
-    return settings.tmp_dir or settings.backup_dir
-
-
-def remove_left_directories(settings: Settings, note: Callable[[str], None]) -> None:
-    """Remove the directories, and tell; what cannot be removed is told too."""
+def remove_left_directories(parent: Path, note: Callable[[str], None]) -> None:
+    """Remove the directories in `parent`, and tell; what cannot be removed is told too."""
     try:
-        left = find_left_directories(scratch_parent(settings))
+        left = find_left_directories(parent)
     except OSError:
         return
     for path in left:
@@ -77,7 +72,7 @@ def remove_left_databases(target: Target, note: Callable[[str], None]) -> None:
 
 def sweep_leftovers(settings: Settings, session: psycopg.Connection[Any], note: Callable[[str], None]) -> None:
     """Remove all that there is, asking in a session that is open anyway; whatever hinders it is only told."""
-    remove_left_directories(settings, note)
+    remove_left_directories(settings.scratch_dir, note)
     try:
         if find_left_scratch(session):
             url, name = target_address(settings)

@@ -19,6 +19,7 @@ from safeharbor_backup.system.signals import signals_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     import click
@@ -63,7 +64,7 @@ class Run:
         settings = self._load(quiet=quiet)
         self._renews_files = renews_files
         if notices_restore:
-            self._notice_restore(settings)
+            self._notice_restore(settings.backup_dir)
         return settings
 
     def start(self, *, quiet: bool = False, notices_restore: bool = True) -> Settings:
@@ -76,7 +77,7 @@ class Run:
         self._attempt = Attempt(self.command, settings, self.output)
         self._attempt.begin()
         if notices_restore:
-            self._notice_restore(settings)
+            self._notice_restore(settings.backup_dir)
         return settings
 
     def describe(
@@ -122,12 +123,12 @@ class Run:
             speaking = speaking_json(self.command, is_quiet=is_quiet, has_document=has_document)
             self.output = self._until_end.enter_context(speaking)
 
-    def _notice_restore(self, settings: Settings) -> None:
+    def _notice_restore(self, directory: Path) -> None:
         try:
-            pending = find_interrupted(settings.backup_dir)
+            pending = find_interrupted(directory)
         except (SafeHarborError, OSError):
             return
-        if pending is None or is_locked(settings.backup_dir):  # one that is running is not interrupted
+        if pending is None or is_locked(directory):  # one that is running is not interrupted
             return
         error = pending.pending_error()
         self.output.warning(f"{error.message} {error.hint}")

@@ -103,6 +103,11 @@ class Settings:
         by_default = "" if self.database.get("service") else self.database.get("user")
         return self.database.get("dbname") or by_default
 
+    @property
+    def scratch_dir(self) -> Path:
+        """Where copies are made: BACKUP_TMP_DIR, else beside the archives."""
+        return self.tmp_dir or self.backup_dir
+
     def database_address(self) -> DatabaseUrl:
         """The address of the database that is backed up. Raises SettingsInvalid."""
         if self.database is None:

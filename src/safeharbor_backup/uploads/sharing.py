@@ -71,7 +71,7 @@ def judge_index(front: IndexFront, now_ns: int, settings: Settings, *, full: boo
     """Whether an index may be gone by at all, and why no blocks may be shared by it; "" if they may."""
     if front.started_ns > now_ns or front.written_anew_ns > front.started_ns:
         return False, "everything is read: the clock was set back since the archive before"
-    if front.uploads != _uploads_in(settings):
+    if front.uploads != _name_uploads(settings.upload_dir):
         return False, "everything is read: the archive before is of another uploads directory"
     if full:
         return True, WHY_FULL
@@ -118,9 +118,9 @@ def _look(held: ExitStack, directory: Path, settings: Settings, now_ns: int, *, 
     return Sharing(previous, front, why_not)
 
 
-def _uploads_in(settings: Settings) -> str:
+def _name_uploads(uploads: Path | None) -> str:
     """A digest of where the uploads are; a path can be longer than an index's front."""
-    return hashlib.sha256(os.fsencode(str(settings.upload_dir))).hexdigest()
+    return hashlib.sha256(os.fsencode(str(uploads))).hexdigest()
 
 
 def _open(held: ExitStack, path: Path) -> int:
@@ -169,7 +169,7 @@ class Recording:
         self,
         archive: os.stat_result,
         name: str,
-        settings: Settings,
+        uploads: Path | None,
         block_size: int,
         basis: IndexFront | None,
         moved: int = 0,
@@ -186,7 +186,7 @@ class Recording:
             started_ns=self._started_ns,
             written_anew_ns=self._started_ns if basis is None else basis.written_anew_ns,
             block_size=block_size,
-            uploads=_uploads_in(settings),
+            uploads=_name_uploads(uploads),
             moved=moved,
         )
 

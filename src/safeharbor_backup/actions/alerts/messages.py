@@ -22,6 +22,7 @@ from safeharbor_backup.text import plural, show_bytes, show_duration, show_time,
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from safeharbor_backup.actions.alerts.notify import Delivery
     from safeharbor_backup.settings.model import Settings
@@ -89,7 +90,8 @@ def send_test(settings: Settings) -> tuple[Delivery, ...]:
     """Send a test by every way that is set up; how each went. A ping goes to `/log`, which changes no check's state."""
     message = Message(
         f"{_whose(settings)}: a test",
-        f"This is what `{typed('notify --test')}` sends. If a run fails, it is told here.\n\n" + _where(settings),
+        f"This is what `{typed('notify --test')}` sends. If a run fails, it is told here.\n\n"
+        + _where(settings.backup_dir),
         Kind.INFO,
     )
     deliveries = send_message(message, settings.notify_urls)
@@ -154,12 +156,12 @@ def compose_message(settings: Settings, outcome: Outcome, advice: Advice, before
     if outcome.notes and not is_recovery and outcome.is_success:
         word = f"{word}, but much is gone"
     parts = [outcome.reason and _sentence(outcome.reason)]
-    parts += [_listed(outcome.warnings), _listed(outcome.notes), advice.intact, _newest(settings)]
+    parts += [_listed(outcome.warnings), _listed(outcome.notes), advice.intact, _newest(settings.backup_dir)]
     if kind is not Kind.SUCCESS:
         step = advice.hint or _advice(_as_status(outcome.exit_status))
         parts.append(step and f"Next step: {step}")
     took = f"Started {show_time(outcome.started_at)}, took {outcome.seconds:.1f} s, ended with {outcome.exit_status}."
-    parts.append(f"{took}\n{_where(settings)}")
+    parts.append(f"{took}\n{_where(settings.backup_dir)}")
     return Message(f"{_whose(settings)}: {outcome.command} {word}", "\n\n".join(filter(None, parts)), kind)
 
 
@@ -182,15 +184,15 @@ def _listed(warnings: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _newest(settings: Settings) -> str:
+def _newest(directory: Path) -> str:
     try:
         now = datetime.now(UTC)
-        archives = read_catalog(settings.backup_dir).archives
+        archives = read_catalog(directory).archives
         newest = next((each for each in archives if each.is_complete and not is_from_future(each, now)), None)
     except (SafeHarborError, OSError):
-        return f"The archives in {settings.backup_dir} cannot be read."
+        return f"The archives in {directory} cannot be read."
     if newest is None:
-        return f"There is no complete archive in {settings.backup_dir}."
+        return f"There is no complete archive in {directory}."
     age = show_duration(max((datetime.now(UTC) - newest.taken_at).total_seconds(), 0.0))
     taken = f"{age} old (taken {show_time(newest.taken_at)})"
     return f"Newest complete archive: {newest.name}, {taken}, {show_bytes(newest.size)}."
@@ -206,8 +208,8 @@ def _whose(settings: Settings) -> str:
     return f"{name} on {'the local socket' if not host or host.startswith(('/', '@')) else host}"
 
 
-def _where(settings: Settings) -> str:
-    return f"Host {os.uname().nodename}, archives in {settings.backup_dir}."
+def _where(directory: Path) -> str:
+    return f"Host {os.uname().nodename}, archives in {directory}."
 
 
 def _remember(settings: Settings, command: str, deliveries: Sequence[Delivery]) -> tuple[str, ...]:

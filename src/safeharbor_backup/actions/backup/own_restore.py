@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from safeharbor_backup.actions.backup.manifest_content import DumpRecord
-    from safeharbor_backup.settings.model import Settings
 
 _SHOWN = 3
 _WAY = "Set RESTORE_DATABASE_URL to a superuser on that server"
@@ -32,7 +31,6 @@ _ROLE = """
 
 
 def find_refusals(
-    settings: Settings,
     descriptor: int,
     written: DumpRecord,
     session: psycopg.Connection,
@@ -42,8 +40,6 @@ def find_refusals(
 
     Nothing of a role that does not restore into a database of its own. What cannot be seen is a note.
     """
-    if settings.restore_database is not None:
-        return []
     try:
         row = session.execute(_ROLE).fetchone()
         if row is None:

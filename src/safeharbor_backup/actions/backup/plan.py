@@ -82,17 +82,18 @@ def plan_backup(
     Raises SettingsInvalid, StorageUnavailable, JournalBroken, OSError.
     """
     is_excluded = make_filter(settings.exclude)
+    uploads = settings.upload_dir
     without_age = settings.problems_in(Concern.SHARING)  # that costs time, and no backup
     warnings = (
         *([] if is_locked else [f"{directory} is on a filesystem without locks: nothing keeps two runs apart there"]),
-        *describe_hindrances(settings, is_excluded),
+        *(describe_hindrances(uploads, settings.backup_dir, is_excluded) if uploads is not None else []),
         *(f"everything is read and written anew: {problem}" for problem in without_age),
     )
     is_in_backup_dir = os.path.realpath(directory) == os.path.realpath(settings.backup_dir)
     return BackupPlan(
         settings=settings,
         address=bounded(settings.database_address(), settings),
-        uploads=settings.upload_dir,
+        uploads=uploads,
         directory=directory,
         output=output.absolute() if output is not None else None,
         is_excluded=is_excluded,

@@ -144,7 +144,7 @@ def _publish(plan: BackupPlan, steps: Steps) -> tuple[Path, datetime, Written]:
             _prove(plan, draft, written, steps)
             if index is not None:
                 status, block_size = os.fstat(draft.descriptor), written.manifest.block_size
-                index.describe(status, path.name, plan.settings, block_size, written.basis, written.moved)
+                index.describe(status, path.name, plan.uploads, block_size, written.basis, written.moved)
             until_written.close()  # some shares replace no file that is open, as the index before is
     return path, taken_at, written
 

@@ -70,8 +70,8 @@ class _Writing:
         steps, writer, sharing = self.steps, self.writer, self.sources.sharing
         dump, collected, shared = self._write_parts()
         writer.flush()
-        settings, descriptor = self.plan.settings, self.draft.descriptor
-        steps.warn(*find_refusals(settings, descriptor, dump, self.sources.dump.session, steps.progress.note))
+        if self.plan.settings.restore_database is None:  # else another role restores
+            steps.warn(*find_refusals(self.draft.descriptor, dump, self.sources.dump.session, steps.progress.note))
         omissions = collected.omissions
         steps.warn(*omissions.warnings())
         references = self._check_references()

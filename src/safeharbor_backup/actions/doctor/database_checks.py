@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.app_data import describe_folders, find_missing
 from safeharbor_backup.actions.doctor.check import Check
 from safeharbor_backup.actions.doctor.findings import Finding, fine, problem, remark, warning
-from safeharbor_backup.actions.scratch_cleanup import scratch_parent
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.postgres.damage import find_damage, find_unfinished
 from safeharbor_backup.postgres.errors import GRANT, ROW_SECURITY
@@ -127,7 +126,7 @@ def _check_references(asked: Asked) -> list[Finding]:
 def _check_leftovers(asked: Asked) -> list[Finding]:
     left = [f'the database "{name}"' for name in find_left_scratch(asked.session)]
     with suppress(OSError):  # a directory that cannot be read is another check's
-        left += [str(path) for path in find_left_directories(scratch_parent(asked.settings))]
+        left += [str(path) for path in find_left_directories(asked.settings.scratch_dir)]
     if not left:
         return [fine("drills", "none left anything behind")]
     return [

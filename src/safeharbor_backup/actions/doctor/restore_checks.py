@@ -49,7 +49,7 @@ def _check_uploads(context: Context) -> list[Finding]:
 def _check_tmp_dir(context: Context) -> list[Finding]:
     """Whether several jobs can load a dump: they need a copy of it in a file."""
     settings, newest = context.settings, context.newest
-    directory = settings.tmp_dir or settings.backup_dir
+    directory = settings.scratch_dir
     why = ""
     is_writable = os.access(directory, os.W_OK | os.X_OK)
     if not is_writable and settings.tmp_dir is None:

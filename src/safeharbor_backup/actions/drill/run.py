@@ -25,7 +25,7 @@ from safeharbor_backup.actions.restore.dump_load import LoadOptions
 from safeharbor_backup.actions.restore.request import opened_for_restore
 from safeharbor_backup.actions.restore.stage import stage_archive
 from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace
-from safeharbor_backup.actions.scratch_cleanup import remove_left_directories, scratch_parent
+from safeharbor_backup.actions.scratch_cleanup import remove_left_directories
 from safeharbor_backup.actions.steps import Steps
 from safeharbor_backup.errors import (
     ArchiveNotFound,
@@ -131,14 +131,14 @@ class _Run:
         """Raises ArchiveRejected if the archive does not restore, and other errors if that cannot be told here."""
         with opened_for_restore(self.report.archive) as archive, ExitStack() as stack:
             self.report.describe_archive(archive)
-            remove_left_directories(self.settings, self.steps.progress.note)
+            remove_left_directories(self.settings.scratch_dir, self.steps.progress.note)
             self._check_space(archive)
             with self.steps.phase("prepare"):
                 server, plan = find_server(stack, self.settings, archive, self.report, self.steps.progress)
                 self.report.describe_server(server)
             drill_id = new_id()
             uploads = stack.enter_context(
-                scratch_directory(scratch_parent(self.settings), drill_id, self.report.warnings.append)
+                scratch_directory(self.settings.scratch_dir, drill_id, self.report.warnings.append)
             )
             self.steps.progress.step("scratch directory")
             name = scratch_name(server.target.name, drill_id)
@@ -150,7 +150,7 @@ class _Run:
     def _restore(self, server: DrillServer, archive: OpenArchive, plan: DatabasePlan, name: str, uploads: Path) -> None:
         options = LoadOptions(
             jobs=self.jobs,
-            scratch=scratch_parent(self.settings),
+            scratch=self.settings.scratch_dir,
             mending=self.settings.backup_dir,
             min_free=self.settings.min_free,
             judge_rows=self.comparison.judge_rows,
@@ -212,10 +212,11 @@ class _Run:
             self.steps.progress.note(f"not compared by content: {_some(found.not_hashed)}")
 
     def _check_references(self, copy: StagedDatabase, archive: OpenArchive, uploads: Path) -> None:
-        if not (self.settings.upload_references or recorded_columns(archive.manifest)):
+        columns = self.settings.upload_references or recorded_columns(archive.manifest)
+        if not columns:
             return
         with copy.session() as session, session.transaction():
-            found = check_copy(session, self.settings, archive.manifest, uploads)
+            found = check_copy(session, columns, self.settings.upload_dir, uploads)
         self.report.describe_references(found, archive.manifest)
 
     def _read_back(self, archive: OpenArchive, uploads: Path) -> None:
@@ -236,7 +237,7 @@ class _Run:
 
     def _check_space(self, archive: OpenArchive) -> None:
         """Raises StorageUnavailable if the uploads do not fit where they are to go."""
-        parent = scratch_parent(self.settings)
+        parent = self.settings.scratch_dir
         check_directory(parent)
         system = os.statvfs(parent)
         room = self.settings.min_free.room(system)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest
     from safeharbor_backup.postgres.contents import DumpContents
     from safeharbor_backup.postgres.target import Target, TargetDatabase
-    from safeharbor_backup.settings.model import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +53,14 @@ class DatabasePlan:
 
 
 def look_at_database(
-    target: Target, archive: OpenArchive, settings: Settings, request: RestoreRequest, findings: Findings
+    target: Target, archive: OpenArchive, pg_bin: tuple[Path, ...], request: RestoreRequest, findings: Findings
 ) -> DatabasePlan:
     """What stands in the way on the database's side. Raises SafeHarborError if that cannot even be told."""
     live = target.find(target.name)
     check_writable(target, findings)
     check_role(target, live, request, findings)
     describe_subscriptions(target, live, request, findings)
-    contents, needs = read_dump(target, archive, settings.pg_bin, findings)
+    contents, needs = read_dump(target, archive, pg_bin, findings)
     check_bound_extensions(target, contents, live, request, findings)
     check_locks(target, contents, live, request, findings)
     return choose_entries(

@@ -91,7 +91,7 @@ def plan_restore(
     """
     with opened_for_restore(request.archive) as archive, ExitStack() as stack:
         findings = Findings()
-        check_request(settings, request)
+        check_request(request, settings.upload_dir)
         verification = verify_source(archive.source, settings, quick=quick, progress=progress or NoProgress())
         verification.require_sound()
         findings.warnings += dict.fromkeys((*verification.warnings, *archive.warnings))
@@ -126,13 +126,13 @@ def draw_up_plan(
     `target` is None without a database to restore, or where it cannot be reached. Not `exact`: the live rows are
     estimated. Raises psycopg.Error if the server is lost.
     """
-    look_at_archive(archive, settings, findings)
+    look_at_archive(archive, settings.secret_key, findings)
     judge_origin(archive, settings, request, target, findings)
     plan: DatabasePlan | None = None
     jobs = request.jobs
     if target is not None:
         try:
-            plan = look_at_database(target, archive, settings, request, findings)
+            plan = look_at_database(target, archive, settings.pg_bin, request, findings)
             jobs = fit_jobs(target, request, findings)
             compare_database(plan, archive, findings, exact=exact)
         except SafeHarborError as error:
@@ -179,13 +179,13 @@ def require_nothing_pending(directory: Path) -> None:
         raise pending.pending_error()
 
 
-def check_request(settings: Settings, request: RestoreRequest) -> None:
+def check_request(request: RestoreRequest, uploads: Path | None) -> None:
     """What is asked for makes sense with these settings. Raises SettingsInvalid."""
-    if request.with_uploads and settings.upload_dir is None and not request.with_database:
+    if request.with_uploads and uploads is None and not request.with_database:
         raise SettingsInvalid(["BACKUP_UPLOAD_DIR=none: expected a directory to restore uploads into"])
 
 
-def look_at_archive(archive: OpenArchive, settings: Settings, findings: Findings) -> None:
+def look_at_archive(archive: OpenArchive, secret_key: str | None, findings: Findings) -> None:
     """Age, origin, key: what the manifest alone tells."""
     manifest = archive.manifest
     try:
@@ -205,9 +205,9 @@ def look_at_archive(archive: OpenArchive, settings: Settings, findings: Findings
     if references:
         findings.facts.append(references)
     fingerprint = manifest.secret_key
-    if settings.secret_key is not None and fingerprint is not None:
+    if secret_key is not None and fingerprint is not None:
         try:
-            same = fingerprint_matches(settings.secret_key, fingerprint)
+            same = fingerprint_matches(secret_key, fingerprint)
         except ValueError:
             return
         findings.facts.append(
@@ -241,7 +241,7 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
             raise StorageUnavailable(
                 f"The uploads directory {uploads} does not exist.", hint=f"Create it, or mount it: mkdir -p {uploads}"
             )
-        is_excluded = make_filter(left_out_patterns(archive.manifest, settings))
+        is_excluded = make_filter(left_out_patterns(archive.manifest, settings.exclude))
         check_movable(uploads, is_excluded)
         check_staying(uploads, archive, is_excluded, findings)
         check_filesystem(uploads, archive, findings)

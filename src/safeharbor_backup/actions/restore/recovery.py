@@ -44,7 +44,7 @@ def resume_restore(
     anything is done with what only names tell of. `abandoned`: what stays as it is, where it is lost.
     """
     with recovering(settings, progress) as journal:
-        record = _pending(settings, restore_id)
+        record = _pending(settings.backup_dir, restore_id)
         if record is None:
             found = choose_unrecorded(settings, journal, restore_id, "--resume")
             return adopt(settings, journal, found, Side.NEW, confirm, progress, abandoned)
@@ -83,7 +83,7 @@ def undo_restore(
     what stays as it is, where it is lost.
     """
     with recovering(settings, progress) as journal:
-        record = _pending(settings, restore_id)
+        record = _pending(settings.backup_dir, restore_id)
         if record is not None:
             asked = replace(record, towards=Side.OLD) if abandoned.database else record
             with opened(settings, journal, asked, abandoned) as (swap, target), signals_held():
@@ -128,9 +128,9 @@ def retargeted(settings: Settings, request: RestoreRequest) -> Settings:
     return replace(settings, upload_dir=uploads, database=database)
 
 
-def _pending(settings: Settings, restore_id: str) -> RestoreRecord | None:
+def _pending(directory: Path, restore_id: str) -> RestoreRecord | None:
     """The restore that was interrupted. Raises RestorePending if it is another one than `restore_id`."""
-    record = find_interrupted(settings.backup_dir)
+    record = find_interrupted(directory)
     if record is not None and restore_id not in ("", record.id):  # a swap would mix what it left half-way
         raise record.pending_error()
     return record

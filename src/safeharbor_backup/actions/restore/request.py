@@ -144,7 +144,7 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
         )
 
 
-def left_out_patterns(manifest: Manifest | None, settings: Settings) -> tuple[str, ...]:
-    """What backups leave out of the uploads: the patterns that the archive was taken with, and those of now."""
+def left_out_patterns(manifest: Manifest | None, exclude: tuple[str, ...]) -> tuple[str, ...]:
+    """What backups leave out of the uploads: by the archive's patterns, and those of now (`exclude`)."""
     recorded = manifest.excluded_by if manifest is not None else ()
-    return tuple(dict.fromkeys([*recorded, *settings.exclude]))
+    return tuple(dict.fromkeys([*recorded, *exclude]))

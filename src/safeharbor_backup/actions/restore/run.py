@@ -88,7 +88,7 @@ def _restore(
     settings: Settings, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], progress: Progress
 ) -> RestoreResult:
     settings.require(Concern.DIRECTORY)
-    check_request(settings, request)
+    check_request(request, settings.upload_dir)
     check_directory(settings.backup_dir)
     with directory_lock(settings.backup_dir), ExitStack() as stack:
         Journal(settings.backup_dir).sweep()
@@ -256,7 +256,7 @@ class _Run:
         new = [] if stage is None else [UploadsPlace(stage.path / Side.NEW, Path(record.uploads), stage.side(Side.NEW))]
         options = LoadOptions(
             jobs=record.jobs,
-            scratch=self.settings.tmp_dir or self.settings.backup_dir,
+            scratch=self.settings.scratch_dir,
             mending=self.settings.backup_dir,
             min_free=self.settings.min_free,
             accepts_broken=self.request.accepts_broken,
@@ -272,7 +272,7 @@ class _Run:
     def _find_what_stays(self, swap: Swap, stage: Stage) -> None:
         """Write down what the exchange is to leave where it is. Raises CannotRestore, OSError."""
         uploads = Path(swap.record.uploads)
-        patterns = left_out_patterns(self.archive.manifest, self.settings)
+        patterns = left_out_patterns(self.archive.manifest, self.settings.exclude)
         frontier = find_frontier(uploads, stage.side(Side.NEW), make_filter(patterns))
         if frontier.stays:
             swap.step_around(frontier)

@@ -21,6 +21,7 @@ from safeharbor_backup.system.lock import LOCK_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
     from safeharbor_backup.settings.model import Settings
@@ -114,7 +115,7 @@ def require_schedulable(settings: Settings) -> None:
 
 def _first_jobs(settings: Settings, front: SchedulerFront, now: datetime) -> list[Job]:
     zone = find_zone(settings.timezone)
-    last = _read_last_backup(settings, now)
+    last = _read_last_backup(settings.backup_dir, now)
     backup = plan_job(JobName.BACKUP, settings.schedule, zone, last.settled)
     if backup.slot <= now:
         why = why_not_to_catch_up(settings, last.newest) if last.newest is not None else ""
@@ -127,12 +128,12 @@ def _first_jobs(settings: Settings, front: SchedulerFront, now: datetime) -> lis
     return [backup, *(plan_job(name, schedule, zone, now) for name, schedule in others.items() if schedule is not None)]
 
 
-def _read_last_backup(settings: Settings, now: datetime) -> _LastBackup:
+def _read_last_backup(directory: Path, now: datetime) -> _LastBackup:
     """Where nothing was ever tried, nothing was missed. A directory that cannot be read gets a run, which says why."""
     long_ago = now - timedelta(days=366 * 10)
     try:
-        archives = read_catalog(settings.backup_dir).archives
-        is_new = not (settings.backup_dir / LOCK_NAME).exists()
+        archives = read_catalog(directory).archives
+        is_new = not (directory / LOCK_NAME).exists()
     except (SafeHarborError, OSError):
         return _LastBackup(long_ago, None)
     taken = [entry for entry in archives if entry.is_complete and not is_from_future(entry, now)]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.cli.attempt import Attempt
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
-    from safeharbor_backup.settings.model import Settings
 
 
 @safeharbor_command(
@@ -62,7 +61,7 @@ def command(
     if latest or LATEST in archives:
         newest, notices = choose_to_prove(settings, settings.database_name)
         archives = (newest.path,) if latest else tuple(newest.path if each == LATEST else each for each in archives)
-    paths = [chosen_archive(each, settings, run.output) for each in archives] or _all_in_directory(settings)
+    paths = [chosen_archive(each, settings, run.output) for each in archives] or _all_in_directory(settings.backup_dir)
     with run.output.watching(quiet=quiet or as_json) as progress:
         for path in paths:
             try:
@@ -95,11 +94,11 @@ def command(
     exit_with(status)
 
 
-def _all_in_directory(settings: Settings) -> list[Path]:
+def _all_in_directory(directory: Path) -> list[Path]:
     """Every archive in the backup directory. Raises ArchiveRejected if there is none."""
-    archives = read_catalog(settings.backup_dir).archives
+    archives = read_catalog(directory).archives
     if not archives:
-        raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint=f"`{typed('backup')}` takes one.")
+        raise ArchiveRejected(f"There is no archive in {directory}.", hint=f"`{typed('backup')}` takes one.")
     return [entry.path for entry in archives]
 
 
