@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine: what is missing is installed, or named.
-.PHONY: help demo quick test check format bench regression screenshots lock clean
+.PHONY: help demo quick test check docs format bench regression screenshots lock clean
 PYTHON := .venv/bin/python
 # tests wait more than they compute: one process more than there are cores
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
@@ -32,6 +32,10 @@ check: ## format, lint, types and the layers of the package, changing nothing
 	.venv/bin/lint-imports --no-logo --no-cache
 	$(PYTHON) scripts/make-doc-tables.py --check
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	@scripts/docs
+
+docs: ## build the documentation as a site with search, every link checked: .cache/site/index.html
+	@scripts/docs
 
 format: ## put the code into its format, and the generated tables in docs/ up to date
 	@scripts/bootstrap dev

@@ -10,11 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import msgspec
 
 from safeharbor_backup.actions.doctor.run import CHECKS
 from safeharbor_backup.archive.index import IndexFront
 from safeharbor_backup.archive.manifest import Manifest
+from safeharbor_backup.cli.lazy import COMMANDS
+from safeharbor_backup.cli.main import cli
 from safeharbor_backup.settings.table import SETTINGS
 from safeharbor_backup.state.adopted import Adopted
 from safeharbor_backup.state.history import Outcome
@@ -38,10 +41,11 @@ DOCUMENTS: tuple[tuple[str, type, str], ...] = (
 def main() -> None:
     settings = ((f"`{each.name}`", shown(each.shown_default), each.meaning) for each in SETTINGS)
     checks = ((f"`{each.name}`", each.meaning) for each in CHECKS)
-    renew("reference/settings.md", "settings/table.py", ("setting", "default", "meaning"), settings)
-    renew("doctor.md", "actions/doctor/", ("line", "checks"), checks)
+    renew("reference/settings.md", "settings/table.py", table(("setting", "default", "meaning"), settings))
+    renew("doctor.md", "actions/doctor/", table(("line", "checks"), checks))
+    renew("reference/commands.md", "cli/commands/", "\n".join(map(help_text, ["", *sorted(COMMANDS)])))
     schemas = ((f"[`{name}.json`](schemas/{name}.json)", meaning) for name, _, meaning in DOCUMENTS)
-    renew("reference/schemas.md", "", ("schema", "of"), schemas)
+    renew("reference/schemas.md", "", table(("schema", "of"), schemas))
     for name, kind, _ in DOCUMENTS:
         write(DOCS / "reference" / "schemas" / f"{name}.json", schema_of(kind))
 
@@ -53,8 +57,24 @@ def schema_of(kind: type) -> str:
     return json.dumps(schema, indent=1).replace("\\n    ", "\\n") + "\n"  # docstrings are indented
 
 
-def renew(name: str, source: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """The table between the lines that say where it comes from."""
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
+    first, *others = (f"| {' | '.join(cells)} |\n" for cells in (head, *rows))
+    return f"{first}{'|---' * len(head)}|\n{''.join(others)}"
+
+
+def help_text(name: str) -> str:
+    """What `--help` of a command prints, at 80 columns."""
+    context = click.Context(cli, info_name="safeharbor", terminal_width=80)
+    if name:
+        command = cli.get_command(context, name)
+        assert command is not None
+        context = click.Context(command, parent=context, info_name=name, terminal_width=80)
+    return f"```\n$ {context.command_path} --help\n{context.get_help().rstrip()}\n```\n"
+
+
+def renew(name: str, source: str, made: str) -> None:
+    """What stands between the lines that say where it comes from."""
     begin = (
         "<!-- begin: made by scripts/make-doc-tables.py from "
         f"src/safeharbor_backup/{source}; `make format` renews it -->\n"
@@ -64,8 +84,7 @@ def renew(name: str, source: str, head: tuple[str, ...], rows: Iterable[tuple[st
     _, end, after = rest.partition(END)
     if not (found and end):
         sys.exit(f"docs/{name} lacks the lines between which its table stands: {begin.strip()} {END}")
-    first, *others = (f"| {' | '.join(cells)} |\n" for cells in (head, *rows))
-    renewed = f"{before}{begin}\n{first}{'|---' * len(head)}|\n{''.join(others)}\n{END}{after}"
+    renewed = f"{before}{begin}\n{made}\n{END}{after}"
     write(DOCS / name, renewed)
 
 

@@ -166,6 +166,20 @@ def test_every_page_can_be_reached_from_the_index() -> None:
             assert f"({page.relative_to(DOCS)})" in index, page
 
 
+def test_every_page_is_in_the_menu_of_the_site() -> None:
+    menu = re.findall(r"[\w/-]+\.md$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+
+    in_docs = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+    assert sorted(page for page in menu if not page.startswith("project/")) == in_docs
+
+
+def test_the_reference_has_what_each_help_prints() -> None:
+    page = (DOCS / "reference" / "commands.md").read_text()
+
+    for name in COMMANDS:
+        assert f"\n$ safeharbor {name} --help\nUsage: safeharbor {name} " in page
+
+
 def test_every_dependency_has_a_decision() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     groups = [
