@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from safeharbor_backup.actions.doctor.run import CHECKS
+from safeharbor_backup.actions.status.schema import StatusDocument
 from safeharbor_backup.archive.index import IndexFront
 from safeharbor_backup.archive.manifest import Manifest
 from safeharbor_backup.cli.lazy import COMMANDS
@@ -22,6 +23,7 @@ from safeharbor_backup.settings.table import SETTINGS
 from safeharbor_backup.state.adopted import Adopted
 from safeharbor_backup.state.history import Outcome
 from safeharbor_backup.state.journal import JournalDocument
+from safeharbor_backup.state.marks import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +35,8 @@ DOCUMENTS: tuple[tuple[str, type, str], ...] = (
     ("manifest", Manifest, "`manifest.json` in an archive: [the format](../archive-format.md#manifestjson)"),
     ("history", Outcome, "each line of `.safeharbor/history.jsonl`: how a run ended"),
     ("journal", JournalDocument, "`.safeharbor-restore.json`: what restores have done and left behind"),
+    ("status", StatusDocument, "`status --json` and `BACKUP_STATUS_FILE`: [the state of the backups](../status.md)"),
+    ("mark", Mark, "`NAME.keep` beside an archive that is to stay: [why](../prune.md)"),
     ("adopted", Adopted, "`.safeharbor/adopted.json`: what `prune --adopt` accepted"),
     ("index", IndexFront, "the first 4,096 bytes of `.safeharbor/index`, after their digest"),
 )

@@ -23,6 +23,7 @@ def _validator(schema: str) -> Any:
     for kind in content["$defs"].values():
         if "properties" in kind:
             kind["additionalProperties"] = False
-            kind["required"] = list(kind["properties"])  # we write them all
+            optional = {key for key, inner in kind["properties"].items() if "default" in inner}
+            kind["required"] = [*kind.get("required", []), *optional]  # we write them all
     Draft202012Validator.check_schema(content)
     return Draft202012Validator(content)

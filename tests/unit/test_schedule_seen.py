@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import to_builtins
 
 from safeharbor_backup.actions.doctor.alert_checks import check_alerts
 from safeharbor_backup.actions.doctor.settings_checks import check_schedule
@@ -99,7 +100,8 @@ def test_status_and_doctor_tell_what_was_seen(tmp_path: Path) -> None:
         status = read_status(settings, now=NOW)
         [line] = [line for line in tell_status(status, settings, NOW) if "next backup" in line]
         [finding] = check_schedule(settings, NOW)
-        return line.partition("next backup")[2].strip(), describe_status(status, settings)["next_backup"], finding.level
+        due = to_builtins(describe_status(status, settings))["next_backup"]
+        return line.partition("next backup")[2].strip(), due, finding.level
 
     early = told()
     append_outcome(tmp_path, Outcome("backup", FIRST, 5, 0))

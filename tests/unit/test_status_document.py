@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from msgspec import to_builtins
 
 from safeharbor_backup import __version__
 from safeharbor_backup.actions.status.document import describe_status
@@ -16,7 +17,9 @@ from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.cli.status_lines import tell_status
 from safeharbor_backup.state.history import Outcome, append_outcome
+from safeharbor_backup.system.documents import dump_document
 from support.archives import Facts, put_archive
+from support.json_schemas import complaints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +38,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 def document(settings: Settings) -> Any:
     """The state as JSON has it."""
-    return json.loads(json.dumps(describe_status(read_status(settings), settings)))
+    return json.loads(dump_document(describe_status(read_status(settings), settings)))
 
 
 def nights(settings: Settings, count: int) -> list[str]:
@@ -48,6 +51,7 @@ def test_without_anything_it_has_all_keys(settings: Settings) -> None:
     told = document(settings)
 
     assert set(told) == KEYS
+    assert complaints("status", told) == []
     assert (told["schema"], told["safeharbor_version"], told["health"]) == (1, __version__, "waiting")
     assert [told[key] for key in ("newest", "last_backup", "last_verify", "last_drill", "last_failure")] == [None] * 5
     assert (told["contents"], told["history"], told["interrupted"]) == ([], [], None)
@@ -62,6 +66,7 @@ def test_it_tells_of_each_archive_what_is_in_it_and_what_becomes_of_it(settings:
     told = document(settings)
 
     newest, oldest = told["contents"]
+    assert complaints("status", told) == []
     assert [newest["name"], oldest["name"]] == names
     assert set(newest) == {
         "name", "taken_at", "size_bytes", "new_bytes", "state", "problem", "keep_codes", "kept_as", "is_daily",
@@ -184,7 +189,7 @@ def test_no_line_of_the_history_breaks_it(settings: Settings, command: str, plac
         status = read_status(settings)
 
         text = "\n".join(tell_status(status, settings, datetime.now(UTC)))
-        told = json.dumps(describe_status(status, settings), allow_nan=False, ensure_ascii=False)
+        told = json.dumps(to_builtins(describe_status(status, settings)), allow_nan=False, ensure_ascii=False)
 
         assert "\x1b" not in text + told
         (text + told).encode()

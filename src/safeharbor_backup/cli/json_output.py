@@ -19,6 +19,7 @@ from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY
 from safeharbor_backup.cli.output import ERROR, INFO, WARNING, Output, is_good
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.system.documents import dump_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ class JsonOutput:
 
     def document(self, document: object) -> None:
         """The document, as it is."""
-        self._output.write(json.dumps(document, indent=2) + "\n")
+        self._output.write(dump_document(document, indent=2) + "\n")
         self._output.flush()
 
     def ask(self, question: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +12,7 @@ from safeharbor_backup.cli.ending import Ending, How
 from safeharbor_backup.cli.progress_bar import watching
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.system.documents import dump_document
 from safeharbor_backup.text import iso_time
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class TextOutput:
 
     def document(self, document: object) -> None:
         """The document."""
-        self.result(json.dumps(document, indent=2))
+        self.result(dump_document(document, indent=2))
 
     def ask(self, question: str) -> None:
         """The question, without the end of a line."""

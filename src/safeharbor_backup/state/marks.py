@@ -6,13 +6,14 @@ the file is there is what counts; what is in it is only for people.
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.system.atomic_file import published_whole, write_all
-from safeharbor_backup.system.lock import give_to_owner_of
+from msgspec import Struct
+
+from safeharbor_backup.system.documents import dump_document, read_document
+from safeharbor_backup.system.small_file import read_small_file, replace_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 MARK_SUFFIX = ".keep"
 LONGEST_REASON = 200
 _LIMIT_BYTES = 64 * 1024
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """What is in the file."""
+
+    because: str
+    since: datetime | None = None
 
 
 def is_kept(archive: Path) -> bool:
@@ -41,10 +49,8 @@ def read_marks(directory: Path, names: Iterable[str]) -> dict[str, str]:
 
 def write_mark(archive: Path, reason: str) -> None:
     """Mark it, or give its mark another reason. Raises OSError, StorageUnavailable."""
-    document = {"because": reason, "since": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
-    with published_whole(archive.with_name(archive.name + MARK_SUFFIX), replace=True) as draft:
-        give_to_owner_of(archive.parent, draft.descriptor)
-        write_all(draft.descriptor, json.dumps(document).encode() + b"\n")
+    mark = Mark(because=reason, since=datetime.now(UTC).replace(microsecond=0))
+    replace_small_file(archive.with_name(archive.name + MARK_SUFFIX), dump_document(mark).encode() + b"\n")
 
 
 def remove_mark(archive: Path) -> bool:
@@ -58,11 +64,6 @@ def remove_mark(archive: Path) -> bool:
 
 def _reason(mark: Path) -> str:
     try:
-        descriptor = os.open(mark, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            document = json.loads(os.read(descriptor, _LIMIT_BYTES))
-        finally:
-            os.close(descriptor)
-        return str(document["because"])[:LONGEST_REASON]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return read_document(read_small_file(mark, _LIMIT_BYTES), Mark).because[:LONGEST_REASON]
+    except (OSError, ValueError):
         return "its mark cannot be read"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from types import NoneType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -17,6 +17,7 @@ Strict = TypeVar("Strict")
 
 # msgspec's own are ValueErrors in late versions only; a lone surrogate in a key is one
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+_MOST_ITEMS = 1000
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -48,9 +49,13 @@ def load_json(data: bytes) -> object:
         raise NotJson("it is not JSON") from None
 
 
-def convert_document(document: object, kind: type[Document]) -> Document:
-    """The same of what was loaded. Raises Misfit."""
-    found: Document = _convert(document, kind, "", is_strict=True)
+def convert_document(document: object, kind: type[Document], sane: Callable[[Any], Any] | None = None) -> Document:
+    """The same of what was loaded. Raises Misfit.
+
+    With `sane`, which each text, number and moment passes through and which may raise Misfit, lists are cut to their
+    greatest length, and those of their items that do not fit are left out.
+    """
+    found: Document = _convert(document, kind, "", sane, is_strict=True)
     return found
 
 
@@ -70,10 +75,11 @@ def convert_exactly(document: object, kind: type[Strict]) -> Strict:
         raise Misfit(str(error)) from None
 
 
-def dump_document(document: object, indent: int | None = None, *, sorts: bool = False) -> str:
+def dump_document(document: object, indent: int | None = None, *, sorts: bool = False, is_compact: bool = False) -> str:
     """The document as ASCII JSON, its fields in the order of its class; `sorts` sets and keys."""
     order: Literal["deterministic"] | None = "deterministic" if sorts else None
-    return json.dumps(msgspec.to_builtins(document, order=order), indent=indent)
+    separators = (",", ":") if is_compact else None
+    return json.dumps(msgspec.to_builtins(document, order=order), indent=indent, separators=separators)
 
 
 @cache
@@ -81,57 +87,89 @@ def _decoder(kind: type[Document]) -> msgspec.json.Decoder[Document]:
     return msgspec.json.Decoder(kind)
 
 
-def _convert(value: object, kind: Any, path: str, *, is_strict: bool) -> Any:
+def _convert(value: Any, kind: Any, path: str, sane: Callable[[Any], Any] | None, *, is_strict: bool) -> Any:
     """`value` as `kind`. What does not fit is left out where it may be missing, unless `is_strict` for dicts' items."""
-    try:
-        return msgspec.convert(value, kind)
-    except _UNREADABLE:
-        pass
-    kind = _without_none(kind)
-    if not isinstance(value, dict) or not _is_object(kind):
-        raise Misfit(f"{ascii_safe(path) or 'it'} is not {_name(kind)}")
-    within = f"{path}." if path else ""
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return _convert_fields(value, kind, within)
-    converted = {}
-    for key, item in value.items():
+    plain, most, item = _shape(kind)
+    if sane is None or item is None:
         try:
-            converted[key] = _convert(item, get_args(kind)[1], f"{within}{key}", is_strict=is_strict)
+            found = msgspec.convert(value, kind)
+        except _UNREADABLE:
+            pass
+        else:
+            return found if sane is None or found is None else sane(found)
+    elif value is None and kind is not plain:
+        return _convert(None, kind, path, None, is_strict=True)
+    within = f"{path}." if path else ""
+    if isinstance(value, dict) and item is msgspec.Struct:
+        return _convert_fields(value, plain, within, sane)
+    if isinstance(value, dict) and item is not None and most is None:
+        pairs = ((f"{within}{key}", key, inner) for key, inner in value.items())
+        converted = {}
+        for where, key, inner in pairs:
+            try:
+                converted[key if sane is None else sane(key)] = _convert(inner, item, where, sane, is_strict=is_strict)
+            except Misfit:
+                if is_strict:
+                    raise
+        return converted
+    if isinstance(value, list | tuple) and most is not None and sane is not None:
+        return tuple(_fitting(value[:most], item, path, sane))
+    raise Misfit(f"{ascii_safe(path) or 'it'} is not {_name(plain)}")
+
+
+def _fitting(items: Iterable[Any], kind: Any, path: str, sane: Callable[[Any], Any]) -> Iterator[Any]:
+    for each in items:
+        try:
+            yield _convert(each, kind, path, sane, is_strict=False)
         except Misfit:
-            if is_strict:
-                raise
-    return converted
+            pass
 
 
-def _convert_fields(value: Mapping[str, object], kind: type[msgspec.Struct], within: str) -> msgspec.Struct:
+def _convert_fields(
+    value: Mapping[str, object], kind: type[msgspec.Struct], within: str, sane: Callable[[Any], Any] | None
+) -> msgspec.Struct:
     converted = {}
-    for field in msgspec.structs.fields(kind):
+    for field in _fields(kind):
         if not field.required and field.encode_name not in value:
             continue
         given, path = value.get(field.encode_name), f"{within}{field.encode_name}"
         try:
-            converted[field.name] = _convert(given, field.type, path, is_strict=field.required)
+            converted[field.name] = _convert(given, field.type, path, sane, is_strict=field.required)
         except Misfit:
             if field.required:
                 raise
     return kind(**converted)
 
 
-def _without_none(kind: Any) -> Any:
-    """`T` of `T | None` and of `Annotated[T, ...]`."""
-    if get_origin(kind) is Annotated:
-        return get_args(kind)[0]
-    parts = [part for part in get_args(kind) if part is not NoneType]
-    return _without_none(parts[0]) if NoneType in get_args(kind) else kind
+@cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
 
 
-def _is_object(kind: Any) -> bool:
-    origin = get_origin(kind) or kind
-    return isinstance(origin, type) and issubclass(origin, msgspec.Struct | Mapping)
+@cache
+def _shape(kind: Any) -> tuple[Any, int | None, Any]:
+    """`kind` without None and notes; the greatest length of a list; what its items are, Struct for a structure."""
+    most = _MOST_ITEMS
+    while get_origin(kind) in (Annotated, Union, UnionType):
+        if get_origin(kind) is Annotated:
+            lengths = [note.max_length for note in get_args(kind)[1:] if isinstance(note, msgspec.Meta)]
+            most = next((length for length in lengths if length is not None), most)
+            kind = get_args(kind)[0]
+        else:
+            kind = next(part for part in get_args(kind) if part is not NoneType)
+    origin, inner = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind, None, msgspec.Struct
+    if origin is not None and issubclass(origin, Mapping):
+        return kind, None, inner[1]
+    if origin is tuple and inner[1:] == (...,):
+        return kind, most, inner[0]
+    return kind, None, None
 
 
 def _name(kind: Any) -> str:
-    if _is_object(kind):
+    _, most, item = _shape(kind)
+    if item is not None and most is None:
         return "an object"
     names = {int: "a number", str: "a text", bool: "true or false"}
-    return names.get(kind, "a list of texts" if get_args(kind)[:1] == (str,) else "a list")
+    return names.get(kind, "a list of texts" if item is str else "a list")

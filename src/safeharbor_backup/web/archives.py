@@ -12,7 +12,7 @@ from safeharbor_backup.web.format import UNKNOWN, absolute, ago, number, size
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from safeharbor_backup.web.document import Archive, Document
+    from safeharbor_backup.actions.status.schema import Contents, StatusDocument
 
 _IN_FULL = 60  # so many have all their tables; a page with more of them would not be read
 _ROWS, _ROWS_OF_OLDER = 30, 5
@@ -24,7 +24,7 @@ _ROOT = "in no folder"
 class Item:
     """An archive of the list: facts as name and text, rows of its tables and folders, commands that restore it."""
 
-    archive: Archive
+    archive: Contents
     facts: list[tuple[str, str]]
     tables: list[tuple[str, ...]]
     more_tables: str
@@ -33,12 +33,12 @@ class Item:
     commands: tuple[str, ...]
 
 
-def items_of(document: Document, now: datetime) -> list[Item]:
+def items_of(document: StatusDocument, now: datetime) -> list[Item]:
     """The list."""
     return [_item(archive, index, document, now) for index, archive in enumerate(document.contents)]
 
 
-def _item(archive: Archive, index: int, document: Document, now: datetime) -> Item:
+def _item(archive: Contents, index: int, document: StatusDocument, now: datetime) -> Item:
     limit = _ROWS if index < _IN_FULL else _ROWS_OF_OLDER
     tables, folders = archive.largest_tables[:limit], (archive.folders or ())[:limit]
     # the commands of the one that `latest` means stand above the list
@@ -54,7 +54,7 @@ def _item(archive: Archive, index: int, document: Document, now: datetime) -> It
     )
 
 
-def _facts(archive: Archive, now: datetime) -> list[tuple[str, str]]:
+def _facts(archive: Contents, now: datetime) -> list[tuple[str, str]]:
     new = archive.new_bytes
     is_shared = new is not None and archive.size_bytes is not None and new < archive.size_bytes
     shared = f", of which {size(new)} were written anew" if is_shared else ""

@@ -12,7 +12,7 @@ from safeharbor_backup.web.format import day, month, weekday
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from safeharbor_backup.web.document import Archive, Run
+    from safeharbor_backup.actions.status.schema import Contents, PastRun
 
 _PITCH = 18  # as the template draws a day, and the names of the days
 _LEFT, _TOP = 30, 18
@@ -67,11 +67,11 @@ class Calendar:
     older: str
 
 
-def draw_calendar(archives: Sequence[Archive], history: Sequence[Run], now: datetime) -> Calendar | None:
+def draw_calendar(archives: Sequence[Contents], history: Sequence[PastRun], now: datetime) -> Calendar | None:
     """The calendar; None if nothing was ever taken."""
     if not archives and not history:
         return None
-    by_day: dict[str, list[Archive]] = {}
+    by_day: dict[str, list[Contents]] = {}
     for archive in archives:
         if archive.taken_at is not None:
             by_day.setdefault(day(archive.taken_at), []).append(archive)
@@ -91,7 +91,7 @@ def draw_calendar(archives: Sequence[Archive], history: Sequence[Run], now: date
     )
 
 
-def _draw(kind: str, weeks: int, by_day: dict[str, list[Archive]], marks: dict[str, str], now: datetime) -> Drawing:
+def _draw(kind: str, weeks: int, by_day: dict[str, list[Contents]], marks: dict[str, str], now: datetime) -> Drawing:
     first = _monday(now, weeks)
     days = []
     shown = 0
@@ -126,7 +126,7 @@ def _tally(marks: Iterable[str]) -> str:
     return " ".join(f"{plural(count, 'day')}: {meaning}." for count, meaning in counts if count)
 
 
-def _mark(archives: Sequence[Archive]) -> str:
+def _mark(archives: Sequence[Contents]) -> str:
     """How a day is drawn: by the archive of it that stays longest."""
     complete = [archive for archive in archives if archive.is_usable]
     if not complete:
@@ -140,7 +140,7 @@ def _mark(archives: Sequence[Archive]) -> str:
     return "kept" if staying else "next"
 
 
-def _tip(date: datetime, archives: Sequence[Archive], mark: str) -> str:
+def _tip(date: datetime, archives: Sequence[Contents], mark: str) -> str:
     if archives:
         said = [f"{archive.name}: {', '.join(archive.kept_as) or _MEANINGS[mark]}" for archive in archives[:5]]
         return f"{weekday(date)}, {day(date)}. " + "; ".join(said)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from safeharbor_backup.web.document import Archive, Run
+    from safeharbor_backup.actions.status.schema import Contents, PastRun
 
 _WIDTH, _HEIGHT = 1000, 100  # of the drawing, as its template has it
 _ROOM = 8  # above the highest value
@@ -66,7 +66,7 @@ class Chart:
     area: str
 
 
-def draw_charts(archives: Sequence[Archive], history: Sequence[Run]) -> list[Chart]:
+def draw_charts(archives: Sequence[Contents], history: Sequence[PastRun]) -> list[Chart]:
     """Size, rows and uploads of the archives, and how long backups took; those of which there are two values."""
     backups = [run for run in history if run.command == "backup"]
     taken = _taken(archives, backups)
@@ -96,9 +96,9 @@ def draw_charts(archives: Sequence[Archive], history: Sequence[Run]) -> list[Cha
     return [_draw(each, min(moments), max(moments)) for each in series if len(each.points) > 1]
 
 
-def _taken(archives: Sequence[Archive], backups: Sequence[Run]) -> list[tuple[datetime, Archive | Run]]:
+def _taken(archives: Sequence[Contents], backups: Sequence[PastRun]) -> list[tuple[datetime, Contents | PastRun]]:
     """What was taken when, the oldest first: the archives that are there, and the runs that took those that are not."""
-    found: list[tuple[datetime, Archive | Run]] = [
+    found: list[tuple[datetime, Contents | PastRun]] = [
         (each.taken_at, each) for each in archives if each.is_usable and each.taken_at is not None
     ]
     there = {archive.name for archive in archives}

@@ -14,25 +14,24 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from safeharbor_backup.actions.status.schema import StatusDocument
 from safeharbor_backup.text import iso_time, plural
 from safeharbor_backup.web import format as words
 from safeharbor_backup.web.archives import items_of
 from safeharbor_backup.web.calendar import draw_calendar
 from safeharbor_backup.web.charts import draw_charts
-from safeharbor_backup.web.document import Document, read_document
+from safeharbor_backup.web.document import read_document, readable
 from safeharbor_backup.web.sections import facts_of, restore_of
-from safeharbor_backup.web.untrusted_json import readable
 from safeharbor_backup.web.verdict import State, Verdict, judge_document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
 _RUNS = 40
 
 
-def render_page(document: Mapping[str, object], now: datetime, *, unknown_after_seconds: float | None = None) -> str:
-    """The page for a status document, as it is at `now` (aware).
+def render_page(document: object, now: datetime, *, unknown_after_seconds: float | None = None) -> str:
+    """The page for a status document, or what JSON has of one, as it is at `now` (aware).
 
     Whatever the document holds, this never fails and nothing in it becomes markup. If the document tells when it was
     published, and that is longer ago than `unknown_after_seconds` (default: its `max_age_seconds`), the page says
@@ -45,7 +44,7 @@ def render_page(document: Mapping[str, object], now: datetime, *, unknown_after_
 def render_absence(sentence: str, explanation: str, now: datetime, *, is_expected: bool = False) -> str:
     """The page if there is no document; `is_expected` if that is no alarm."""
     verdict = Verdict(State.WAITING if is_expected else State.UNKNOWN, sentence, readable(explanation))
-    return _page(verdict, Document(), now)
+    return _page(verdict, StatusDocument(), now)
 
 
 @cache
@@ -77,7 +76,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _page(verdict: Verdict, document: Document, now: datetime) -> str:
+def _page(verdict: Verdict, document: StatusDocument, now: datetime) -> str:
     return (
         _environment()
         .get_template("page.html")
@@ -86,7 +85,7 @@ def _page(verdict: Verdict, document: Document, now: datetime) -> str:
             verdict=verdict,
             document=document,
             now=now,
-            is_known=document != Document(),
+            is_known=document != StatusDocument(),
             subject=_subject(document),
             facts=facts_of(document, now),
             calendar=draw_calendar(document.contents, document.history, now),
@@ -98,6 +97,6 @@ def _page(verdict: Verdict, document: Document, now: datetime) -> str:
     )
 
 
-def _subject(document: Document) -> str:
+def _subject(document: StatusDocument) -> str:
     names = {archive.database for archive in document.contents if archive.database}
     return names.pop() if len(names) == 1 else ""

@@ -13,7 +13,7 @@ from safeharbor_backup.web.format import UNKNOWN, ago, took
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from safeharbor_backup.web.document import Document, Run
+    from safeharbor_backup.actions.status.schema import LastRun, StatusDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Restore:
     others: tuple[str, ...]
 
 
-def facts_of(document: Document, now: datetime) -> list[Fact]:
+def facts_of(document: StatusDocument, now: datetime) -> list[Fact]:
     """What an operator asks next: when, how proven, how much room."""
     newest = document.newest
     return [
@@ -49,7 +49,7 @@ def facts_of(document: Document, now: datetime) -> list[Fact]:
     ]
 
 
-def _next_backup(document: Document, now: datetime) -> Fact:
+def _next_backup(document: StatusDocument, now: datetime) -> Fact:
     moment = document.next_backup
     if moment is None:
         zone = f"{document.schedule} ({document.timezone or 'UTC'})" if document.schedule else ""
@@ -57,7 +57,7 @@ def _next_backup(document: Document, now: datetime) -> Fact:
     return Fact("Next backup", ago(moment, now) if moment > now else "due now", moment)
 
 
-def _proof(name: str, run: Run | None, now: datetime, meaning: str) -> Fact:
+def _proof(name: str, run: LastRun | None, now: datetime, meaning: str) -> Fact:
     if run is None:
         return Fact(name, "never", more=meaning)
     result = "Failed"
@@ -66,18 +66,19 @@ def _proof(name: str, run: Run | None, now: datetime, meaning: str) -> Fact:
     return Fact(name, f"{result} {ago(run.started_at, now)}", run.started_at, f", in {took(run.seconds)}")
 
 
-def _room(document: Document) -> Fact:
-    if document.free_bytes is None:
+def _room(document: StatusDocument) -> Fact:
+    if document.storage.free_bytes is None:
         return Fact("Room left", UNKNOWN)
-    fits = "" if document.fits is None else f"for {plural(document.fits, 'more archive')}"
-    if document.fits is not None and document.next_archive_bytes is not None:
-        each = show_bytes(document.next_archive_bytes)
-        fits = f"{fits} of {each}" if document.fits else f"the next one needs {each}"
-    return Fact("Room left", show_bytes(document.free_bytes), more=fits)
+    fits = "" if document.storage.fits is None else f"for {plural(document.storage.fits, 'more archive')}"
+    if document.storage.fits is not None and document.storage.next_archive_bytes is not None:
+        each = show_bytes(document.storage.next_archive_bytes)
+        fits = f"{fits} of {each}" if document.storage.fits else f"the next one needs {each}"
+    return Fact("Room left", show_bytes(document.storage.free_bytes), more=fits)
 
 
-def restore_of(document: Document) -> Restore:
+def restore_of(document: StatusDocument) -> Restore:
     """The restore of the newest archive that can be relied on."""
     name = name_to_restore(document)
-    others = document.latest.others if document.latest is not None else ()
+    passed = document.latest.others if document.latest is not None else ()
+    others = tuple(f"{each.name}: {each.text}" for each in passed)
     return Restore(name, restore_commands(name, document) if name else (), others)

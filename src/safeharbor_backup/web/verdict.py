@@ -7,14 +7,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.status.health import Code
+from safeharbor_backup.actions.status.schema import SCHEMA
 from safeharbor_backup.text import plural
-from safeharbor_backup.web.document import SCHEMA
 from safeharbor_backup.web.format import number, size, span
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from safeharbor_backup.web.document import Document, Newest
+    from safeharbor_backup.actions.status.schema import Newest, StatusDocument
 
 _MAX_AGE_SECONDS = 26 * 3600.0
 _CLOCKS_DIFFER_SECONDS = 60.0
@@ -42,7 +42,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-def judge_document(document: Document, now: datetime, unknown_after_seconds: float | None = None) -> Verdict:
+def judge_document(document: StatusDocument, now: datetime, unknown_after_seconds: float | None = None) -> Verdict:
     """The verdict at this moment. Ages are reckoned from `newest.taken_at` and this clock, not the writer's."""
     if document.schema != SCHEMA:
         told = "None can be read from it." if document.schema is None else f"It has schema {document.schema}."
@@ -64,11 +64,11 @@ def judge_document(document: Document, now: datetime, unknown_after_seconds: flo
     return _judge_newest(document, newest, age, limit)
 
 
-def _judge_absence(document: Document) -> Verdict:
+def _judge_absence(document: StatusDocument) -> Verdict:
     if document.health == "waiting":
         return Verdict(State.WAITING, "No backup yet, and none is due.", "The first one will be shown here.")
-    if document.are_gone:
-        gone = next((each.text for each in document.findings if each.code == Code.GONE), "")
+    if document.gone is not None:
+        gone = next((each.text for each in document.findings or () if each.code == Code.GONE), "")
         return Verdict(
             State.FAILED, "The backups are gone.", f"{gone[:1].upper()}{gone[1:]}.", _but(document, Code.GONE)
         )
@@ -77,7 +77,7 @@ def _judge_absence(document: Document) -> Verdict:
     return Verdict(State.STALE, "There is no backup.", explanation, reasons)
 
 
-def _judge_newest(document: Document, newest: Newest, age: float, limit: float) -> Verdict:
+def _judge_newest(document: StatusDocument, newest: Newest, age: float, limit: float) -> Verdict:
     what = (
         f"The newest archive is {span(age)} old, {size(newest.size_bytes)}, "
         f"with {number(newest.rows)} rows and {number(newest.upload_files)} uploads."
@@ -86,7 +86,7 @@ def _judge_newest(document: Document, newest: Newest, age: float, limit: float) 
     if age > limit or document.health == "stale":
         why = f"It may be {span(limit)} old. {what}"
         return Verdict(State.STALE, "The newest backup is too old.", why, reasons)
-    if age < -_CLOCKS_DIFFER_SECONDS and not any(each.code == Code.FUTURE for each in document.findings):
+    if age < -_CLOCKS_DIFFER_SECONDS and not any(each.code == Code.FUTURE for each in document.findings or ()):
         reasons = ("The newest archive is from the future: a clock is wrong.", *reasons)
     failure = document.last_failure
     has_failed = failure is not None and failure.command == "backup" and failure.started_at > newest.taken_at
@@ -100,18 +100,18 @@ def _judge_newest(document: Document, newest: Newest, age: float, limit: float) 
     return Verdict(State.GOOD, "The backups are good.", what)
 
 
-def _but(document: Document, *codes: Code, command: str | None = None) -> tuple[str, ...]:
+def _but(document: StatusDocument, *codes: Code, command: str | None = None) -> tuple[str, ...]:
     """The reasons but those of these codes, which the page tells in another place; of this command, if one is named."""
     return tuple(
         finding.text
-        for finding in document.findings
+        for finding in document.findings or ()
         if finding.code not in codes or (command is not None and finding.command != command)
     )
 
 
-def _silence(document: Document, now: datetime, unknown_after_seconds: float) -> str:
+def _silence(document: StatusDocument, now: datetime, unknown_after_seconds: float) -> str:
     """That nobody has looked for too long, if the document tells when somebody did."""
-    if document.published_at is None:
+    if not document.published_at:
         return ""
     seconds = (now - document.published_at).total_seconds()
     return f"Nobody has looked for {span(seconds)}." if seconds > unknown_after_seconds else ""

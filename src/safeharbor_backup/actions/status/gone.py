@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import stat
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.last_runs import BACKUP
+from safeharbor_backup.actions.status.schema import StatusDocument
 from safeharbor_backup.archive.layout import time_in_name
+from safeharbor_backup.system.documents import read_document
+from safeharbor_backup.system.small_file import read_small_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+    from datetime import datetime
     from pathlib import Path
 
     from safeharbor_backup.state.history import Outcome
@@ -51,22 +51,13 @@ def _in_history(history: Iterable[Outcome]) -> Gone | None:
 
 def _in_document(path: Path) -> Gone | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        document = read_document(read_small_file(path, _LIMIT_BYTES, follow_symlinks=True), StatusDocument)
+    except (OSError, ValueError):
         return None
-    try:
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
-            document = json.loads(file.read(_LIMIT_BYTES))
-        gone = document.get("gone")
-        if gone:
-            return _gone(gone, "seen_at")
-        return _gone(document, "published_at") if document.get("newest") else None
-    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        return None
+    if document.gone is not None:
+        return _gone(document.gone.archives, document.gone.seen_at)
+    return _gone(document.archives, document.published_at or None) if document.newest is not None else None
 
 
-def _gone(found: Mapping[str, object], key: str) -> Gone | None:
-    count, moment = found["archives"], datetime.fromisoformat(str(found[key]))
-    return Gone(count, moment) if isinstance(count, int) and count > 0 and moment.tzinfo is not None else None
+def _gone(archives: int, seen_at: datetime | None) -> Gone | None:
+    return Gone(archives, seen_at) if archives > 0 and seen_at is not None else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.status.document import describe_status, iso
+from msgspec.structs import replace
+
+from safeharbor_backup.actions.status.document import describe_status, in_seconds
 from safeharbor_backup.actions.status.run import read_status
+from safeharbor_backup.system.documents import dump_document
 from safeharbor_backup.system.small_file import replace_small_file
 
 if TYPE_CHECKING:
@@ -25,5 +27,5 @@ def publish_status(settings: Settings, path: Path) -> None:
     Raises SafeHarborError, OSError.
     """
     document = describe_status(read_status(settings), settings)
-    document["published_at"] = iso(datetime.now(UTC))
-    replace_small_file(path, json.dumps(document, separators=(",", ":")).encode() + b"\n", mode=_MODE)
+    document = replace(document, published_at=in_seconds(datetime.now(UTC)))
+    replace_small_file(path, dump_document(document, is_compact=True).encode() + b"\n", mode=_MODE)
