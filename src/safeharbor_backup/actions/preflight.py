@@ -11,7 +11,7 @@ from safeharbor_backup.errors import SafeHarborError, SettingsInvalid, StorageUn
 from safeharbor_backup.settings.min_free import free_backups, show_room
 from safeharbor_backup.state.journal import Journal, find_interrupted
 from safeharbor_backup.text import ascii_safe
-from safeharbor_backup.uploads.collect import estimate_size
+from safeharbor_backup.uploads.estimate import estimate_size
 from safeharbor_backup.uploads.movable import find_fixed
 from safeharbor_backup.uploads.staging import find_look_alikes
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
-    from safeharbor_backup.uploads.collect import Estimate
+    from safeharbor_backup.uploads.estimate import Estimate
     from safeharbor_backup.uploads.sharing import Sharing
 
 # a compressed dump is seldom smaller than this part of its database

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, LiteralString
 from psycopg import sql
 
 from safeharbor_backup.errors import CannotRestore
+from safeharbor_backup.postgres.query import one_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,9 +149,8 @@ def take_in(session: psycopg.Connection, table: TableName, columns: Sequence[Col
         "SELECT count(*) FILTER (WHERE l.{key} IS NULL), count(*) FILTER (WHERE l.{key} IS NOT NULL AND ({differs})), "
         "count(*) FROM {incoming} i LEFT JOIN {table} l ON {same}"
     ).format(key=_name(keys[0]), differs=differs, incoming=_INCOMING, table=table.identifier, same=_same(keys))
-    row = session.execute(query).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate always gives a row
-    return Missing(row[0], row[2] - row[0] - row[1], row[1])
+    missing, different, rows = one_row(session, query)
+    return Missing(missing, rows - missing - different, different)
 
 
 def insert_missing(session: psycopg.Connection, table: TableName, columns: Sequence[Column]) -> int:

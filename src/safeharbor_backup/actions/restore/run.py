@@ -46,7 +46,8 @@ from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed
-from safeharbor_backup.uploads.collect import estimate_size, make_filter
+from safeharbor_backup.uploads.collect import make_filter
+from safeharbor_backup.uploads.estimate import estimate_size
 from safeharbor_backup.uploads.frontier import find_frontier
 from safeharbor_backup.uploads.stage_marker import new_secret
 from safeharbor_backup.uploads.staging import Stage, StageReplaced, create_stage

@@ -10,6 +10,7 @@ import click
 from safeharbor_backup.actions.backup.run import plan_output, take_backup
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.json_output import log_format_option
+from safeharbor_backup.cli.options import json_option, quiet_option, warnings_ok_option
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import iso_time, plural, show_bytes
 
@@ -37,13 +38,9 @@ if TYPE_CHECKING:
 )
 @click.option("--full", is_flag=True, help="Read and write everything anew; share no blocks with earlier archives.")
 @click.option("--no-prune", is_flag=True, help="Delete nothing afterwards.")
-@click.option(
-    "--warnings-ok",
-    is_flag=True,
-    help="End with 0 instead of 3 if there were warnings, for schedulers that would retry.",
-)
-@click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@warnings_ok_option("would retry")
+@quiet_option("warnings and errors")
+@json_option
 @log_format_option
 def command(
     run: Run, output: Path | None, *, full: bool, no_prune: bool, warnings_ok: bool, quiet: bool, as_json: bool

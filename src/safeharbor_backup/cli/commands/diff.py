@@ -11,6 +11,7 @@ from safeharbor_backup.actions.diff import compare_archives, compare_with_live
 from safeharbor_backup.archive.listing import Change
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
+from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.cli.table import Column, table_lines
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import ascii_safe, iso_time, plural, show_bytes
@@ -47,7 +48,7 @@ _MOST_FOLDERS = 20
 @click.argument("after", type=ArchivePath(takes_short=True), metavar="[ARCHIVE]", default=LATEST)
 @click.option("--live", is_flag=True, help="Compare with the live database and uploads instead of a second archive.")
 @click.option("--names", is_flag=True, help="List every upload that is different.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@json_option
 def command(run: Run, before: Path | str, after: Path | str, *, live: bool, names: bool, as_json: bool) -> None:
     """Parse, compare, render."""
     if live and after != LATEST:

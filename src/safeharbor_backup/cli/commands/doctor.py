@@ -13,6 +13,7 @@ from safeharbor_backup.actions.doctor.findings import Level, fine, remark
 from safeharbor_backup.actions.doctor.run import examine
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.lazy import COMMANDS, IN_FLASK, SOURCE_KEY
+from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.cli.settings_source import command_of_the_app
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.schedule import find_zone
@@ -54,7 +55,7 @@ _WIDEST = 120
         ExitStatus.CANNOT_RESTORE: "a restore would lack something on its server",
     },
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@json_option
 def command(run: Run, *, as_json: bool) -> None:
     """Look, render."""
     settings = run.read_settings(quiet=as_json, notices_restore=False)

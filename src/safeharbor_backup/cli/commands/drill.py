@@ -13,6 +13,7 @@ from safeharbor_backup.actions.drill.run import drill_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.json_output import log_format_option
+from safeharbor_backup.cli.options import jobs_option, quiet_option, warnings_ok_option
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import plural, show_bytes
 
@@ -48,13 +49,9 @@ if TYPE_CHECKING:
     },
 )
 @click.argument("archive", required=False, type=ArchivePath())
-@click.option("--jobs", type=click.IntRange(1, 64), help="Parallel jobs for the load.  [default: the cores]")
-@click.option(
-    "--warnings-ok",
-    is_flag=True,
-    help="End with 0 instead of 3 if there were warnings, for schedulers that would call that failed.",
-)
-@click.option("--quiet", is_flag=True, help="Print only what is wrong.")
+@jobs_option
+@warnings_ok_option("would call that failed")
+@quiet_option("what is wrong")
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of text.")
 @log_format_option
 def command(

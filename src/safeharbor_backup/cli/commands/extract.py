@@ -12,6 +12,7 @@ from safeharbor_backup.actions.extract import extract_files, put_back_files
 from safeharbor_backup.actions.extract_table import rows_into_live, table_beside, table_to_file
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.options import json_option, quiet_option
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import ascii_safe, plural, show_bytes
 
@@ -75,8 +76,8 @@ class TableOptions:
 @click.option("--sql", "sql_file", type=_FILE, help="With --table: write them as a script for psql.")
 @click.option("--into-live", is_flag=True, help="With --table: show which rows the live table lacks.")
 @click.option("--yes", is_flag=True, help="With --into-live: insert them.")
-@click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@quiet_option("warnings and errors")
+@json_option
 def command(
     run: Run,
     archive: Path | str,
@@ -94,7 +95,7 @@ def command(
     if options.table is not None:
         if paths or target is not None or in_place or overwrite:
             raise click.UsageError("--table is about rows: it goes with --where and one of --csv, --sql, --into-live.")
-        _extract_table(run, archive, options, quiet=quiet, as_json=as_json)
+        _extract_table(run, archive, options.table, options, quiet=quiet, as_json=as_json)
         return
     if options != TableOptions():
         raise click.UsageError("--where, --csv, --sql, --into-live and --yes go with --table.")
@@ -120,20 +121,21 @@ def command(
         exit_with(ExitStatus.WARNINGS)
 
 
-def _extract_table(run: Run, archive: Path | str, options: TableOptions, *, quiet: bool, as_json: bool) -> None:
+def _extract_table(
+    run: Run, archive: Path | str, table: str, options: TableOptions, *, quiet: bool, as_json: bool
+) -> None:
     options.require_one_way()
     settings = run.read_settings(quiet=True)
     path = chosen_archive(archive, settings, run.output)
-    assert options.table is not None  # noqa: S101 - checked by the caller
     file = options.csv_file or options.sql_file
     with run.output.watching(quiet=quiet or as_json) as progress:
         if file is not None:
             as_sql = options.sql_file is not None
-            done = table_to_file(path, options.table, settings, file, progress, where=options.where, as_sql=as_sql)
+            done = table_to_file(path, table, settings, file, progress, where=options.where, as_sql=as_sql)
         elif options.into_live:
-            done = rows_into_live(path, options.table, settings, progress, where=options.where, confirmed=options.yes)
+            done = rows_into_live(path, table, settings, progress, where=options.where, confirmed=options.yes)
         else:
-            done = table_beside(path, options.table, settings, progress, where=options.where)
+            done = table_beside(path, table, settings, progress, where=options.where)
     if as_json:
         run.output.document(_table_document(done, path))
     elif not quiet:

@@ -10,6 +10,7 @@ import click
 from safeharbor_backup.actions.catalog.choose import local_zone
 from safeharbor_backup.actions.find import MOST_FILES, find_files
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.text import ascii_safe, iso_time, plural, typed
 
@@ -39,7 +40,7 @@ _MOST_NAMED = 5
     only_prints=lambda _: True,
 )
 @click.argument("pattern")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@json_option
 def command(run: Run, pattern: str, *, as_json: bool) -> None:
     """Parse, search, render."""
     settings = run.read_settings(quiet=True)

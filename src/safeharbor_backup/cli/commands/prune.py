@@ -9,6 +9,7 @@ import click
 from safeharbor_backup.actions.prune import prune_archives
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.json_output import log_format_option
+from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import plural, show_bytes
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Accept the newest archive as it is, though it is of another database or much smaller.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@json_option
 @log_format_option
 def command(run: Run, *, dry_run: bool, adopt: bool, as_json: bool) -> None:
     """Parse, prune, render."""

@@ -19,6 +19,7 @@ from safeharbor_backup.actions.restore.run import restore_archive
 from safeharbor_backup.cli.archive_path import ArchivePath
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.json_output import log_format_option
+from safeharbor_backup.cli.options import jobs_option, quiet_option
 from safeharbor_backup.cli.restore_discard import discard
 from safeharbor_backup.cli.restore_lines import (
     ask,
@@ -69,7 +70,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option("--database-url", help="Restore to this database instead of the configured one.")
 @click.option("--upload-dir", type=click.Path(path_type=Path), help="Restore to this directory instead.")
 @target_options
-@click.option("--jobs", type=click.IntRange(1, 64), help="Parallel jobs for the load.  [default: the cores]")
+@jobs_option
 @click.option(
     "--in-place",
     is_flag=True,
@@ -104,7 +105,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     "leave the databases as they are.",
 )
 @click.option("--id", "restore_id", default="", help="With --undo, --resume or --discard-previous: this restore's.")
-@click.option("--quiet", is_flag=True, help="Print only the result, warnings and errors.")
+@quiet_option("the result, warnings and errors")
 @log_format_option
 def command(run: Run, archive: Path | str | None, **given: Any) -> None:
     """Parse, do one of the five, render."""

@@ -12,6 +12,7 @@ from safeharbor_backup.actions.status.health import Health
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.ending import ending_of
+from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.cli.status_lines import tell_status
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
 from safeharbor_backup.settings.model import Concern, Settings
@@ -73,7 +74,7 @@ def _show_unrecorded(output: Output, settings: Settings) -> None:
     "--max-age", metavar="DURATION", callback=_seconds, help="How old it may be; default: BACKUP_MAX_AGE, or 26h."
 )
 @click.option("--healthcheck", is_flag=True, help="For a container's health check: one line, exit status 0 or 1.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@json_option
 def command(run: Run, max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
     """Parse, look, render."""
     try:

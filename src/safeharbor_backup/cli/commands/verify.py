@@ -13,6 +13,7 @@ from safeharbor_backup.actions.verify import verify_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.json_output import log_format_option
+from safeharbor_backup.cli.options import json_option, quiet_option
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, ExitStatus, SafeHarborError
 from safeharbor_backup.text import iso_time, plural, show_bytes, typed
 
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Only the first header, the manifest and the end: well under a second at any size.",
 )
-@click.option("--quiet", is_flag=True, help="Print only what is wrong.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@quiet_option("what is wrong")
+@json_option
 @log_format_option
 def command(
     run: Run, archives: tuple[Path | str, ...], *, latest: bool, every: bool, quick: bool, quiet: bool, as_json: bool

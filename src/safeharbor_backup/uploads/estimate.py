@@ -1,0 +1,53 @@
+"""How much room the uploads will take in an archive, by a walk that reads nothing."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from safeharbor_backup.archive import layout
+from safeharbor_backup.uploads.omissions import Omissions
+from safeharbor_backup.uploads.walk import Batch, open_root, walk_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+
+class Estimate(NamedTuple):
+    """What the tree will take in an archive, and what of it was changed since an earlier archive. In bytes."""
+
+    whole: int
+    newer: int
+
+
+def estimate_size(
+    root: Path | None, is_excluded: Callable[[str], bool] | None, since: datetime | None = None
+) -> Estimate:
+    """How many bytes the tree will take in an archive, by a walk without reading; sparse files at their whole size.
+
+    Raises OSError.
+    """
+    if root is None:
+        return Estimate(0, 0)
+    since_ns = int(since.timestamp()) * 1_000_000_000 if since is not None else 0
+    whole = newer = 0
+    descriptor = open_root(root)
+    try:
+        for found in walk_batches(descriptor, is_excluded, Omissions()):
+            if not isinstance(found, Batch):
+                whole += layout.BLOCK
+                newer += layout.BLOCK
+                continue
+            for status in found.statuses:
+                size = layout.BLOCK
+                if stat.S_ISREG(status.st_mode):
+                    size += -(-status.st_size // layout.BLOCK) * layout.BLOCK
+                whole += size
+                if status.st_ctime_ns >= since_ns:
+                    newer += size
+    finally:
+        os.close(descriptor)
+    return Estimate(whole, newer)
