@@ -150,6 +150,17 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors_of(linked), f"{target}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_a_page_shows_exists_with_its_options(page: Path) -> None:
+    text = page.read_text().replace("\\\n", " ")  # a command may go on in the next line
+    typed = re.compile(r"\bsafeharbor(?: --django| --env-file \S+)? ([a-z]+)((?: [^`|#;&\n]*)?)")
+    shown = [*re.findall(r"`[^`\n]+`", text), *re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    for name, rest in (found for part in shown for found in typed.findall(part)):
+        if name in COMMANDS:
+            known = {option for parameter in command_named(name).params for option in parameter.opts} | {"--help"}
+            assert set(re.findall(r"(?<= )--[a-z-]+", rest)) <= known, f"{name}{rest}"
+
+
 def test_nothing_tells_people_to_install_a_program_of_our_name_that_is_not_ours() -> None:
     told = re.compile(r"pip install[^\n`]*")
     texts = [*PAGES, ROOT / "README.md", *(ROOT / "src").rglob("*.py"), *(ROOT / "deploy").rglob("*")]
