@@ -129,6 +129,26 @@ def test_a_table_in_use_by_another_while_it_is_restored_in_place(there: tuple[Si
     refused(done, 8, "Hint: Somebody uses a table.")
 
 
+def test_an_extension_and_a_locale_that_the_server_has_not(there: tuple[Site, Database, str]) -> None:
+    site, database, _ = there
+    database.execute("CREATE COLLATION gone (provider = libc, locale = 'C')")
+    database.execute(
+        "UPDATE pg_collation SET collcollate = 'xx_XX', collctype = 'xx_XX' WHERE collname = 'gone';"
+        "CREATE EXTENSION pg_trgm; UPDATE pg_extension SET extname = 'gone' WHERE extname = 'pg_trgm'",
+        superuser=True,
+    )
+    assert site.run("backup").status in (0, 3)
+    restore = ("restore", "--from", "latest", "--yes")
+
+    refused(site.run(*restore), 8, "Hint: Install the package with that extension on the database server")
+    refused(site.run(*restore, "--in-place"), 8, "Hint: Install the package with that extension on the database server")
+    site.archives[-1].unlink()
+    database.execute("DROP EXTENSION gone", superuser=True)
+    assert site.run("backup").status == 0
+
+    refused(site.run(*restore), 8, "Hint: Install that locale on the database server")
+
+
 def test_a_disk_that_fills_up_while_the_dump_is_loaded(there: tuple[Site, Database, str], tmp_path: Path) -> None:
     need_root()
     site, database, _ = there

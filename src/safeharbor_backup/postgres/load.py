@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.toc import TocEntry
     from safeharbor_backup.settings.database_url import DatabaseUrl
 
+_EXTENSION = "Install that extension's package on the database server."
+_LOCALE = "Install that locale on the database server; `locale -a` there lists those it has."
+_HINTS_BY_STATEMENT = {"CREATE EXTENSION": _EXTENSION, "CREATE COLLATION": _LOCALE}  # whatever language it failed in
 # pg_restore tells no code; where the role may set lc_messages, these are words of the language C
 _HINTS = (
-    (r'extension "[^"]+" is not available', "Install that extension's package on the database server."),
+    (r'extension "[^"]+" is not available', _EXTENSION),
     (r'role "[^"]+" does not exist', "Create that role first, or restore as a role that is no superuser."),
     (r'tablespace "[^"]+" does not exist', "Create that tablespace first."),
-    (r"collation|locale", "Install that locale on the database server; `locale -a` there lists those it has."),
+    (r"collation|locale", _LOCALE),
 )
 _FULL = re.compile(r"No space left on device|could not extend file")
 _CODE = re.compile(r"(?:^|: )\w+:  ([0-9A-Z]{5}): ")  # as psql prints it with VERBOSITY=verbose
@@ -195,7 +198,9 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> SafeHarborError:
         return CannotRestore(message, hint=_LOCK_TABLE)
     if code == LOCK_TIMEOUT:
         return CannotRestore(message, hint=_LOCKED)
-    hint = next((hint for pattern, hint in _HINTS if re.search(pattern, last)), "")
+    statement = failures[0].statement.lstrip() if failures else ""
+    hint = next((hint for start, hint in _HINTS_BY_STATEMENT.items() if statement.startswith(start)), "")
+    hint = hint or next((hint for pattern, hint in _HINTS if re.search(pattern, last)), "")
     failed = LoadFailed(message, hint=hint)
     failed.failure = failures[0] if failures else None
     return failed
