@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
+from collections.abc import Iterator
 
 import pytest
 
 from support.faults import Before, children_left
+from support.filesystems import mounted_in_memory
 from support.injection import Call, calls_of, choose, failing, killed_at
+from support.kills import Rig
 from support.postgres import PASSWORD, Database
 from support.runs import Site
 from support.states import state_of
@@ -24,15 +28,18 @@ _SEED = os.environ.get("SAFE_HARBOR_SEED", "1")
 _STAYS = (".safeharbor-restore.json", "safeharbor-drill-", ".safeharbor-drill-")
 
 VERBS = {
-    "backup": (),
-    "verify": ("--all",),
-    "prune": (),
-    "list": (),
-    "status": (),
-    "drill": (),
-    "restore": ("--from", "ARCHIVE", "--yes"),
-    "undo": (),
-    "discard": (),
+    "backup": ("backup",),
+    "shared": ("backup",),  # with blocks of the previous archive, on XFS
+    "verify": ("verify", "--all"),
+    "prune": ("prune",),
+    "list": ("list",),
+    "status": ("status",),
+    "drill": ("drill",),
+    "restore": ("restore", "--from", "ARCHIVE", "--yes"),
+    "in place": ("restore", "--from", "ARCHIVE", "--yes", "--in-place"),
+    "undo": ("restore", "--undo"),
+    "resume": ("restore", "--resume"),
+    "discard": ("restore", "--discard-previous", "--yes"),
 }
 
 
@@ -43,12 +50,10 @@ class Stage:
         self.site = site
         self.database = database
         self.verb = verb
-        assert site.run("backup").status == 0
+        self.rig = Rig(site, database)  # it takes the archive
         self.archive = site.archives[0]
         self.first = self.state()
-        self.argv = (verb, *(str(self.archive) if each == "ARCHIVE" else each for each in VERBS[verb]))
-        if verb in ("undo", "discard"):
-            self.argv = ("restore", "--undo" if verb == "undo" else "--discard-previous", "--yes")
+        self.argv = tuple(str(self.archive) if each == "ARCHIVE" else each for each in VERBS[verb])
         self.live = self.first
 
     def state(self) -> object:
@@ -66,6 +71,11 @@ class Stage:
         if self.verb in ("undo", "discard"):
             done = self.site.run("restore", "--from", str(self.archive), "--yes")
             assert done.status == 0, done.output
+        elif self.verb == "resume":
+            assert not self.rig.kill("restore", "swapping").has_ended
+        elif self.verb == "shared":
+            self.site.run("backup", "--no-prune")
+            assert "shared with" in self.site.run("backup", "--no-prune").stdout
         return Before(self.site)
 
     def settle(self, before: Before, where: str) -> None:
@@ -74,7 +84,7 @@ class Stage:
             done = self.site.run("restore", "--undo")
             assert done.status == 0, (where, done.output)
         assert self.state() in (self.first, self.live), where
-        if self.verb in ("restore", "undo", "discard"):
+        if self.argv[0] == "restore":
             self.site.run("restore", "--discard-previous", "--yes")
             kept = [name for name in os.listdir(self.site.uploads) if name.startswith(".safeharbor")]
             assert kept == [], where
@@ -84,9 +94,23 @@ class Stage:
         before.unharmed()
 
 
+@pytest.fixture
+def place(site: Site, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """The site, with its archives where they can share blocks if the verb is to."""
+    if request.getfixturevalue("verb") != "shared":
+        yield site
+        return
+    time.sleep(max(2.1 - (time.time() - (site.uploads / "2026").stat().st_ctime), 0))  # old enough to be trusted
+    with mounted_in_memory("xfs", 320 << 20) as (directory, _):
+        site.backups = directory
+        site.environment["BACKUP_DIR"] = str(directory)
+        yield site
+
+
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_call_that_fails_does_no_harm(site: Site, database: Database, verb: str) -> None:
+def test_a_call_that_fails_does_no_harm(place: Site, database: Database, verb: str) -> None:
+    site = place
     stage = Stage(site, database, verb)
     stage.prepare()
     calls = calls_of(site, *stage.argv, all_imported=True)
