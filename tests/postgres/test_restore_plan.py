@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
+from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
 from support.needs import missing
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site
-
-# what pg_cron's own script does
-_CRON = """
-DO $$ BEGIN
-  IF current_database() <> current_setting('cron.database_name') THEN
-    RAISE EXCEPTION 'can only create extension in database %', current_setting('cron.database_name');
-  END IF;
-END $$;
-CREATE SCHEMA cron;
-CREATE TABLE cron.job (jobid bigint, command text);
-SELECT pg_catalog.pg_extension_config_dump('cron.job', '');
-"""
 
 
 def backed_up(site: Site) -> Path:
@@ -42,31 +27,31 @@ def both(site: Site, archive: Path, *arguments: str) -> tuple[Outcome, Outcome]:
     return dry, done
 
 
-@pytest.fixture
-def cron() -> Iterator[Database]:
-    """A database that an extension is bound to by its name."""
+@pytest.fixture(scope="module")
+def cron_server() -> Iterator[PrivateServer]:
+    """A server with pg_cron, which is bound to the database reef."""
     bins = find_server_bins()
-    if 18 not in bins:
-        missing("there are no server programs of PostgreSQL 18 here")
-    place = Path(tempfile.mkdtemp())
-    os.chmod(place, 0o755)
-    (place / "extension").mkdir()
-    (place / "extension" / "pg_cron.control").write_text("default_version = '1.0'\nrelocatable = false\n")
-    (place / "extension" / "pg_cron--1.0.sql").write_text(_CRON)
-    options = {"extension_control_path": f"{place}:$system", "cron.database_name": "reef"}
-    try:
-        with private_server(bins[18], tcp=True, options=options) as server:
-            database = make_database(server, "reef")
-            execute(server.url(), f"ALTER ROLE {database.owner} SUPERUSER")
-            yield database
-    finally:
-        shutil.rmtree(place)
+    if 15 not in bins or not (Path("/usr/share/postgresql/15/extension") / "pg_cron.control").exists():
+        missing("there is no PostgreSQL 15 with pg_cron here")
+    options = {"shared_preload_libraries": "pg_cron", "cron.database_name": "reef"}
+    with private_server(bins[15], tcp=True, options=options) as server:
+        yield server
+
+
+@pytest.fixture
+def cron(cron_server: PrivateServer) -> Iterator[Database]:
+    """A database that an extension is bound to by its name, and a job."""
+    database = make_database(cron_server, "reef")
+    execute(database.superuser_url, "CREATE EXTENSION pg_cron; SELECT cron.schedule('nightly', '0 3 * * *', 'VACUUM')")
+    yield database
+    drop_database(database)
 
 
 def test_an_extension_bound_to_the_database_is_named_with_the_way(cron: Database, tmp_path: Path) -> None:
     site = make_site(tmp_path, cron)
-    execute(cron.superuser_url, "CREATE EXTENSION pg_cron")
+    site.environment["BACKUP_DATABASE_URL"] = cron.superuser_url
     archive = backed_up(site)
+    execute(cron.superuser_url, "SELECT cron.schedule('newer', '0 4 * * *', 'VACUUM')")
 
     dry, done = both(site, archive)
 
@@ -75,11 +60,29 @@ def test_an_extension_bound_to_the_database_is_named_with_the_way(cron: Database
         assert 'The extension pg_cron can be only in the database "reef"' in said
         assert "`--in-place` loads into it." in said
     assert both(site, archive, "--in-place")[1].status == 0
+    assert execute(cron.superuser_url, "SELECT jobname FROM cron.job") == [("nightly",)]
+
+
+def test_the_owner_who_may_not_know_to_what_it_is_bound_is_told_the_way_too(cron: Database, tmp_path: Path) -> None:
+    site = make_site(tmp_path, cron)
+    execute(cron.superuser_url, f"GRANT USAGE ON SCHEMA cron TO {cron.owner}; ALTER ROLE {cron.owner} BYPASSRLS")
+    execute(cron.superuser_url, f"GRANT SELECT ON ALL TABLES IN SCHEMA cron TO {cron.owner}")
+    archive = backed_up(site)
+    execute(cron.url, "DELETE FROM photo")
+
+    beside = both(site, archive)[1]
+    in_place = both(site, archive, "--in-place")[1]
+
+    assert beside.status == 8, beside.output
+    assert "`--in-place` loads into it." in beside.stderr
+    assert in_place.status in (0, 3), in_place.output
+    assert execute(cron.url, "SELECT count(*) FROM photo") == [(10,)]
+    assert execute(cron.superuser_url, "SELECT jobname FROM cron.job") == [("nightly",)]
 
 
 def test_a_drill_leaves_out_what_can_be_in_one_database_only(cron: Database, tmp_path: Path) -> None:
     site = make_site(tmp_path, cron)
-    execute(cron.superuser_url, "CREATE EXTENSION pg_cron; INSERT INTO cron.job VALUES (1, 'VACUUM')")
+    site.environment["BACKUP_DATABASE_URL"] = cron.superuser_url
     archive = backed_up(site)
 
     done = site.run("drill", str(archive))

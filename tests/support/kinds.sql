@@ -468,6 +468,10 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA «.» GRANT SELECT ON TABLES TO PUBLIC;
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 ALTER DEFAULT PRIVILEGES IN SCHEMA «.» GRANT USAGE ON TYPES TO PUBLIC;
 
+-- kind: default privileges of another role [superuser]
+ALTER DEFAULT PRIVILEGES FOR ROLE pg_monitor IN SCHEMA «.» GRANT SELECT ON TABLES TO pg_read_all_stats WITH GRANT OPTION;
+ALTER DEFAULT PRIVILEGES FOR ROLE pg_monitor, pg_read_all_stats REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+
 -- kind: comments on everything else
 COMMENT ON SCHEMA «.» IS E'a schema\nof two lines';
 CREATE TABLE «.».«t»(a int PRIMARY KEY);
@@ -489,6 +493,20 @@ CREATE EXTENSION IF NOT EXISTS hstore;
 CREATE TABLE «.».«t»(h hstore);
 INSERT INTO «.».«t» VALUES ('a=>1');
 COMMENT ON EXTENSION hstore IS 'h';
+
+-- kind: transform of a trusted extension [extension=jsonb_plperl, once]
+CREATE EXTENSION IF NOT EXISTS jsonb_plperl SCHEMA public CASCADE;
+CREATE FUNCTION «.».«keys»(jsonb) RETURNS text LANGUAGE plperl IMMUTABLE TRANSFORM FOR TYPE jsonb AS $f$ return join(',', sort keys %{$_[0]}); $f$;
+CREATE TABLE «.».«t»(j jsonb);
+INSERT INTO «.».«t» VALUES ('{"a": 1, "b": 2}');
+CREATE INDEX «ki» ON «.».«t»(«.».«keys»(j));
+
+-- kind: transform of an extension [superuser, extension=hstore_plperl, once]
+CREATE EXTENSION IF NOT EXISTS hstore_plperl SCHEMA public CASCADE;
+CREATE FUNCTION «.».«keys»(public.hstore) RETURNS text LANGUAGE plperl IMMUTABLE TRANSFORM FOR TYPE public.hstore AS $f$ return join(',', sort keys %{$_[0]}); $f$;
+CREATE TABLE «.».«t»(h public.hstore, k text GENERATED ALWAYS AS («.».«keys»(h)) STORED);
+INSERT INTO «.».«t» VALUES ('a=>1, b=>2');
+COMMENT ON EXTENSION hstore_plperl IS 'p';
 
 -- kind: extension with a quoted name [superuser, extension=uuid-ossp, once]
 CREATE EXTENSION IF NOT EXISTS "uuid-ossp" SCHEMA public;

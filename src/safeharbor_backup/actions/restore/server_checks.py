@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.query import one_row
@@ -101,8 +103,7 @@ def check_bound_extensions(
     """An extension bound to one database by its name can be created in that one only. Raises psycopg.Error."""
     for name in bound_extensions(contents):
         setting = _BOUND[name]
-        row = target.session.execute("SELECT current_setting(%s, true)", (setting,)).fetchone()
-        home = row[0] if row is not None else None
+        home = _home_of(target, name, setting, live)
         if home is None:
             findings.problems.append(
                 CannotRestore(
@@ -114,13 +115,30 @@ def check_bound_extensions(
             way = "`--in-place` loads into it." if live is not None and home == target.name else ""
             findings.problems.append(
                 CannotRestore(
-                    f'The extension {name} can be only in the database "{home}" ({setting}), so no other can be '
-                    "built beside it.",
+                    f"The extension {name} can be only in {_database(home)} ({setting}), so no other can be built "
+                    "beside it.",
                     hint=way
                     or f"Set {setting} = '{target.name}' on the server, create that database, and restore "
                     "with `--in-place`.",
                 )
             )
+
+
+def _home_of(target: Target, name: str, setting: str, live: TargetDatabase | None) -> str | None:
+    """The database that it is bound to; "" if we may not know it, None if the server has not loaded the extension."""
+    try:
+        row = target.session.execute("SELECT current_setting(%s, true)", (setting,)).fetchone()
+        return str(row[0]) if row is not None and row[0] is not None else None
+    except psycopg.errors.InsufficientPrivilege:  # so it is set
+        if live is None or not live.is_open:
+            return ""
+    with connected(target.url) as session:
+        query = "SELECT FROM pg_catalog.pg_extension WHERE extname = %s"
+        return target.name if session.execute(query, (name,)).fetchone() is not None else ""
+
+
+def _database(name: str) -> str:
+    return f'the database "{name}"' if name else "one database"
 
 
 def check_locks(
