@@ -228,7 +228,7 @@ def test_a_kill_at_any_point_leaves_all_archives_whole(xfs: Site, call: str) -> 
     succeeded(xfs.run("backup"))
     succeeded(xfs.run("verify", "--all"))
     assert xfs.leftovers == []
-    assert sorted(os.listdir(xfs.backups / ".safeharbor")) == ["history.jsonl", "index"]
+    assert sorted(os.listdir(xfs.backups / ".safeharbor")) == ["history.jsonl", "index", "settings.json"]
 
 
 _KILLED = """

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from support.postgres import PASSWORD, Database
+from support.receivers import http_server
 from support.runs import Outcome, Site, all_bins
 
 LOGBOOK = Path(__file__).parents[2] / "examples" / "logbook"
@@ -220,3 +222,94 @@ def test_what_the_restore_prints_can_be_pasted_where_it_was_typed(site: Site, da
         environment.pop(name, None)
     pasted = subprocess.run(["sh", "-c", command], env=environment, cwd=site.root, capture_output=True, check=False)
     assert pasted.returncode == 0, pasted.stderr
+
+
+def write_needy_app(site: Site, database: Database, extra: str = "") -> None:
+    """An app that reads its database while it is loaded, and has all its settings in its configuration."""
+    write_app(site, database, f"app.config.update(BACKUP_RETENTION_DAILY=2, BACKUP_SCHEDULE='@daily'{extra})")
+    with (site.root / "reef.py").open("a") as app:
+        app.write(
+            "import psycopg\n"
+            f"with psycopg.connect({database.url!r}) as session: session.execute('SELECT 1 FROM needed')\n"
+        )
+
+
+def test_an_app_that_needs_its_database_is_not_needed_to_restore_it(site: Site, database: Database) -> None:
+    database.execute("CREATE TABLE needed AS SELECT 1 AS a")
+    write_needy_app(site, database)
+    assert flask(site, "--app", "reef", "safeharbor", "backup").status == 0
+    known = (site.backups / ".safeharbor" / "settings.json").read_text()
+    assert PASSWORD not in known
+    database.execute("DROP TABLE needed")
+    (site.uploads / "new.txt").write_text("x")
+
+    for command in (["list"], ["verify", "--latest"], ["status"], ["prune", "--dry-run"], ["list", "--json"]):
+        done = flask(site, "--app", "reef", "safeharbor", *command)
+        assert done.status == 0, done.output
+        assert "the Flask app reef cannot be loaded: UndefinedTable" in done.stderr
+        assert "goes by what the backup of 20" in done.stderr
+    assert "daily 1 of 2" in flask(site, "--app", "reef", "safeharbor", "prune", "--dry-run").stdout
+    asked = flask(site, "--app", "reef", "safeharbor", "restore", "--from", "latest", "--yes", HOME=str(site.root))
+    assert asked.status == 2
+    line = next(each for each in asked.stderr.splitlines() if "type: " in each).partition("type: ")[2]
+    assert line.startswith("BACKUP_DATABASE_URL=postgresql://")
+    assert line.endswith("safeharbor restore --from latest --yes")
+    environment = {**site.full_environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for name in ("BACKUP_DATABASE_URL", "BACKUP_UPLOAD_DIR", "BACKUP_DIR"):
+        environment.pop(name, None)
+    pasted = line.replace("PASSWORD@", f"{quote(PASSWORD, safe='')}@")
+    restored = subprocess.run(["sh", "-c", pasted], env=environment, cwd=site.root, capture_output=True, check=False)
+    assert restored.returncode == 0, restored.stderr
+    assert database.execute("SELECT a FROM needed") == [(1,)], restored.stdout
+    assert not (site.uploads / "new.txt").exists()
+    assert flask(site, "--app", "reef", "safeharbor", "doctor", "--json").stdout.startswith("{")
+
+
+def test_an_app_that_cannot_be_loaded_is_a_backup_that_failed(site: Site, database: Database) -> None:
+    write_app(site, database)
+    assert flask(site, "--app", "reef", "safeharbor", "backup").status == 0
+    (site.root / "reef.py").write_text("import sys\nsys.exit('Set SECRET_KEY')\n")
+    with http_server() as check:
+        published = {
+            "BACKUP_STATUS_FILE": str(site.root / "status.json"),
+            "BACKUP_METRICS_FILE": str(site.root / "a.prom"),
+        }
+        own = {**published, "BACKUP_PING_URL": f"http://127.0.0.1:{check.port}/check"}
+
+        done = flask(site, "--app", "reef", "safeharbor", "backup", "--quiet", **own)
+
+        assert done.status == 2
+        assert "the Flask app reef cannot be loaded: SystemExit: Set SECRET_KEY" in done.stderr
+        assert check.paths == ["/check/start", "/check/2"]
+    assert '"failed"' in (site.root / "status.json").read_text()
+    assert (site.root / "a.prom").exists()
+    status = flask(site, "--app", "reef", "safeharbor", "status")
+    assert status.status == 1
+    assert "cannot be loaded" in status.stdout
+
+
+def test_what_others_could_have_written_is_not_gone_by(site: Site, database: Database) -> None:
+    write_app(site, database)
+    assert flask(site, "--app", "reef", "safeharbor", "backup").status == 0
+    (site.root / "reef.py").write_text("raise ImportError('gone')\n")
+    known = site.backups / ".safeharbor" / "settings.json"
+    known.chmod(0o666)
+
+    done = flask(site, "--app", "reef", "safeharbor", "restore", "--from", "latest", "--yes")
+
+    assert done.status == 2
+    asked = "BACKUP_DATABASE_URL=postgresql://USER:PASSWORD@HOST/DATABASE BACKUP_UPLOAD_DIR=/path/of/uploads "
+    assert asked in done.stderr
+
+
+def test_uploads_that_are_elsewhere_than_last_time_are_a_warning(site: Site, database: Database) -> None:
+    write_app(site, database)
+    assert flask(site, "--app", "reef", "safeharbor", "backup").status == 0
+    other = site.root / "other"
+    other.mkdir()
+
+    done = flask(site, "--app", "reef", "safeharbor", "backup", BACKUP_UPLOAD_DIR=str(other))
+
+    assert done.status == 3
+    assert f"it was {site.uploads}, and is {other}" in done.stderr
+    assert "it was" not in flask(site, "--app", "reef", "safeharbor", "backup", BACKUP_UPLOAD_DIR=str(other)).output

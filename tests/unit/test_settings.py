@@ -322,7 +322,7 @@ def test_settings_are_compared_by_value() -> None:
 
 
 def test_every_row_of_the_table_is_a_field_and_every_field_a_row() -> None:
-    of_the_run = {"problems", "unknown", "origins", "ignored_zone", "folders", "binds"}
+    of_the_run = {"problems", "unknown", "origins", "given", "ignored_zone", "folders", "binds"}
 
     assert [each.name for each in fields(Settings) if each.name not in of_the_run] == [each.field for each in SETTINGS]
 

@@ -15,6 +15,8 @@ from safeharbor_backup.settings.app_config import AppConfig
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from safeharbor_backup.settings.model import Settings
+
 _MODULE = "DJANGO_SETTINGS_MODULE"
 
 
@@ -33,11 +35,18 @@ def prints_on_stderr() -> Iterator[None]:
         yield
 
 
-def cannot_load(what: str, error: BaseException) -> SettingsInvalid:
+class AppNotLoaded(SettingsInvalid):
+    """The app's own code failed. `fallback` is what is known without it, if that is enough to find the archives."""
+
+    fallback: Settings | None = None
+    ground: Settings | None = None  # of the environment alone
+
+
+def cannot_load(what: str, error: BaseException) -> AppNotLoaded:
     """The error for an app whose own code raised `error`."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     said = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"  # what is between is a traceback
-    return SettingsInvalid(
+    return AppNotLoaded(
         [f"{what} cannot be loaded: {type(error).__name__}: {said}"],
         hint="`safeharbor …` works without the app, with settings from the environment.",
     )

@@ -14,6 +14,7 @@ from safeharbor_backup.cli.streams import lost_output
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.history import Outcome, read_history, remember_outcome
+from safeharbor_backup.state.known_settings import remember_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,6 +98,12 @@ class Attempt:
         except (SafeHarborError, OSError) as error:
             failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
             self._output.warning(f"the history of runs was not continued: {one_line(failure.message)}")
+            return
+        if outcome.command == "backup" and outcome.is_success:
+            try:
+                remember_settings(self._settings)
+            except (SafeHarborError, OSError) as error:
+                self._output.warning(f"what a restore without the app would go by was not written: {one_line(error)}")
 
 
 def renew_files(settings: Settings, output: Output) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.cli.app_loading import AppNotLoaded
 from safeharbor_backup.cli.attempt import Attempt, renew_files
 from safeharbor_backup.cli.json_output import JSON, speaking_json
 from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY
 from safeharbor_backup.cli.output import Output, TextOutput
 from safeharbor_backup.cli.settings_source import log_format_before_the_app, read_settings, remember_how_run
+from safeharbor_backup.cli.without_app import describe_fallback
 from safeharbor_backup.errors import Interrupted, SafeHarborError
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.table import find_misspelt
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.cli.ending import Ending
     from safeharbor_backup.settings.model import Settings
+
+
+_NEED_THE_APP = ("backup", "scheduler")  # what they would leave out without it nobody would miss in time
 
 
 class Run:
@@ -72,13 +77,22 @@ class Run:
 
         Whoever waits for the start is pinged now; the end goes into the history, and to whom alerts go.
         """
-        settings = self._load(quiet=quiet)
-        self.is_remembered = True
-        self._attempt = Attempt(self.command, settings, self.output)
-        self._attempt.begin()
+        try:
+            settings = self._load(quiet=quiet)
+        except AppNotLoaded as failure:  # a backup that fails as any other
+            known = failure.fallback or failure.ground
+            if known is not None and self.command in _NEED_THE_APP:
+                self._begin(known)
+            raise
+        self._begin(settings)
         if notices_restore:
             self._notice_restore(settings.backup_dir)
         return settings
+
+    def _begin(self, settings: Settings) -> None:
+        self.is_remembered = True
+        self._attempt = Attempt(self.command, settings, self.output)
+        self._attempt.begin()
 
     def describe(
         self, *, archive: str | None, details: Mapping[str, object], warnings: Sequence[str] = (), problem: str = ""
@@ -101,7 +115,14 @@ class Run:
 
     def _load(self, *, quiet: bool) -> Settings:
         self._choose_output(log_format_before_the_app())
-        settings = self._settings = read_settings(self._context, self.output, quiet=quiet)
+        try:
+            settings = read_settings(self._context, self.output, quiet=quiet)
+        except AppNotLoaded as failure:
+            if failure.fallback is None or self.command in _NEED_THE_APP:
+                raise
+            settings = failure.fallback
+            self.output.warning(describe_fallback(failure, settings))
+        self._settings = settings
         remember_how_run(self._context, settings)
         self._choose_output(settings.log_format)
         for problem in settings.problems_in(Concern.MONITORING) if LOG_FORMAT_KEY in self._context.meta else ():

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor_backup.cli.app_loading import cannot_load, django_config, prints_on_stderr
+from safeharbor_backup.cli.app_loading import AppNotLoaded, cannot_load, django_config, prints_on_stderr
 from safeharbor_backup.cli.lazy import DJANGO, FROM_FILE_KEY, IN_FLASK, SOURCE_KEY
 from safeharbor_backup.cli.typed_as import remember_how_typed
+from safeharbor_backup.cli.without_app import find_fallback
 from safeharbor_backup.settings.app_config import AppConfig
 from safeharbor_backup.settings.load import load_settings
 
@@ -29,14 +30,17 @@ def log_format_before_the_app() -> str:
 def read_settings(context: click.Context, output: Output, *, quiet: bool) -> Settings:
     """The settings of a command. If an app is named it is loaded, and its code runs; of Django, its settings alone.
 
-    Raises SettingsInvalid if it cannot be loaded.
+    Raises AppNotLoaded, with what is known without it.
     """
     source, from_file = context.meta.get(SOURCE_KEY), context.meta.get(FROM_FILE_KEY, {})
-    if source == DJANGO:
-        return load_settings(os.environ, django_config(os.environ), from_file)
-    if source != IN_FLASK:
+    if source not in (DJANGO, IN_FLASK):
         return load_settings(os.environ, None, from_file)
-    app = _flask_config(context)
+    try:
+        app = django_config(os.environ) if source == DJANGO else _flask_config(context)
+    except AppNotLoaded as failure:
+        remember_how_run(context, load_settings(os.environ, None, from_file))
+        find_fallback(failure, os.environ, from_file)
+        raise
     if app is None and not quiet:
         output.line("No Flask app is named; settings come from the environment.")
     return load_settings(os.environ, app, from_file)

@@ -45,6 +45,9 @@ class Bind:
         return f"bind:{self.name}"
 
 
+OF_AN_APP = "the app's configuration"
+
+
 @dataclass(frozen=True, slots=True)
 class AppConfig:
     """An app's configuration. Its relative folders begin at one of `roots`, the likeliest one first.
@@ -55,6 +58,7 @@ class AppConfig:
     values: Mapping[Any, object] = field(default_factory=dict, repr=False)
     roots: tuple[Path, ...] = ()
     is_django: bool = False
+    origin: str = OF_AN_APP  # what is said of where its values are from
     instance: Path | None = None
 
     @property

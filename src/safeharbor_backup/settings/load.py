@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeharbor_backup.errors import Unusable
 from safeharbor_backup.settings import parsing
-from safeharbor_backup.settings.app_config import AppConfig, app_config_of
+from safeharbor_backup.settings.app_config import OF_AN_APP, AppConfig, app_config_of
 from safeharbor_backup.settings.database_url import DatabaseUrl, parse_database_url
 from safeharbor_backup.settings.model import Concern, Problem, Settings
 from safeharbor_backup.settings.table import SETTINGS, Setting
@@ -23,7 +23,6 @@ from safeharbor_backup.settings.table import SETTINGS, Setting
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_APP = "the app's configuration"
 _PATHS = (parsing.parse_path, parsing.parse_json_file, parsing.parse_prom_file)
 _NAMES = {each.name for each in SETTINGS}
 _SECRETS = frozenset({*(each.name for each in SETTINGS if each.is_secret), "DATABASE_URL"})
@@ -53,6 +52,7 @@ def load_settings(
         unknown=tuple(sorted(filter(_is_unknown, {*environ, *app.values}))),
         ignored_zone=_ignored_zone(environ, reader.origins),
         origins=reader.origins,
+        given=reader.given,
         folders=app.folders(),
         binds=app.binds(),
     )
@@ -78,6 +78,7 @@ class _Reader:
         self._app = app
         self.problems: list[Problem] = []
         self.origins: dict[str, str] = {}
+        self.given: dict[str, str] = {}
 
     def value(self, setting: Setting) -> Any:
         """What the setting is, in any case: its default if what was given cannot be used."""
@@ -90,7 +91,7 @@ class _Reader:
         except Unusable as error:
             self.problems.append(Problem(setting.concern, setting.name, "", str(error)))
             return setting.parse(setting.default)
-        if text and setting.parse in _PATHS and self.origins[setting.name] == _APP:
+        if text and setting.parse in _PATHS and self.origins[setting.name] == self._app.origin:
             return self._parsed(setting, setting.name, self._folder(setting, setting.name, text))
         return self._parsed(setting, setting.name, text)
 
@@ -111,7 +112,10 @@ class _Reader:
 
     def _parsed(self, setting: Setting, name: str, text: str) -> Any:
         try:
-            return setting.parse(text or setting.default)
+            value = setting.parse(text or setting.default)
+            if text and not setting.is_secret:
+                self.given[setting.name] = str(value) if isinstance(value, Path) else text
+            return value
         except Unusable as error:
             self.problems.append(Problem(setting.concern, name, "" if setting.is_secret else text, str(error)))
             return setting.parse(setting.default) if error.instead is None else error.instead
@@ -130,7 +134,7 @@ class _Reader:
         configured = self._app.values.get(name)
         if configured is None or not str(configured).strip():
             return ""
-        self.origins[name] = _APP
+        self.origins[name] = self._app.origin
         if isinstance(configured, list | tuple):
             return "\n".join(str(item) for item in configured)
         return str(configured).strip()
@@ -158,7 +162,8 @@ class _Reader:
         configured = self._app.database()
         if configured is not None:
             name, said = configured
-            self.origins[setting.name] = f"the app's {name}"
+            is_apps = self._app.origin == OF_AN_APP
+            self.origins[setting.name] = f"the app's {name}" if is_apps else self._app.origin
             return self._address(setting, name, lambda: self._app.address(said))
         if text := self._text("DATABASE_URL"):
             self.origins[setting.name] = f"DATABASE_URL in {self.origins['DATABASE_URL']}"
@@ -174,7 +179,7 @@ class _Reader:
 
     def _uploads(self, setting: Setting) -> Any:
         if text := self._text(setting.name):
-            is_apps = self.origins[setting.name] == _APP
+            is_apps = self.origins[setting.name] == self._app.origin
             return self._parsed(setting, setting.name, self._folder(setting, setting.name, text) if is_apps else text)
         found = {}
         for name in self._app.upload_names:

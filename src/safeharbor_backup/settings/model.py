@@ -91,6 +91,9 @@ class Settings:
     problems: tuple[Problem, ...] = ()
     unknown: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(
+        default_factory=dict, compare=False
+    )  # texts of those that are no secret, paths absolute
     ignored_zone: str = ""  # what TZ says, where the schedules are read in another zone
     folders: tuple[tuple[str, Path], ...] = ()  # that the app's configuration mentions: setting and path
     binds: tuple[Bind, ...] = ()  # the app's databases beside the one that is backed up

@@ -14,6 +14,7 @@ from safeharbor_backup.actions.preflight import describe_hindrances, expected_up
 from safeharbor_backup.archive.layout import ARCHIVE_NAME, archive_name
 from safeharbor_backup.postgres.connection import bounded
 from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.state.known_settings import describe_changed_uploads
 from safeharbor_backup.uploads.collect import make_filter
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def plan_backup(
     without_age = settings.problems_in(Concern.SHARING)  # that costs time, and no backup
     warnings = (
         *([] if is_locked else [f"{directory} is on a filesystem without locks: nothing keeps two runs apart there"]),
+        *describe_changed_uploads(settings),
         *(describe_hindrances(uploads, settings.backup_dir, is_excluded) if uploads is not None else []),
         *(f"everything is read and written anew: {problem}" for problem in without_age),
     )
