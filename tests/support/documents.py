@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from safeharbor_backup.actions.catalog.retention import Candidate, judge_archives
+from safeharbor_backup.actions.catalog.retention import Candidate, Tiers, judge_archives
 
 NOW = datetime(2026, 11, 25, 16, 30, tzinfo=UTC)
 LAST_NIGHT = datetime(2026, 11, 25, 3, 0, 4, tzinfo=UTC)
@@ -65,7 +65,7 @@ def good(nights: int = 120, *, keep_all: bool = False) -> Document:
     sizes = {moment: int((1180 - 2.1 * day + random.uniform(-9, 9)) * MEBIBYTE) for day, moment in enumerate(moments)}
     candidates = [Candidate(names[moment], int(moment.timestamp() * 10**9)) for moment in moments]
     daily, weekly = (nights, 4) if keep_all else (7, 4)
-    verdicts = {verdict.name: verdict for verdict in judge_archives(candidates, daily, weekly)}
+    verdicts = {verdict.name: verdict for verdict in judge_archives(candidates, Tiers(daily, weekly))}
     contents = [
         _archive(day, moment, names[moment], sizes[moment], verdicts[names[moment]].reasons)
         for day, moment in enumerate(moments)

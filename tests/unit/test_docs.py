@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from safeharbor_backup.actions.catalog.retention import Candidate, judge_archives
+from safeharbor_backup.actions.catalog.retention import Candidate, Tiers, judge_archives
 from safeharbor_backup.actions.doctor.findings import Level
 from safeharbor_backup.actions.doctor.run import CHECKS
 from safeharbor_backup.archive.layout import archive_name
@@ -126,7 +126,7 @@ def test_the_worked_example_of_retention_is_what_the_program_decides() -> None:
     nights = [datetime(2026, 5, 1, 3, tzinfo=UTC) + timedelta(days=day) for day in range(14)]
     candidates = [Candidate(archive_name(night), int(night.timestamp() + 4) * 10**9) for night in nights]
 
-    for verdict in judge_archives(candidates, 7, 4):
+    for verdict in judge_archives(candidates, Tiers(7, 4)):
         decided = "keep" if verdict.keep else "would delete"
         assert f"\n{decided}  {verdict.name}  {', '.join(verdict.reasons)}\n" in page
 
@@ -137,7 +137,7 @@ def test_in_the_long_run_as_many_archives_stay_as_the_page_says(weekday: str, st
     nights = [last_night - timedelta(days=day) for day in range(60)]
     candidates = [Candidate(archive_name(night), int(night.timestamp()) * 10**9) for night in nights]
 
-    assert sum(verdict.keep for verdict in judge_archives(candidates, 7, 4)) == stay
+    assert sum(verdict.keep for verdict in judge_archives(candidates, Tiers(7, 4))) == stay
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

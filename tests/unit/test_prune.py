@@ -158,7 +158,7 @@ def test_nothing_is_pruned_while_another_run_is_at_work(settings: Settings) -> N
         {"BACKUP_RETENTION_DAILY": "-1"},
         {"BACKUP_RETENTION_DAILY": "seven"},
         {"BACKUP_RETENTION_WEEKLY": "4.5"},
-        {"BACKUP_RETENTION_MONTHLY": "12"},
+        {"BACKUP_RETENTION_MONTHS": "12"},
         {"BACKUP_SCHEDULE": "3 * * *"},
     ],
     ids=str,

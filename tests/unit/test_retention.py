@@ -10,6 +10,7 @@ from safeharbor_backup.actions.catalog.retention import (
     Candidate,
     Condition,
     Reason,
+    Tiers,
     Why,
     judge_archives,
     orders_disagree,
@@ -51,7 +52,7 @@ def is_contradicted(named: dict[str, float], modified: dict[str, float]) -> bool
 
 
 def kept(candidates: list[Candidate], daily: int, weekly: int, **guards: object) -> set[str]:
-    verdicts = judge_archives(candidates, daily, weekly, **guards)  # type: ignore[arg-type]
+    verdicts = judge_archives(candidates, Tiers(daily, weekly), **guards)  # type: ignore[arg-type]
     assert sorted(verdict.name for verdict in verdicts) == sorted(each.name for each in candidates)
     assert all(verdict.reasons for verdict in verdicts)
     return {verdict.name for verdict in verdicts if verdict.keep}
@@ -99,6 +100,57 @@ def test_100_000_random_directories_are_judged_as_the_contract_and_its_guards_sa
         assert kept(candidates, daily, weekly) == expected, (candidates, daily, weekly)
         assert orders_disagree(candidates) is contradicted
     assert CASES // 20 < guarded < CASES // 2
+
+
+def kept_by_tiers(times: dict[str, float], tiers: Tiers) -> set[str]:
+    """The tiers, word by word: the newest archive of each hour, day, week, month and year, up to so many of each."""
+    newest_first = sorted(times, key=lambda name: (times[name], name), reverse=True)
+    stay: set[str] = set()
+    for period, count in (
+        ("%Y-%m-%d %H", tiers.hourly), ("%Y-%m-%d", tiers.daily), ("%G-%V", tiers.weekly), ("%Y-%m", tiers.monthly),
+        ("%Y", tiers.yearly),
+    ):  # fmt: skip
+        first: dict[str, str] = {}
+        for name in newest_first:
+            first.setdefault(datetime.fromtimestamp(times[name], UTC).strftime(period), name)
+        stay |= set(list(first.values())[:count])
+    return stay
+
+
+@pytest.mark.slow
+def test_random_directories_are_judged_by_five_tiers_and_with_zeros_by_the_contract() -> None:
+    source = random.Random(20261128)
+    for _ in range(2_000):
+        step = source.choice([600, 3600, DAY, 20 * DAY])
+        start = source.randrange(10**9, 4 * 10**9)
+        moments = sorted({start + source.randrange(step * 12) for _ in range(source.choice([0, 1, 3, 8, 14]))})
+        candidates = [taken(moment) for moment in moments]
+        tiers = Tiers(*(source.choice([0, 0, 1, 2, 5]) for _ in range(5)))
+        times = {each.name: each.mtime_ns / 10**9 for each in candidates}
+        zeros = not (tiers.hourly or tiers.monthly or tiers.yearly)
+        expected = kept_by_contract(times, tiers.daily, tiers.weekly) if zeros else kept_by_tiers(times, tiers)
+
+        verdicts = judge_archives(candidates, tiers)
+
+        assert {each.name for each in verdicts if each.keep} == expected, (candidates, tiers)
+
+
+def test_reasons_name_the_tier() -> None:
+    first = datetime(2026, 12, 31, 22, tzinfo=UTC).timestamp()
+    verdicts = judge_archives([taken(first + 1800 * number) for number in range(6)], Tiers(2, 1, 3, 1, 2))
+
+    assert [each.reasons for each in verdicts] == [
+        ("hour 2027-01-01T00 (1 of 3)", "day 2027-01-01 (1 of 2)", "week 2026-W53 (1 of 1)", "month 2027-01 (1 of 1)",
+         "year 2027 (1 of 2)"),
+        ("in no tier",),
+        ("hour 2026-12-31T23 (2 of 3)", "day 2026-12-31 (2 of 2)", "year 2026 (2 of 2)"),
+        ("in no tier",),
+        ("hour 2026-12-31T22 (3 of 3)",),
+        ("in no tier",),
+    ]  # fmt: skip
+    assert [reason.code for reason in verdicts[0].because] == [
+        Why.HOURLY, Why.DAILY, Why.WEEKLY, Why.MONTHLY, Why.YEARLY,
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -203,14 +255,14 @@ def test_the_archive_just_written_stays_whatever_its_time_says() -> None:
 
 
 def test_a_hold_keeps_everything_and_says_why() -> None:
-    verdicts = judge_archives(nightly(14), 1, 0, hold=Reason(Why.HELD, "uploads are gone"))
+    verdicts = judge_archives(nightly(14), Tiers(1, 0), hold=Reason(Why.HELD, "uploads are gone"))
 
     assert all(verdict.keep for verdict in verdicts)
     assert [verdict.reasons for verdict in verdicts] == [("daily 1 of 1",), *[("uploads are gone",)] * 13]
 
 
 def test_each_verdict_has_its_reason() -> None:
-    verdicts = judge_archives(nightly(10), 2, 2)
+    verdicts = judge_archives(nightly(10), Tiers(2, 2))
 
     assert [(verdict.keep, verdict.reasons) for verdict in verdicts[:3]] == [
         (True, ("daily 1 of 2", "week 2026-W19 (1 of 2)")),

@@ -198,10 +198,20 @@ def test_to_keep_something_is_enough(daily: str, weekly: str) -> None:
     assert settings.problems_in(Concern.RETENTION) == ()
 
 
-def test_a_retention_variable_that_does_not_exist_is_a_problem_not_a_surprise() -> None:
-    problems = load_settings({"BACKUP_RETENTION_MONTHLY": "12"}).problems_in(Concern.RETENTION)
+@pytest.mark.parametrize(("name", "meant"), [("MONTHS", "MONTHLY"), ("YEARLEY", "YEARLY"), ("HOURS", "HOURLY")])
+def test_a_retention_variable_that_does_not_exist_is_a_problem_that_names_the_right_one(name: str, meant: str) -> None:
+    problems = load_settings({f"BACKUP_RETENTION_{name}": "12"}).problems_in(Concern.RETENTION)
 
-    assert [problem.variable for problem in problems] == ["BACKUP_RETENTION_MONTHLY"]
+    assert [problem.variable for problem in problems] == [f"BACKUP_RETENTION_{name}"]
+    assert f"did you mean BACKUP_RETENTION_{meant}?" in problems[0].expected
+
+
+def test_one_tier_is_enough_and_all_at_zero_is_a_problem() -> None:
+    none = {"BACKUP_RETENTION_DAILY": "0", "BACKUP_RETENTION_WEEKLY": "0"}
+
+    assert load_settings(none).problems_in(Concern.RETENTION)
+    assert load_settings({**none, "BACKUP_RETENTION_YEARLY": "0"}).problems_in(Concern.RETENTION)
+    assert not load_settings({**none, "BACKUP_RETENTION_HOURLY": "5"}).problems_in(Concern.RETENTION)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,9 @@ def test_it_tells_of_each_archive_what_is_in_it_and_what_becomes_of_it(settings:
     assert (newest["is_daily"], newest["is_weekly"], newest["goes_next"]) == (True, True, False)
     assert newest["kept_as"][0] == "daily 1 of 2"
     assert (oldest["is_daily"], oldest["is_weekly"], oldest["goes_next"]) == (True, False, True)
-    assert told["retention"] == {"daily": 2, "weekly": 1, "next_deleted": [names[1]], "warnings": []}
+    assert told["retention"] == {
+        "daily": 2, "weekly": 1, "hourly": 0, "monthly": 0, "yearly": 0, "next_deleted": [names[1]], "warnings": [],
+    }  # fmt: skip
     assert told["newest"]["name"] == names[0]
 
 

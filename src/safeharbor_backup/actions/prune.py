@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.catalog.entries import State, find_candidates, is_from_future
 from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity
 from safeharbor_backup.actions.catalog.last_runs import read_archives
-from safeharbor_backup.actions.catalog.retention import Condition, Reason, Verdict, Why, judge_archives, orders_disagree
+from safeharbor_backup.actions.catalog.retention import (
+    Condition,
+    Reason,
+    Verdict,
+    Why,
+    judge_archives,
+    orders_disagree,
+    tiers_of,
+)
 from safeharbor_backup.errors import translate_os_error
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
@@ -143,9 +151,7 @@ def plan_prune(
 
     def judge(hold: str = "") -> tuple[Verdict, ...]:
         held = Reason(Why.HELD, f"nothing is deleted: {hold}") if hold else None
-        return tuple(
-            judge_archives(judged, settings.retention_daily, settings.retention_weekly, protected=protected, hold=held)
-        )
+        return tuple(judge_archives(judged, tiers_of(settings), protected=protected, hold=held))
 
     newest, hold = _judge_newest(entries, just_written, adopted, now or datetime.now(UTC))
     if hold is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.catalog.retention import tiers_of
 from safeharbor_backup.actions.status.free_space import MOST_COUNTED
 from safeharbor_backup.actions.status.health import Health
 from safeharbor_backup.actions.status.schedule_seen import Seen
@@ -116,7 +117,7 @@ def _retention(status: Status, settings: Settings) -> str:
         oldest = time_in_name(doomed[0])
         of = f" of {show_time(oldest)}" if oldest is not None else ""
         goes = f"next goes the one{of}" if len(doomed) == 1 else f"next go {len(doomed):,}, the oldest{of}"
-    return f"{settings.retention_daily} daily, {settings.retention_weekly} weekly; {goes}"
+    return f"{tiers_of(settings)}; {goes}"
 
 
 def _kept(record: RestoreRecord) -> str:

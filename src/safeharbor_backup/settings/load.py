@@ -8,8 +8,8 @@ reported together and a broken retention setting does not cost anybody the night
 from __future__ import annotations
 
 import os
-import re
 import stat
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ _NAMES = {each.name for each in SETTINGS}
 _SECRETS = frozenset({*(each.name for each in SETTINGS if each.is_secret), "DATABASE_URL"})
 _SECRET_LIMIT_BYTES = 65_536
 _UTC = ("", "UTC", "Etc/UTC", "UTC0", "/etc/localtime")
-_RETENTION = ("BACKUP_RETENTION_DAILY", "BACKUP_RETENTION_WEEKLY")
+_RETENTION = tuple(f"BACKUP_RETENTION_{each}" for each in ("DAILY", "WEEKLY", "HOURLY", "MONTHLY", "YEARLY"))
 
 
 def load_settings(
@@ -98,12 +98,14 @@ class _Reader:
     def problems_together(self, values: Mapping[str, Any]) -> list[Problem]:
         """What is wrong with settings that are right each by itself."""
         found = []
-        if all(re.fullmatch(r"0{1,6}", self._text(name)) for name in _RETENTION):
+        if not any(values[name.removeprefix("BACKUP_").lower()] for name in _RETENTION):
             expected = f"more than 0 here or in {_RETENTION[1]}: with both 0 every archive would go"
             found.append(Problem(Concern.RETENTION, _RETENTION[0], "0", expected))
         for name in sorted(self._environ):
             if name.startswith("BACKUP_RETENTION_") and name not in _RETENTION:
-                expected = "no such setting; there are _DAILY and _WEEKLY"
+                near = get_close_matches(name, _RETENTION, 1, 0)[0]
+                tiers = ", ".join(f"_{each.rpartition('_')[2]}" for each in _RETENTION)
+                expected = f"no such setting; did you mean {near}? There are {tiers}"
                 found.append(Problem(Concern.RETENTION, name, self._environ[name], expected))
         if values["database"] is None and not any(each.concern is Concern.DATABASE for each in self.problems):
             expected = "the address of the database; it is not set, nor is DATABASE_URL"

@@ -60,6 +60,9 @@ class Settings:
     timezone: str
     retention_daily: int
     retention_weekly: int
+    retention_hourly: int
+    retention_monthly: int
+    retention_yearly: int
     dump_compression: str
     pg_bin: tuple[Path, ...]
     exclude: tuple[str, ...]

@@ -116,7 +116,7 @@ SETTINGS = (
         parsing.parse_count,
         Concern.RETENTION,
         "7",
-        "How many of the newest archives to keep.",
+        "How many of the newest archives to keep; with one of the last three set, for how many days the day's newest.",
     ),
     Setting(
         "BACKUP_RETENTION_WEEKLY",
@@ -125,6 +125,17 @@ SETTINGS = (
         Concern.RETENTION,
         "4",
         "For how many ISO weeks to keep the newest archive of the week.",
+    ),
+    *(
+        Setting(
+            f"BACKUP_RETENTION_{tier.upper()}",
+            f"retention_{tier}",
+            parsing.parse_count,
+            Concern.RETENTION,
+            "0",
+            f"For how many {period}s to keep the newest archive of the {period}.",
+        )
+        for tier, period in (("hourly", "hour"), ("monthly", "month"), ("yearly", "year"))
     ),
     Setting(
         "BACKUP_DUMP_COMPRESSION",

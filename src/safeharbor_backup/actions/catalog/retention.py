@@ -1,7 +1,8 @@
 """Which archives stay: decided as data, with a reason for each, before anything is deleted.
 
 The contract: newest first by modification time, keep the DAILY newest and the newest of each ISO week (UTC) for up
-to WEEKLY weeks. Guards can only make it keep more.
+to WEEKLY weeks. With HOURLY, MONTHLY or YEARLY set, DAILY counts days, and the newest of each hour, day, month and year
+stays likewise. Guards can only make it keep more.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from safeharbor_backup.archive.layout import time_in_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from safeharbor_backup.settings.model import Settings
+
 _DAY_NS = 86400 * 10**9
 # what a calendar can hold; a file's time can lie outside
 _FIRST_SECOND = int(datetime(2, 1, 1, tzinfo=UTC).timestamp())
@@ -25,8 +28,11 @@ _LAST_SECOND = int(datetime(9998, 1, 1, tzinfo=UTC).timestamp())
 class Why(StrEnum):
     """What makes an archive stay or go."""
 
+    HOURLY = "hourly"
     DAILY = "daily"
     WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    YEARLY = "yearly"
     BY_NAME = "by name"
     KEPT = "kept"
     DAMAGED = "damaged"
@@ -102,10 +108,41 @@ class Verdict:
         return any(reason.code is Why.WEEKLY for reason in self.because)
 
 
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """How many of each kind stay; with only the first two, `daily` is how many of the newest."""
+
+    daily: int
+    weekly: int
+    hourly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+
+    @property
+    def counts_days(self) -> bool:
+        """Whether days are counted, not archives."""
+        return bool(self.hourly or self.monthly or self.yearly)
+
+    def __str__(self) -> str:
+        more = {"hourly": self.hourly, "monthly": self.monthly, "yearly": self.yearly}
+        counts = {"daily": self.daily, "weekly": self.weekly, **{name: count for name, count in more.items() if count}}
+        return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def tiers_of(settings: Settings) -> Tiers:
+    """What the settings say."""
+    return Tiers(
+        settings.retention_daily,
+        settings.retention_weekly,
+        settings.retention_hourly,
+        settings.retention_monthly,
+        settings.retention_yearly,
+    )
+
+
 def judge_archives(
     candidates: Sequence[Candidate],
-    daily: int,
-    weekly: int,
+    tiers: Tiers,
     *,
     protected: Mapping[str, Reason] | None = None,
     hold: Reason | None = None,
@@ -117,10 +154,10 @@ def judge_archives(
     stay in any case to the reason; `hold` is a reason for which nothing is deleted.
     """
     sound = [each for each in candidates if each.condition is Condition.SOUND]
-    reasons = _judge_by_both_orders(sound, daily, weekly)
+    reasons = _judge_by_both_orders(sound, tiers)
     if len(sound) < len(candidates):
         damaged = {each.name for each in candidates if each.condition is Condition.DAMAGED}
-        for name in damaged & _judge_by_both_orders(candidates, daily, weekly).keys():
+        for name in damaged & _judge_by_both_orders(candidates, tiers).keys():
             reasons[name] = [_STILL_YOUNG]
     for candidate in candidates:
         if candidate.condition is Condition.UNREADABLE:
@@ -133,45 +170,63 @@ def judge_archives(
     verdicts = []
     for candidate in _newest_first(candidates, _by_modification):
         kept_for = reasons.get(candidate.name) or ([hold] if hold is not None else [])
-        verdicts.append(Verdict(candidate.name, bool(kept_for), tuple(kept_for) or (_given_up(candidate),)))
+        verdicts.append(Verdict(candidate.name, bool(kept_for), tuple(kept_for) or (_given_up(candidate, tiers),)))
     return verdicts
 
 
 _STILL_YOUNG = Reason(Why.DAMAGED, "damaged; it takes no place of a good one, and goes when it would go as a good one")
 
 
-def _given_up(candidate: Candidate) -> Reason:
+def _given_up(candidate: Candidate, tiers: Tiers) -> Reason:
     damaged = "damaged, and " if candidate.condition is Condition.DAMAGED else ""
-    return Reason(Why.GIVEN_UP, f"{damaged}neither among the newest nor the newest of a kept week")
+    why = "neither among the newest nor the newest of a kept week"
+    return Reason(Why.GIVEN_UP, f"{damaged}{'in no tier' if tiers.counts_days else why}")
 
 
-def _judge_by_both_orders(candidates: Sequence[Candidate], daily: int, weekly: int) -> dict[str, list[Reason]]:
+def _judge_by_both_orders(candidates: Sequence[Candidate], tiers: Tiers) -> dict[str, list[Reason]]:
     """The reasons to keep by the contract and, where names and modification times contradict each other, by name."""
-    reasons = judge_by_contract(candidates, daily, weekly, _by_modification)
+    reasons = judge_by_contract(candidates, tiers, _by_modification)
     if orders_disagree(candidates):
-        for name, why in judge_by_contract(candidates, daily, weekly, _by_name).items():
+        for name, why in judge_by_contract(candidates, tiers, _by_name).items():
             words = f"{why[0].text} by its name, which its modification time contradicts"
             reasons.setdefault(name, [Reason(Why.BY_NAME, words)])
     return reasons
 
 
 def judge_by_contract(
-    candidates: Sequence[Candidate], daily: int, weekly: int, time_of: Callable[[Candidate], datetime]
+    candidates: Sequence[Candidate], tiers: Tiers, time_of: Callable[[Candidate], datetime]
 ) -> dict[str, list[Reason]]:
     """The reasons to keep, by name, of the contract alone, with time told by `time_of`."""
+    newest_first = _newest_first(candidates, time_of)
     reasons: dict[str, list[Reason]] = {}
-    weeks: set[tuple[int, int]] = set()
-    for position, candidate in enumerate(_newest_first(candidates, time_of), start=1):
-        kept_for = []
-        if position <= daily:
-            kept_for.append(Reason(Why.DAILY, f"daily {position} of {daily}"))
-        year, week, _ = time_of(candidate).isocalendar()
-        if (year, week) not in weeks and len(weeks) < weekly:
-            weeks.add((year, week))
-            kept_for.append(Reason(Why.WEEKLY, f"week {year}-W{week:02} ({len(weeks)} of {weekly})"))
-        if kept_for:
-            reasons[candidate.name] = kept_for
+    if not tiers.counts_days:
+        for position, candidate in enumerate(newest_first[: tiers.daily], start=1):
+            reasons[candidate.name] = [Reason(Why.DAILY, f"daily {position} of {tiers.daily}")]
+    for why, count, name_of in _periods(tiers):
+        seen: set[str] = set()
+        for candidate in newest_first if count else ():
+            period = name_of(time_of(candidate))
+            if period not in seen and len(seen) < count:
+                seen.add(period)
+                reason = Reason(why, f"{period} ({len(seen)} of {count})")
+                reasons.setdefault(candidate.name, []).append(reason)
     return reasons
+
+
+def _periods(tiers: Tiers) -> list[tuple[Why, int, Callable[[datetime], str]]]:
+    """Of which periods the newest stays, for how many of them, and what each is called."""
+    return [
+        (Why.HOURLY, tiers.hourly, "hour {0:%Y-%m-%dT%H}".format),
+        (Why.DAILY, tiers.daily if tiers.counts_days else 0, "day {0:%Y-%m-%d}".format),
+        (Why.WEEKLY, tiers.weekly, _week),
+        (Why.MONTHLY, tiers.monthly, "month {0:%Y-%m}".format),
+        (Why.YEARLY, tiers.yearly, "year {0:%Y}".format),
+    ]
+
+
+def _week(moment: datetime) -> str:
+    year, week, _ = moment.isocalendar()
+    return f"week {year}-W{week:02}"
 
 
 def orders_disagree(candidates: Sequence[Candidate]) -> bool:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import find_candidates
+from safeharbor_backup.actions.catalog.retention import tiers_of
 from safeharbor_backup.actions.doctor.check import UNREACHABLE, Check, Context, unreadable
 from safeharbor_backup.actions.doctor.findings import Finding, fine, not_checked, warning
 from safeharbor_backup.actions.preflight import estimate_uploads, require_space
@@ -52,7 +53,7 @@ def _check_retention(context: Context) -> list[Finding]:
     plan = plan_prune(settings)
     if plan.warnings:
         return [warning("retention", text, f"{typed('prune --dry-run')} tells the rest.") for text in plan.warnings]
-    kept = f"{settings.retention_daily} daily and {settings.retention_weekly} weekly archives stay"
+    kept = f"{str(tiers_of(settings)).replace(', ', ' and ', 1)} archives stay"
     return [fine("retention", f"{kept}; of {len(plan.verdicts)} there, {len(plan.doomed)} would go now")]
 
 

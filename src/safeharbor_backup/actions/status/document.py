@@ -89,6 +89,9 @@ def describe_status(status: Status, settings: Settings) -> StatusDocument:
         retention=Retention(
             daily=settings.retention_daily,
             weekly=settings.retention_weekly,
+            hourly=settings.retention_hourly,
+            monthly=settings.retention_monthly,
+            yearly=settings.retention_yearly,
             next_deleted=tuple(status.outlook.next_deleted[:ARCHIVES]),
             warnings=_cut_all(status.outlook.warnings[:FEW]),
         ),

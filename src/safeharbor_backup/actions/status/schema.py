@@ -77,6 +77,9 @@ class Retention(Struct, frozen=True, kw_only=True):
 
     daily: int | None = None
     weekly: int | None = None
+    hourly: int = 0
+    monthly: int = 0
+    yearly: int = 0
     next_deleted: Annotated[tuple[Name, ...], Meta(max_length=ARCHIVES)] = ()
     warnings: Texts = ()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safeharbor_backup.actions.backup.run import plan_output, take_backup
 from safeharbor_backup.actions.catalog.last_runs import SCHEDULER
 from safeharbor_backup.actions.catalog.latest import choose_to_prove
+from safeharbor_backup.actions.catalog.retention import tiers_of
 from safeharbor_backup.actions.doctor.settings_checks import describe_ignored_zone
 from safeharbor_backup.actions.drill.run import drill_archive
 from safeharbor_backup.actions.idle import end_neighbours, why_not_ours
@@ -55,9 +56,7 @@ def command(run: Run) -> None:
     require_schedulable(settings)
     front = Front(settings, run.output)
     front.say(plan_output(settings))
-    front.say(
-        f"archives in {settings.backup_dir}: {settings.retention_daily} daily, {settings.retention_weekly} weekly"
-    )
+    front.say(f"archives in {settings.backup_dir}: {tiers_of(settings)}")
     if settings.ignored_zone:
         front.say(describe_ignored_zone(settings) + "; BACKUP_TIMEZONE sets it", "warning", level=WARNING)
     is_own_container = not why_not_ours()
