@@ -17,10 +17,12 @@ from safeharbor_backup.actions.doctor.run import CHECKS
 from safeharbor_backup.actions.status.schema import StatusDocument
 from safeharbor_backup.archive.index import IndexFront
 from safeharbor_backup.archive.manifest import Manifest
+from safeharbor_backup.cli import documents
 from safeharbor_backup.cli.lazy import COMMANDS
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.settings.table import SETTINGS
 from safeharbor_backup.state.adopted import Adopted
+from safeharbor_backup.state.evidence import Evidence
 from safeharbor_backup.state.history import Outcome
 from safeharbor_backup.state.journal import JournalDocument
 from safeharbor_backup.state.marks import Mark
@@ -37,8 +39,19 @@ DOCUMENTS: tuple[tuple[str, type, str], ...] = (
     ("journal", JournalDocument, "`.safeharbor-restore.json`: what restores have done and left behind"),
     ("status", StatusDocument, "`status --json` and `BACKUP_STATUS_FILE`: [the state of the backups](../status.md)"),
     ("mark", Mark, "`NAME.keep` beside an archive that is to stay: [why](../prune.md)"),
+    ("evidence", Evidence, "`safeharbor-drill-<time>.json`: [what a drill found](../drill.md)"),
     ("adopted", Adopted, "`.safeharbor/adopted.json`: what `prune --adopt` accepted"),
     ("index", IndexFront, "the first 4,096 bytes of `.safeharbor/index`, after their digest"),
+    ("backup", documents.BackupDocument, "`backup --json`: [a backup](../backup.md)"),
+    ("diff", documents.DiffDocument, "`diff --json`: [what changed](../diff.md)"),
+    ("doctor", documents.DoctorDocument, "`doctor --json`: [the checks](../doctor.md)"),
+    ("drill", documents.DrillDocument, "`drill --json`: the evidence, and where it is"),
+    ("extract", documents.ExtractDocument, "`extract --json`: [files](../extract.md)"),
+    ("extract-table", documents.ExtractTableDocument, "`extract --table --json`: [a table](../extract.md)"),
+    ("find", documents.FindDocument, "`find --json`: [files in archives](../find.md)"),
+    ("list", documents.ListDocument, "`list --json`: [the archives](../list.md)"),
+    ("prune", documents.PruneDocument, "`prune --json`: [what retention deletes](../prune.md)"),
+    ("verify", documents.VerifyDocument, "`verify --json`: [whether archives are whole](../verify.md)"),
 )
 
 

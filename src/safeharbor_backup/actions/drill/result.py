@@ -11,6 +11,7 @@ import safeharbor_backup
 from safeharbor_backup.actions.drill.server import Kind
 from safeharbor_backup.actions.references import recorded_columns, recorded_missing
 from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.state.evidence import AppChecked, DrilledArchive, DrillPlace, Evidence, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +50,7 @@ class DrillResult:
     not_recorded: tuple[str, ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
-    document: Mapping[str, object]
+    document: Evidence
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -71,9 +72,9 @@ class Report:
     problems: list[str] = field(default_factory=list)
     app_check: AppCheck | None = None
     _given_up: ExitStatus | None = None
-    _archive: dict[str, object] = field(default_factory=dict)
-    _server: dict[str, object] | None = None
-    _versions: dict[str, object] = field(default_factory=dict)
+    _archive: dict[str, Any] = field(default_factory=dict)
+    _server: DrillPlace | None = None
+    _versions: dict[str, Any] = field(default_factory=dict)
     _compared: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _not_recorded: list[str] = field(default_factory=list)
     _tables: int = 0
@@ -96,7 +97,7 @@ class Report:
 
     def describe_server(self, server: DrillServer) -> None:
         """It is drilled there."""
-        self._server = {"kind": server.kind.value, "address": _place_of(server)}
+        self._server = DrillPlace(kind=server.kind.value, address=_place_of(server))
         self._versions["server"] = server.target.version
 
     def describe_plan(self, plan: DatabasePlan) -> None:
@@ -148,36 +149,35 @@ class Report:
         self._given_up = error.exit_status
         self.problems.append(error.message)
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> Evidence:
         """The evidence. No secret is in it."""
         check = self.app_check
-        return {
-            "schema": 1,
-            "drilled_at": _iso(self.begun_at),
-            "result": self._verdict(),
-            "exit_status": int(self._status()),
-            "archive": {"name": self.archive.name, "path": str(self.archive), **self._archive},
-            "server": self._server,
-            "versions": {"safeharbor": safeharbor_backup.__version__, **self._versions},
-            "tables": self._tables,
-            "rows": self._rows,
-            "upload_files": self._upload_files,
-            "upload_bytes": self._upload_bytes,
-            "restore_seconds": self.seconds.get("restore"),
-            "seconds": self.seconds,
-            "compared": self._compared,
-            "not_recorded": self._not_recorded,
-            "app_check": None
+        return Evidence(
+            drilled_at=_iso(self.begun_at),
+            result=self._verdict(),
+            exit_status=int(self._status()),
+            archive=DrilledArchive(name=self.archive.name, path=str(self.archive), **self._archive),
+            server=self._server,
+            versions=Versions(safeharbor=safeharbor_backup.__version__, **self._versions),
+            tables=self._tables,
+            rows=self._rows,
+            upload_files=self._upload_files,
+            upload_bytes=self._upload_bytes,
+            restore_seconds=self.seconds.get("restore"),
+            seconds=dict(self.seconds),
+            compared={name: dict(found) for name, found in self._compared.items()},
+            not_recorded=tuple(self._not_recorded),
+            app_check=None
             if check is None
-            else {
-                "program": check.program,
-                "exit_status": check.exit_status,
-                "seconds": check.seconds,
-                "output": list(check.output),
-            },
-            "problems": self.problems[:_MOST],
-            "warnings": self.warnings[:_MOST],
-        }
+            else AppChecked(
+                program=check.program,
+                exit_status=check.exit_status,
+                seconds=check.seconds,
+                output=tuple(check.output),
+            ),
+            problems=tuple(self.problems[:_MOST]),
+            warnings=tuple(self.warnings[:_MOST]),
+        )
 
     def result(self) -> DrillResult:
         """What it came to."""
@@ -200,9 +200,10 @@ class Report:
         )
 
     def _place_in_words(self) -> str:
-        server = self._server or {}
-        where = server.get("kind") if server.get("kind") == Kind.PRIVATE else server.get("address")
-        return f"{where}, PostgreSQL {self._versions.get('server', '')}" if server else ""
+        if self._server is None:
+            return ""
+        where = self._server.kind if self._server.kind == Kind.PRIVATE else self._server.address
+        return f"{where}, PostgreSQL {self._versions.get('server', '')}"
 
     def _status(self) -> ExitStatus:
         if self._given_up is not None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import to_builtins
 
 from safeharbor_backup.actions.backup.run import plan_output, take_backup
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.documents import BackupDocument
 from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.cli.options import json_option, quiet_option, warnings_ok_option
 from safeharbor_backup.errors import ExitStatus
@@ -53,7 +55,7 @@ def command(
     with run.output.watching(quiet=quiet or as_json) as progress:
         result = take_backup(settings, output=output, prune=not no_prune, full=full, progress=progress)
     described = describe_backup(result)
-    run.describe(archive=result.path.name, warnings=result.warnings, details=described)
+    run.describe(archive=result.path.name, warnings=result.warnings, details=to_builtins(described))
     if as_json:
         run.output.document(described)
     elif not quiet:
@@ -81,25 +83,24 @@ def _print(output: Output, result: BackupResult) -> None:
         output.result(f"pruned {plural(len(pruned.deleted), 'archive')} ({show_bytes(pruned.freed_bytes)})")
 
 
-def describe_backup(result: BackupResult) -> dict[str, object]:
+def describe_backup(result: BackupResult) -> BackupDocument:
     """The document that `--json` prints."""
     pruned = result.pruned
-    return {
-        "schema": 1,
-        "path": str(result.path),
-        "size_bytes": result.size,
-        "taken_at": iso_time(result.taken_at),
-        "tables": result.tables,
-        "rows": result.rows,
-        "upload_files": result.upload_files,
-        "upload_bytes": result.upload_bytes,
-        "seconds": result.seconds,
-        "elapsed_seconds": result.elapsed_seconds,
-        "shared_with": result.shared.archive if result.shared is not None else None,
-        "shared_members": result.shared.members if result.shared is not None else 0,
-        "shared_bytes": result.shared.size if result.shared is not None else 0,
-        "warnings": list(result.warnings),
-        "notes": list(result.notes),
-        "pruned": list(pruned.deleted) if pruned is not None else [],
-        "freed_bytes": pruned.freed_bytes if pruned is not None else 0,
-    }
+    return BackupDocument(
+        path=str(result.path),
+        size_bytes=result.size,
+        taken_at=iso_time(result.taken_at),
+        tables=result.tables,
+        rows=result.rows,
+        upload_files=result.upload_files,
+        upload_bytes=result.upload_bytes,
+        seconds=result.seconds,
+        elapsed_seconds=result.elapsed_seconds,
+        shared_with=result.shared.archive if result.shared is not None else None,
+        shared_members=result.shared.members if result.shared is not None else 0,
+        shared_bytes=result.shared.size if result.shared is not None else 0,
+        warnings=tuple(result.warnings),
+        notes=tuple(result.notes),
+        pruned=tuple(pruned.deleted) if pruned is not None else (),
+        freed_bytes=pruned.freed_bytes if pruned is not None else 0,
+    )

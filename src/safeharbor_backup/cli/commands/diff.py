@@ -5,12 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import UNSET
 
 from safeharbor_backup.actions.catalog.choose import LATEST, local_zone
 from safeharbor_backup.actions.diff import compare_archives, compare_with_live
 from safeharbor_backup.archive.listing import Change
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
+from safeharbor_backup.cli.documents import (
+    ChangeCounts,
+    ChangedNames,
+    ColumnChanges,
+    DiffDocument,
+    DiffSide,
+    UploadsDiff,
+)
 from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.cli.table import Column, table_lines
 from safeharbor_backup.errors import ExitStatus
@@ -147,44 +156,42 @@ def _folder_columns(diff: Diff) -> list[Column]:
     return columns
 
 
-def _document(diff: Diff, *, names: bool) -> dict[str, object]:
-    rows = [[name, before, after] for name, (before, after) in diff.rows.items()]
-    columns = [{"table": name, "added": list(came), "gone": list(went)} for name, (came, went) in diff.columns.items()]
-    return {
-        "schema": 1,
-        "before": _side(diff.before),
-        "after": _side(diff.after),
-        "rows": rows,
-        "columns": columns,
-        "uploads": _uploads(diff.uploads, names=names),
-        "unknown": list(diff.unknown),
-    }
+def _document(diff: Diff, *, names: bool) -> DiffDocument:
+    rows = tuple((name, before, after) for name, (before, after) in diff.rows.items())
+    columns = tuple(
+        ColumnChanges(table=name, added=tuple(came), gone=tuple(went)) for name, (came, went) in diff.columns.items()
+    )
+    return DiffDocument(
+        before=_side(diff.before),
+        after=_side(diff.after),
+        rows=rows,
+        columns=columns,
+        uploads=_uploads(diff.uploads, names=names),
+        unknown=tuple(diff.unknown),
+    )
 
 
-def _side(side: Side) -> dict[str, object]:
-    return {
-        "name": side.name,
-        "taken_at": iso_time(side.taken_at) if side.taken_at is not None else None,
-        "tables": len(side.tables) if side.tables is not None else None,
-        "revision": side.revision,
-        "upload_files": side.upload_files,
-        "upload_bytes": side.upload_bytes,
-    }
+def _side(side: Side) -> DiffSide:
+    return DiffSide(
+        name=side.name,
+        taken_at=iso_time(side.taken_at) if side.taken_at is not None else None,
+        tables=len(side.tables) if side.tables is not None else None,
+        revision=side.revision,
+        upload_files=side.upload_files,
+        upload_bytes=side.upload_bytes,
+    )
 
 
-def _uploads(uploads: UploadChanges, *, names: bool) -> dict[str, object]:
-    document: dict[str, object] = {
+def _uploads(uploads: UploadChanges, *, names: bool) -> UploadsDiff:
+    found = {change.value: tuple(_text(path) for kind, path in uploads.names if kind is change) for change in Change}
+    return UploadsDiff(
         **_counts(uploads.counts),
-        "folders": {_text(name): _counts(counts) for name, counts in sorted(uploads.folders.items())},
-    }
-    if names:
-        document["names"] = {
-            change.value: [_text(path) for kind, path in uploads.names if kind is change] for change in Change
-        }
-    return document
+        folders={_text(name): ChangeCounts(**_counts(counts)) for name, counts in sorted(uploads.folders.items())},
+        names=ChangedNames(**found) if names else UNSET,
+    )
 
 
-def _counts(counts: Mapping[Change, int]) -> dict[str, object]:
+def _counts(counts: Mapping[Change, int]) -> dict[str, int]:
     return {change.value: counts[change] for change in Change}
 
 

@@ -12,6 +12,7 @@ import click
 from safeharbor_backup.actions.doctor.findings import Level, fine, remark
 from safeharbor_backup.actions.doctor.run import examine
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.documents import Check, DoctorDocument, SettingInUse
 from safeharbor_backup.cli.lazy import COMMANDS, IN_FLASK, SOURCE_KEY
 from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.cli.settings_source import command_of_the_app
@@ -139,28 +140,22 @@ def _summary(diagnosis: Diagnosis) -> str:
     return ", ".join(counts) or "All is well."
 
 
-def _document(diagnosis: Diagnosis) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "exit_status": int(diagnosis.exit_status),
-        "checks": [
-            {
-                "name": finding.name,
-                "level": finding.level.value,
-                "text": finding.text,
-                "remedy": finding.remedy,
-                "status": int(finding.exit_status),
-            }
+def _document(diagnosis: Diagnosis) -> DoctorDocument:
+    return DoctorDocument(
+        exit_status=int(diagnosis.exit_status),
+        checks=tuple(
+            Check(
+                name=finding.name,
+                level=finding.level.value,
+                text=finding.text,
+                remedy=finding.remedy,
+                status=int(finding.exit_status),
+            )
             for finding in diagnosis.findings
-        ],
-        "settings": [
-            {
-                "name": each.name,
-                "value": each.value,
-                "origin": each.origin,
-            }
-            for each in diagnosis.settings
-        ],
-        "timezone": diagnosis.timezone,
-        "next_runs": [iso_time(moment) for moment in diagnosis.next_runs],
-    }
+        ),
+        settings=tuple(
+            SettingInUse(name=each.name, value=each.value, origin=each.origin) for each in diagnosis.settings
+        ),
+        timezone=diagnosis.timezone,
+        next_runs=tuple(iso_time(moment) for moment in diagnosis.next_runs),
+    )

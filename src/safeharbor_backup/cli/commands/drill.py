@@ -6,12 +6,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import structs
 
 from safeharbor_backup.actions.catalog.choose import LATEST
 from safeharbor_backup.actions.catalog.latest import choose_to_prove
 from safeharbor_backup.actions.drill.run import drill_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.documents import DrillDocument
 from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.cli.options import jobs_option, quiet_option, warnings_ok_option
 from safeharbor_backup.errors import ExitStatus
@@ -70,7 +72,7 @@ def command(
         result = drill_archive(path, settings, jobs=jobs, progress=progress, notices=notices)
     describe_drill(run, result)
     if as_json:
-        run.output.document({**result.document, "evidence": _evidence(result)})
+        run.output.document(DrillDocument(**structs.asdict(result.document), evidence=_evidence(result)))
     else:
         _print(run.output, result, quiet=quiet)
     if not (warnings_ok and result.exit_status is ExitStatus.WARNINGS):
@@ -89,7 +91,7 @@ def describe_drill(run: Run | Attempt, result: DrillResult) -> None:
         archive=result.archive.name,
         warnings=result.warnings,
         problem="; ".join(result.problems[:3]),
-        details={**{key: result.document[key] for key in kept}, "evidence": _evidence(result)},
+        details={**{key: getattr(result.document, key) for key in kept}, "evidence": _evidence(result)},
     )
 
 

@@ -12,6 +12,7 @@ from safeharbor_backup.actions.extract import extract_files, put_back_files
 from safeharbor_backup.actions.extract_table import rows_into_live, table_beside, table_to_file
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.documents import ExtractDocument, ExtractTableDocument
 from safeharbor_backup.cli.options import json_option, quiet_option
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import ascii_safe, plural, show_bytes
@@ -161,19 +162,18 @@ def _print_table(output: Output, done: TableExtracted, *, is_confirmed: bool) ->
         output.result("Nothing was changed. `--yes` inserts them, in one transaction.")
 
 
-def _table_document(done: TableExtracted, archive: Path) -> dict[str, object]:
+def _table_document(done: TableExtracted, archive: Path) -> ExtractTableDocument:
     found = done.found
-    return {
-        "schema": 1,
-        "archive": str(archive),
-        "table": done.table,
-        "target": done.target,
-        "rows": done.rows,
-        "missing": found.missing if found is not None else None,
-        "same": found.same if found is not None else None,
-        "different": found.different if found is not None else None,
-        "warnings": list(done.warnings),
-    }
+    return ExtractTableDocument(
+        archive=str(archive),
+        table=done.table,
+        target=done.target,
+        rows=done.rows,
+        missing=found.missing if found is not None else None,
+        same=found.same if found is not None else None,
+        different=found.different if found is not None else None,
+        warnings=tuple(done.warnings),
+    )
 
 
 def _print(output: Output, done: Extracted) -> None:
@@ -184,13 +184,12 @@ def _print(output: Output, done: Extracted) -> None:
         output.result(f"  and {len(done.kept) - _MOST_KEPT:,} more")
 
 
-def _document(done: Extracted) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "archive": str(done.archive),
-        "target": str(done.target),
-        "files": done.files,
-        "size_bytes": done.size_bytes,
-        "kept": list(done.kept),
-        "warnings": list(done.warnings),
-    }
+def _document(done: Extracted) -> ExtractDocument:
+    return ExtractDocument(
+        archive=str(done.archive),
+        target=str(done.target),
+        files=done.files,
+        size_bytes=done.size_bytes,
+        kept=tuple(done.kept),
+        warnings=tuple(done.warnings),
+    )

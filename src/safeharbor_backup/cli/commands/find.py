@@ -10,6 +10,7 @@ import click
 from safeharbor_backup.actions.catalog.choose import local_zone
 from safeharbor_backup.actions.find import MOST_FILES, find_files
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.documents import FindDocument, FoundIn, FoundPath, FoundVersion
 from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.text import ascii_safe, iso_time, plural, typed
@@ -82,25 +83,24 @@ def _print(output: Output, search: Search, zone: tzinfo | None) -> None:
         output.result(f"To get it back: {typed(f'extract {name} {shlex.quote(path)} --to DIRECTORY')}")
 
 
-def _document(search: Search) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "searched": search.archives,
-        "files": [_file(file) for file in search.files],
-        "complete": not (search.is_cut or search.warnings),
-        "warnings": list(search.warnings),
-    }
+def _document(search: Search) -> FindDocument:
+    return FindDocument(
+        searched=search.archives,
+        files=tuple(_file(file) for file in search.files),
+        complete=not (search.is_cut or search.warnings),
+        warnings=tuple(search.warnings),
+    )
 
 
-def _file(file: FoundFile) -> dict[str, object]:
-    return {
-        "path": file.path.decode("utf-8", "surrogateescape"),
-        "versions": [_version(version) for version in file.versions],
-    }
+def _file(file: FoundFile) -> FoundPath:
+    return FoundPath(
+        path=file.path.decode("utf-8", "surrogateescape"),
+        versions=tuple(_version(version) for version in file.versions),
+    )
 
 
-def _version(version: Version) -> dict[str, object]:
-    return {
-        "sha256": version.sha256 or None,
-        "archives": [{"name": entry.name, "taken_at": iso_time(entry.taken_at)} for entry in version.archives],
-    }
+def _version(version: Version) -> FoundVersion:
+    return FoundVersion(
+        sha256=version.sha256 or None,
+        archives=tuple(FoundIn(name=entry.name, taken_at=iso_time(entry.taken_at)) for entry in version.archives),
+    )

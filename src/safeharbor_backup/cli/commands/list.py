@@ -12,6 +12,7 @@ from safeharbor_backup.actions.catalog.entries import is_from_future, read_catal
 from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.cli.command import always, safeharbor_command
+from safeharbor_backup.cli.documents import ListDocument, ListedArchive
 from safeharbor_backup.cli.table import Column, table_lines, terminal_width
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.model import Concern
@@ -133,32 +134,31 @@ def _decided(verdict: Verdict | None) -> str:
     return "" if verdict is None else f"{'keep' if verdict.keep else 'delete'}: {', '.join(verdict.reasons)}"
 
 
-def _document(catalog: Catalog, verdicts: dict[str, Verdict], warnings: list[str]) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "directory": str(catalog.directory),
-        "archives": [_archive(entry, verdicts.get(entry.name)) for entry in catalog.archives],
-        "unfinished": list(catalog.unfinished),
-        "foreign": list(catalog.foreign),
-        "warnings": warnings,
-    }
+def _document(catalog: Catalog, verdicts: dict[str, Verdict], warnings: list[str]) -> ListDocument:
+    return ListDocument(
+        directory=str(catalog.directory),
+        archives=tuple(_archive(entry, verdicts.get(entry.name)) for entry in catalog.archives),
+        unfinished=tuple(catalog.unfinished),
+        foreign=tuple(catalog.foreign),
+        warnings=tuple(warnings),
+    )
 
 
-def _archive(entry: CatalogEntry, verdict: Verdict | None) -> dict[str, object]:
+def _archive(entry: CatalogEntry, verdict: Verdict | None) -> ListedArchive:
     manifest = entry.manifest
-    return {
-        "name": entry.name,
-        "taken_at": iso_time(entry.taken_at),
-        "modified_at": iso_time(entry.candidate.modified_at),
-        "size_bytes": entry.size,
-        "state": entry.state.value,
-        "problem": entry.problem,
-        "tables": None if manifest is None else len(manifest.tables),
-        "rows": None if manifest is None else manifest.rows,
-        "upload_files": None if manifest is None else manifest.upload_files,
-        "upload_bytes": None if manifest is None else manifest.upload_bytes,
-        "warnings": [] if manifest is None else list(manifest.warnings),
-        "keep": None if verdict is None else verdict.keep,
-        "reasons": [] if verdict is None else list(verdict.reasons),
-        "codes": [] if verdict is None else [reason.code.value for reason in verdict.because],
-    }
+    return ListedArchive(
+        name=entry.name,
+        taken_at=iso_time(entry.taken_at),
+        modified_at=iso_time(entry.candidate.modified_at),
+        size_bytes=entry.size,
+        state=entry.state.value,
+        problem=entry.problem,
+        tables=None if manifest is None else len(manifest.tables),
+        rows=None if manifest is None else manifest.rows,
+        upload_files=None if manifest is None else manifest.upload_files,
+        upload_bytes=None if manifest is None else manifest.upload_bytes,
+        warnings=() if manifest is None else manifest.warnings,
+        keep=None if verdict is None else verdict.keep,
+        reasons=() if verdict is None else tuple(verdict.reasons),
+        codes=() if verdict is None else tuple(reason.code.value for reason in verdict.because),
+    )

@@ -8,6 +8,7 @@ import click
 
 from safeharbor_backup.actions.prune import prune_archives
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.documents import PrunedArchive, PruneDocument
 from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.errors import ExitStatus
@@ -62,20 +63,19 @@ def _print(output: Output, result: PruneResult, *, dry_run: bool) -> None:
     output.result(f"{done} {plural(len(result.deleted), 'archive')} ({show_bytes(result.freed_bytes)})")
 
 
-def _document(result: PruneResult, *, dry_run: bool) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "dry_run": dry_run,
-        "deleted": list(result.deleted),
-        "freed_bytes": result.freed_bytes,
-        "archives": [
-            {
-                "name": verdict.name,
-                "keep": verdict.keep,
-                "reasons": list(verdict.reasons),
-                "codes": [reason.code.value for reason in verdict.because],
-            }
+def _document(result: PruneResult, *, dry_run: bool) -> PruneDocument:
+    return PruneDocument(
+        dry_run=dry_run,
+        deleted=tuple(result.deleted),
+        freed_bytes=result.freed_bytes,
+        archives=tuple(
+            PrunedArchive(
+                name=verdict.name,
+                keep=verdict.keep,
+                reasons=tuple(verdict.reasons),
+                codes=tuple(reason.code.value for reason in verdict.because),
+            )
             for verdict in result.verdicts
-        ],
-        "warnings": list(result.warnings),
-    }
+        ),
+        warnings=tuple(result.warnings),
+    )

@@ -8,6 +8,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 from safeharbor_backup.actions.backup.run import plan_output, take_backup
 from safeharbor_backup.actions.catalog.last_runs import SCHEDULER
 from safeharbor_backup.actions.catalog.latest import choose_to_prove
@@ -155,7 +157,8 @@ class Front:
     def _backup(self, name: str, attempt: Attempt) -> str:
         with self._log.watching(command=name) as progress:
             result = take_backup(self._settings, progress=progress)
-        attempt.describe(archive=result.path.name, warnings=result.warnings, details=describe_backup(result))
+        details = to_builtins(describe_backup(result))
+        attempt.describe(archive=result.path.name, warnings=result.warnings, details=details)
         contents = [
             plural(result.tables, "table"),
             plural(result.rows, "row"),

@@ -12,6 +12,7 @@ from safeharbor_backup.actions.catalog.latest import choose_to_prove
 from safeharbor_backup.actions.verify import verify_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.documents import Verified, VerifyDocument
 from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.cli.options import json_option, quiet_option
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, ExitStatus, SafeHarborError
@@ -83,7 +84,7 @@ def command(
     if results:
         describe_verifications(run, results, notices)
     if as_json:
-        run.output.document({"schema": 1, "archives": [_document(result) for result in results]})
+        run.output.document(VerifyDocument(archives=tuple(_document(result) for result in results)))
     for notice in notices:
         run.output.warning(notice)
     status = _status(results, notices)
@@ -150,16 +151,16 @@ def _print(output: Output, result: Verification, *, quiet: bool) -> None:
         output.result(f"{result.path}: sound ({members}, {show_bytes(result.size)} in {result.seconds:.1f} s)")
 
 
-def _document(result: Verification) -> dict[str, object]:
-    return {
-        "path": str(result.path),
-        "sound": result.is_sound,
-        "kind": result.kind.value,
-        "quick": result.quick,
-        "problems": list(result.problems),
-        "warnings": list(result.warnings),
-        "size_bytes": result.size,
-        "members": result.members,
-        "seconds": round(result.seconds, 3),
-        "taken_at": iso_time(result.manifest.taken_at) if result.manifest is not None else None,
-    }
+def _document(result: Verification) -> Verified:
+    return Verified(
+        path=str(result.path),
+        sound=result.is_sound,
+        kind=result.kind.value,
+        quick=result.quick,
+        problems=tuple(result.problems),
+        warnings=tuple(result.warnings),
+        size_bytes=result.size,
+        members=result.members,
+        seconds=round(result.seconds, 3),
+        taken_at=iso_time(result.manifest.taken_at) if result.manifest is not None else None,
+    )
