@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.filesystems import mounted_image, mounted_tmpfs
+from support.filesystems import mounted_image, mounted_pool, mounted_tmpfs
+from support.states import tree_of
 
 if TYPE_CHECKING:
     from support.runs import Site
@@ -51,3 +52,29 @@ def test_uploads_are_read_from_every_filesystem(site: Site, kind: str) -> None:
         for number in range(50):
             copy = site.root / f"out-{kind}" / "uploads" / "photos" / f"{number}.jpg"
             assert copy.read_bytes() == (place / "photos" / f"{number}.jpg").read_bytes()
+
+
+def test_on_a_pool_of_disks_everything_is_done(site: Site) -> None:
+    """Where a file without a name cannot be opened again, one job loads the dump."""
+    disks = [site.root / "disk1", site.root / "disk2"]
+    for disk in disks:
+        (disk / "uploads" / "on both").mkdir(parents=True)
+        (disk / "uploads" / "on both" / f"{disk.name}.txt").write_text(disk.name)
+        (disk / "backups").mkdir()
+    with mounted_pool(disks, site.root / "pool", "mfs") as pool:
+        site.environment |= {"BACKUP_DIR": str(pool / "backups"), "BACKUP_UPLOAD_DIR": str(pool / "uploads")}
+        before = tree_of(pool / "uploads")
+        done = [site.run("backup"), site.run("drill"), site.run("restore", "--from", "latest", "--yes", "--jobs", "2")]
+        restored = tree_of(pool / "uploads")
+        done += [site.run("restore", "--undo"), site.run("restore", "--discard-previous", "--yes")]
+
+        assert [each.status for each in done] == [0] * 5, "\n".join(each.output for each in done)
+        assert "one job loads the dump straight from the archive" in done[2].output
+        assert restored == before
+        assert tree_of(pool / "uploads") == before
+    with mounted_pool(disks, site.root / "pool", "epmfs"):
+        restore = ("restore", "--from", "latest", "--only", "uploads")
+        for refused in (site.run(*restore, "--dry-run"), site.run(*restore, "--yes")):
+            assert refused.status == 7, refused.output
+            assert "Mount it with ignorepponrename=true" in refused.stderr
+        assert tree_of(pool / "uploads") == before

@@ -43,6 +43,28 @@ def mounted_bind(source: Path, place: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def mounted_pool(branches: list[Path], place: Path, policy: str) -> Iterator[Path]:
+    """These directories as one, by mergerfs (FUSE); `policy` says on which of them new files go."""
+    need_root()
+    for each in (*branches, place):
+        each.mkdir(parents=True, exist_ok=True)
+    pool = [
+        str(need_program("mergerfs")),
+        "-o",
+        f"allow_other,use_ino,category.create={policy}",
+        ":".join(map(str, branches)),
+        str(place),
+    ]
+    done = subprocess.run(pool, capture_output=True, check=False)
+    if done.returncode != 0:
+        missing(f"this machine does not let root mount mergerfs: {done.stderr.decode().strip()}")
+    try:
+        yield place
+    finally:
+        _unmount(place)
+
+
+@contextmanager
 def mounted_image(kind: str, place: Path, size_bytes: int, mount_options: str = "loop") -> Iterator[Path]:
     """A filesystem of this kind (ext4, xfs, btrfs) and size in a file, mounted at `place`.
 

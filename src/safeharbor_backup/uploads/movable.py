@@ -71,7 +71,24 @@ def find_fixed(uploads: Path, is_excluded: Callable[[str], bool] | None = None) 
     """Those of them that nobody could move, root neither. Changes nothing. Raises OSError."""
     mounts = map(os.fsdecode, mounts_below(uploads))
     found = [Immovable(mount, _MOUNT, _UNMOUNT) for mount in mounts if not _may_stay(mount, is_excluded)]
-    return [*_at_the_top(uploads, is_excluded, _by_attributes), *found]
+    return [*_at_the_top(uploads, is_excluded, _by_attributes), *found, *_of_a_pool(uploads)]
+
+
+def _of_a_pool(uploads: Path) -> list[Immovable]:
+    """That mergerfs refuses to rename from one of its disks to another, where it is told to keep paths on theirs."""
+    place = os.path.realpath(uploads)
+    while not os.path.ismount(place):
+        place = os.path.dirname(place)
+    control = os.path.join(place, ".mergerfs")
+    try:
+        policy = os.getxattr(control, "user.mergerfs.func.create")
+        may_rename = os.getxattr(control, "user.mergerfs.ignorepponrename") == b"true"
+    except OSError:
+        return []  # no pool, or one of another kind
+    if may_rename or not policy.startswith((b"ep", b"msp")):
+        return []
+    why = f"mergerfs with the policy {policy.decode('ascii', 'replace')} renames nothing from one disk to another"
+    return [Immovable(".", why, "Mount it with ignorepponrename=true, or with category.create=mfs.")]
 
 
 def _at_the_top(

@@ -61,7 +61,7 @@ class DumpCopy:
 
 @contextmanager
 def copied_dump(directory: Path, min_free: MinFree) -> Iterator[DumpCopy]:
-    """An empty, nameless file in `directory`. Raises OSError."""
+    """An empty, nameless file in `directory`. Raises OSError, also where such a file is of no use."""
     try:
         descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)  # decision 27
     except OSError as error:
@@ -71,6 +71,8 @@ def copied_dump(directory: Path, min_free: MinFree) -> Iterator[DumpCopy]:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         _take_name_away(name, descriptor)
     try:
+        os.fstatvfs(descriptor)  # a pool (mergerfs) can do neither without a name
+        os.close(os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC))
         yield DumpCopy(descriptor, Floor(descriptor, directory, min_free, free_restores()))
     finally:
         os.close(descriptor)

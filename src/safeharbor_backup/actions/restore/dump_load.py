@@ -158,7 +158,7 @@ class DumpLoad:
             try:
                 return self._until_loaded.enter_context(copied_dump(directory, min_free))
             except OSError as error:
-                why = f"{directory} cannot be written: {error.strerror}"
+                why = f"{directory} takes no copy of the dump: {error.strerror}"
         self._progress.note(f"{why}: one job loads the dump straight from the archive (see BACKUP_TMP_DIR)")
         return None
 
