@@ -159,6 +159,7 @@ def _live_session(settings: Settings) -> Iterator[psycopg.Connection]:
 @contextmanager
 def _opened_table(archive: Path, name: str, settings: Settings, progress: Progress) -> Iterator[_Scratch]:
     """A session in a scratch database that has this table with its rows. Raises SafeHarborError."""
+    # decision 96
     with opened_for_restore(archive) as opened, ExitStack() as stack:
         _prove_dump(opened)
         report = Report(archive, datetime.now(UTC))

@@ -71,7 +71,7 @@ def _pick_from_ours(
     source: Source, front: Front, wanted: Wanted, take: Callable[[Member, Iterable[bytes]], None]
 ) -> None:
     lines = map(parse_line, read_lines(source, front))
-    headers = Source(source.descriptor, source.path, _READ_AHEAD)
+    headers = Source(source.descriptor, source.path, _READ_AHEAD)  # decision 97
     for member, at in read_members(headers, front):
         path = member.name[_START:].rstrip(b"/") if member.name.startswith(layout.UPLOADS_NAME) else b""
         if path:

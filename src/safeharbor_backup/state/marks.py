@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-MARK_SUFFIX = ".keep"
+MARK_SUFFIX = ".keep"  # decision 93
 LONGEST_REASON = 200
 _LIMIT_BYTES = 64 * 1024
 

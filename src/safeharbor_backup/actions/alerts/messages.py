@@ -107,7 +107,7 @@ def is_worth_telling(outcome: Outcome, before: Outcome | None, notify_on: Notify
     """Whether people get a message of it: bad, much went, first good one after a bad one, or they want all."""
     if outcome.command not in (*_TOLD, *_TOLD_IF_BAD):
         return False
-    if _is_bad(outcome, notify_on) or outcome.notes:
+    if _is_bad(outcome, notify_on) or outcome.notes:  # decision 95
         return True
     if outcome.command in _TOLD_IF_BAD:
         return False

@@ -121,7 +121,7 @@ class Tiers:
     @property
     def counts_days(self) -> bool:
         """Whether days are counted, not archives."""
-        return bool(self.hourly or self.monthly or self.yearly)
+        return bool(self.hourly or self.monthly or self.yearly)  # decision 94
 
     def __str__(self) -> str:
         more = {"hourly": self.hourly, "monthly": self.monthly, "yearly": self.yearly}
