@@ -44,7 +44,7 @@ def empty() -> Document:
     return {
         **_frame(),
         "health": "waiting",
-        "reasons": ["there is no archive yet, and none is due yet"],
+        "reasons": ["no backup yet; the first one is not due yet"],
         "newest": None,
         "age_seconds": None,
         "archives": 0,

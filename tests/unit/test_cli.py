@@ -276,7 +276,7 @@ class TestStatus:
         result = run("status", "--healthcheck")
 
         assert result.exit_code == 0
-        assert result.stdout == "there is no archive yet, and none is due yet\n"
+        assert result.stdout == "no backup yet; the first one is not due yet\n"
         document = json.loads(run("status", "--json").stdout)
         assert (document["health"], document["healthy"], document["newest"]) == ("waiting", True, None)
 

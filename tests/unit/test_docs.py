@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -160,6 +161,49 @@ def test_every_command_that_a_page_shows_exists_with_its_options(page: Path) -> 
         if name in COMMANDS:
             known = {option for parameter in command_named(name).params for option in parameter.opts} | {"--help"}
             assert set(re.findall(r"(?<= )--[a-z-]+", rest)) <= known, f"{name}{rest}"
+
+
+# what reads as translated; CONTRIBUTING.md has better words. Decisions are as they were written
+AWKWARD = (
+    r"archives? before(?= |\.|,)(?! TIME)",
+    r"\b(?:is|are|be|were|was|and|always|problem|not) told\b(?! apart| to)",
+    r"\btold (?:are|as|in|is|of)\b",
+    r"\bnamed are\b",
+    r"\bnone is named\b",
+    r"\btells of\b",
+    r"\bhow the backups are\b",
+    r"\bretention gives up\b",
+    r"\bbad night\b",
+    r"\bare set, \S+ have their defaults\b",
+)
+
+
+def test_no_page_and_no_message_has_a_phrase_that_reads_as_translated() -> None:
+    as_they_were = ("CHANGELOG.md", "CONTRIBUTING.md")
+    pages = [page for page in PAGES if page.parent.name != "decisions" and page.name not in as_they_were]
+    texts = {str(page.relative_to(ROOT)): page.read_text() for page in [*pages, ROOT / ".env.example"]}
+    for source in sorted((ROOT / "src").rglob("*.py")):
+        texts[str(source.relative_to(ROOT))] = "\n".join(messages_of(source))
+    awkward = re.compile("|".join(AWKWARD), re.IGNORECASE)
+
+    flowing = {name: " ".join(text.split()) for name, text in texts.items()}
+    assert [(name, match[0]) for name, text in flowing.items() for match in awkward.finditer(text)] == []
+
+
+def messages_of(source: Path) -> list[str]:
+    """The texts in a module that are no docstrings: what a user may meet."""
+    tree = ast.parse(source.read_text())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    ]
 
 
 def test_nothing_tells_people_to_install_a_program_of_our_name_that_is_not_ours() -> None:

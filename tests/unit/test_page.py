@@ -24,7 +24,7 @@ from support.documents import EVERY, NOW, iso
 TEMPLATES = Path(page_module.__file__).with_name("templates")
 PAYLOAD = "</style></title>\"'><script>alert(1)</script><img src=x onerror=alert(1)>&\ud800\u202e\x00\ufdd0\U0001ffff"
 TOLD = {
-    "empty": ("waiting", "No backup yet, and none is due."),
+    "empty": ("waiting", "No backup yet."),
     "good": ("good", "The backups are good."),
     "warning": ("warning", "There is a backup, and 2 things to look at."),
     "stale": ("stale", "The newest backup is too old."),
@@ -111,11 +111,11 @@ def test_it_tells_what_is_in_each_archive_and_what_retention_does_with_it() -> N
 def test_the_calendar_and_the_charts_are_told_in_words() -> None:
     page = render_page(documents.failing(), NOW)
 
-    assert "5 days: stays as a daily one." in page
-    assert "1 day: goes when the next backup is done." in page
-    assert "1 day: a backup failed, and none was taken." in page
-    assert re.search(r"Wed, 25 Nov 2026\. a backup failed", page)
-    assert "days: was taken, and is gone since." in page
+    assert "5 days: kept (daily)." in page
+    assert "1 day: will be deleted after the next backup." in page
+    assert "1 day: failed, no backup taken." in page
+    assert re.search(r"Wed, 25 Nov 2026\. failed, no backup taken", page)
+    assert "days: taken, deleted since." in page
     assert re.search(r"120 values from 29 Jul 2026 to 25 Nov 2026: .*, 1 failed run\.", page)
 
 

@@ -82,7 +82,7 @@ def test_a_report_is_written_of_backups_that_are_bad_too(archive: Path, tmp_path
 
     assert run("report", "--html", str(path)).exit_code == 0
 
-    assert "none is due" in path.read_text()
+    assert "No backup yet." in path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ class TestFailures:
         first, second, *_ = lines(settings)
 
         assert first.startswith("FAILED: the last backup failed on ")
-        assert second == "  there is no archive yet, and none is due yet"
+        assert second == "  no backup yet; the first one is not due yet"
         assert run(settings, monkeypatch, "--healthcheck").exit_code == 0
 
     def test_an_archive_that_is_too_old_is_worse(self, settings: Settings) -> None:
@@ -289,7 +289,7 @@ class TestLines:
     def test_a_new_directory_has_nothing_to_tell_yet(self, settings: Settings) -> None:
         told = lines(settings)
 
-        assert told[0] == "there is no archive yet, and none is due yet"
+        assert told[0] == "no backup yet; the first one is not due yet"
         assert told[1:4] == [
             "  last backup  none recorded",
             "  last verify  none recorded",

@@ -1,4 +1,4 @@
-"""Who may see how the backups are: whoever knows ADMIN_PASSWORD."""
+"""Who may see the state of the backups: whoever knows ADMIN_PASSWORD."""
 
 from __future__ import annotations
 

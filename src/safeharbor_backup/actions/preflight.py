@@ -220,7 +220,7 @@ def _check_space(min_free: MinFree, directory: Path, needed: int) -> None:
 
 
 def expected_upload_bytes(previous: Manifest | None) -> int | None:
-    """How much of an archive the uploads will probably take, going by the archive before; None without one."""
+    """How much of an archive the uploads will probably take, going by the previous archive; None without one."""
     if previous is None:
         return None
     return previous.upload_bytes + 1024 * (previous.upload_files + previous.upload_directories)

@@ -8,23 +8,23 @@ import click
 
 # command: the first line of its help, so that listing them imports none
 COMMANDS = {
-    "backup": "Take a backup, prove it, publish it and prune.",
+    "backup": "Back up, prove the archive, then apply retention.",
     "diff": "Show what changed between two archives, or since one.",
-    "doctor": "Check everything that makes a run fail, before it does.",
+    "doctor": "Check for everything that would make a run fail.",
     "drill": "Restore the newest archive into a scratch copy, compare it, and remove it.",
     "extract": "Take files, folders or rows of a table out of an archive.",
     "find": "Find the archives that have a file, and its versions.",
-    "idle": "Wait in a container; told to stop, let what runs there end first.",
+    "idle": "Keep a container alive; when stopped, wait for running commands.",
     "keep": "Keep an archive, whatever retention says.",
     "list": "List the archives, what is in them, and which will stay.",
-    "notify": "Send a test by every way that alerts go.",
-    "prune": "Delete the archives that retention gives up.",
-    "report": "Write a page that shows how the backups are.",
-    "restore": "Put an archive's state in the place of the live one, or go back.",
-    "scheduler": "Run backups, checks and drills by their schedules, until told to stop.",
-    "status": "Tell whether the newest backup is good, how the last runs ended, and what comes next.",
+    "notify": "Send a test alert to every configured address.",
+    "prune": "Delete the archives that retention no longer keeps.",
+    "report": "Write an HTML page that shows the state of the backups.",
+    "restore": "Restore database and uploads from an archive, or undo a restore.",
+    "scheduler": "Run backups, checks and drills on their schedules, until stopped.",
+    "status": "Show whether the newest backup is good, how the last runs ended, and what comes next.",
     "unkeep": "Let retention delete an archive that was kept.",
-    "verify": "Prove that archives are whole and would restore.",
+    "verify": "Prove that archives are complete and unchanged.",
 }
 
 IN_FLASK = "flask"

@@ -17,7 +17,7 @@ cli = click.version_option(__version__, prog_name="safeharbor", message="%(prog)
     LazyGroup(
         name="safeharbor",
         help="Back up a PostgreSQL database and its uploads into one plain tar that is proven to restore. "
-        "Settings come from the environment; see the reference of settings in the documentation.",
+        "Settings come from the environment or from a file; `doctor` shows what is set.",
         params=[env_file_option(), _django],
     )
 )

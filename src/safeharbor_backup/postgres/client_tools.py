@@ -118,7 +118,7 @@ def _ask_version(bin_dir: Path) -> ClientTools | None:
         status = answer.exit_status
         how = f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
         raise ToolFailed(
-            f"{dump} --version {how} and told no version: {one_line(answer.stderr) or 'it said nothing'}.",
+            f"{dump} --version {how} and printed no version: {one_line(answer.stderr) or 'it said nothing'}.",
             hint="Run it by hand; install PostgreSQL's client anew, or point BACKUP_PG_BIN at another one.",
         )
     return ClientTools(bin_dir, int(found["major"]), found["version"])

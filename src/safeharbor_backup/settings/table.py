@@ -169,7 +169,7 @@ SETTINGS = (
         Concern.UPLOADS,
         "",
         "What the app has and the archive may lack, separated by commas: a database as `bind:NAME`, a folder by its "
-        "path or by the name of the app's setting. `alerts`: that nobody is told of failed runs.",
+        "path or by the name of the app's setting. `alerts`: that failed runs are reported to nobody.",
     ),
     Setting(
         "BACKUP_EXCLUDE_SCHEMA",

@@ -44,7 +44,7 @@ class Listed:
 class Omissions:
     """Uploads that changed while they were read, vanished, could not be read, cannot be archived, or are excluded.
 
-    And those whose content is another than in an archive before, although nothing shows that they were changed.
+    And those whose content differs from that in the previous archive, although nothing shows that they were changed.
     """
 
     changed: Listed = field(default_factory=Listed)
@@ -78,8 +78,8 @@ class Omissions:
             (self.skipped, "cannot be archived"),
             (
                 self.altered,
-                "{has} other content than in the archive before, although size, times and inode are the same, as when "
-                "a disk or memory fails. Compare both, and keep that archive",
+                "{has} other content than in the previous archive, although size, times and inode are the same, as "
+                "when a disk or memory fails. Compare both, and keep that archive",
             ),
         ]
         lines = []

@@ -70,9 +70,9 @@ class Sharing:
 def judge_index(front: IndexFront, now_ns: int, settings: Settings, *, full: bool) -> tuple[bool, str]:
     """Whether an index may be gone by at all, and why no blocks may be shared by it; "" if they may."""
     if front.started_ns > now_ns or front.written_anew_ns > front.started_ns:
-        return False, "everything is read: the clock was set back since the archive before"
+        return False, "everything is read: the clock was set back since the previous backup"
     if front.uploads != _name_uploads(settings.upload_dir):
-        return False, "everything is read: the archive before is of another uploads directory"
+        return False, "everything is read: the previous backup was of another uploads directory"
     if full:
         return True, WHY_FULL
     if settings.full_read_days == 0:
@@ -107,7 +107,7 @@ def _look(held: ExitStack, directory: Path, settings: Settings, now_ns: int, *, 
     except FileNotFoundError:
         return Sharing()
     except (OSError, IndexUnusable, SafeHarborError) as error:
-        return Sharing(why_not=f"everything is read: what is remembered of the archive before cannot be used: {error}")
+        return Sharing(why_not=f"everything is read: what is remembered of the previous backup cannot be used: {error}")
     is_usable, why_not = judge_index(front, now_ns, settings, full=full)
     if not is_usable:
         return Sharing(why_not=why_not)

@@ -1,4 +1,4 @@
-"""The page that shows how the backups are: as a file, and inside a Flask app."""
+"""The page that shows the state of the backups: as a file, and inside a Flask app."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ _PITCH = 18  # as the template draws a day, and the names of the days
 _LEFT, _TOP = 30, 18
 _FEWEST_WEEKS, _ENLARGED_WEEKS, _MOST_WEEKS = 18, 26, 52
 _MEANINGS = {
-    "daily": "stays as a daily one",
-    "weekly": "stays as a weekly one",
-    "both": "stays as a daily and a weekly one",
-    "kept": "stays for another reason",
-    "next": "goes when the next backup is done",
-    "gone": "was taken, and is gone since",
+    "daily": "kept (daily)",
+    "weekly": "kept (weekly)",
+    "both": "kept (daily and weekly)",
+    "kept": "kept for another reason",
+    "next": "will be deleted after the next backup",
+    "gone": "taken, deleted since",
     "damaged": "cannot be restored",
-    "failed": "a backup failed, and none was taken",
+    "failed": "failed, no backup taken",
 }
 
 

@@ -1,4 +1,4 @@
-"""The page that shows how the backups are, as one HTML document that needs nothing else: no script, no image, no font.
+"""The page that shows the state of the backups, as one HTML document without scripts, images or fonts.
 
 It is a pure function of the status document and the clock, so the report, the page inside an app, the screenshots
 and the tests all show the same thing.

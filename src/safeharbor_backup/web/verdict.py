@@ -66,7 +66,7 @@ def judge_document(document: StatusDocument, now: datetime, unknown_after_second
 
 def _judge_absence(document: StatusDocument) -> Verdict:
     if document.health == "waiting":
-        return Verdict(State.WAITING, "No backup yet, and none is due.", "The first one will be shown here.")
+        return Verdict(State.WAITING, "No backup yet.", "The first one will be shown here.")
     if document.gone is not None:
         gone = next((each.text for each in document.findings or () if each.code == Code.GONE), "")
         return Verdict(
@@ -84,7 +84,7 @@ def _judge_newest(document: StatusDocument, newest: Newest, age: float, limit: f
     )
     reasons = _but(document, Code.TOO_OLD)
     if age > limit or document.health == "stale":
-        why = f"It may be {span(limit)} old. {what}"
+        why = f"The limit is {span(limit)}. {what}"
         return Verdict(State.STALE, "The newest backup is too old.", why, reasons)
     if age < -_CLOCKS_DIFFER_SECONDS and not any(each.code == Code.FUTURE for each in document.findings or ()):
         reasons = ("The newest archive is from the future: a clock is wrong.", *reasons)

@@ -71,7 +71,7 @@ def tell_end(
     `history` is what came before it.
     """
     broken = [each for each in settings.problems_in(Concern.MONITORING) if each.variable in VARIABLES_OF_ALERTS]
-    warnings = tuple(f"not everybody who should is told: {problem}" for problem in broken)
+    warnings = tuple(f"an alert could not be sent: {problem}" for problem in broken)
     if settings.ping_url is not None and outcome.command == _PINGED:
         message = compose_message(settings, outcome, advice)
         signal = SUCCESS if outcome.is_success else str(outcome.exit_status)
@@ -90,7 +90,7 @@ def send_test(settings: Settings) -> tuple[Delivery, ...]:
     """Send a test by every way that is set up; how each went. A ping goes to `/log`, which changes no check's state."""
     message = Message(
         f"{_whose(settings)}: a test",
-        f"This is what `{typed('notify --test')}` sends. If a run fails, it is told here.\n\n"
+        f"This is what `{typed('notify --test')}` sends. Failed runs are reported here.\n\n"
         + _where(settings.backup_dir),
         Kind.INFO,
     )

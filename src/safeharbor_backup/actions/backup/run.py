@@ -74,7 +74,7 @@ def take_backup(
 ) -> BackupResult:
     """Take a backup into `output`, or under its own name into the backup directory; prune there if it went there.
 
-    What has not changed since the archive before is shared with it where the filesystem can, unless `full`.
+    What has not changed since the previous backup is shared with it where the filesystem can, unless `full`.
     Raises SafeHarborError; then there is no new archive and nothing else has changed.
     """
     settings.require(Concern.DATABASE, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP)

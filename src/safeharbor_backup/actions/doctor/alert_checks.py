@@ -88,7 +88,7 @@ CHECKS: tuple[Check[Context], ...] = (
     Check(
         "alerts",
         "the addresses of [alerts](notify.md) mean something, the extra for them is there, and the last message and "
-        "ping arrived; from the second day on, that somebody would be told at all. Nothing is sent",
+        "ping arrived; from the second day on, that an alert would reach somebody at all. Nothing is sent",
         lambda context: check_alerts(context.settings, context.now),
     ),
 )

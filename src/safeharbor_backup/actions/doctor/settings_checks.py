@@ -83,7 +83,7 @@ def check_settings(settings: Settings) -> list[Finding]:
     if found:
         return found
     chosen = sum(each.origin != _DEFAULT for each in show_settings(settings))
-    return [fine("settings", f"{chosen} are set, {len(SETTINGS) - chosen} have their defaults")]
+    return [fine("settings", f"{chosen} settings set, {len(SETTINGS) - chosen} at their defaults")]
 
 
 def next_runs(settings: Settings, now: datetime) -> tuple[datetime, ...]:

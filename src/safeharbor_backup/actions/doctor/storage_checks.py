@@ -63,9 +63,7 @@ def check_backup_dir(directory: Path) -> tuple[list[Finding], Probed | None]:
 def _check_mounted(context: Context) -> list[Finding]:
     """The file that tells that the share is mounted."""
     if context.settings.sentinel is None:
-        return [
-            fine("sentinel", "none is named; if BACKUP_DIR is on a share, BACKUP_SENTINEL tells that it is mounted")
-        ]
+        return [fine("sentinel", "not set; only needed if BACKUP_DIR is on a share")]
     check_sentinel(context.settings.sentinel)
     return [fine("sentinel", f"{context.settings.sentinel} is there")]
 

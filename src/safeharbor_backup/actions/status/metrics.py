@@ -117,7 +117,7 @@ def _describe_archive(entry: CatalogEntry, manifest: Manifest) -> list[Metric]:
     values = {
         "timestamp_seconds": ("when it was taken", entry.taken_at.timestamp()),
         "size_bytes": ("its size", entry.size),
-        "shared_bytes": ("what it shares with the archive before", shared_bytes),
+        "shared_bytes": ("what it shares with the previous archive", shared_bytes),
         "written_bytes": ("what was written for it", entry.size - shared_bytes),
         "tables": ("its tables", len(manifest.tables)),
         "rows": ("its rows", manifest.rows),

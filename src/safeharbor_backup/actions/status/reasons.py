@@ -127,7 +127,7 @@ def _judge_absence(status: Status, directory: Path, now: datetime) -> Reason:
     except OSError:
         since = os.stat(directory).st_mtime
     if now.timestamp() - since <= status.max_age_seconds:
-        return Reason(Code.WAITING, Health.WAITING, "there is no archive yet, and none is due yet")
+        return Reason(Code.WAITING, Health.WAITING, "no backup yet; the first one is not due yet")
     return nothing
 
 

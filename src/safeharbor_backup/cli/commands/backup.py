@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @safeharbor_command(
-    "Take a backup: dump the database and the uploads tree into one archive, read it back, compare every checksum, "
-    "publish it, then prune by retention.\n\nA run that fails leaves no archive and the older ones untouched.",
+    "Back up the database and the uploads into one archive, read it back, compare every checksum, give it its name, "
+    "then apply retention.\n\nA run that fails leaves no archive and does not touch the older ones.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,
@@ -71,9 +71,7 @@ def _print(output: Output, result: BackupResult) -> None:
         plural(result.rows, "row"),
         f"{plural(result.upload_files, 'upload')} ({show_bytes(result.upload_bytes)})",
     ]
-    output.result(
-        f"{', '.join(contents)}; verified in {result.seconds['verify']:.1f} s of {result.elapsed_seconds:.1f} s"
-    )
+    output.result(f"{', '.join(contents)}; verified; took {result.elapsed_seconds:.1f} s")
     shared = result.shared
     if shared is not None:
         written = show_bytes(result.size - shared.size)

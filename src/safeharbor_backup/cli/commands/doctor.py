@@ -38,9 +38,8 @@ _WIDEST = 120
 
 
 @safeharbor_command(
-    "Check everything that makes a run fail, before it does: settings, places, database, privileges, space, clock, "
-    "schedule. It changes nothing. The status is the one of the first problem, which is the one that the run would end "
-    "with.",
+    "Check for everything that would make a run fail: settings, directories, database, privileges, disk space, clock, "
+    "schedule. It changes nothing. The exit status is that of the first problem: a run would end with the same.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,

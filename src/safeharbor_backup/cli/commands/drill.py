@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @safeharbor_command(
-    "Restore an archive, the newest if none is named, into a scratch database and a scratch directory, as a restore "
+    "Restore an archive, by default the newest, into a scratch database and a scratch directory, as a restore "
     "would. Compare every table's rows, sequences, migrations, constraints, indexes and each upload's SHA-256 with "
     "what was recorded, remove both, and write down what was found beside the archives. The live database and uploads "
     "are not touched, and a backup can run meanwhile.",

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 @safeharbor_command(
-    "Wait in a container for commands from outside (`docker compose exec`). Told to stop, pass that on to everything "
-    "that runs in the container, and wait until it has ended. Refuses to start anywhere else.",
+    "Keep a container alive for commands from outside (`docker compose exec`). When the container is stopped, pass the "
+    "signal on to everything that runs in it, and wait until that has ended. Refuses to start anywhere else.",
     ExitStatus.DONE,
     ExitStatus.USAGE,
     meanings={

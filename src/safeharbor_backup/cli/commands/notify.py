@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @safeharbor_command(
-    "Send a test message by every address in BACKUP_NOTIFY_URLS, and a ping to BACKUP_PING_URL that changes nothing "
-    "there; tell of each how it went. Runs send their messages themselves.",
+    "Send a test message to every address in BACKUP_NOTIFY_URLS, and a ping to BACKUP_PING_URL that changes nothing "
+    "there; show the result of each. Runs send their messages themselves.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @safeharbor_command(
-    "Delete the archives in BACKUP_DIR that retention gives up: all but the BACKUP_RETENTION_DAILY newest and "
+    "Delete the archives in BACKUP_DIR that retention no longer keeps: all but the BACKUP_RETENTION_DAILY newest and "
     "the newest of each of BACKUP_RETENTION_WEEKLY weeks. `backup` does this itself after each success.",
     ExitStatus.DONE,
     ExitStatus.USAGE,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     ExitStatus.LOCKED,
     ExitStatus.STORAGE,
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what would be deleted.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.option(
     "--adopt",
     is_flag=True,

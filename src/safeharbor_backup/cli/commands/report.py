@@ -1,4 +1,4 @@
-"""`report`: how the backups are, as a page in a file."""
+"""`report`: the state of the backups, as a page in a file."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def _page_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 
 @safeharbor_command(
-    "Write a page that shows how the backups are, what is in them and how to restore them. It is one file that needs "
-    "nothing else, readable for its owner only. The exit status does not tell how the backups are; `status` does.",
+    "Write an HTML page that shows the state of the backups, what is in them and how to restore them. It is one file "
+    "that needs nothing else, readable for its owner only. The exit status is about the page; use `status` for the "
+    "backups.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,

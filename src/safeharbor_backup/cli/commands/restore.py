@@ -42,7 +42,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 
 
 @safeharbor_command(
-    "Put the state that an archive holds in the place of the live database and uploads: all of it, or nothing. "
+    "Replace the live database and uploads by those of an archive: both, or neither. "
     "The new state is built and checked beside the live one, then both are exchanged in moments; the previous state is "
     "kept until `--discard-previous`, and `--undo` brings it back.",
     ExitStatus.DONE,
@@ -63,7 +63,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     metavar="ARCHIVE",
     help="The archive: a path, its name, the beginning of its time, `latest`, `latest~1` or `before TIME`.",
 )
-@click.option("--dry-run", is_flag=True, help="Prove the archive, tell what a restore would do, change nothing.")
+@click.option("--dry-run", is_flag=True, help="Prove the archive, show what a restore would do, change nothing.")
 @click.option("--quick", is_flag=True, help="With --dry-run: look at the archive's manifest only.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--only", type=click.Choice(["database", "uploads"]), help="Restore only this part.")

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 
 @safeharbor_command(
-    "Run `backup` by BACKUP_SCHEDULE, `verify --latest` by BACKUP_VERIFY_SCHEDULE and `drill` by "
-    "BACKUP_DRILL_SCHEDULE, one at a time, until told to stop. A backup that was missed while this did not run is "
-    "taken at the start. A run that fails is told in the log, and the next one comes as planned.",
+    "Run `backup` on BACKUP_SCHEDULE, `verify --latest` on BACKUP_VERIFY_SCHEDULE and `drill` on "
+    "BACKUP_DRILL_SCHEDULE, one at a time, until stopped. A backup that was missed while this did not run is taken at "
+    "the start. A run that fails is reported in the log, and the next one runs as planned.",
     ExitStatus.DONE,
     ExitStatus.USAGE,
     meanings={ExitStatus.DONE: "done: told to stop by HUP, INT or TERM"},

@@ -59,9 +59,9 @@ def _show_unrecorded(output: Output, settings: Settings) -> None:
 
 
 @safeharbor_command(
-    "Tell whether the newest archive is complete and young enough, how the last runs ended, what comes next and how "
-    "much room there is. With --healthcheck the exit status is 0 or 1 only: by the newest archive's age, and 0 while a "
-    "first backup is not due yet.",
+    "Show whether the newest archive is complete and recent enough, how the last runs ended, what comes next and how "
+    "much disk space is left. With --healthcheck the exit status is 0 or 1 only, by the newest archive's age; it is 0 "
+    "until the first backup is due.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @safeharbor_command(
-    "Prove that archives are whole: every byte is read once, every checksum compared, the dump decoded to its end. "
+    "Prove that archives are complete: every byte is read once, every checksum compared, the dump decoded to its end. "
     "All problems are reported. Needs no database, and works on a copy anywhere.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
@@ -138,7 +138,7 @@ def _print(output: Output, result: Verification, *, quiet: bool) -> None:
             output.result(f"  {problem}")
         return
     if result.warnings:
-        output.result(f"{result.path}: sound as far as can be told")
+        output.result(f"{result.path}: sound as far as can be checked")
         for warning in result.warnings:
             output.result(f"  {warning}")
         return
