@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +11,11 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, abort, current_app
 from werkzeug.wrappers import Response as AnyResponse
 
+from safeharbor_backup.system.documents import NotJson, load_json
+from safeharbor_backup.system.small_file import read_small_file
+
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
 Access = Callable[[], object]
@@ -120,14 +122,9 @@ def _configured() -> Path | None:
 
 def _read(path: Path) -> Mapping[str, object]:
     """The document in a file. Raises UnusableDocument, OSError."""
-    # never wait for the other end of a FIFO that somebody has put there
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        data = file.read(_LIMIT_BYTES + 1)
-    if len(data or b"") > _LIMIT_BYTES:
-        raise UnusableDocument(f"it is larger than {_LIMIT_BYTES >> 20} MiB")
     try:
-        document = json.loads(data or b"")
-    except (ValueError, RecursionError) as error:
+        document = load_json(read_small_file(path, _LIMIT_BYTES, follow_symlinks=True))
+    except NotJson as error:
         raise UnusableDocument("it is no JSON document") from error
     if not isinstance(document, dict):
         raise UnusableDocument("it holds something else than an object")
