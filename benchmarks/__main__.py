@@ -19,6 +19,7 @@ from benchmarks.offsite import offsite_growth
 from benchmarks.ours import COMMAND, environment
 from benchmarks.restore import restores
 from benchmarks.reuse import reuse
+from benchmarks.sizes import CASES, sizes
 from benchmarks.startup import startup
 from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
 
@@ -31,6 +32,7 @@ OFFSITE_MARK = "<!-- off-site results -->\n"
 REUSE_MARK = "<!-- reuse results -->\n"
 LOOKUP_MARK = "<!-- lookup results -->\n"
 FOREIGN_MARK = "<!-- foreign results -->\n"
+SIZES_MARK = "<!-- sizes results -->\n"
 STARTUP_MARK = "<!-- start-up results -->\n"
 TARFILE = "import sys, tarfile\nwith tarfile.open(sys.argv[2], 'w') as tar: tar.add(sys.argv[1], 'uploads')\n"
 
@@ -45,9 +47,10 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=1_000_000, help="how many members the dry run's archive has")
     parser.add_argument(
         "--only",
-        choices=["backup", "restore", "offsite", "reuse", "startup", "lookup", "foreign"],
+        choices=["backup", "restore", "offsite", "reuse", "startup", "lookup", "foreign", "sizes"],
         help="only this part",
     )
+    parser.add_argument("--case", choices=list(CASES), action="append", help="of the sizes only this one")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the results go")
     arguments = parser.parse_args()
     place = arguments.place / f"scale-{arguments.scale:g}"
@@ -68,7 +71,11 @@ def main() -> None:
         page = with_results(page, LOOKUP_MARK, conditions, lookup(place, arguments.members, arguments.rounds))
     if arguments.only in (None, "foreign"):
         page = with_results(page, FOREIGN_MARK, conditions, foreign(bins[major], place, 8_000, arguments.rounds))
-    if arguments.only not in ("startup", "lookup", "foreign"):
+    if arguments.only in (None, "sizes"):
+        chosen = arguments.case or list(CASES)
+        lines = sizes(bins[major], place, output, arguments.scale, arguments.rounds, chosen)
+        page = with_results(page, SIZES_MARK, conditions, lines)
+    if arguments.only not in ("startup", "lookup", "foreign", "sizes"):
         page = beside_server(arguments, page, place, output, bins[major], conditions, machine)
     shutil.rmtree(output)
     arguments.page.write_text(page)

@@ -7,9 +7,11 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+_SAMPLE_SECONDS = 0.25
 # A process inherits the peak memory of the one that started it, so a small one stands between us and what is measured.
 _LAUNCHER = """
 import json, os, sys, time
@@ -40,6 +42,7 @@ class Contender:
     environment: Mapping[str, str]
     clear: Callable[[], None]
     runs: list[Run] = field(default_factory=list)
+    tree_bytes: int = 0  # most resident memory of all its processes together, sampled
 
     @property
     def wall(self) -> float:
@@ -66,13 +69,36 @@ class Contender:
         self.clear()
         os.sync()  # what others left to be written is not this run's
         launched = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *self.argv]
-        done = subprocess.run(launched, env=dict(self.environment), stdout=subprocess.PIPE, check=True)
-        status, wall, user, system, peak_bytes = json.loads(done.stdout)
+        with subprocess.Popen(launched, env=dict(self.environment), stdout=subprocess.PIPE) as running:
+            while running.poll() is None:
+                self.tree_bytes = max(self.tree_bytes, _memory_below(running.pid))
+                time.sleep(_SAMPLE_SECONDS)
+            told, _ = running.communicate()
+        status, wall, user, system, peak_bytes = json.loads(told)
         if status != 0:
             raise RuntimeError(f"{self.name} ended with {status}")
         found = Run(wall, user, system, peak_bytes)
         self.runs.append(found)
         return found
+
+
+def _memory_below(root: int) -> int:
+    """The resident memory of all that this process has started, in bytes. Pages that they share count for each."""
+    children: dict[int, list[int]] = {}
+    pages: dict[int, int] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as stat, open(f"/proc/{name}/statm") as memory:
+                children.setdefault(int(stat.read().rpartition(")")[2].split()[1]), []).append(int(name))
+                pages[int(name)] = int(memory.read().split()[1])
+        except (OSError, IndexError):
+            continue  # it has ended
+    found, waiting = 0, list(children.get(root, []))
+    while waiting:
+        process = waiting.pop()
+        found += pages.get(process, 0)
+        waiting += children.get(process, [])
+    return found * os.sysconf("SC_PAGE_SIZE")
 
 
 def interleave(contenders: Sequence[Contender], rounds: int) -> None:

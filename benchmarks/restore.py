@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.data import make_large_archive
@@ -44,7 +45,20 @@ def restores(server: PrivateServer, bin_dir: Path, place: Path, output: Path, me
 
 
 def _restore_rows(server: PrivateServer, bin_dir: Path, archive: Path, output: Path, rounds: int) -> list[str]:
-    """Both begin with no uploads and no such database, load with two jobs, and end when all is on the disk."""
+    contenders, clear = restore_contenders(server, bin_dir, archive, output)
+    print("restores", flush=True)
+    interleave(contenders, rounds)
+    clear()
+    return _rows(contenders, RESTORE_AIM)
+
+
+def restore_contenders(
+    server: PrivateServer, bin_dir: Path, archive: Path, output: Path
+) -> tuple[list[Contender], Callable[[], None]]:
+    """Both begin with no uploads and no such database, load with two jobs, and end when all is on the disk.
+
+    The tools by hand first; the other is what removes all that they leave.
+    """
     uploads, backups = output / "uploads", output / "backups"
 
     def clear() -> None:
@@ -64,7 +78,7 @@ def _restore_rows(server: PrivateServer, bin_dir: Path, archive: Path, output: P
         f"{_sh(bin_dir / 'pg_restore')} -j{_JOBS} --dbname={_sh(url)} {_sh(output / 'db.dump')}; "
         f"{_sh(bin_dir / 'vacuumdb')} {at} --quiet --analyze-only {_RESTORED}; sync"
     )
-    ours = [*COMMAND, "restore", "--quiet", "--yes", "--jobs", str(_JOBS), "--from", str(archive)]
+    ours = [*COMMAND, "restore", "--quiet", "--yes", "--from-another", "--jobs", str(_JOBS), "--from", str(archive)]
     contenders = [
         Contender(
             f"`tar -xf; createdb; pg_restore -j{_JOBS}; vacuumdb --analyze-only; sync`",
@@ -79,10 +93,7 @@ def _restore_rows(server: PrivateServer, bin_dir: Path, archive: Path, output: P
             clear_for_ours,
         ),
     ]
-    print("restores", flush=True)
-    interleave(contenders, rounds)
-    clear()
-    return _rows(contenders, RESTORE_AIM)
+    return contenders, clear
 
 
 def _verify_rows(bin_dir: Path, archive: Path, settings: dict[str, str], output: Path, rounds: int) -> list[str]:

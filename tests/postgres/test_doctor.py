@@ -14,7 +14,7 @@ from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.system.lock import directory_lock
 from support.faults import fake_tools
 from support.pooler import pooled
-from support.postgres import PASSWORD, Database, Servers, execute, make_database
+from support.postgres import MAJORS, PASSWORD, Database, Servers, execute, make_database
 from support.runs import Outcome, Site, make_site
 
 SAFE_CLIENT = "18.7"  # older ones are a warning
@@ -57,7 +57,7 @@ def test_all_is_well_and_stays_as_it_is(site: Site, tools: str) -> None:
     assert line(done, "tables") == "ok tables all 2 can be read"
 
 
-@pytest.mark.parametrize("major", [15, 16, 17, 18])
+@pytest.mark.parametrize("major", MAJORS)
 def test_every_server_is_understood(servers: Servers, tmp_path: Path, major: int) -> None:
     database = make_database(servers[major])
     site = make_site(tmp_path, database)

@@ -11,7 +11,7 @@ import pytest
 
 from safeharbor_backup.postgres.private_cluster import PrivateServer
 from support.kinds import KINDS, kinds_for
-from support.postgres import Database, Servers, drop_database, execute, make_database
+from support.postgres import MAJORS, Database, Servers, drop_database, execute, make_database
 from support.runs import Site
 from support.states import Whole, whole_state
 
@@ -127,7 +127,7 @@ def assert_comes_back(database: Database, site: Site, known: tuple[int, ...] = (
 
 
 @pytest.mark.parametrize("superuser", [True, False], ids=["superuser", "owner"])
-@pytest.mark.parametrize("major", [15, 16, 17, 18])
+@pytest.mark.parametrize("major", MAJORS)
 def test_a_database_of_every_kind_comes_back_equal(
     servers: Servers, tmp_path: Path, major: int, superuser: bool
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from support.postgres import Database, Servers, drop_database, execute, make_database
+from support.postgres import MAJORS, Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site
 from support.states import State, state_of
 
@@ -456,7 +456,7 @@ def test_a_backup_at_the_same_time_waits_its_turn(site: Site, database: Database
     assert site.run("verify", "--all").status == 0
 
 
-@pytest.mark.parametrize("major", [15, 16, 17, 18])
+@pytest.mark.parametrize("major", MAJORS)
 def test_each_major_restores_its_own(tmp_path: Path, servers: Servers, major: int) -> None:
     database = make_database(servers[major])
     try:

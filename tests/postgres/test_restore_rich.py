@@ -14,7 +14,7 @@ import pytest
 
 from safeharbor_backup.postgres.private_cluster import PrivateServer
 from support.needs import missing
-from support.postgres import Database, Servers, drop_database, execute, make_database
+from support.postgres import MAJORS, Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site
 from support.states import State, state_of
 
@@ -206,7 +206,7 @@ def beside(database: Database) -> list[str]:
     return [row[0] for row in execute(database.server.url(), query)]
 
 
-@pytest.mark.parametrize("major", [15, 16, 17, 18])
+@pytest.mark.parametrize("major", MAJORS)
 def test_a_database_with_everything_comes_back_as_it_was(servers: Servers, tmp_path: Path, major: int) -> None:
     with rich_database(servers[major]) as rich:
         set_properties(rich)
@@ -272,7 +272,7 @@ WATCHED = (
 )
 
 
-@pytest.mark.parametrize("major", [15, 16, 17, 18])
+@pytest.mark.parametrize("major", MAJORS)
 def test_a_superuser_restores_things_of_all_roles(servers: Servers, tmp_path: Path, major: int) -> None:
     extension = extension_of(servers[major], UNTRUSTED)
     with rich_database(servers[major]) as rich:
@@ -421,7 +421,7 @@ def test_an_owner_restores_everything_else(site: Site, database: Database, kind:
     assert database.execute(CHECKSUMS) == before
 
 
-@pytest.mark.parametrize("major", [15, 16, 17, 18])
+@pytest.mark.parametrize("major", MAJORS)
 def test_an_owner_leaves_out_what_only_a_superuser_may_create(servers: Servers, tmp_path: Path, major: int) -> None:
     extension = extension_of(servers[major], UNTRUSTED)
     with rich_database(servers[major]) as rich:

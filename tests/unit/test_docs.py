@@ -23,6 +23,7 @@ from safeharbor_backup.cli.lazy import COMMANDS
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.table import SETTINGS
+from support.postgres import MAJORS
 
 if TYPE_CHECKING:
     pass
@@ -247,6 +248,14 @@ def test_every_dependency_has_a_decision() -> None:
     for requirement in (requirement for group in groups for requirement in group):
         name = re.split(r"[\[<>=; ]", requirement)[0]
         assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", decisions), name
+
+
+def test_the_image_has_the_clients_of_all_majors_that_are_tested_wherever_that_is_said() -> None:
+    majors = " ".join(map(str, MAJORS))
+
+    assert f'ARG PG_MAJORS="{majors}"' in (ROOT / "Dockerfile").read_text()
+    assert f"${{SAFEHARBOR_PG_MAJORS:-{majors}}}" in (ROOT / "compose.yaml").read_text()
+    assert f'#SAFEHARBOR_PG_MAJORS="{majors}"' in (ROOT / ".env.example").read_text()
 
 
 def test_decisions_are_numbered_without_gaps_in_the_order_of_each_page() -> None:
