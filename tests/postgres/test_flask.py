@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -313,3 +314,15 @@ def test_uploads_that_are_elsewhere_than_last_time_are_a_warning(site: Site, dat
     assert done.status == 3
     assert f"it was {site.uploads}, and is {other}" in done.stderr
     assert "it was" not in flask(site, "--app", "reef", "safeharbor", "backup", BACKUP_UPLOAD_DIR=str(other)).output
+
+
+def test_a_thread_of_the_app_does_not_keep_a_command_that_has_ended(site: Site, database: Database) -> None:
+    thread = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\nprint('loaded')"
+    write_app(site, database, thread)
+
+    done = flask(site, "--app", "reef", "safeharbor", "status", "--json")
+
+    assert done.status == 0, done.output
+    assert json.loads(done.stdout)["schema"] == 1
+    assert "loaded" in done.stderr
+    assert flask(site, "--app", "reef", "safeharbor", "restore", "--from", "nothing").status == 2

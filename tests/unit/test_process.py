@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 
 from safeharbor_backup.errors import Interrupted, ToolFailed
 from safeharbor_backup.system import process
-from safeharbor_backup.system.process import PIPE, run_tool, started_tool, tool_environment
+from safeharbor_backup.system.process import PIPE, read_some, run_tool, started_tool, tool_environment
 from safeharbor_backup.system.signals import signals_interrupt
 from safeharbor_backup.system.threads import Watchdog
 from support.archives import write_program
@@ -191,3 +192,21 @@ def test_a_tool_gets_what_libpq_reads_and_none_of_the_apps_secrets(monkeypatch: 
     assert environment["PGSSLROOTCERT"] == "/ca.pem"
     assert environment["HOME"] == "/home/app"
     assert (environment["LC_ALL"], environment["PGPASSWORD"]) == ("C", "x")
+
+
+def test_what_comes_from_a_pipe_is_read_at_once_from_streams_that_have_a_descriptor_and_no_more() -> None:
+    class OfEventlet:
+        """As its `GreenFileIO`, which has no `read1`."""
+
+        def __init__(self, descriptor: int) -> None:
+            self.fileno = lambda: descriptor
+
+    reader, writer = os.pipe()
+    os.write(writer, b"one")
+    stream = cast("IO[bytes]", OfEventlet(reader))
+
+    assert read_some(stream, 2) == b"on"
+    assert read_some(stream, 1000) == b"e"
+    os.close(writer)
+    assert read_some(stream, 1000) == b""
+    os.close(reader)

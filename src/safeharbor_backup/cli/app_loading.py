@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.errors import SettingsInvalid
+from safeharbor_backup.errors import ExitStatus, SettingsInvalid
 from safeharbor_backup.settings.app_config import AppConfig
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _MODULE = "DJANGO_SETTINGS_MODULE"
 def prints_on_stderr() -> Iterator[None]:
     """Inside the block everything that is printed goes to standard error, by programs that are started there too."""
     sys.stdout.flush()
+    before = set(threading.enumerate())
     with redirect_stdout(sys.stderr), ExitStack() as until_loaded:
         try:
             kept = os.dup(1)
@@ -32,7 +34,40 @@ def prints_on_stderr() -> Iterator[None]:
             until_loaded.callback(os.dup2, kept, 1)
         except OSError:
             pass  # one of them is closed
-        yield
+        try:
+            yield
+        finally:
+            _watch_threads(before)
+
+
+class _End:
+    """How this process ends if threads of an app would keep it: as after a bad command line, until more is known."""
+
+    status = int(ExitStatus.USAGE)
+    is_watched = False
+
+
+def end_with(status: int) -> None:
+    """The status with which this process is to end."""
+    _End.status = int(status)
+
+
+def _watch_threads(before: set[threading.Thread]) -> None:
+    """Let this process not wait at its end for threads that an app has started while it was loaded."""
+    started = [each for each in threading.enumerate() if each not in before and not each.daemon]
+    if started and not _End.is_watched:
+        _End.is_watched = True
+        threading.Thread(target=_end_with_main_thread, daemon=True).start()
+
+
+def _end_with_main_thread() -> None:
+    threading.main_thread().join()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    os._exit(_End.status)
 
 
 class AppNotLoaded(SettingsInvalid):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safeharbor_backup.cli.app_loading import end_with
 from safeharbor_backup.cli.ending import Ending, ending_of
 from safeharbor_backup.cli.output import is_good
 from safeharbor_backup.cli.run import Run
@@ -49,6 +50,7 @@ class SafeHarborCommand(click.Command):
                 ending, bug = self._run(ctx)
                 run.end(ending)
                 if bug is not None:
+                    end_with(ExitStatus.FAILED)
                     raise bug
                 if streams.result.lost and run.is_remembered:
                     run.output.warning(
@@ -58,6 +60,7 @@ class SafeHarborCommand(click.Command):
             has_lost_all = streams.result.lost and self.only_prints is not None and self.only_prints(ctx.params)
             if has_lost_all and is_good(status):
                 status = ExitStatus.CUT_OFF if streams.result.is_cut else ExitStatus.STORAGE
+        end_with(status)
         exit_with(status)
         return None
 

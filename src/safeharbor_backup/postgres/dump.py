@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import DatabaseUnavailable, ToolFailed
 from safeharbor_backup.postgres.connection import redact
-from safeharbor_backup.system.process import RunningTool, run_tool, started_tool, tool_environment, widen
+from safeharbor_backup.system.process import RunningTool, read_some, run_tool, started_tool, tool_environment, widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def dumping(argv: list[str], url: DatabaseUrl) -> Iterator[RunningTool]:
 def read_dump(tool: RunningTool) -> Iterator[bytes]:
     """The dump in chunks of up to 1 MiB, to its end."""
     stdout = tool.stdout
-    while chunk := stdout.read1(_CHUNK):  # type: ignore[attr-defined] # a BufferedReader, typed as its base
+    while chunk := read_some(stdout, _CHUNK):
         yield chunk
 
 

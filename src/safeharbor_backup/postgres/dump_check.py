@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.errors import SafeHarborError, ToolFailed
 from safeharbor_backup.postgres.copied_rows import RowCounter, ScriptNotUnderstood, TableName
 from safeharbor_backup.postgres.errors import trouble_of
-from safeharbor_backup.system.process import DEVNULL, PIPE, RunningTool, started_tool, tool_environment, widen
+from safeharbor_backup.system.process import (
+    DEVNULL,
+    PIPE,
+    RunningTool,
+    read_some,
+    started_tool,
+    tool_environment,
+    widen,
+)
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.system.threads import Worker
 
@@ -76,7 +84,7 @@ class CountedDecoding:
 
     def _count(self) -> None:
         try:
-            while piece := self.tool.stdout.read1(_PIECE):  # type: ignore[attr-defined] # a BufferedReader
+            while piece := read_some(self.tool.stdout, _PIECE):
                 self._counter.feed(piece)
         except BaseException as failure:
             self._failure = failure

@@ -17,7 +17,7 @@ from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, SafeHar
 from safeharbor_backup.postgres.database_swap import COMMIT_ON_DISK
 from safeharbor_backup.postgres.load import load_failure
 from safeharbor_backup.postgres.rows import COUNT_SCRIPT, parse_counts
-from safeharbor_backup.system.process import PIPE, started_tool, tool_environment
+from safeharbor_backup.system.process import PIPE, read_some, started_tool, tool_environment
 from safeharbor_backup.system.threads import Worker
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class InPlaceLoad:
         tail = b""
         is_at_head = True
         with dump.piped(patch) as stdin, started_tool(argv, env=tool_environment({}), stdin=stdin) as tool:
-            while chunk := tool.stdout.read1(_CHUNK):  # type: ignore[attr-defined] # a BufferedReader
+            while chunk := read_some(tool.stdout, _CHUNK):
                 held = tail + chunk
                 if is_at_head and len(held) > _TAIL:
                     held, is_at_head = self._understood(held), False

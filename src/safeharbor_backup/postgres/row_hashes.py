@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from safeharbor_backup.postgres.copied_rows import RowCounter, ScriptNotUnderstood
-from safeharbor_backup.system.process import started_tool, tool_environment, widen
+from safeharbor_backup.system.process import read_some, started_tool, tool_environment, widen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def hash_dump(dump: DumpInput, tools: ClientTools, until: float) -> dict[TableNa
     ):
         widen(tool.stdout.fileno())
         try:
-            while time.monotonic() < until and (piece := tool.stdout.read1(_PIECE)):  # type: ignore[attr-defined] # a BufferedReader
+            while time.monotonic() < until and (piece := read_some(tool.stdout, _PIECE)):
                 hasher.feed(piece)
         except ScriptNotUnderstood:
             pass  # what came before it is known

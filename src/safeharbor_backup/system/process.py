@@ -288,6 +288,14 @@ def app_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **extra}
 
 
+def read_some(stream: IO[bytes], most: int) -> bytes:
+    """What has come of a child's output, `most` bytes at the most; waits for the first, and is empty at the end.
+
+    Read past the buffer of the stream, whose other methods must not be used: under eventlet it has no `read1`.
+    """
+    return os.read(stream.fileno(), most)
+
+
 def widen(descriptor: int) -> None:
     """Let a pipe hold a whole chunk."""
     try:
