@@ -18,6 +18,7 @@ from safeharbor_backup.actions.status.schema import StatusDocument
 from safeharbor_backup.archive.index import IndexFront
 from safeharbor_backup.archive.manifest import Manifest
 from safeharbor_backup.cli import documents
+from safeharbor_backup.cli.failure import Failure
 from safeharbor_backup.cli.lazy import COMMANDS
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.settings.table import SETTINGS
@@ -38,6 +39,7 @@ DOCUMENTS: tuple[tuple[str, type, str], ...] = (
     ("history", Outcome, "each line of `.safeharbor/history.jsonl`: how a run ended"),
     ("journal", JournalDocument, "`.safeharbor-restore.json`: what restores have done and left behind"),
     ("status", StatusDocument, "`status --json` and `BACKUP_STATUS_FILE`: [the state of the backups](../status.md)"),
+    ("failure", Failure, "what `--json` prints of a command that failed before it had a document of its own"),
     ("mark", Mark, "`NAME.keep` beside an archive that is to stay: [why](../prune.md)"),
     ("evidence", Evidence, "`safeharbor-drill-<time>.json`: [what a drill found](../drill.md)"),
     ("adopted", Adopted, "`.safeharbor/adopted.json`: what `prune --adopt` accepted"),

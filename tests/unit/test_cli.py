@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from safeharbor_backup import __version__
@@ -15,6 +16,7 @@ from safeharbor_backup.cli.main import cli
 from safeharbor_backup.state.history import read_history
 from safeharbor_backup.system.lock import LOCK_NAME, directory_lock
 from support.archives import Facts, put_archive, set_mtime
+from support.json_schemas import complaints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +88,65 @@ def test_the_help_of_each_command_ends_with_its_exit_statuses(command: str) -> N
 )
 def test_a_mistake_in_the_command_line_ends_with_2(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
+
+
+def test_a_mistyped_command_is_refused_with_those_like_it() -> None:
+    assert "No such command 'bakcup'. Did you mean `backup`?" in run("bakcup").output
+    assert "Did you mean" not in run("zzz").output
+
+
+def test_short_options_do_what_the_long_ones_do() -> None:
+    assert run("-V").output == run("--version").output
+    assert run("-h").output == run("--help").output
+    assert run("verify", "-h").output == run("verify", "--help").output
+
+
+def test_with_json_a_failure_is_a_document_too(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = str(directory / "gone")
+    refused = [["list", "--json", "--no-such"], ["verify", "--json"], ["verify", "--json", "/nowhere.tar"]]
+    failed = [["verify", "--latest", "--json"], ["backup", "--json"], ["drill", "--json"]]
+    for arguments, is_refused in [*((each, True) for each in refused), *((each, False) for each in failed)]:
+        result = run(*arguments)
+        told = json.loads(result.stdout)
+        assert complaints("failure", told) == []
+        assert told["exit_status"] == result.exit_code != 0
+        assert told["error"] in result.stderr
+        assert is_refused == (told["exit_status"] == 2 and "Usage: " in result.stderr)
+    monkeypatch.setenv("BACKUP_DIR", missing)
+    told = json.loads(run("list", "--json").stdout)
+    assert (told["schema"], told["exit_status"]) == (1, 7)
+    assert missing in told["error"]
+    assert told["hint"]
+
+
+def test_a_shell_completes_commands_and_the_names_of_archives(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = (put_archive(directory, hours_ago(hours)).name for hours in (5, 2))
+    (directory / "notes.txt").touch()
+
+    def completed(words: str, begun: str) -> list[str]:
+        found = ShellComplete(cli, {}, "safeharbor", "_SAFEHARBOR_COMPLETE").get_completions(words.split(), begun)
+        return [item.value for item in found if item.type == "plain"]
+
+    assert completed("", "ver") == ["verify"]
+    assert completed("verify", "") == ["latest", "latest~1", newer, older]
+    assert completed("restore --from", "latest~") == ["latest~1"]
+    assert completed("verify", "/etc/") == []
+    env_file = tmp_path / "backup.env"
+    env_file.write_text(f"BACKUP_DIR={directory}\n")
+    monkeypatch.delenv("BACKUP_DIR")
+    assert older in completed(f"--env-file {env_file} restore --from", "")
+    monkeypatch.setenv("BACKUP_DIR", str(directory / "gone"))
+    assert completed("restore --from", "") == ["latest", "latest~1"]
+
+
+def test_no_color_turns_colours_off(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coloured = CliRunner().invoke(cli, ["doctor"], color=True).output
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    assert "\x1b[" in coloured
+    assert "\x1b[" not in CliRunner().invoke(cli, ["doctor"], color=True).output
 
 
 @pytest.mark.usefixtures("directory")

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from safeharbor_backup.actions.catalog.choose import LATEST, choose_by_word, find_by_name, is_word
 from safeharbor_backup.actions.catalog.latest import notices_of
+from safeharbor_backup.archive.layout import time_in_name
+from safeharbor_backup.cli.lazy import LazyGroup
 from safeharbor_backup.cli.output import TextOutput
 from safeharbor_backup.cli.settings_source import read_settings, remember_how_run
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, SafeHarborError
@@ -58,6 +61,24 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
         except SafeHarborError:
             pass  # the command itself meets it again, where it is told as such
         return text
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The archives that begin so, newest first, and the words; files, if there are none."""
+        names = [LATEST, f"{LATEST}~1", *sorted(_names_of_archives(ctx), reverse=True)]
+        begun = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return begun or [CompletionItem(incomplete, type="file")]
+
+
+def _names_of_archives(ctx: click.Context) -> list[str]:
+    """All in the backup directory; none if it is not known or cannot be read, since a shell shows no errors."""
+    group = ctx.parent
+    try:
+        if group is not None and isinstance(group.command, LazyGroup):
+            group.command.choose_source(group)  # the group itself does not run while a shell asks
+        settings = read_settings(ctx, TextOutput(), quiet=True)
+        return [name for name in os.listdir(settings.backup_dir) if time_in_name(name) is not None]
+    except (SafeHarborError, click.ClickException, OSError):
+        return []
 
 
 def chosen_archive(archive: Path | str, settings: Settings, output: Output, *, takes_short: bool = False) -> Path:

@@ -8,7 +8,8 @@ import click
 
 from safeharbor_backup.cli.app_loading import end_with
 from safeharbor_backup.cli.ending import Ending, ending_of
-from safeharbor_backup.cli.output import is_good
+from safeharbor_backup.cli.failure import refusal_of
+from safeharbor_backup.cli.output import TextOutput, is_good
 from safeharbor_backup.cli.run import Run
 from safeharbor_backup.cli.streams import best_effort_output
 from safeharbor_backup.errors import ExitStatus, Interrupted
@@ -42,6 +43,16 @@ class SafeHarborCommand(click.Command):
 
     only_prints: Callable[[Options], bool] | None = None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments that are left. With `--json` a mistake in them is a document too."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.ClickException as refused:
+            if "--json" in given and any(each.name == "as_json" for each in self.params):
+                TextOutput().document(refusal_of(refused))
+            raise
+
     def invoke(self, ctx: click.Context) -> object:
         """Run it; leave with the exit status that the docs promise."""
         with best_effort_output() as streams:
@@ -71,7 +82,9 @@ class SafeHarborCommand(click.Command):
                 super().invoke(ctx)
         except click.exceptions.Exit as leaving:
             return Ending(leaving.exit_code), None
-        except click.ClickException:
+        except click.ClickException as refused:
+            if ctx.params.get("as_json"):
+                ctx.obj.output.document(refusal_of(refused))
             raise
         except (Exception, Interrupted) as error:
             ending = ending_of(error, str(ctx.info_name))

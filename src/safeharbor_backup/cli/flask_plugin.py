@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.cli.lazy import COMMANDS, IN_FLASK, LazyGroup, env_file_option
+from safeharbor_backup.cli.lazy import COMMANDS, HELP_OPTIONS, IN_FLASK, LazyGroup, env_file_option
 
 if TYPE_CHECKING:
     import click
@@ -42,7 +42,7 @@ class JoinedGroup(LazyGroup):
 cli = JoinedGroup(
     name="safeharbor",
     help="Back up this app's PostgreSQL database and its uploads into one archive that is proven to restore.",
-    context_settings={"obj": None},
+    context_settings={"obj": None, **HELP_OPTIONS},
     params=[env_file_option()],
 )
 cli.settings_source = IN_FLASK

@@ -39,6 +39,7 @@ class JsonOutput:
         self, command: str, output: TextIO, errors: TextIO, *, is_quiet: bool = False, has_document: bool = False
     ) -> None:
         self.is_quiet = is_quiet
+        self.documents = 0
         self._command = command
         self._has_document = has_document  # standard output is the document of --json
         self._output = output
@@ -60,6 +61,7 @@ class JsonOutput:
 
     def document(self, document: object) -> None:
         """The document, as it is."""
+        self.documents += 1
         self._output.write(dump_document(document, indent=2) + "\n")
         self._output.flush()
 

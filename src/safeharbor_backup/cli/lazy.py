@@ -27,6 +27,8 @@ COMMANDS = {
     "verify": "Prove that archives are complete and unchanged.",
 }
 
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
 IN_FLASK = "flask"
 STANDALONE = "standalone"
 DJANGO = "django"
@@ -56,12 +58,29 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments begin with. One that does not exist is refused with those like it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            meant = get_close_matches(args[0], self.list_commands(ctx))
+            more = f" Did you mean {' or '.join(f'`{name}`' for name in meant)}?" if meant else ""
+            raise click.UsageError(f"{error.message}{more}", ctx) from None
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command with the right source of settings."""
+        self.choose_source(ctx)
+        return super().invoke(ctx)
+
+    def choose_source(self, ctx: click.Context) -> None:
+        """Remember where settings come from, with the file of settings read."""
         source = DJANGO if ctx.params.get("django") else self.settings_source
         ctx.meta[SOURCE_KEY] = source
         _load_env_file(ctx, has_app=source != STANDALONE)
-        return super().invoke(ctx)
 
 
 def env_file_option() -> click.Option:

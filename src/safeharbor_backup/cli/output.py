@@ -31,6 +31,9 @@ class Output(Protocol):
     def result(self, text: str = "") -> None:
         """Lines of what the command is there to print."""
 
+    documents: int
+    """How many were printed."""
+
     def document(self, document: object) -> None:
         """What `--json` prints, instead of results."""
 
@@ -67,12 +70,15 @@ class Output(Protocol):
 class TextOutput:
     """Lines for people: results on standard output, all else on standard error."""
 
+    documents = 0
+
     def result(self, text: str = "") -> None:
         """Lines of standard output."""
         click.echo(text)
 
     def document(self, document: object) -> None:
         """The document."""
+        self.documents += 1
         self.result(dump_document(document, indent=2))
 
     def ask(self, question: str) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.cli.app_loading import AppNotLoaded
 from safeharbor_backup.cli.attempt import Attempt, renew_files
+from safeharbor_backup.cli.failure import failure_of
 from safeharbor_backup.cli.json_output import JSON, speaking_json
 from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY
-from safeharbor_backup.cli.output import Output, TextOutput
-from safeharbor_backup.cli.settings_source import log_format_before_the_app, read_settings, remember_how_run
+from safeharbor_backup.cli.output import Output, TextOutput, is_good
+from safeharbor_backup.cli.settings_source import log_format_before_the_app, read_settings, remember_how_run, wants_no_color
 from safeharbor_backup.cli.without_app import describe_fallback
 from safeharbor_backup.errors import Interrupted, SafeHarborError
 from safeharbor_backup.settings.model import Concern
@@ -51,6 +52,8 @@ class Run:
 
     def __enter__(self) -> Run:
         remember_how_run(self._context)
+        if wants_no_color():
+            self._context.color = False
         self._choose_output(None)  # by the command line alone: a mistake on it ends the run before there are settings
         return self
 
@@ -103,6 +106,8 @@ class Run:
 
     def end(self, ending: Ending) -> None:
         """It ended: said here, remembered, and told to all who want to know."""
+        if self._context.params.get("as_json") and not is_good(ending.status) and not self.output.documents:
+            self.output.document(failure_of(ending))
         self.output.end(ending, self._attempt.outcome(ending) if self._attempt is not None else None)
         try:
             with signals_interrupt():

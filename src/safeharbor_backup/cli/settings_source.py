@@ -46,6 +46,11 @@ def read_settings(context: click.Context, output: Output, *, quiet: bool) -> Set
     return load_settings(os.environ, app, from_file)
 
 
+def wants_no_color() -> bool:
+    """Whether the environment says that nothing is to be coloured: https://no-color.org."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
 def remember_how_run(context: click.Context, settings: Settings | None = None) -> None:
     """Let what people are told to type be written as this run was typed."""
     remember_how_typed(context, os.environ, settings)
