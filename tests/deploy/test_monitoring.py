@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -72,6 +73,30 @@ def test_the_rules_are_about_metrics_that_there_are(metrics: str) -> None:
 
     assert used
     assert used <= there
+
+
+def test_the_dashboard_shows_metrics_that_there_are_by_sound_queries(metrics: str, tmp_path: Path) -> None:
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    shown = {name for query in queries for name in re.findall(r"safeharbor_[a-z_]+", query)}
+    legends = {
+        label
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for label in re.findall(r"{{(\w+)}}", target["legendFormat"])
+    }
+
+    assert len(queries) >= len(dashboard["panels"]) >= 10
+    assert shown <= set(re.findall(r"^# TYPE (\S+) gauge$", metrics, re.MULTILINE))
+    assert legends <= set(re.findall(r'(\w+)="', metrics))
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {"${datasource}"}
+    corners = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]}
+    assert len(corners) == len(dashboard["panels"])
+    rules = [{"record": f"panel:number_{number}", "expr": query} for number, query in enumerate(queries)]
+    path = tmp_path / "panels.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    done = promtool("check", "rules", "--lint=none", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_metrics_keep_to_the_conventions(metrics: str) -> None:

@@ -7,6 +7,7 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -97,10 +98,13 @@ def test_a_missed_backup_is_taken_at_the_start_and_only_once(site: Site) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
-def test_while_it_waits_it_stops_at_once(site: Site, number: signal.Signals) -> None:
-    with scheduling(site, "0 0 3 1 1 *") as running:
+def test_while_it_waits_it_answers_and_stops_at_once(site: Site, number: signal.Signals) -> None:
+    with scheduling(site, "0 0 3 1 1 *", "--listen", "0") as running:
+        address = running.read_until("metrics on ").split()[3].rstrip(",")
         running.read_until("next backup: ")
         time.sleep(0.2)
+        with urlopen(f"http://{address}/metrics", timeout=30) as answer:
+            assert b"safeharbor_healthy{" in answer.read()
         started = time.monotonic()
 
         assert running.stop(number) == 0

@@ -45,14 +45,14 @@ class Running:
 
 
 @contextmanager
-def scheduling(site: Site, schedule: str, **extra: str) -> Iterator[Running]:
+def scheduling(site: Site, schedule: str, *arguments: str, **extra: str) -> Iterator[Running]:
     environment = {
         "BACKUP_SCHEDULE": schedule,
         "BACKUP_VERIFY_SCHEDULE": "none",
         "BACKUP_DRILL_SCHEDULE": "none",
         **extra,
     }
-    with site.start("scheduler", **environment) as process:  # its end closes the pipes
+    with site.start("scheduler", *arguments, **environment) as process:  # its end closes the pipes
         try:
             yield Running(process)
         finally:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from socket import create_connection
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +18,7 @@ from safeharbor_backup.actions.scheduler.jobs import Job, JobName
 from safeharbor_backup.actions.scheduler.run import run_scheduler
 from safeharbor_backup.cli.commands.scheduler import Front
 from safeharbor_backup.cli.main import cli
+from safeharbor_backup.cli.metrics_server import AddressType, metrics_served
 from safeharbor_backup.cli.output import TextOutput
 from safeharbor_backup.errors import Interrupted, LockHeld, SettingsInvalid
 from safeharbor_backup.settings.database_url import parse_database_url
@@ -344,3 +347,58 @@ def raising(error: Exception) -> Callable[..., None]:
 
 def test_the_clock_of_the_machine_is_aware_and_in_utc() -> None:
     assert scheduler.SystemClock().now().tzinfo is UTC
+
+
+def fetched(port: int, path: str, method: str = "GET") -> tuple[int, str, str]:
+    """Status, kind and content of an answer."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_what_listens_answers_with_the_metrics_and_the_health_of_this_moment(complete: Settings) -> None:
+    put_archive(complete.backup_dir, datetime.now(UTC) - timedelta(days=9))
+    with metrics_served(complete, ("127.0.0.1", 0)) as (_, port), create_connection(("127.0.0.1", port)):
+        # the connection above says nothing, and holds nobody up
+        status, kind, content = fetched(port, "/metrics")
+        assert (status, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
+        assert 'safeharbor_archives{name="safeharbor",state="complete"} 1.0' in content
+        assert fetched(port, "/healthz")[::2] == (503, "stale\n")
+        put_archive(complete.backup_dir, datetime.now(UTC) - timedelta(minutes=1))
+        assert fetched(port, "/healthz?from=k8s")[::2] == (200, "good\n")
+        assert fetched(port, "/healthz", "HEAD")[::2] == (200, "")
+        assert fetched(port, "/etc/passwd")[0] == 404
+        assert fetched(port, "/metrics", "POST")[0] == 501
+
+        with pytest.raises(SettingsInvalid, match=f"--listen 127.0.0.1:{port}: Address already in use"):
+            metrics_served(complete, ("127.0.0.1", port)).__enter__()
+        complete.backup_dir.rename(complete.backup_dir.with_name("moved"))
+        assert fetched(port, "/metrics")[0] == fetched(port, "/healthz")[0] == 503
+        assert str(complete.backup_dir) in fetched(port, "/metrics")[2]
+    with pytest.raises(ConnectionRefusedError):
+        fetched(port, "/metrics")
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("9187", ("127.0.0.1", 9187)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),
+        ("[::1]:9187", ("::1", 9187)),
+        ("localhost:0", ("localhost", 0)),
+    ],
+)
+def test_an_address_to_listen_at_is_this_host_alone_unless_it_says_more(given: str, address: tuple[str, int]) -> None:
+    assert AddressType().convert(given, None, None) == address
+
+
+@pytest.mark.parametrize("given", ["", ":9187", "::1:9187", "host", "host:", "127.0.0.1:65536", "127.0.0.1:-1", "1:²"])
+def test_what_is_no_address_is_refused(given: str) -> None:
+    result = CliRunner().invoke(cli, ["scheduler", "--listen", given])
+
+    assert result.exit_code == 2
+    assert "is no address such as 127.0.0.1:9187" in result.output

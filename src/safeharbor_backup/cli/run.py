@@ -11,7 +11,12 @@ from safeharbor_backup.cli.failure import failure_of
 from safeharbor_backup.cli.json_output import JSON, speaking_json
 from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY
 from safeharbor_backup.cli.output import Output, TextOutput, is_good
-from safeharbor_backup.cli.settings_source import log_format_before_the_app, read_settings, remember_how_run, wants_no_color
+from safeharbor_backup.cli.settings_source import (
+    log_format_before_the_app,
+    read_settings,
+    remember_how_run,
+    wants_no_color,
+)
 from safeharbor_backup.cli.without_app import describe_fallback
 from safeharbor_backup.errors import Interrupted, SafeHarborError
 from safeharbor_backup.settings.model import Concern

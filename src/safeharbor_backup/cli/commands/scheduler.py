@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import click
 from msgspec import to_builtins
 
 from safeharbor_backup.actions.backup.run import plan_output, take_backup
@@ -27,6 +29,7 @@ from safeharbor_backup.cli.commands.drill import describe_drill, tell_drill
 from safeharbor_backup.cli.commands.verify import describe_verifications
 from safeharbor_backup.cli.ending import Ending, ending_of
 from safeharbor_backup.cli.json_output import log_format_option
+from safeharbor_backup.cli.metrics_server import Address, AddressType, metrics_served
 from safeharbor_backup.cli.output import ERROR, WARNING
 from safeharbor_backup.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError
 from safeharbor_backup.state.history import Outcome, remember_outcome
@@ -51,8 +54,15 @@ if TYPE_CHECKING:
     meanings={ExitStatus.DONE: "done: told to stop by HUP, INT or TERM"},
     is_service=True,
 )
+@click.option(
+    "--listen",
+    type=AddressType(),
+    metavar="ADDRESS",
+    help="Serve /metrics and /healthz over HTTP at this address, such as 127.0.0.1:9187. A port alone is one of "
+    "127.0.0.1. Whoever reaches the address can read them.",
+)
 @log_format_option
-def command(run: Run) -> None:
+def command(run: Run, listen: Address | None) -> None:
     """Say what is planned, and go on until told to stop."""
     settings = run.read_settings()
     require_schedulable(settings)
@@ -63,7 +73,11 @@ def command(run: Run) -> None:
         front.say(describe_ignored_zone(settings) + "; BACKUP_TIMEZONE sets it", "warning", level=WARNING)
     is_own_container = not why_not_ours()
     try:
-        with scheduler_mark(settings.backup_dir) as unmarked:
+        with ExitStack() as until_stopped:
+            if listen is not None:
+                host, port = until_stopped.enter_context(metrics_served(settings, listen))
+                front.say(f"metrics on {host}:{port}, at /metrics and /healthz")
+            unmarked = until_stopped.enter_context(scheduler_mark(settings.backup_dir))
             if unmarked:
                 front.say(unmarked, "warning", level=WARNING)
             run_scheduler(settings, front)
