@@ -90,6 +90,7 @@ class Exchange:
             with self._opened(root, path) as descriptor:
                 if descriptor is None or not path:
                     continue
+                # decision 101
                 if self._is_the_apps(descriptor, status) or self._only_root_writes(root, path.rpartition(b"/")[0]):
                     _give_attributes(descriptor, status)
                 else:
