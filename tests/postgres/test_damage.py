@@ -104,7 +104,7 @@ def test_a_server_that_will_not_tell_of_damage_costs_no_backup(site: Site, datab
     function = "pg_catalog.pg_collation_actual_version(oid)"
     database.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC", superuser=True)
 
-    done = site.run("backup")
+    done = site.run("backup", RESTORE_DATABASE_URL=database.server.url())
     doctor = site.run("doctor")
 
     assert done.status == 0, done.output
