@@ -203,11 +203,11 @@ def test_an_app_that_cannot_be_loaded_fails_as_an_event(directory: Path, monkeyp
 
     monkeypatch.setenv("BACKUP_LOG_FORMAT", "json")
 
-    result = CliRunner().invoke(FlaskGroup(), ["--app", "no_such_app", "safeharbor", "prune"])
+    result = CliRunner().invoke(FlaskGroup(), ["--app", "no_such_app", "safeharbor", "backup"])
 
     assert result.exit_code == 2
     (failed,) = events(result.stderr)
-    assert (failed["event"], failed["command"]) == ("failed", "prune")
+    assert (failed["event"], failed["command"]) == ("failed", "backup")
 
 
 def test_a_bug_is_told_before_its_traceback(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
