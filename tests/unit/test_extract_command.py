@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
-from datetime import UTC, datetime
+import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +71,55 @@ def test_all_of_it_is_uploads(tmp_path: Path) -> None:
 
     assert os.readlink(tmp_path / "out" / "a" / "link") == "cat.jpg"
     assert len(names_below(tmp_path / "out")) == 7
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (("a", "a/b"), {"a", "a/b", "a/b/deep\n\x1b[2J", "a/cat.jpg", "a/link"}),
+        (("a/cat.jpg", "a", "a/b"), {"a", "a/b", "a/b/deep\n\x1b[2J", "a/cat.jpg", "a/link"}),
+        (("uploads", "a/b"), {"a", "a.txt", "a/b", "a/b/deep\n\x1b[2J", "a/cat.jpg", "a/link", "z"}),
+    ],
+)
+@pytest.mark.usefixtures("uploads")
+def test_a_path_within_another_one_takes_nothing_from_it(
+    paths: tuple[str, ...], names: set[str], tmp_path: Path
+) -> None:
+    done = run("extract", NAME, *paths, "--to", str(tmp_path / "out"))
+
+    assert done.exit_code == 0, done.output
+    assert names_below(tmp_path / "out") == names
+    assert run("extract", NAME, *paths, "a/none", "--to", str(tmp_path / "out")).exit_code == 2
+
+
+@pytest.mark.usefixtures("uploads")
+def test_what_came_before_a_failure_is_named(tmp_path: Path) -> None:
+    to = tmp_path / "out"
+    (to / "a" / "b").mkdir(parents=True)
+    subprocess.run(["chattr", "+i", to / "a"], check=True)
+    try:
+        nothing = run("extract", NAME, "a/cat.jpg", "--to", str(to), "--overwrite")
+        half = run("extract", NAME, "a", "--to", str(to), "--overwrite")
+    finally:
+        subprocess.run(["chattr", "-i", to / "a"], check=True)
+
+    assert (nothing.exit_code, half.exit_code) == (7, 7), half.output
+    assert "Nothing was changed." in nothing.stderr
+    assert "Already in place: a/b/deep\\n\\x1b[2J." in half.stderr
+
+
+def test_a_long_name_is_kept_under_a_shorter_one(uploads: Path, settings: Settings) -> None:
+    name = "é" * 127
+    (uploads / name).write_text("old")
+    put_archive(settings.backup_dir, FIRST + timedelta(days=1), uploads=uploads)
+    (uploads / name).write_text("spoilt")
+
+    done = run("extract", "latest", name, "--in-place", "--json")
+
+    assert done.exit_code == 0, done.output
+    (kept,) = json.loads(done.stdout)["kept"]
+    assert kept.startswith("ééé")
+    assert [(uploads / each).read_text() for each in (name, kept)] == ["old", "spoilt"]
 
 
 @pytest.mark.usefixtures("uploads")

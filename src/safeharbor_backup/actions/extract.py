@@ -95,7 +95,7 @@ def _extract(archive: Path, paths: Sequence[str], target: Path, placement: Place
             os.fsync(root)
         except OSError as error:
             failure = translate_os_error(error, "extracting")
-            failure.intact = "Nothing was replaced." if not placement.kept.count else ""
+            failure.intact = placement.describe_moved()
             raise failure from error
     facts = ((front is None, _UNPROVEN), (extraction.lacks_owners, LACKS_OWNERS), (extraction.lacks_modes, LACKS_MODES))
     warnings = tuple(text for holds, text in facts if holds)

@@ -29,17 +29,15 @@ class Wanted:
 
     def __init__(self, paths: Iterable[bytes]) -> None:
         self._paths = set(paths)
-        self._last = max(path.split(b"/") for path in self._paths)
+        whole = [path for path in self._paths if len(self._at_or_above(path)) == 1]
+        self._last = max(path.split(b"/") for path in whole)  # what is below another one comes before its end
         self.missing = set(self._paths)
 
     def takes(self, path: bytes) -> bool:
         """Whether this one is asked for, itself or with a directory above it."""
-        parts = path.split(b"/")
-        for count in range(len(parts), -1, -1):
-            if (above := b"/".join(parts[:count])) in self._paths:
-                self.missing.discard(above)
-                return True
-        return False
+        found = self._at_or_above(path)
+        self.missing.difference_update(found)
+        return bool(found)
 
     def leads_to(self, path: bytes) -> bool:
         """Whether something below this directory is asked for."""
@@ -48,6 +46,12 @@ class Wanted:
     def is_behind(self, path: bytes) -> bool:
         """Whether all that is asked for comes before this path, in the order of the tree."""
         return self._last != [b""] and path.split(b"/")[: len(self._last)] > self._last
+
+    def _at_or_above(self, path: bytes) -> list[bytes]:
+        """Those that were asked for of this path and the directories above it."""
+        parts = path.split(b"/")
+        above = (b"/".join(parts[:count]) for count in range(len(parts) + 1))
+        return [each for each in dict.fromkeys(above) if each in self._paths]
 
 
 def pick_members(

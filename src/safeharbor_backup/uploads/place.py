@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_LONGEST_NAME = 255  # bytes
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -60,9 +61,13 @@ class Placement:
         self._overwrite = overwrite
         self._suffix = os.fsencode(suffix)
         self.kept = Listed()
+        self.moved = Listed()
 
     def place(self, stage: int, target: int) -> None:
-        """Move everything, after a look at all of it. Raises CannotRestore if something is in the way, OSError."""
+        """Move everything, after a look at all of it, and not half of it for a signal.
+
+        Raises CannotRestore if something is in the way, OSError.
+        """
         found = Listed()
         self._look(stage, target, b"", found)
         if found.count:
@@ -73,7 +78,14 @@ class Placement:
                 "file a directory.",
                 intact="Nothing was changed.",
             )
-        self._move(stage, target, b"")
+        with signals_held():
+            self._move(stage, target, b"")
+
+    def describe_moved(self) -> str:
+        """What had come to its place when something failed."""
+        if not self.moved.count:
+            return "Nothing was changed."
+        return f"Already in place: {self.moved.first()}."
 
     def _look(self, stage: int, target: int, prefix: bytes, found: Listed) -> None:
         for name in names_in(stage):
@@ -88,10 +100,16 @@ class Placement:
             elif not self._overwrite or stat.S_ISDIR(there.st_mode) or stat.S_ISDIR(here.st_mode):
                 found.add(prefix + name)
 
+    def _kept_name(self, name: bytes) -> bytes:
+        if len(name) + len(self._suffix) > _LONGEST_NAME:
+            name = name[: _LONGEST_NAME - len(self._suffix)].decode("utf-8", "ignore").encode()  # whole characters
+        return name + self._suffix
+
     def _move(self, stage: int, target: int, prefix: bytes) -> None:
         for name in sorted(names_in(stage)):
             try:
                 rename_between(stage, name, target, name)
+                self.moved.add(prefix + name)
                 continue
             except FileExistsError:
                 pass
@@ -100,11 +118,14 @@ class Placement:
                     self._move(below, beside, prefix + name + b"/")
                 continue
             if not self._overwrite:  # it came since we looked
-                raise CannotRestore(f"{ascii_safe(os.fsdecode(prefix + name))} was made there meanwhile.")
+                shown = ascii_safe(os.fsdecode(prefix + name))
+                raise CannotRestore(f"{shown} was made there meanwhile.", intact=self.describe_moved())
             if self._suffix:
-                os.link(name, name + self._suffix, src_dir_fd=target, dst_dir_fd=target, follow_symlinks=False)
-                self.kept.add(prefix + name + self._suffix)
+                kept = self._kept_name(name)
+                os.link(name, kept, src_dir_fd=target, dst_dir_fd=target, follow_symlinks=False)
+                self.kept.add(prefix + kept)
             os.rename(name, name, src_dir_fd=stage, dst_dir_fd=target)
+            self.moved.add(prefix + name)
 
 
 @contextmanager
