@@ -33,12 +33,13 @@ def test_the_file_is_read_as_compose_reads_its_env(tmp_path: Path) -> None:
     path = written(
         tmp_path / "backup.env",
         "# a comment\nexport A=plain # another\nB='${HOME} $x'\nC=\"two\\nlines\"\nD=pa#ss\nE=\nF\n"
+        "L=#1\nM=a=#b\nN=it's\"#1\n"
         "G=${A}-$OUTSIDE-${NOT_SET:-instead}-$$5\nH = # nothing\nI=\"a \\$b\" # quoted\n J='two\nlines'\r\nK=b\\c",
     )
 
     assert read_env_file(path, {"OUTSIDE": "out"}) == {
         "A": "plain", "B": "${HOME} $x", "C": "two\nlines", "D": "pa#ss", "E": "", "G": "plain-out-instead-$5",
-        "H": "", "I": "a $b", "J": "two\nlines", "K": "b\\c",
+        "H": "", "I": "a $b", "J": "two\nlines", "K": "b\\c", "L": "#1", "M": "a=#b", "N": "it's\"#1",
     }  # fmt: skip
 
 

@@ -17,8 +17,9 @@ _LIMIT_BYTES = 1 << 20
 _NOTHING = re.compile(r"[^\S\n]*(?:#[^\n]*)?\n")
 _LINE = re.compile(
     r"""[^\S\n]*(?:export[^\S\n]+)?(?P<name>[A-Za-z_]\w*)[^\S\n]*
-    (?P<given>=[^\S\n]*(?:'(?P<literal>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>(?:[^\s'"#][^\n]*?)?))
-    [^\S\n]*(?:(?<=[\s'"=])\#[^\n]*)?)?\n""",
+    (?P<given>=[^\S\n]*(?:
+    (?:'(?P<literal>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)")[^\S\n]*(?:\#[^\n]*)?|
+    (?P<bare>(?:(?:[^\s'"#]|(?<==)\#)[^\n]*?)?)[^\S\n]*(?:(?<=\s)\#[^\n]*)?))?\n""",
     re.VERBOSE | re.DOTALL,
 )
 _BREAK, _MARK = "\n", "\ufeff"
