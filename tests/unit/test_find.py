@@ -86,7 +86,7 @@ def test_versions_are_shown_newest_first_and_how_to_get_one_back() -> None:
     assert said[0] == "a/cat.jpg"
     assert said[1].startswith(f"  {hashlib.sha256(b'new').hexdigest()[:16]}  in 1 archive, ")
     assert said[2] == f"    {newest}"
-    assert said[-1] == f"To get it back: safeharbor extract {newest} a/cat.jpg --to DIRECTORY"
+    assert said[-1] == f"To get it back: safeharbor extract {newest} uploads/a/cat.jpg --to DIRECTORY"
     assert "\x1b" not in run("find", "odd*").output
 
 

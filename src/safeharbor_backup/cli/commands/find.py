@@ -80,7 +80,8 @@ def _print(output: Output, search: Search, zone: tzinfo | None) -> None:
                 output.result(f"    and {len(version.archives) - _MOST_NAMED:,} older")
     if len(search.files) == 1 and ascii_safe(path) == path:
         name = search.files[0].versions[0].archives[0].name
-        output.result(f"To get it back: {typed(f'extract {name} {shlex.quote(path)} --to DIRECTORY')}")
+        whole = shlex.quote(f"uploads/{path}")  # a path may begin with uploads/ too, or like an option
+        output.result(f"To get it back: {typed(f'extract {name} {whole} --to DIRECTORY')}")
 
 
 def _document(search: Search) -> FindDocument:
