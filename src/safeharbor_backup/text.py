@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _started_as = "safeharbor"
+# in `user:password@host` behind a scheme, or in a libpq connection string
+_PASSWORD = re.compile(r"(//[^\s:/@]*:)[^\s]*(@)|(?<=password=)(?:'[^']*'|[^\s'&]+)()")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -49,6 +52,11 @@ def ascii_safe(name: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in name
     )
+
+
+def hide_passwords(text: str) -> str:
+    """A text of somebody else's without the passwords of addresses in it."""
+    return _PASSWORD.sub(r"\1PASSWORD\2", text)
 
 
 def show_slot(moment: datetime, zone: tzinfo) -> str:

@@ -8,19 +8,25 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import URL
 
 from safeharbor_backup.actions.app_data import describe_folders, find_missing_folders
 from safeharbor_backup.actions.preflight import check_uploads
+from safeharbor_backup.actions.prune import prune_archives
+from safeharbor_backup.cli.app_loading import cannot_load
+from safeharbor_backup.cli.without_app import find_fallback
 from safeharbor_backup.errors import SettingsInvalid
 from safeharbor_backup.settings.app_config import AppConfig
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Concern
 from support.needs import missing
 from support.runs import MAIN
+
+if TYPE_CHECKING:
+    from safeharbor_backup.settings.model import Settings
 
 PARTS: dict[str, Any] = {
     "drivername": "postgresql+psycopg",
@@ -31,6 +37,7 @@ PARTS: dict[str, Any] = {
 }
 OBJECT = URL.create(**PARTS)
 STATS = "postgresql://db/stats"
+SECRET = "postgresql://app:s3cr3t@db/reef"
 TEXT = OBJECT.render_as_string(hide_password=False)
 
 
@@ -274,3 +281,28 @@ def test_a_folder_of_the_app_that_cannot_be_read_or_never_ends_stops_nothing(tmp
     values = {"LOOP_DIR": str(tmp_path / "loop"), "PIPE_DIR": str(tmp_path / "pipe"), "LONG_DIR": "/x" * 5000}
 
     assert find_missing_folders(load_settings({}, AppConfig(values))) == []
+
+
+def test_without_the_app_nothing_is_pruned_by_defaults_that_it_may_have_changed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = cannot_load("the app", RuntimeError("no sea"))
+    monkeypatch.setattr(sys, "argv", ["flask", "safeharbor", "restore", "--database-url", SECRET])
+
+    find_fallback(failure, {"BACKUP_DIR": str(settings.backup_dir), "BACKUP_RETENTION_WEEKLY": "4"}, {})
+
+    assert failure.fallback is not None
+    with pytest.raises(SettingsInvalid, match="what the app says of retention"):
+        prune_archives(failure.fallback)
+    failure.fallback.require(Concern.DIRECTORY)
+    assert "s3cr3t" not in failure.hint
+    (misspelt,) = load_settings({}, {"BACKUP_RETENTION_MONTHS": 12}).problems_in(Concern.RETENTION)
+    assert "did you mean BACKUP_RETENTION_MONTHLY?" in str(misspelt)
+
+
+@pytest.mark.parametrize("said", ["from string 'postgres//u:s3cr3t@h/d'", SECRET, "dbname=x password='s3cr3t s3cr3t'"])
+def test_what_an_app_says_of_its_failure_is_told_without_passwords(said: str) -> None:
+    problem = cannot_load("the app", ValueError(f"{said} is odd")).problems[0]
+
+    assert "s3cr3t" not in problem
+    assert "is odd" in problem

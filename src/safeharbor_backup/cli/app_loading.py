@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import ExitStatus, SettingsInvalid
 from safeharbor_backup.settings.app_config import AppConfig
+from safeharbor_backup.text import hide_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,6 +74,7 @@ def _end_with_main_thread() -> None:
 class AppNotLoaded(SettingsInvalid):
     """The app's own code failed. `fallback` is what is known without it, if that is enough to find the archives."""
 
+    hint = "`safeharbor …` works without the app, with settings from the environment."
     fallback: Settings | None = None
     ground: Settings | None = None  # of the environment alone
 
@@ -82,8 +84,8 @@ def cannot_load(what: str, error: BaseException) -> AppNotLoaded:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     said = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"  # what is between is a traceback
     return AppNotLoaded(
-        [f"{what} cannot be loaded: {type(error).__name__}: {said}"],
-        hint="`safeharbor …` works without the app, with settings from the environment.",
+        [f"{what} cannot be loaded: {type(error).__name__}: {hide_passwords(said)}"],
+        hint=AppNotLoaded.hint,
     )
 
 

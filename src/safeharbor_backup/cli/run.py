@@ -128,7 +128,10 @@ class Run:
         try:
             settings = read_settings(self._context, self.output, quiet=quiet)
         except AppNotLoaded as failure:
-            if failure.fallback is None or self.command in _NEED_THE_APP:
+            if self.command in _NEED_THE_APP:
+                failure.hint = AppNotLoaded.hint
+                raise
+            if failure.fallback is None:
                 raise
             settings = failure.fallback
             self.output.warning(describe_fallback(failure, settings))

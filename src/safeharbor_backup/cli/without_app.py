@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Concern, Problem
 from safeharbor_backup.state.known_settings import read_known_settings
-from safeharbor_backup.text import typed
+from safeharbor_backup.text import hide_passwords, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,8 @@ _PLACEHOLDERS = {
     "BACKUP_UPLOAD_DIR": "/path/of/uploads",
     "BACKUP_DIR": "/path/of/archives",
 }
+# an app may keep more than the defaults
+_UNKNOWN_RETENTION = "what the app says of retention, which may be more; `safeharbor …` goes by the environment alone"
 
 
 def find_fallback(failure: AppNotLoaded, environ: Mapping[str, str], named_in: Mapping[str, str]) -> None:
@@ -39,6 +41,7 @@ def find_fallback(failure: AppNotLoaded, environ: Mapping[str, str], named_in: M
         if "BACKUP_DIR" in ground.origins:
             asked = f"what the app would say; type: {words} {_again()}"
             problems = [each for each in ground.problems if each.concern not in (Concern.DATABASE, Concern.UPLOADS)]
+            problems.append(Problem(Concern.RETENTION, "BACKUP_RETENTION_DAILY", "", _UNKNOWN_RETENTION))
             if lacking:
                 problems.append(Problem(Concern.DATABASE, lacking[0], "", asked))
             failure.fallback = replace(ground, problems=tuple(problems))
@@ -70,7 +73,7 @@ def describe_fallback(failure: AppNotLoaded, settings: Settings) -> str:
 def _again() -> str:
     """The command of this run, to be typed anew."""
     words = sys.argv[sys.argv.index("safeharbor") + 1 :] if "safeharbor" in sys.argv else sys.argv[1:]
-    return typed(shlex.join(words))
+    return hide_passwords(typed(shlex.join(words)))
 
 
 def _has_password(environ: Mapping[str, str]) -> bool:

@@ -101,12 +101,13 @@ class _Reader:
         if not any(values[name.removeprefix("BACKUP_").lower()] for name in _RETENTION):
             expected = f"more than 0 here or in {_RETENTION[1]}: with both 0 every archive would go"
             found.append(Problem(Concern.RETENTION, _RETENTION[0], "0", expected))
-        for name in sorted(self._environ):
-            if name.startswith("BACKUP_RETENTION_") and name not in _RETENTION:
+        given = {**self._app.values, **self._environ}
+        for name in sorted(filter(_is_unknown, given)):
+            if name.startswith("BACKUP_RETENTION_"):
                 near = get_close_matches(name, _RETENTION, 1, 0)[0]
                 tiers = ", ".join(f"_{each.rpartition('_')[2]}" for each in _RETENTION)
                 expected = f"no such setting; did you mean {near}? There are {tiers}"
-                found.append(Problem(Concern.RETENTION, name, self._environ[name], expected))
+                found.append(Problem(Concern.RETENTION, name, str(given[name]), expected))
         if values["database"] is None and not any(each.concern is Concern.DATABASE for each in self.problems):
             expected = "the address of the database; it is not set, nor is DATABASE_URL"
             found.append(Problem(Concern.DATABASE, "BACKUP_DATABASE_URL", "", expected))
