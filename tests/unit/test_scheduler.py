@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -381,6 +382,14 @@ def test_what_listens_answers_with_the_metrics_and_the_health_of_this_moment(com
         assert str(complete.backup_dir) in fetched(port, "/metrics")[2]
     with pytest.raises(ConnectionRefusedError):
         fetched(port, "/metrics")
+
+
+def test_who_only_connects_leaves_descriptors_for_backups(complete: Settings) -> None:
+    with metrics_served(complete, ("127.0.0.1", 0)) as (_, port), ExitStack() as connected:
+        # less than the seconds after which one that asks for nothing is left
+        connections = [connected.enter_context(create_connection(("127.0.0.1", port), 8)) for _ in range(17)]
+
+        assert connections[-1].recv(1) == b""
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _NAME = "safeharbor"
 _SECONDS_FOR_A_REQUEST = 10
+_MOST_AT_ONCE = 16
 
 Address = tuple[str, int]
 
@@ -79,7 +80,28 @@ class _Server(ThreadingHTTPServer):  # decision 99
         self.address_family = family
         self.settings = settings
         self.looking = threading.Lock()
+        self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
         super().__init__(address, _Handler)
+
+    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+        """Answer in a thread; one more than there may be is hung up on, or backups would find no descriptor left."""
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no more threads
+            self._places.release()
+            raise
+
+    def process_request_thread(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
+    ) -> None:
+        """Answer, and make place for the next."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing: a client that goes away is no error of ours."""
