@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from safeharbor_backup.postgres.private_cluster import PrivateServer
-from support.postgres import Database, drop_database, execute, make_database
+from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Site, make_site
 
 IN_NO_SCHEMA = """
@@ -136,3 +136,24 @@ def test_names_of_any_encoding_are_counted_in_place(server: PrivateServer, tmp_p
             assert done.status == 0, done.output
         finally:
             drop_database(made)
+
+
+def test_an_event_trigger_of_an_extension_goes_with_it_and_does_not_act(servers: Servers, tmp_path: Path) -> None:
+    made = make_database(servers[15])  # it comes with contrib's extensions
+    site = make_site(tmp_path, made)
+    made.execute(
+        "CREATE EXTENSION hstore; CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql"
+        " AS $$BEGIN RAISE EXCEPTION 'it acts'; END$$;"
+        "CREATE EVENT TRIGGER theirs ON sql_drop EXECUTE FUNCTION forbid();"
+        "ALTER EXTENSION hstore ADD FUNCTION forbid(); ALTER EXTENSION hstore ADD EVENT TRIGGER theirs",
+        superuser=True,
+    )
+    site.environment["BACKUP_DATABASE_URL"] = made.superuser_url
+    try:
+        done = site.run("restore", "--from", str(_backup(site)), "--in-place", "--yes")
+
+        assert done.status == 0, done.output
+        query = "SELECT to_regtype('hstore') IS NOT NULL, (SELECT count(*) FROM pg_event_trigger)"
+        assert made.execute(query, superuser=True) == [(True, 0)]
+    finally:
+        drop_database(made)

@@ -144,6 +144,32 @@ def test_in_place_keeps_the_extensions_of_others(fdw: tuple[Site, Database]) -> 
     assert execute(database.url, "SELECT srvname FROM pg_foreign_server") == [("elsewhere",)]
 
 
+def test_a_function_in_a_language_for_superusers_is_named_in_place_too(fdw: tuple[Site, Database]) -> None:
+    site, database = fdw
+    if not (Path("/usr/share/postgresql/15/extension") / "plperlu.control").exists():
+        missing("there is no PostgreSQL 15 with plperlu here")
+    execute(
+        database.superuser_url,
+        "CREATE EXTENSION plperlu; CREATE FUNCTION f() RETURNS int LANGUAGE plperlu AS 'return 1';"
+        f"ALTER FUNCTION f() OWNER TO {database.owner}",
+    )
+    taken = site.run("backup")
+    archive = site.archives[-1]
+
+    for options in ((), ("--in-place",)):
+        dry, done = both(site, archive, *options)
+
+        assert done.status == 8, done.output
+        for said in (dry.stderr, done.stderr):
+            assert "may not create extension plperlu, and the dump has what needs it: function public.f()" in said
+            assert "Set RESTORE_DATABASE_URL to a superuser" in said
+            assert "--in-place" not in said
+    assert taken.status == 3, taken.output
+    assert "--in-place" not in taken.stderr
+    site.environment["RESTORE_DATABASE_URL"] = database.superuser_url
+    assert both(site, archive, "--in-place")[1].status == 0
+
+
 def test_an_extension_that_nothing_needs_is_left_out_with_a_warning(fdw: tuple[Site, Database]) -> None:
     site, database = fdw
     # neither what anybody may create, nor what takes from it what belongs to nobody's dump

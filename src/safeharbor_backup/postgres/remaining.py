@@ -32,6 +32,12 @@ _TABLES_OF_EXTENSIONS = """
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE d.deptype = 'e' AND e.extname = ANY(%s)
 """
+_USABLE = """
+    SELECT e.extname FROM pg_catalog.pg_extension e WHERE e.extname = ANY(%s) AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_language l
+        ON d.classid = 'pg_catalog.pg_language'::regclass AND l.oid = d.objid
+      WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = e.oid AND NOT l.lanpltrusted)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,14 @@ def creatable_extensions(session: psycopg.Connection) -> dict[str, bool]:
 def tables_of_extensions(session: psycopg.Connection, names: list[str]) -> set[tuple[str, str]]:
     """Schema and name of each table that is these extensions' own. Raises psycopg.Error."""
     return {(str(schema), str(name)) for schema, name in session.execute(_TABLES_OF_EXTENSIONS, (names,)).fetchall()}
+
+
+def usable_extensions(session: psycopg.Connection, names: Collection[str]) -> set[str]:
+    """Those of these that are in the database and that a role may use there.
+
+    Nobody but a superuser makes a function in an untrusted language. Raises psycopg.Error.
+    """
+    return {str(name) for (name,) in session.execute(_USABLE, (list(names),)).fetchall()}
 
 
 def is_extension(contents: DumpContents, entry: str, names: Collection[str]) -> bool:

@@ -11,7 +11,12 @@ from safeharbor_backup.archive.layout import DUMP_OFFSET
 from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.contents import DumpContents, DumpInput, select_entries
 from safeharbor_backup.postgres.privilege_entries import choose_privileges
-from safeharbor_backup.postgres.remaining import creatable_extensions, tables_of_extensions, what_remains
+from safeharbor_backup.postgres.remaining import (
+    creatable_extensions,
+    tables_of_extensions,
+    usable_extensions,
+    what_remains,
+)
 from safeharbor_backup.postgres.toc import UnknownToc, read_toc
 
 if TYPE_CHECKING:
@@ -58,7 +63,10 @@ def _judge(contents: DumpContents, session: psycopg.Connection, role: str, owner
     found = what_remains(contents, entries, lambda names: tables_of_extensions(session, names))
     refusals = []
     if found.users:
-        refusals.append(f"{found.sentence(role)} {_WAY}, or restore with --in-place, which keeps what is there of it")
+        names = {entry.name for entry in found.missing}
+        is_usable = usable_extensions(session, names) == names
+        in_place = ", or restore with --in-place, which keeps what is there of it" if is_usable else ""
+        refusals.append(f"{found.sentence(role)} {_WAY}{in_place}")
     opened = choose_privileges(found.entries, contents.toc, owner, set()).opened
     if opened:
         more = f" and {len(opened) - _SHOWN:,} more" if len(opened) > _SHOWN else ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.postgres.connection import connected
-from safeharbor_backup.postgres.remaining import tables_of_extensions, what_remains
+from safeharbor_backup.postgres.remaining import tables_of_extensions, usable_extensions, what_remains
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -39,7 +39,7 @@ def without_followers(
 ) -> list[str]:
     """These entries without what only makes sense with those that are left out.
 
-    If anything else needs one that is left out and is not `staying` in the database, that is a problem.
+    If anything else needs one that is left out, and does not find it `staying` in the database, that is a problem.
     """
 
     def tables_of(names: list[str]) -> set[tuple[str, str]] | None:
@@ -48,6 +48,9 @@ def without_followers(
         with connected(target.url) as session:
             return tables_of_extensions(session, names)
 
+    if staying:
+        with connected(target.url) as session:
+            staying = usable_extensions(session, staying)
     found = what_remains(contents, entries, tables_of, staying)
     if found.users:
         findings.problems.append(
@@ -85,12 +88,9 @@ def _way(target: Target, live: TargetDatabase | None, names: list[str]) -> str:
     way = "Set RESTORE_DATABASE_URL to a superuser on that server; the data stays with its owners."
     if live is None or not live.is_open or target.is_superuser:
         return way
-    query = "SELECT count(*) FROM pg_catalog.pg_extension WHERE extname = ANY(%s)"
     try:
         with connected(target.url) as session:
-            row = session.execute(query, (names,)).fetchone()
+            usable = usable_extensions(session, names)
     except SafeHarborError:
         return way
-    if row is not None and row[0] == len(names):
-        return f"{way} Or `--in-place`, which keeps what is there of it."
-    return way
+    return f"{way} Or `--in-place`, which keeps what is there of it." if usable == set(names) else way
