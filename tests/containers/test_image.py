@@ -86,7 +86,7 @@ def test_the_dependencies_are_the_locked_ones(engine: Engine, images: Images) ->
 def test_both_commands_work_in_the_image_without_an_app(engine: Engine, images: Images, command: list[str]) -> None:
     done = engine.docker("run", *CONFINED, images.safeharbor, *command)
 
-    assert "there is no archive yet" in done.stdout
+    assert "no backup yet" in done.stdout
 
 
 def test_a_container_that_idles_ends_at_once_when_it_is_stopped(engine: Engine, images: Images) -> None:

@@ -95,6 +95,18 @@ def test_a_pending_migration_is_backed_up_then_run_then_the_app_started(logbook:
     assert logbook.backups == [archive]
 
 
+def test_no_app_is_loaded_for_the_backup(logbook: Logbook, tmp_path: Path) -> None:
+    flask = tmp_path / "flask"
+    flask.write_text(f'#!/bin/sh\n[ "$1" != safeharbor ] || exit 70\nexec {Path(sys.executable).parent}/flask "$@"\n')
+    flask.chmod(0o755)
+
+    done = logbook.run(SCRIPT, PATH=f"{tmp_path}:{logbook.site.environment['PATH']}")
+
+    assert done.status == 0, done.output
+    assert logbook.revision == "0002"
+    assert len(logbook.backups) == 1
+
+
 def test_such_a_file_is_listed_and_neither_pruned_nor_taken_for_last_nights_backup(site: Site) -> None:
     archive = site.backups / "pre-upgrade-2026-05-07T03-00-00Z.tar"
     assert site.run("backup", "--output", str(archive), "--no-prune").status == 0
@@ -106,7 +118,7 @@ def test_such_a_file_is_listed_and_neither_pruned_nor_taken_for_last_nights_back
     assert site.run("restore", "--from", "latest", "--dry-run").status == 5
     assert site.run("verify", "--latest").status == 5
     assert site.run("verify", str(archive)).status == 0
-    assert "there is no archive yet" in site.run("status").stdout
+    assert "no backup yet" in site.run("status").stdout
 
 
 @pytest.mark.parametrize(
@@ -183,8 +195,8 @@ def test_a_migration_that_fails_starts_nothing_and_passes_its_status_on(logbook:
 
     assert done.status == 1
     assert "started" not in done.stdout
-    assert f"the migration failed with status 1. To go back: flask safeharbor restore --from {logbook.backups[0]}" in (
-        done.stderr
+    assert (
+        f"the migration failed with status 1. To go back: safeharbor restore --from {logbook.backups[0]}" in done.stderr
     )
     assert logbook.revision == "0001"
 
