@@ -45,6 +45,11 @@ CREATE MATERIALIZED VIEW counted AS SELECT v FROM allowed;
 CREATE FUNCTION of_view() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM public.counted';
 CREATE TABLE "a view's" (v int CHECK (v <= of_view())); INSERT INTO "a view's" VALUES (2);
 """
+CLEARS_ANOTHER = """
+CREATE TABLE "a first" (v int);
+CREATE FUNCTION clears() RETURNS bool LANGUAGE plpgsql AS 'BEGIN DELETE FROM public."a first"; RETURN true; END';
+CREATE TABLE b (v int CHECK (clears())); INSERT INTO b VALUES (1); INSERT INTO "a first" VALUES (1), (2);
+"""
 OWN_PATH = """
 CREATE FUNCTION plain(v text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN lower(v); END';
 CREATE FUNCTION slugify(v text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN plain(v); END';
@@ -162,6 +167,22 @@ def test_a_check_that_does_not_hold_is_accepted_knowingly(site: Site, database: 
     assert database.execute('SELECT count(*) FROM "a first"') == [(2,)]
     finish(site, database, "INSERT INTO allowed VALUES (2)")
     assert database.execute("SELECT convalidated FROM pg_constraint WHERE conname = 'in list'") == [(True,)]
+
+
+def test_rows_that_are_not_as_many_as_the_manifest_says_are_accepted_knowingly(site: Site, database: Database) -> None:
+    database.execute(CLEARS_ANOTHER)
+    assert site.run("backup").status == 0
+
+    refused = site.run("restore", "--from", "latest", "--yes", "--jobs", "1")
+    before = database.execute('SELECT count(*) FROM "a first"')
+    done = site.run("restore", "--from", "latest", "--yes", "--jobs", "1", "--accept-broken")
+
+    assert refused.status == 8, refused.output
+    assert 'public."a first" has 0 rows instead of 2' in refused.stderr
+    assert "`--accept-broken` takes it as it is" in refused.stderr
+    assert before == [(2,)]
+    assert done.status == 3, done.output
+    assert 'public."a first" has 0 rows instead of 2' in done.stderr
 
 
 def with_superuser(database: Database, statements: str) -> None:
