@@ -93,6 +93,14 @@ def test_a_path_within_another_one_takes_nothing_from_it(
 
 
 @pytest.mark.usefixtures("uploads")
+def test_an_empty_path_is_not_all_of_it(tmp_path: Path) -> None:
+    done = run("extract", NAME, "", "--to", str(tmp_path / "out"))
+
+    assert done.exit_code == 2
+    assert "A path is empty" in done.stderr
+
+
+@pytest.mark.usefixtures("uploads")
 def test_what_came_before_a_failure_is_named(tmp_path: Path) -> None:
     to = tmp_path / "out"
     (to / "a" / "b").mkdir(parents=True)

@@ -102,6 +102,8 @@ def command(
         raise click.UsageError("--where, --csv, --sql, --into-live and --yes go with --table.")
     if not paths:
         raise click.UsageError("Name files or folders, or a table with --table.")
+    if not all(paths):
+        raise click.UsageError("A path is empty; `uploads` means all of them.")
     if (target is None) is not in_place:
         raise click.UsageError("Give one of --to DIRECTORY and --in-place.")
     if overwrite and in_place:
