@@ -33,7 +33,7 @@ require_arrival
 read -ra keep <<<"${OFFSITE_KEEP:-}"
 if [ ${#keep[@]} -gt 0 ]; then
     kept | while read -r name; do # retention below looks at nightly ones only
-        restic tag --quiet --remove nightly --tag "$name" || say "$name is kept here, and may be forgotten there" >&2
+        restic tag --quiet --remove nightly --tag "$name" || fail 1 "$name is kept here, and could be forgotten there"
     done
     # --group-by '': one rule for all nightly snapshots, whatever host and path they bear
     restic forget --quiet --tag nightly --group-by '' "${keep[@]}" --prune || fail 1 "old snapshots could not be forgotten"
