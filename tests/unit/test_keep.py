@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -97,6 +98,16 @@ def test_a_mark_that_comes_between_plan_and_deletion_counts(directory: Path, mon
     assert path.exists()
     assert path.name not in result.deleted
     assert len(result.deleted) == 10
+
+
+def test_one_that_is_deleted_at_this_moment_is_not_said_to_be_kept(directory: Path) -> None:
+    with (directory / "safeharbor-backup-2025-11-03T03-00-00Z.tar").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as prune has it between its last look for a mark and the deletion
+
+        done = run("keep", "11-03", "--because", "x")
+
+    assert done.exit_code == 4
+    assert not list(directory.glob("*.keep"))
 
 
 @pytest.mark.parametrize(

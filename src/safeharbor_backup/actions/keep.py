@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.archive.layout import time_in_name
+from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import ArchiveNotFound, SettingsInvalid, translate_os_error
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.marks import LONGEST_REASON, remove_mark, write_mark
@@ -22,17 +23,18 @@ if TYPE_CHECKING:
 def keep_archive(archive: Path, because: str, settings: Settings) -> None:
     """Mark an archive of the backup directory, with the reason; a mark that it has gets this one.
 
-    Raises SettingsInvalid for a reason that is none, ArchiveNotFound, StorageUnavailable.
+    Raises SettingsInvalid for a reason that is none, ArchiveNotFound, LockHeld while it is deleted, StorageUnavailable.
     """
     reason = " ".join(because.split())
     if not reason or len(reason) > LONGEST_REASON:
         raise SettingsInvalid([f"--because: expected a reason of 1 to {LONGEST_REASON} characters"])
     _require_ours(archive, settings)
     try:
-        write_mark(archive, reason)
-        if not os.path.lexists(archive):  # it was pruned at this moment
-            remove_mark(archive)
-            raise ArchiveNotFound(f"{archive.name} was deleted meanwhile.")
+        with opened_archive(archive):  # nor does a prune delete it at this moment
+            write_mark(archive, reason)
+            if not os.path.lexists(archive):  # where there are no locks
+                remove_mark(archive)
+                raise ArchiveNotFound(f"{archive.name} was deleted meanwhile.")
     except OSError as error:
         raise translate_os_error(error, "marking the archive") from error
 

@@ -109,16 +109,13 @@ def prune_under_lock(settings: Settings, *, just_written: str = "") -> PruneResu
     warnings = list(plan.warnings)
     deleted, freed = [], 0
     for name in plan.doomed:
-        if is_kept(settings.backup_dir / name):  # since the plan was made
-            verdicts[name] = Verdict(name, True, (Reason(Why.KEPT, "kept"),))
-            continue
         size, why_not = _delete(settings.backup_dir / name)
         if why_not is None:
             deleted.append(name)
             freed += size
             continue
         verdicts[name] = Verdict(name, True, (why_not,))
-        if why_not.code is not Why.IN_USE:
+        if why_not.code not in (Why.IN_USE, Why.KEPT):
             warnings.append(f"{name} was not deleted: {why_not.text}")
     if deleted:
         try:
@@ -275,6 +272,8 @@ def _delete(path: Path) -> tuple[int, Reason | None]:
             return 0, Reason(Why.REFUSED, "it is not a regular file any more")
         if is_being_read(descriptor):
             return 0, _IN_USE
+        if is_kept(path):  # since the plan was made; who marks it holds it meanwhile
+            return 0, Reason(Why.KEPT, "kept")
         try:
             return _unlink(path), None
         except OSError as error:

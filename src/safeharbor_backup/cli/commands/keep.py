@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,
+    ExitStatus.LOCKED,
+    ExitStatus.REJECTED,
     ExitStatus.STORAGE,
 )
 @click.argument("archive", type=ArchivePath())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,
+    ExitStatus.REJECTED,
     ExitStatus.STORAGE,
 )
 @click.argument("archive", type=ArchivePath())
