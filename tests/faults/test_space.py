@@ -283,6 +283,20 @@ def test_a_run_as_root_between_runs_as_the_user_changes_nothing_for_the_user(sha
     assert len(shared.archives) == 1
 
 
+def test_what_a_restore_by_root_keeps_hinders_no_backup_of_the_user_who_may_discard_it(shared: Site) -> None:
+    for path in (shared.backups, shared.uploads, *shared.uploads.rglob("*")):
+        os.chown(path, 12345, 12345)
+    first = run_as(shared, 12345, "backup")
+    restored = shared.run("restore", "--from", "latest", "--yes")
+
+    second = run_as(shared, 12345, "backup")
+    discarded = run_as(shared, 12345, "restore", "--discard-previous", "--yes")
+
+    assert [first[0], restored.status, second[0], discarded[0]] == [0, 0, 0, 0], (restored.output, second, discarded)
+    assert list(shared.uploads.glob(".safeharbor-restore-*")) == []
+    assert {path.stat().st_uid for path in shared.uploads.rglob("*")} == {12345}
+
+
 def test_a_share_that_is_not_mounted_is_noticed_by_its_sentinel(site: Site, uncalled: Path) -> None:
     failed(
         site.run("backup", BACKUP_SENTINEL=".this-is-the-nas", BACKUP_PG_BIN=str(uncalled)),
