@@ -216,6 +216,13 @@ def test_nothing_tells_people_to_install_a_program_of_our_name_that_is_not_ours(
     assert [(path.name, line) for path, line in lines if bare.search(line)] == []
 
 
+def test_the_tutorial_teaches_no_restore_without_a_way_back() -> None:
+    text = (DOCS / "tutorial.md").read_text()
+
+    assert "safeharbor restore" in text
+    assert "--no-keep-previous" not in text
+
+
 def test_every_page_can_be_reached_from_the_index() -> None:
     index = (DOCS / "index.md").read_text()
     for page in DOCS.rglob("*.md"):
