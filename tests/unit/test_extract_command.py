@@ -164,6 +164,18 @@ def test_in_place_puts_them_back_and_keeps_what_they_replace(uploads: Path) -> N
     assert not list(uploads.glob(".safeharbor*"))
 
 
+def test_however_much_is_replaced_it_is_counted(uploads: Path, settings: Settings) -> None:
+    (uploads / "many").mkdir()
+    for number in range(1021):
+        (uploads / "many" / str(number)).touch()
+    put_archive(settings.backup_dir, FIRST + timedelta(days=1), uploads=uploads)
+
+    done = run("extract", "latest", "many", "--in-place")
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith("  and 1,001 more\n")
+
+
 @pytest.mark.usefixtures("uploads")
 def test_a_link_in_the_target_leads_nowhere(tmp_path: Path) -> None:
     to, outside = tmp_path / "out", tmp_path / "outside"

@@ -32,13 +32,16 @@ _UNPROVEN = "it was written by another program and has no checksums: what was ex
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What was extracted. `kept` are the paths, below the directory, of what it replaced. Size in bytes."""
+    """What was extracted. `kept` are the first paths, below the directory, of what it replaced, and `replaced` is how
+    many there are. Size in bytes.
+    """
 
     archive: Path
     target: Path
     files: int
     size_bytes: int
     kept: tuple[str, ...] = ()
+    replaced: int = 0
     warnings: tuple[str, ...] = ()
 
 
@@ -99,7 +102,9 @@ def _extract(archive: Path, paths: Sequence[str], target: Path, placement: Place
             raise failure from error
     facts = ((front is None, _UNPROVEN), (extraction.lacks_owners, LACKS_OWNERS), (extraction.lacks_modes, LACKS_MODES))
     warnings = tuple(text for holds, text in facts if holds)
-    return Extracted(archive, target, extraction.files, extraction.size_bytes, tuple(placement.kept.names), warnings)
+    kept = placement.kept
+    done = (extraction.files, extraction.size_bytes, tuple(kept.names), kept.count)
+    return Extracted(archive, target, *done, warnings)
 
 
 def _below_uploads(path: str) -> bytes:

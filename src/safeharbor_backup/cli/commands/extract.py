@@ -182,8 +182,8 @@ def _print(output: Output, done: Extracted) -> None:
     output.result(f"extracted {plural(done.files, 'file')} ({show_bytes(done.size_bytes)}) into {done.target}")
     for path in done.kept[:_MOST_KEPT]:
         output.result(f"  replaced, and kept as {ascii_safe(path)}")
-    if len(done.kept) > _MOST_KEPT:
-        output.result(f"  and {len(done.kept) - _MOST_KEPT:,} more")
+    if done.replaced > _MOST_KEPT:
+        output.result(f"  and {done.replaced - _MOST_KEPT:,} more")
 
 
 def _document(done: Extracted) -> ExtractDocument:
