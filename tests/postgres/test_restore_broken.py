@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from safeharbor_backup.postgres.private_cluster import find_server_bins
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Site, make_site
 from support.states import state_of
@@ -195,3 +197,30 @@ def finish(site: Site, database: Database, mend: str) -> None:
     assert script.stat().st_mode & 0o777 == 0o600
     database.execute(mend)
     database.execute(script.read_text())
+
+
+def test_names_of_a_database_without_an_encoding_go_into_the_file_as_they_are(tmp_path: Path, servers: Servers) -> None:
+    server = servers[18]
+    database = make_database(server)
+    server.execute(f"DROP DATABASE {database.name}")
+    server.execute(
+        f"CREATE DATABASE {database.name} OWNER {database.owner} TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C'"
+    )
+    try:
+        database.execute(ORPHAN)
+        database.execute('DO $$ BEGIN EXECUTE E\'ALTER TABLE k RENAME CONSTRAINT "k; p" TO "caf\\351"\'; END $$')
+        with_superuser(database, "SET session_replication_role = replica; INSERT INTO k VALUES (2, 99)")
+        site = make_site(tmp_path, database)
+        assert site.run("backup").status == 0
+
+        done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
+
+        assert done.status == 3, done.output
+        assert database.execute("SELECT count(*) FROM k") == [(2,)]
+        (script,) = site.backups.glob("*-to-mend.sql")
+        database.execute("DELETE FROM k WHERE id = 2")
+        psql = find_server_bins()[18] / "psql"
+        subprocess.run([psql, "-X", "-v", "ON_ERROR_STOP=1", "-f", script, database.url], check=True, timeout=60)
+        assert database.execute("SELECT count(*) FROM pg_constraint WHERE conrelid = 'k'::regclass") == [(1,)]
+    finally:
+        drop_database(database)

@@ -181,8 +181,9 @@ class DumpLoad:
     def _write_down(self, broken: list[Broken]) -> list[str]:
         """The SQL to mend it, in a file beside the archives; warnings."""
         path = self._options.mending / f"{self._database.name}-to-mend.sql"
-        with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(mending_script(broken, self._archive.path.name))
+        script = mending_script(broken, self._archive.path.name).encode("utf-8", "surrogateescape")
+        with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(script)
         more = f" ({len(broken):,} things)" if len(broken) > _SHOWN else ""
         return [
             *(each.warning for each in broken[:_SHOWN]),

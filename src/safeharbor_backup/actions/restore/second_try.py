@@ -6,6 +6,7 @@ search_path. What is asked to be accepted then is left out, or made NOT VALID, a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ ACCEPT = (
     "`--accept-broken` restores everything else: it leaves that out or makes it NOT VALID, and writes the SQL to mend "
     "it into a file."
 )
+_SURROGATES = re.compile("[\udc80-\udcff]")  # bytes of a database without an encoding
 _NEWEST = """
     SELECT pg_catalog.format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', conrelid::regclass, conname)
     FROM pg_catalog.pg_constraint WHERE xmin = pg_catalog.pg_current_xact_id()::xid AND conrelid <> 0
@@ -73,9 +75,10 @@ def load_again(
 
 def mending_script(broken: list[Broken], archive: str) -> str:
     """The file for whoever mends it."""
+    has_encoding = not any(_SURROGATES.search(each.sql) for each in broken)
     parts = [
         f"-- What the restore of {one_line_of(archive)} could not restore as it was. Mend the rows, then run each.",
-        "SET client_encoding = 'UTF8';",
+        f"SET client_encoding = '{'UTF8' if has_encoding else 'SQL_ASCII'}';",
     ]
     for each in broken:
         reason = "\n".join(f"-- {line}" for line in each.reason.splitlines())
@@ -110,13 +113,15 @@ def _settle(
         return Broken("an entry of the dump", failure.reason, "")
     if entry.kind in ("FK CONSTRAINT", "CHECK CONSTRAINT"):
         statement = entry.definition.rstrip().removesuffix(";") + " NOT VALID"
-        try:
-            with session() as connection, connection.transaction():
-                connection.execute(statement.encode())
-                row = connection.execute(_NEWEST).fetchone()
-            return Broken(entry.what, failure.reason, str(row[0]) if row is not None else "", is_not_valid=True)
-        except psycopg.Error:
-            pass  # a foreign key of a partitioned table cannot be, before 18: it is left out
+        with session() as connection:
+            try:
+                with connection.transaction():
+                    connection.execute(statement.encode("utf-8", "surrogateescape"))
+                    row = connection.execute(_NEWEST).fetchone()
+                return Broken(entry.what, failure.reason, str(row[0]) if row is not None else "", is_not_valid=True)
+            except psycopg.Error:  # a foreign key of a partitioned table cannot be, before 18: it is left out
+                if connection.broken:
+                    raise
     if entry.kind == "TABLE DATA":
         return Broken(
             f"the rows of {entry.schema}.{entry.name}",
