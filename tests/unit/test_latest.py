@@ -111,6 +111,9 @@ def test_a_verify_of_latest_takes_the_one_that_is_meant_and_says_so(directory: P
     assert newest not in done.stdout
     assert f"Warning: {newest} was passed over: it is " in done.stderr
     assert done.exit_code == 3
+    assert run("drill").exit_code == 6  # it ends at the server that nobody can reach, and says of which archive
+    (evidence,) = directory.glob("safeharbor-drill-*.json")
+    assert json.loads(evidence.read_text())["archive"]["name"] == good
 
 
 def test_a_verify_of_latest_proves_a_newest_archive_that_is_damaged(directory: Path) -> None:
