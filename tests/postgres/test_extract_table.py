@@ -142,3 +142,24 @@ def test_no_such_table_is_2_with_the_nearest(shop: Site) -> None:
     assert done.status == 2
     assert "public.keyles\\x1b[2J" in done.stderr
     assert "The nearest: public.keyless" in done.stderr
+
+
+def test_what_the_app_has_planted_never_runs_as_a_superuser(shop: Site, database: Database) -> None:
+    database.execute(
+        "CREATE TABLE ran (who text);"
+        "CREATE OR REPLACE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN INSERT INTO public.ran VALUES (current_user); RETURN NEW; END$$;"
+        f"DELETE FROM {ODD} WHERE id < 4"
+    )
+    into_live = ("extract", "latest", "--table", "public.Odd Table", "--into-live", "--yes")
+
+    beside = shop.run(*into_live[:4], BACKUP_DATABASE_URL=database.superuser_url)
+    refused = shop.run(*into_live, BACKUP_DATABASE_URL=database.superuser_url)
+    assert (beside.status, refused.status) == (8, 8), beside.output + refused.output
+    assert f'is of "{database.owner}", whose functions would run as one' in refused.stderr
+    assert "the app's own role" in refused.stderr
+    assert rows(database, "SELECT * FROM ran") == []
+
+    done = shop.run(*into_live, RESTORE_DATABASE_URL=database.server.url())
+    assert done.status == 0, done.output
+    assert set(rows(database, "SELECT who FROM ran")) == {(database.owner,)}

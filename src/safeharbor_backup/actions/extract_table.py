@@ -18,8 +18,7 @@ from safeharbor_backup.actions.drill.result import Report
 from safeharbor_backup.actions.restore.request import opened_for_restore
 from safeharbor_backup.archive.layout import DUMP_NAME
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, CannotRestore
-from safeharbor_backup.postgres.addresses import target_address
-from safeharbor_backup.postgres.connection import connected
+from safeharbor_backup.postgres.connection import bounded, connected
 from safeharbor_backup.postgres.contents import number_of
 from safeharbor_backup.postgres.one_table import (
     TableName,
@@ -28,6 +27,7 @@ from safeharbor_backup.postgres.one_table import (
     put_beside,
     read_table,
     require_fitting,
+    require_no_more_than_owner,
     take_in,
 )
 from safeharbor_backup.postgres.scratch_database import mark_scratch, scratch_name
@@ -115,7 +115,7 @@ def table_beside(
 
     Raises CannotRestore if there is one of that name, and as `table_to_file`.
     """
-    with _opened_table(archive, name, settings, progress) as scratch, _live_session(settings) as live:
+    with _opened_table(archive, name, settings, progress) as scratch, _live_session(settings, scratch.table) as live:
         taken_at = scratch.taken_at or datetime.now(UTC)
         suffix = f"_{taken_at:%Y_%m_%d}"
         room = _LONGEST_NAME - len(suffix)
@@ -138,7 +138,7 @@ def rows_into_live(
 
     One transaction; triggers fire and constraints are checked. Rows that are there stay as they are. Raises as above.
     """
-    with _opened_table(archive, name, settings, progress) as scratch, _live_session(settings) as live:
+    with _opened_table(archive, name, settings, progress) as scratch, _live_session(settings, scratch.table) as live:
         columns = read_table(live, scratch.table)
         require_fitting(scratch.columns, columns, scratch.table)
         known = {column.name for column in columns}
@@ -149,9 +149,10 @@ def rows_into_live(
 
 
 @contextmanager
-def _live_session(settings: Settings) -> Iterator[psycopg.Connection]:
-    url, name = target_address(settings)
-    with connected(url.with_database(name)) as session:
+def _live_session(settings: Settings, table: TableName) -> Iterator[psycopg.Connection]:
+    """As the app's own role, whatever restores connect as: what the app has planted runs with no more than it has."""
+    with connected(bounded(settings.database_address(), settings)) as session:
+        require_no_more_than_owner(session, table)
         session.execute("SET row_security = off")  # rows that are hidden would be taken for missing
         yield session
 

@@ -27,6 +27,15 @@ _COLUMNS = """
     LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary
     WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') ORDER BY a.attnum
 """
+# of a table that is not there, the database's owner alone
+_OWNERS = """
+    SELECT o.rolname::text FROM pg_catalog.pg_roles o
+    WHERE NOT o.rolsuper AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
+      AND (o.oid = (SELECT d.datdba FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+           OR o.oid IN (SELECT c.relowner FROM pg_catalog.pg_class c
+                        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                        WHERE n.nspname = %s AND c.relname = %s))
+"""
 _INCOMING = sql.Identifier("pg_temp", "safeharbor_incoming")
 
 
@@ -70,6 +79,17 @@ class Missing:
 def read_table(session: psycopg.Connection, table: TableName) -> tuple[Column, ...]:
     """Its columns in order; none if there is no such table. Raises psycopg.Error."""
     return tuple(Column(*row) for row in session.execute(_COLUMNS, (table.schema, table.name)).fetchall())
+
+
+def require_no_more_than_owner(session: psycopg.Connection, table: TableName) -> None:
+    """Raises CannotRestore if a superuser would run the triggers, operators and types of an owner that is none."""
+    found = session.execute(_OWNERS, (table.schema, table.name)).fetchone()
+    if found is not None:
+        raise CannotRestore(
+            f'This connects as a superuser, and {table} is of "{found[0]}", whose functions would run as one.',
+            hint="Let BACKUP_DATABASE_URL name the app's own role, or take the rows into a file with --csv or --sql.",
+            intact="Nothing was changed.",
+        )
 
 
 def copy_out(
