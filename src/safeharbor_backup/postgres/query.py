@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.errors import FeatureNotSupported, InsufficientPrivilege, UndefinedFunction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,13 @@ def rows_if_told(session: psycopg.Connection, query: LiteralString) -> list[tupl
 
 
 def system_identifier(session: psycopg.Connection) -> str:
-    """The cluster's own number, which its replicas have too; "" where we may not ask, as with some managed servers."""
-    rows = rows_if_told(session, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
-    return str(rows[0][0]) if rows else ""
+    """The cluster's own number, which its replicas have too; "" where we may not ask, as with some managed servers.
+
+    Raises psycopg.Error: an error while looking is not the answer that it is not told.
+    """
+    try:
+        with session.transaction():
+            (number,) = one_row(session, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+            return str(number)
+    except (InsufficientPrivilege, UndefinedFunction, FeatureNotSupported):
+        return ""

@@ -88,6 +88,7 @@ def take_backup(
             plan = plan_backup(settings, directory, output, prune=prune, full=full, is_locked=is_locked)
             steps.warn(*plan.warnings)
             path, taken_at, written = _publish(plan, steps)
+            size = os.stat(path).st_size
             with steps.phase("compare"):
                 notes = note_what_went(path, steps.progress) if plan.is_in_backup_dir else ()
             pruned = _prune(plan, path.name, steps) if plan.prunes else None
@@ -101,7 +102,7 @@ def take_backup(
     manifest = written.manifest
     return BackupResult(
         path=path,
-        size=os.stat(path).st_size,
+        size=size,
         taken_at=taken_at,
         tables=len(manifest.tables),
         rows=manifest.rows,

@@ -81,6 +81,7 @@ class DumpLoad:
         self._until_loaded = until_loaded
         self._order = order_entries(self._loader.plan.entries, self._loader.plan.contents.toc)
         self._begun: RunningTool | None = None
+        self._is_judged = False  # whether a load that failed was found worth another one: that writes a trial table
 
     def take(self, size: int, chunks: Iterator[bytes]) -> Iterator[int]:
         """Put it where jobs can load it; the size of each chunk. Only when its checksum was compared is it loaded."""
@@ -110,13 +111,14 @@ class DumpLoad:
 
         Raises LoadFailed, DatabaseUnavailable.
         """
-        if self._begun is None or self._begun.poll() in (None, 0):
+        if self._is_judged or self._begun is None or self._begun.poll() in (None, 0):
             return
         try:
             finish_loading(self._begun, self._loader.url)
         except LoadFailed as error:
             if not self._loader.may_succeed_otherwise(error, accepts=self._options.accepts_broken):
                 raise
+            self._is_judged = True
 
     def finish(self) -> tuple[int | None, list[str]]:
         """How many rows there are now, None if they cannot be told, and warnings.
