@@ -289,4 +289,4 @@ def test_a_setting_that_cannot_be_used_is_a_warning_of_each_run(
 
     assert result.exit_code == 0
     assert "BACKUP_PING_URL: expected an http or https URL" in result.stderr
-    assert "told: BACKUP_NOTIFY_ON='sometimes': expected one of failure, warning, always" in result.stderr
+    assert "BACKUP_NOTIFY_ON='sometimes': expected one of failure, warning, always" in result.stderr
