@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.filesystems import mounted_foreign, mounted_image
+from support.filesystems import mounted_foreign, mounted_image, mounted_in_memory
 from support.needs import need_program, need_root
 
 if TYPE_CHECKING:
@@ -146,3 +146,42 @@ def test_what_a_killed_trial_left_is_removed_by_the_next(site: Site, tmp_path: P
         (left / "name").write_bytes(b"")
         site.run("restore", "--from", str(archive), *ONLY_UPLOADS, "--upload-dir", str(target), "--dry-run")
         assert not left.exists()
+
+
+def test_uploads_in_a_containers_own_layer_are_exchanged_though_no_lower_directory_can_be_renamed(
+    site: Site, tmp_path: Path
+) -> None:
+    """An overlay refuses (EXDEV) to rename a directory of the layer below, which is an image's."""
+    need_root()
+    merged = tmp_path / "merged"
+    with mounted_in_memory("ext4", 64 << 20) as (layers, _):
+        lower = layers / "lower"
+        for place in (lower / "uploads" / "album" / "deep", merged, layers / "upper", layers / "work"):
+            place.mkdir(parents=True)
+        (lower / "uploads" / "album" / "deep" / "photo").write_text("first")
+        options = f"redirect_dir=off,lowerdir={lower},upperdir={layers}/upper,workdir={layers}/work"
+        subprocess.run([need_program("mount"), "-t", "overlay", "-o", options, "overlay", merged], check=True)
+        try:
+            uploads = merged / "uploads"
+            with pytest.raises(OSError, match="cross-device"):
+                os.rename(uploads / "album", uploads / "other")
+            site.environment["BACKUP_UPLOAD_DIR"] = str(uploads)
+            archive = archive_of(site)
+            (uploads / "album" / "deep" / "photo").write_text("second")
+            (uploads / "album" / "newer").write_text("newer")
+
+            dry = site.run("restore", "--from", str(archive), *ONLY_UPLOADS, "--dry-run")
+            done = site.run("restore", "--from", str(archive), *ONLY_UPLOADS, "--yes")
+            assert (dry.status, done.status) == (0, 0), dry.output + done.output
+            assert [each.name for each in sorted((uploads / "album").iterdir())] == ["deep"]
+            assert (uploads / "album" / "deep" / "photo").read_text() == "first"
+
+            undone = site.run("restore", "--undo")
+            assert undone.status == 0, undone.output
+            assert (uploads / "album" / "deep" / "photo").read_text() == "second"
+            assert (uploads / "album" / "newer").read_text() == "newer"
+            discarded = site.run("restore", "--discard-previous", "--yes")
+            assert discarded.status == 0, discarded.output
+            assert os.listdir(uploads) == ["album"]
+        finally:
+            subprocess.run([need_program("umount"), merged], check=True)
