@@ -36,6 +36,7 @@ from safeharbor_backup.system.sparse import can_move, put_in
 from safeharbor_backup.uploads.collect import write_uploads
 from support.faults import fake_tools
 from support.filesystems import mounted_image, mounted_tmpfs
+from support.postgres import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,6 +64,13 @@ def place(request: pytest.FixtureRequest, site: Site) -> Iterator[Path]:
 
 def take(site: Site, **settings: str) -> BackupResult:
     return take_backup(load_settings({**site.full_environment(), **settings}))
+
+
+def sessions_of(site: Site) -> int:
+    """How many sessions its database has, beside the one that asks."""
+    others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE {others}"
+    return int(execute(site.environment["BACKUP_DATABASE_URL"], query)[0][0])
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -267,6 +275,7 @@ def test_a_signal_that_comes_as_any_thread_begins_leaves_none(site: Site, place:
             break  # the dump slept until the watch ended it: there are no more threads
         assert took < 19, number
         until(lambda: threads_of_ours() == before)
+        until(lambda: sessions_of(site) == 0)  # the server lets go of the lock a moment later
     assert number > 5
 
 
