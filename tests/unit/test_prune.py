@@ -15,6 +15,7 @@ from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.errors import LockHeld, SettingsInvalid, StorageUnavailable
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.state.history import Outcome, append_outcome
+from safeharbor_backup.state.known_settings import remember_settings
 from safeharbor_backup.system.lock import LOCK_NAME, directory_lock
 from support.archives import Facts, foreign_archive, put_archive, set_mtime
 
@@ -432,3 +433,31 @@ def test_an_accepted_loss_stays_accepted_also_when_that_archive_is_gone(settings
     for number in range(14, 24):
         put_archive(settings.backup_dir, night(number), facts=Facts(tables={}))
         assert prune_archives(settings).warnings == ()
+
+
+def test_retention_that_only_the_app_knows_is_not_undercut_by_defaults_outside_of_it(tmp_path: Path) -> None:
+    """Typed in another directory, `prune` sees no app and no setting of it."""
+    put_nights(tmp_path, 14)
+    outside = {"BACKUP_DIR": str(tmp_path), "BACKUP_DATABASE_URL": "postgresql://db/reef"}
+    remember_settings(load_settings(outside, {"BACKUP_RETENTION_DAILY": 30, "BACKUP_RETENTION_WEEKLY": 2}))
+
+    for _ in range(2):
+        result = prune_archives(load_settings(outside))
+        assert (len(archives_in(tmp_path)), result.deleted) == (14, ())
+        assert result.warnings == (
+            "nothing was pruned: the previous backup went by BACKUP_RETENTION_DAILY=30, and nothing says so here; "
+            "run this inside the app, or set what is to hold",
+        )
+        remember_settings(load_settings(outside))  # a good backup out there forgets nothing
+    assert prune_archives(load_settings(outside, {"BACKUP_RETENTION_DAILY": 30})).warnings == ()
+    result = prune_archives(load_settings({**outside, "BACKUP_RETENTION_DAILY": "7"}))
+    assert (len(result.deleted), result.warnings) == (6, ())
+
+
+@pytest.mark.parametrize("damage", ["{", '{"settings": {"BACKUP_RETENTION_DAILY": "' + "9" * 5000 + '"}}', "[]", ""])
+def test_a_record_of_settings_that_is_damaged_holds_nothing(tmp_path: Path, damage: str) -> None:
+    names = put_nights(tmp_path, 14)
+    (tmp_path / ".safeharbor").mkdir(mode=0o700)
+    (tmp_path / ".safeharbor" / "settings.json").write_text(damage)
+
+    assert len(prune_archives(load_settings({"BACKUP_DIR": str(tmp_path)})).deleted) == len(names) - 8

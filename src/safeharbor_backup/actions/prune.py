@@ -25,6 +25,7 @@ from safeharbor_backup.actions.catalog.retention import (
 from safeharbor_backup.errors import translate_os_error
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
+from safeharbor_backup.state.known_settings import find_retention_not_given
 from safeharbor_backup.state.marks import is_kept, read_marks
 from safeharbor_backup.system.atomic_file import fsync_directory, when_closed
 from safeharbor_backup.system.lock import directory_lock, is_being_read
@@ -47,6 +48,7 @@ class Guard(StrEnum):
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
     DISORDER = "disorder"
+    NOT_GIVEN = "retention not given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ def plan_prune(
         return tuple(judge_archives(judged, tiers_of(settings), protected=protected, hold=held))
 
     newest, hold = _judge_newest(entries, just_written, adopted, now or datetime.now(UTC))
+    hold = hold or _judge_retention(settings)
     if hold is not None:
         return PrunePlan(judge(hold.text), (Notice(hold.code, f"nothing was pruned: {hold.text}; {hold.remedy}"),))
     notices = [*_disorder(judged), *_unreadable(entries)]
@@ -211,6 +214,15 @@ def _judge_newest(
         remedy = f"find out why; if it is right, `{typed('prune --adopt')}` accepts it"
         return newest, _Hold(Guard.SHORT, short.text, remedy)
     return newest, None
+
+
+def _judge_retention(settings: Settings) -> _Hold | None:
+    lacking = find_retention_not_given(settings)
+    if not lacking:
+        return None
+    words = " ".join(f"{name}={text}" for name, text in lacking.items())
+    text = f"the previous backup went by {words}, and nothing says so here"
+    return _Hold(Guard.NOT_GIVEN, text, "run this inside the app, or set what is to hold")
 
 
 def _strangers(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.model import Settings
 
 KNOWN_NAME = "settings.json"
+RETENTION_PREFIX = "BACKUP_RETENTION_"
+_LONGEST_NUMBER = 10
 _LIMIT_BYTES = 1 << 20
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # programs, and how this run was started, are taken from nobody but who starts it
@@ -53,11 +55,12 @@ def remember_settings(settings: Settings) -> None:
     """Write down what a good backup went by. Raises OSError, StorageUnavailable."""
     if settings.database is None:
         return
+    given = {name: text for name, text in settings.given.items() if name in _TAKEN}
     known = KnownSettings(
         iso_time(datetime.now(UTC)),
         settings.database.conninfo(),
         settings.database.password is not None,
-        {name: text for name, text in settings.given.items() if name in _TAKEN},
+        {**find_retention_not_given(settings), **given},
     )
     state = make_state_directory(settings.backup_dir)
     replace_small_file(state / KNOWN_NAME, dump_document(known, indent=2).encode() + b"\n")
@@ -75,6 +78,26 @@ def read_known_settings(directory: Path) -> KnownSettings | None:
         return read_exactly(read_small_file(path, _LIMIT_BYTES), KnownSettings)
     except (OSError, ValueError):
         return None
+
+
+def find_retention_not_given(settings: Settings) -> dict[str, str]:
+    """Retention that earlier backups were given and this run is not, though the defaults would keep less: by name.
+
+    A command that is typed outside the app does not know what the app's configuration says.
+    """
+    known = read_known_settings(settings.backup_dir)
+    if known is None:
+        return {}
+    return {
+        each.name: text
+        for each in SETTINGS
+        if each.name.startswith(RETENTION_PREFIX) and each.name not in settings.given
+        if _is_more(text := known.settings.get(each.name, ""), getattr(settings, each.field))
+    }
+
+
+def _is_more(text: str, now: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER and int(text) > now
 
 
 def describe_changed_uploads(settings: Settings) -> list[str]:
