@@ -85,3 +85,41 @@ def test_a_restore_whose_server_was_made_anew_ends_with_the_uploads_alone(site: 
     assert "--only database" in done.stderr
     assert tree_of(site.uploads) == old.uploads
     assert not rig.is_interrupted
+
+
+def test_a_kept_database_of_another_name_is_not_forgotten_without_a_word(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    rig.restored()
+    (kept,) = rig.sides
+    server(rig, f'ALTER DATABASE "{kept}" RENAME TO elsewhere_{kept}')
+    discard = ("restore", "--discard-previous", "--yes")
+
+    done = site.run(*discard)
+    assert done.status == 8, done.output
+    assert f'ALTER DATABASE "elsewhere_{kept}" RENAME TO "{kept}"' in done.stderr
+    assert "Nothing was deleted" in done.stderr
+    assert list(site.uploads.glob(".safeharbor-restore-*"))
+
+    abandoned = site.run(*discard, "--abandon-database")
+    assert abandoned.status in (0, 3), abandoned.output
+    assert not list(site.uploads.glob(".safeharbor-restore-*"))
+    assert execute(database.server.url(), f"SELECT 1 FROM pg_database WHERE datname = 'elsewhere_{kept}'") == [(1,)]
+    drop(rig, f"elsewhere_{kept}")
+
+
+def test_of_a_server_that_does_not_answer_any_other_one_will_do(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    old = rig.changed()
+    assert not rig.kill("restore", "uploads swapped").has_ended
+    journal = site.backups / JOURNAL_NAME
+    document = json.loads(journal.read_text())
+    document["restores"][0]["server"] = "7000000000000000001"
+    journal.write_text(json.dumps(document))
+    undo = ("restore", "--undo", "--abandon-database")
+
+    gone = site.run(*undo, RESTORE_DATABASE_URL="postgresql://x@127.0.0.1:1/x")
+    assert gone.status == 6, gone.output
+    assert "name any other PostgreSQL server" in gone.stderr
+
+    assert site.run(*undo, RESTORE_DATABASE_URL=database.server.url()).status == 3
+    assert tree_of(site.uploads) == old.uploads

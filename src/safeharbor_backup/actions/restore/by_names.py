@@ -68,7 +68,7 @@ def adopt(
                     hint="Look at what is in it, and move by hand what is to be live.",
                     intact="Nothing was changed.",
                 )
-            if transaction:
+            if transaction and not abandoned.database:
                 record = replace(record, in_place=True, transaction=transaction, database=found.database)
             record = replace(record, stage=stage.identity, mark=mark)
         with target_of(settings, record) as target, signals_held():

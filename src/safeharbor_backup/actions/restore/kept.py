@@ -18,6 +18,7 @@ from safeharbor_backup.actions.restore.swap import Swap, finish_removal, opened_
 from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded
 from safeharbor_backup.errors import (
     CannotRestore,
+    DatabaseUnavailable,
     Interrupted,
     RestorePending,
     SafeHarborError,
@@ -210,6 +211,12 @@ def _without_database(settings: Settings, record: RestoreRecord) -> RestoreRecor
                 return replace(record.without_database(), towards=live, by_undo=live is Side.OLD)
     except AnotherServer:
         pass
+    except DatabaseUnavailable as error:
+        error.hint = (
+            f"{error.hint} If that server is gone for good, name any other PostgreSQL server, with --database-url or "
+            "RESTORE_DATABASE_URL: nothing is changed there."
+        ).lstrip()
+        raise
     return replace(record.without_database(), old_oid=0, new_oid=0)
 
 

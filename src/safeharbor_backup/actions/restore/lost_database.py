@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.state.journal import Phase, Side
 from safeharbor_backup.text import typed
 
@@ -41,6 +42,22 @@ def missing_database(target: Target | None, record: RestoreRecord, to: Side, liv
             f'`ALTER DATABASE "{name}" RENAME TO "{expected}"` gives it its name back)'
         )
     return f'the database "{expected}"'
+
+
+def require_own_name(target: Target | None, record: RestoreRecord) -> None:
+    """Raises CannotRestore if somebody has renamed the database that is kept: then it is not forgotten without a word.
+
+    Raises psycopg.Error.
+    """
+    kept, oid = record.kept_database, record.oid(record.live.other)
+    if target is None or not (kept and oid) or target.find(kept) is not None or not target.name_of(oid):
+        return
+    verb = typed(f"restore --discard-previous --id {record.id}")
+    raise CannotRestore(
+        f"Restore {record.id} keeps {missing_database(target, record, record.live.other, record.live)}.",
+        hint=f"Rename it back and type `{verb}` again; or `{verb} --abandon-database` leaves it and deletes the rest.",
+        intact="Nothing was deleted.",
+    )
 
 
 def way_around_database(record: RestoreRecord, to: Side, *, other: str) -> str:

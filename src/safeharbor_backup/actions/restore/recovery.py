@@ -113,7 +113,7 @@ def undo_restore(
             swap.find_what_stays(make_filter(settings.exclude))
             swap.begin(record.live.other, by_undo=True)
             progress.step("swapping")
-            try_swap(swap, progress, at_rest=at_rest)
+            try_swap(swap, progress, at_rest=record)
             recovery = settled(swap)
             progress.step("settled")
             return replace(recovery, warnings=swap.changes + left_as_they_are(record, swap.record))

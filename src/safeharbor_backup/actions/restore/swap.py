@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor_backup.actions.restore.lost_database import missing_database, numbers_of_both, way_around_database
+from safeharbor_backup.actions.restore.lost_database import (
+    missing_database,
+    numbers_of_both,
+    require_own_name,
+    way_around_database,
+)
 from safeharbor_backup.actions.restore.lost_stage import changes_of, way_around
 from safeharbor_backup.errors import CannotRestore, RestorePending, SafeHarborError, one_line, translate_os_error
 from safeharbor_backup.postgres.database_swap import close_database, exchange_databases, open_database
@@ -213,6 +218,8 @@ class Swap:
 
     def discard(self) -> None:
         """Delete the state that is kept. Raises OSError, SafeHarborError, psycopg.Error."""
+        if self.record.phase is Phase.KEPT:
+            require_own_name(self._target, self.record)
         if self.record.phase is not Phase.REMOVING:
             self._write(phase=Phase.DISCARDING)
         if self._target is not None and self.record.kept_database:
