@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, find_interrupted
+from safeharbor_backup.state.journal import Journal, find_interrupted
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from support.kills import Rig, calls_of, killing, traced, wholly
 from support.postgres import Database
 from support.runs import Outcome, Site

@@ -47,7 +47,8 @@ from safeharbor_backup.postgres.privileges import Readable
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.settings.table import SETTINGS
-from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord
+from safeharbor_backup.state.journal import Journal
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.system.lock import directory_lock
 from support.archives import put_archive
 from support.patience import patient

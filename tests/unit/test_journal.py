@@ -12,19 +12,8 @@ import pytest
 
 from safeharbor_backup.errors import SafeHarborError
 from safeharbor_backup.postgres.side_names import new_id, side_database
-from safeharbor_backup.state.journal import (
-    CURRENT_SCHEMA,
-    JOURNAL_NAME,
-    Journal,
-    JournalBroken,
-    Leg,
-    Mark,
-    Phase,
-    RestoreRecord,
-    Side,
-    StageIdentity,
-    find_interrupted,
-)
+from safeharbor_backup.state.journal import CURRENT_SCHEMA, JOURNAL_NAME, Journal, JournalBroken, find_interrupted
+from safeharbor_backup.state.restore_record import Leg, Mark, Phase, RestoreRecord, Side, StageIdentity
 from support.json_schemas import complaints
 
 RECORD = RestoreRecord("0123456789ab", "2026-11-23T00:00:00Z", "/backups/x.tar", Phase.STAGING, database="reef")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.status.reasons import Status
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
-    from safeharbor_backup.state.journal import RestoreRecord
+    from safeharbor_backup.state.restore_record import RestoreRecord
 
 _SEEN = {
     Seen.SCHEDULER: "by the scheduler",

@@ -11,7 +11,7 @@ from safeharbor_backup.actions.restore.recovered import Recovery, try_swap
 from safeharbor_backup.actions.restore.swap import Swap, opened_stage
 from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
-from safeharbor_backup.state.journal import Journal, Mark, Side
+from safeharbor_backup.state.restore_record import Mark, Side
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.state.journal import Journal
 
 
 def choose_unrecorded(settings: Settings, journal: Journal, restore_id: str, option: str) -> Unrecorded:

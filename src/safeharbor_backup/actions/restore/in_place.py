@@ -19,7 +19,7 @@ from safeharbor_backup.postgres.in_place_load import loading_in_place
 from safeharbor_backup.postgres.load import LoadFailed
 from safeharbor_backup.postgres.order import Pass, order_entries
 from safeharbor_backup.postgres.rows import analyze_tables
-from safeharbor_backup.state.journal import RestoreRecord, Side
+from safeharbor_backup.state.restore_record import RestoreRecord, Side
 from safeharbor_backup.system.signals import signals_held
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.database_swap import open_database
 from safeharbor_backup.postgres.target import drop_database, target_connected
 from safeharbor_backup.settings.model import Concern
-from safeharbor_backup.state.journal import Journal, Phase, RestoreRecord, Side, find_interrupted
+from safeharbor_backup.state.journal import Journal, find_interrupted
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.staging import StageReplaced

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore
-from safeharbor_backup.state.journal import Phase, Side
+from safeharbor_backup.state.restore_record import Phase, Side
 from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from safeharbor_backup.postgres.target import Target
-    from safeharbor_backup.state.journal import RestoreRecord
+    from safeharbor_backup.state.restore_record import RestoreRecord
 
 
 def numbers_of_both(target: Target | None, record: RestoreRecord) -> dict[str, int]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore
-from safeharbor_backup.state.journal import Leg, Mark, Phase, Side
+from safeharbor_backup.state.restore_record import Leg, Mark, Phase, Side
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.staging import stage_path
 from safeharbor_backup.uploads.walk import count_entries
 
 if TYPE_CHECKING:
-    from safeharbor_backup.state.journal import RestoreRecord
+    from safeharbor_backup.state.restore_record import RestoreRecord
     from safeharbor_backup.uploads.staging import Stage
 
 

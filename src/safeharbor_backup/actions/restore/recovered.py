@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.swap import Swap, translated
 from safeharbor_backup.errors import RestorePending, SafeHarborError
-from safeharbor_backup.state.journal import RestoreRecord, Side
+from safeharbor_backup.state.restore_record import RestoreRecord, Side
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.request import RestoreRequest

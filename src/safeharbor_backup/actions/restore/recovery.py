@@ -17,7 +17,8 @@ from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, lef
 from safeharbor_backup.actions.restore.recovered import Recovery, settled, try_swap
 from safeharbor_backup.actions.restore.request import RestoreRequest
 from safeharbor_backup.errors import CannotRestore
-from safeharbor_backup.state.journal import Phase, RestoreRecord, Side, find_interrupted
+from safeharbor_backup.state.journal import find_interrupted
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter

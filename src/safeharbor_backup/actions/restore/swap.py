@@ -23,7 +23,7 @@ from safeharbor_backup.actions.restore.lost_stage import changes_of, way_around
 from safeharbor_backup.errors import CannotRestore, RestorePending, SafeHarborError, one_line, translate_os_error
 from safeharbor_backup.postgres.database_swap import close_database, exchange_databases, open_database
 from safeharbor_backup.postgres.target import drop_database
-from safeharbor_backup.state.journal import Journal, Leg, Mark, Phase, RestoreRecord, Side
+from safeharbor_backup.state.restore_record import Leg, Mark, Phase, RestoreRecord, Side
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.frontier import Frontier, find_frontier
 from safeharbor_backup.uploads.staging import Stage, StageReplaced, open_stage, remove_unfinished, stage_path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from safeharbor_backup.postgres.target import Target
+    from safeharbor_backup.state.journal import Journal
 
 
 @contextmanager

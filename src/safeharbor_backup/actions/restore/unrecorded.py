@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.side_names import side_database
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.state.journal import Phase, RestoreRecord, Side
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
 from safeharbor_backup.uploads.staging import find_look_alikes
 
 if TYPE_CHECKING:

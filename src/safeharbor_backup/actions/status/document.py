@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.archive.manifest_sections import Folder
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
-    from safeharbor_backup.state.journal import RestoreRecord
+    from safeharbor_backup.state.restore_record import RestoreRecord
 
 _RUNS_OF = (BACKUP, VERIFY, DRILL, "restore")
 _LARGEST = 30  # tables, and folders

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.status.schedule_seen import Seen
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
-    from safeharbor_backup.state.journal import RestoreRecord
+    from safeharbor_backup.state.restore_record import RestoreRecord
 
 
 @dataclass(frozen=True, slots=True)
