@@ -101,6 +101,33 @@ def test_an_empty_path_is_not_all_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("uploads")
+def test_an_empty_directory_to_put_them_into_is_not_the_present_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    done = run("extract", NAME, "z", "--to", "")
+
+    assert (done.exit_code, os.listdir()) == (2, []), done.output
+
+
+@pytest.mark.parametrize("where", ["--to", "--in-place"])
+def test_it_leaves_free_what_is_to_stay_free(
+    uploads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    before = names_below(uploads)
+    monkeypatch.setenv("BACKUP_MIN_FREE", "999TiB")
+
+    done = run("extract", NAME, "z", where, *([str(tmp_path / "out")] if where == "--to" else []))
+
+    assert done.exit_code == 7, done.output
+    assert "BACKUP_MIN_FREE" in done.stderr
+    assert names_below(uploads) == before
+    assert not (tmp_path / "out").exists() or os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.usefixtures("uploads")
 def test_what_came_before_a_failure_is_named(tmp_path: Path) -> None:
     to = tmp_path / "out"
     (to / "a" / "b").mkdir(parents=True)

@@ -14,6 +14,7 @@ from safeharbor_backup.archive.pick import Wanted, pick_members
 from safeharbor_backup.archive.reader import bears_leading_mark, read_front
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import ArchiveNotFound, CannotRestore, SettingsInvalid, translate_os_error
+from safeharbor_backup.settings.min_free import Floor
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.text import ascii_safe, typed
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.archive.layout import Member
+    from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
 
 _UNPROVEN = "it was written by another program and has no checksums: what was extracted is not proven"
@@ -45,14 +47,16 @@ class Extracted:
     warnings: tuple[str, ...] = ()
 
 
-def extract_files(archive: Path, paths: Sequence[str], target: Path, *, overwrite: bool = False) -> Extracted:
+def extract_files(
+    archive: Path, paths: Sequence[str], target: Path, min_free: MinFree, *, overwrite: bool = False
+) -> Extracted:
     """Put these uploads, files or folders, below `target`, with owners and modes. What is there already stays unless
     `overwrite`.
 
     Either all are there afterwards, or nothing has changed. Raises ArchiveNotFound if the archive does not have one of
     them, ArchiveRejected, CannotRestore if something is in the way, StorageUnavailable.
     """
-    return _extract(archive, paths, target.absolute(), Placement(overwrite=overwrite))
+    return _extract(archive, paths, target.absolute(), Placement(overwrite=overwrite), min_free)
 
 
 def put_back_files(archive: Path, paths: Sequence[str], settings: Settings) -> Extracted:
@@ -66,17 +70,19 @@ def put_back_files(archive: Path, paths: Sequence[str], settings: Settings) -> E
     suffix = f".replaced-{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}"
     with directory_lock(settings.backup_dir):
         require_no_interrupted_restore(settings.backup_dir)
-        return _extract(archive, paths, settings.upload_dir, Placement(overwrite=True, suffix=suffix))
+        placement = Placement(overwrite=True, suffix=suffix)
+        return _extract(archive, paths, settings.upload_dir, placement, settings.min_free)
 
 
-def _extract(archive: Path, paths: Sequence[str], target: Path, placement: Placement) -> Extracted:
+def _extract(archive: Path, paths: Sequence[str], target: Path, placement: Placement, min_free: MinFree) -> Extracted:
     wanted = Wanted([_below_uploads(path) for path in paths])
     with ExitStack() as stack:
         source = stack.enter_context(opened_archive(archive))
         front = read_front(source) if bears_leading_mark(source) else None
         try:
             root, stage = stack.enter_context(staged_beside(target))
-            extraction = Extraction(stage, in_order=False)
+            floor = Floor(stage, target, min_free, "Free some space there, or name fewer files.")
+            extraction = Extraction(stage, in_order=False, require_room=floor.require)
             stack.callback(extraction.close)
 
             def take(member: Member, data: Iterable[bytes]) -> None:

@@ -66,9 +66,7 @@ class TableOptions:
 )
 @click.argument("archive", type=ArchivePath())
 @click.argument("paths", nargs=-1)
-@click.option(
-    "--to", "target", type=click.Path(path_type=Path, file_okay=False), help="The directory to put them into."
-)
+@click.option("--to", "target", type=click.Path(file_okay=False), help="The directory to put them into.")
 @click.option("--in-place", is_flag=True, help="Put them back among the live uploads, and keep what they replace.")
 @click.option("--overwrite", is_flag=True, help="With --to: replace files that are there.")
 @click.option("--table", help="Rows of this table instead of files.")
@@ -84,7 +82,7 @@ def command(
     archive: Path | str,
     paths: tuple[str, ...],
     *,
-    target: Path | None,
+    target: str | None,
     in_place: bool,
     overwrite: bool,
     quiet: bool,
@@ -104,7 +102,7 @@ def command(
         raise click.UsageError("Name files or folders, or a table with --table.")
     if not all(paths):
         raise click.UsageError("A path is empty; `uploads` means all of them.")
-    if (target is None) is not in_place:
+    if (target is None) is not in_place or target == "":
         raise click.UsageError("Give one of --to DIRECTORY and --in-place.")
     if overwrite and in_place:
         raise click.UsageError("--overwrite goes with --to; --in-place keeps what it replaces.")
@@ -113,7 +111,7 @@ def command(
     if target is None:
         done = put_back_files(path, paths, settings)
     else:
-        done = extract_files(path, paths, target, overwrite=overwrite)
+        done = extract_files(path, paths, Path(target), settings.min_free, overwrite=overwrite)
     if as_json:
         run.output.document(_document(done))
     elif not quiet:
