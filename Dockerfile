@@ -10,7 +10,7 @@ RUN mkdir -p /etc/postgresql-common \
     && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-        -o Dpkg::Options::=--force-confold ca-certificates python3 tzdata \
+        -o Dpkg::Options::=--force-confold ca-certificates libnss-wrapper openssh-client python3 restic tzdata \
         $(printf 'postgresql-client-%s ' ${PG_MAJORS}) "postgresql-${PG_MAJORS##* }" \
     && apt-get clean \
     # what nothing here uses: the official image's ways to start, and a compiler of queries, which the server does without
@@ -30,6 +30,10 @@ RUN /build/bin/pip install --no-cache-dir --require-hashes --requirement /source
         --require-hashes --requirement /source/requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE /source/
 COPY src /source/src
+COPY docs /source/docs
+COPY man /source/man
+COPY deploy /source/deploy
+COPY deploy/offsite/*.sh /opt/safeharbor/offsite/
 # the wheel stays in the image, for an app's own image to take it (deploy/docker/Dockerfile.app)
 RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/safeharbor/wheel /source \
     && /build/bin/pip --python /opt/safeharbor/bin/python install --no-cache-dir --no-deps --no-index \
@@ -52,13 +56,17 @@ ENV PATH=/opt/safeharbor/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
+ARG CREATED=unknown
+ARG BASE
 LABEL org.opencontainers.image.title="Safe Harbor" \
     org.opencontainers.image.description="Backups of a PostgreSQL database and its uploads that are proven to restore" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" \
-    org.opencontainers.image.revision="${REVISION}"
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.created="${CREATED}" \
+    org.opencontainers.image.base.name="${BASE}"
 ARG UID=1000
 ARG GID=1000
 USER ${UID}:${GID}

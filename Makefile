@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine: what is missing is installed, or named.
-.PHONY: help demo quick test check docs format bench regression screenshots lock clean
+.PHONY: help demo quick test floors prove apps check docs format bench regression screenshots lock release clean
 PYTHON := .venv/bin/python
 # tests wait more than they compute: one process more than there are cores
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
@@ -17,12 +17,26 @@ quick: ## format, lint, types, layers and the unit tests that take no time: abou
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
-	$(PYTHON) -m pytest --quiet --numprocesses=$(shell nproc) -m "not slow and not fuzz" tests/unit
+	$(PYTHON) -m pytest --quiet --numprocesses=$(JOBS) -m "not slow and not fuzz" tests/unit
 
 test: ## install what tests need and pass them all; PG=18 on one server's major, TESTS=tests/unit a part
 	@scripts/bootstrap dev
 	@scripts/test-needs
 	$(PYTHON) -m pytest --numprocesses=$(JOBS) $(if $(PG),--pg=$(PG)) $(TESTS)
+
+floors: ## run the tests of commands and Flask with the oldest dependencies allowed, in an environment of their own
+	@scripts/bootstrap dev
+	@scripts/floors
+
+prove: ## attack it as docs/how-it-is-tested.md tells, hours of it: MINUTES=20, SEED=7, PART=faults,kills, CASE=12
+	@scripts/bootstrap dev
+	@scripts/test-needs
+	PYTHONPATH=tests $(PYTHON) -m proof $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(PART),--part $(PART)) $(if $(CASE),--case $(CASE))
+
+apps: ## back up and restore applications from the package index, ten minutes and more: ONLY=wagtail,ara AGAIN=1
+	@scripts/bootstrap dev
+	PYTHONPATH=tests $(PYTHON) -m proof.apps $(if $(ONLY),--only $(ONLY)) $(if $(AGAIN),--again)
 
 check: ## format, lint, types and the layers of the package, changing nothing
 	@scripts/bootstrap dev
@@ -31,6 +45,7 @@ check: ## format, lint, types and the layers of the package, changing nothing
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports --no-logo --no-cache
 	$(PYTHON) scripts/make-doc-tables.py --check
+	PYTHONPATH=tests $(PYTHON) -m proof --check
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	@scripts/docs
 
@@ -42,6 +57,7 @@ format: ## put the code into its format, and the generated tables in docs/ up to
 	$(PYTHON) -m ruff check --fix-only .
 	$(PYTHON) -m ruff format .
 	$(PYTHON) scripts/make-doc-tables.py
+	PYTHONPATH=tests $(PYTHON) -m proof --page
 
 bench: ## measure against the shell pipeline; takes an hour and 15 GB of disk
 	@scripts/bootstrap bench
@@ -57,6 +73,11 @@ screenshots: ## take the documentation's pictures of the page anew; needs chromi
 
 lock: ## write requirements/*.txt anew from pyproject.toml
 	@scripts/lock $(LOCK)
+
+release: ## build wheel, sdist and SBOM into dist/ from what is committed, twice, and check them
+	@scripts/bootstrap dev
+	@scripts/environment release
+	@$(PYTHON) scripts/release.py
 
 clean: ## remove everything that was made here
 	rm -rf .venv .cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

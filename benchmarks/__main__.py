@@ -11,9 +11,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.counting import counting
 from benchmarks.data import make_database, make_small_files, make_uploads
 from benchmarks.foreign import foreign
-from benchmarks.lookup import lookup
+from benchmarks.lookup import lookup, one_table
 from benchmarks.measure import Contender, interleave, mib
 from benchmarks.offsite import offsite_growth
 from benchmarks.ours import COMMAND, environment
@@ -32,6 +33,7 @@ OFFSITE_MARK = "<!-- off-site results -->\n"
 REUSE_MARK = "<!-- reuse results -->\n"
 LOOKUP_MARK = "<!-- lookup results -->\n"
 FOREIGN_MARK = "<!-- foreign results -->\n"
+COUNTING_MARK = "<!-- counting results -->\n"
 SIZES_MARK = "<!-- sizes results -->\n"
 STARTUP_MARK = "<!-- start-up results -->\n"
 TARFILE = "import sys, tarfile\nwith tarfile.open(sys.argv[2], 'w') as tar: tar.add(sys.argv[1], 'uploads')\n"
@@ -47,7 +49,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=1_000_000, help="how many members the dry run's archive has")
     parser.add_argument(
         "--only",
-        choices=["backup", "restore", "offsite", "reuse", "startup", "lookup", "foreign", "sizes"],
+        choices=["backup", "restore", "offsite", "reuse", "startup", "lookup", "foreign", "sizes", "counting"],
         help="only this part",
     )
     parser.add_argument("--case", choices=list(CASES), action="append", help="of the sizes only this one")
@@ -68,14 +70,21 @@ def main() -> None:
     if arguments.only in (None, "startup"):
         page = with_results(page, STARTUP_MARK, conditions, startup(place, arguments.rounds))
     if arguments.only in (None, "lookup"):
-        page = with_results(page, LOOKUP_MARK, conditions, lookup(place, arguments.members, arguments.rounds))
+        lines = lookup(place, arguments.members, arguments.rounds)
+        with private_server(bins[major]) as server:
+            lines += one_table(server, bins[major], place, int(1_000_000 * arguments.scale), arguments.rounds)
+        page = with_results(page, LOOKUP_MARK, conditions, lines)
     if arguments.only in (None, "foreign"):
         page = with_results(page, FOREIGN_MARK, conditions, foreign(bins[major], place, 8_000, arguments.rounds))
     if arguments.only in (None, "sizes"):
         chosen = arguments.case or list(CASES)
         lines = sizes(bins[major], place, output, arguments.scale, arguments.rounds, chosen)
         page = with_results(page, SIZES_MARK, conditions, lines)
-    if arguments.only not in ("startup", "lookup", "foreign", "sizes"):
+    if arguments.only in (None, "counting"):
+        with private_server(bins[major]) as server:
+            lines = counting(server, bins[major], place, arguments.scale, arguments.rounds)
+        page = with_results(page, COUNTING_MARK, conditions, lines)
+    if arguments.only not in ("startup", "lookup", "foreign", "sizes", "counting"):
         page = beside_server(arguments, page, place, output, bins[major], conditions, machine)
     shutil.rmtree(output)
     arguments.page.write_text(page)

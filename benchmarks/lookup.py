@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
+
 from benchmarks.measure import Contender, interleave, mib
-from benchmarks.ours import COMMAND
+from benchmarks.ours import COMMAND, environment
 from safeharbor_backup.archive.layout import DIRECTORY, FILE, Member, archive_name
 from safeharbor_backup.archive.manifest import encode_manifest
 from safeharbor_backup.archive.writer import ArchiveWriter
+from safeharbor_backup.postgres.private_cluster import PrivateServer
 from support.archives import DUMP, Facts, manifest_of
 
 _FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
@@ -43,25 +47,78 @@ def lookup(place: Path, files: int, rounds: int) -> list[str]:
             f"`diff` of two archives of {files:,} files", [*COMMAND, "diff", "latest~1"], environment, lambda: None
         ),
     ]
-    large = home / "large"
+    large, out, read = home / "large", home / "out", home / "read"
     large.mkdir()
-    write_many(large, _FIRST, files // 200, changed=0, size=2_000_000)  # 10 GB at full scale
-    out = home / "out"
+    archive = write_many(large, _FIRST, files // 200, changed=0, size=2_000_000)  # 10 GB at full scale
     last = f"uploads/{(files // 200 - 1) // _PER_FOLDER:04}/{files // 200 - 1:08}.jpg"
+    extract = shlex.join([*COMMAND, "extract", "latest", last, "--to", str(out)])
     contenders.append(
         Contender(
             f"`extract` of the last of {files // 200:,} files of 2 MB",
-            [*COMMAND, "extract", "latest", last, "--to", str(out)],
+            ["sh", "-c", f"{extract} && cat /proc/$$/io > {shlex.quote(str(read))}"],
             {**settings, "BACKUP_DIR": str(large)},
             lambda: shutil.rmtree(out, ignore_errors=True),
         )
     )
     interleave(contenders, rounds)
+    read_bytes = int(dict(line.split(": ") for line in read.read_text().splitlines())["rchar"])
+    share = read_bytes / archive.stat().st_size
     shutil.rmtree(home)
     return [
         "| question | seconds | peak memory |",
         "|---|--:|--:|",
         *(f"| {each.name} | {each.wall:.2f} | {mib(each.peak_bytes)} |" for each in contenders),
+        "",
+        f"That `extract` read {mib(read_bytes)}, the program's own files among them: {share:.2%} of the archive.",
+        "",
+    ]
+
+
+def one_table(server: PrivateServer, bin_dir: Path, place: Path, rows: int, rounds: int) -> list[str]:
+    """One table of an archive into a table beside the live one, beside the tools by hand. More lines of the page."""
+    print(f"one table of {rows:,} rows", flush=True)
+    home = place / "one-table"
+    shutil.rmtree(home, ignore_errors=True)
+    for name in ("uploads", "backups"):
+        (home / name).mkdir(parents=True)
+    server.create_database("one")
+    server.create_database("two")
+    with psycopg.connect(server.url("one"), autocommit=True) as session:
+        session.execute("CREATE TABLE entry (id bigint PRIMARY KEY, at timestamptz DEFAULT now(), body text)")
+        session.execute("CREATE TABLE other (LIKE entry INCLUDING ALL)")
+        for table in ("entry", "other"):
+            fill = "SELECT g, '2026-01-01', repeat(md5(g::text), 6) FROM generate_series(1, %s::int) g"
+            session.execute(f"INSERT INTO {table} {fill}".encode(), (rows,))
+        session.execute("ANALYZE")
+    settings = environment(server, bin_dir, "one", home / "uploads", home / "backups", "auto")
+    archive = home / "backups" / archive_name(_FIRST)
+    take = [*COMMAND, "backup", "--quiet", "--no-prune", "--output", str(archive)]
+    Contender("backup", take, settings, lambda: None).run()
+
+    def clear() -> None:
+        server.execute("DROP TABLE IF EXISTS entry", "two")
+        (home / "db.dump").unlink(missing_ok=True)
+        for (name,) in server.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'entry\\_%'", "one"):
+            server.execute(f"DROP TABLE {name}", "one")
+
+    restore = shlex.join([str(bin_dir / "pg_restore"), "-t", "entry", "-d", server.url("two"), str(home / "db.dump")])
+    by_hand = f"set -e; tar -xf {shlex.quote(str(archive))} -C {shlex.quote(str(home))} db.dump; {restore}"
+    ours = [*COMMAND, "extract", str(archive), "--table", "public.entry"]
+    contenders = [
+        Contender("`tar -xf; pg_restore -t` into another database", ["sh", "-c", by_hand], os.environ, clear),
+        Contender("`extract --table` into a table beside the live one", ours, settings, clear),
+    ]
+    interleave(contenders, rounds)
+    clear()
+    shutil.rmtree(home)
+    first = contenders[0].wall
+    return [
+        f"One of two tables of {rows:,} rows each:",
+        "",
+        "| | seconds | ratio |",
+        "|---|--:|--:|",
+        *(f"| {each.name} | {each.wall:.1f} | {each.wall / first:.2f} |" for each in contenders),
+        "",
     ]
 
 

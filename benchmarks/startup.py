@@ -20,6 +20,7 @@ from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import ClientTools
 from safeharbor_backup.postgres.snapshot import DatabaseProperties
 from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.state.history import Outcome, append_outcome
 from safeharbor_backup.uploads.collect import write_uploads
 from safeharbor_backup.uploads.omissions import Omissions
@@ -132,7 +133,7 @@ def _write_archive(path: Path, taken_at: datetime, uploads: Path) -> None:
         writer = ArchiveWriter(file.fileno(), path.parent, int(taken_at.timestamp()))
         try:
             size, digest = writer.write_dump([os.urandom(1000)])
-            omissions: Omissions = write_uploads(writer, uploads, None, NoProgress()).omissions
+            omissions: Omissions = write_uploads(writer, (UploadDir(uploads),), None, NoProgress()).omissions
             properties = DatabaseProperties("reef", "7000000000000000001", "17.5", 17, 8_000_000)
             dump = DumpRecord(size, digest, "none", ClientTools(path.parent, 17, "17.5"), properties, _TABLES, [])
 

@@ -14,8 +14,9 @@ RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "postgresql-client-${PG_MAJOR}" \
     && apt-get clean \
     && rm -rf /var/lib/apt/lists/*
-RUN --mount=type=bind,from=safeharbor,source=/opt/safeharbor/wheel,target=/wheel \
-    pip install --no-cache-dir "$(echo /wheel/*.whl)[flask,metrics,notify]"
+# no `RUN --mount`, which an engine before 23 has only with DOCKER_BUILDKIT=1
+COPY --from=safeharbor /opt/safeharbor/wheel /opt/safeharbor/wheel
+RUN pip install --no-cache-dir "$(echo /opt/safeharbor/wheel/*.whl)[flask,metrics,notify]"
 USER 1000:1000
 HEALTHCHECK --interval=1m --timeout=30s --start-period=10s CMD ["safeharbor", "status", "--healthcheck"]
 CMD ["safeharbor", "idle"]

@@ -1,10 +1,14 @@
 # shellcheck shell=bash
 # What restic.sh, borg.sh, rclone.sh and share.sh have in common. They source it; it does nothing by itself.
 #
-# Each of them names three functions:
+# Each of them names four functions:
 #   names_there           the names of the archives on the far side, one a line
 #   store NAME            copy this file of BACKUP_DIR; the current directory is BACKUP_DIR
 #   size_there NAME       how many bytes it has on the far side; nothing if it is not there
+#   fetch NAME DIRECTORY  bring it back, under its name
+#
+# With --drill before the file of settings nothing is copied: the newest archive is fetched from the far side, and
+# `safeharbor drill` restores it on trial. The exit status is that of the drill then.
 #
 # Exit statuses, as far as they can those of safeharbor:
 #   0  the newest archive is there and young enough
@@ -18,6 +22,7 @@ shopt -s nullglob
 export LC_ALL=C TZ=UTC # names sort by byte, and the times in them are UTC
 umask 077
 
+suffix='' # behind the names of copies
 job=$(basename "$0" .sh)
 say() { printf '%s\n' "$job: $*"; }
 fail() { # status, reason
@@ -27,16 +32,33 @@ fail() { # status, reason
 
 # Reads the file of settings that is the only argument, and keeps a second run away.
 begin() {
-    [ $# = 1 ] || fail 2 "usage: $0 FILE-OF-SETTINGS"
+    local patience=0
+    is_drill=''
+    if [ "${1:-}" = --drill ]; then
+        is_drill=1 patience=3600
+        shift
+    fi
+    [ $# = 1 ] || fail 2 "usage: $0 [--drill] FILE-OF-SETTINGS"
     require_private "$1"
+    copy=$(basename "$1" .env) # what safeharbor calls it: restic, of offsite-restic.env
+    copy=${copy#offsite-} copy=${copy//[^A-Za-z0-9._-]/-}
     exec 9<"$1"
-    flock --nonblock 9 || fail 4 "another run with $1 is at work"
+    flock --timeout "$patience" 9 || fail 4 "another run with $1 is at work"
     set -a # what restic, borg and rclone read themselves must be in their environment
     # shellcheck disable=SC1090
     . "$1"
     set +a
     require BACKUP_DIR
     cd -P -- "$BACKUP_DIR" || fail 2 "BACKUP_DIR=$BACKUP_DIR is no directory that can be entered"
+    suffix=${OFFSITE_AGE_RECIPIENT:+.age} # of what only the owner of a key can read
+    [ -z "$suffix" ] || require_program age
+}
+
+# safeharbor, as it is typed on this host.
+ours() { # arguments
+    local typed=${OFFSITE_SAFEHARBOR:-}
+    [ -n "$typed" ] || typed=$(command -v safeharbor || echo /opt/safeharbor/bin/safeharbor)
+    sh -c "$typed \"\$@\"" sh "$@"
 }
 
 require() { # variables
@@ -80,6 +102,27 @@ only_plain() { # files
 
 size_here() { stat --format=%s -- "$1"; }
 
+# How large its copy is: age adds a header, and 16 bytes to each 64 KiB.
+size_of_copy() {
+    local size
+    size=$(size_here "$1")
+    if [ -n "$suffix" ]; then
+        of_nothing=${of_nothing:-$(age_to - </dev/null | wc --bytes)}
+        size=$((size + of_nothing + 16 * ((size + 65535) / 65536 - (size > 0))))
+    fi
+    echo "$size"
+}
+
+# Encrypts standard input into a file, to whom OFFSITE_AGE_RECIPIENT names: keys, or a file of them.
+age_to() { # file, or - for standard output
+    local each words to=()
+    read -ra words <<<"$OFFSITE_AGE_RECIPIENT"
+    for each in "${words[@]}"; do
+        if [[ $each == /* ]]; then to+=(--recipients-file "$each"); else to+=(--recipient "$each"); fi
+    done
+    age --encrypt "${to[@]}" --output "$1"
+}
+
 # Copies what is newer than the newest nightly archive on the far side, oldest first, and every pre-upgrade archive
 # that is not there, and every one that is kept. What else retention has deleted there is older, and does not come back.
 copy_archives() {
@@ -100,7 +143,7 @@ copy_archives() {
     for name in "${names[@]}"; do
         if ! grep --quiet --line-regexp --fixed-strings -- "$name" <<<"$there"; then
             store_locked "$name"
-        elif [ "$(size_there "$name")" != "$(size_here "$name")" ]; then
+        elif [ "$(size_there "$name")" != "$(size_of_copy "$name")" ]; then
             fail 1 "$name differs from its copy, which stays as it is. Give each pre-upgrade archive a name of its own"
         fi
     done
@@ -123,8 +166,8 @@ require_arrival() {
     newest=$(nightly | tail -n 1)
     [ -n "$newest" ] || fail 3 "there is no archive in $BACKUP_DIR"
     size=$(size_there "$newest") || true
-    [ "$size" = "$(size_here "$newest")" ] ||
-        fail 1 "$newest did not arrive: ${size:-no} bytes are there instead of $(size_here "$newest")"
+    [ "$size" = "$(size_of_copy "$newest")" ] ||
+        fail 1 "$newest did not arrive: ${size:-no} bytes are there instead of $(size_of_copy "$newest")"
     taken=$(sed -E 's/^safeharbor-backup-(.{10})T(..)-(..)-(..)Z\.tar$/\1 \2:\3:\4/' <<<"$newest")
     age=$((($(date +%s) - $(date --date="$taken" +%s)) / 3600))
     ((age < ${OFFSITE_MAX_AGE_HOURS:-26})) || fail 3 "$newest has arrived, but is $age hours old: look at the backup"
@@ -132,4 +175,32 @@ require_arrival() {
         sh -c "$OFFSITE_HEALTHCHECK" || fail 3 "$newest has arrived, but the backup is not healthy"
     fi
     say "$newest is there"
+}
+
+# The last step of a job: safeharbor remembers the copy, shows it, and warns when it gets old.
+record_copy() {
+    ours offsite-done "$copy" --archive "$(nightly | tail -n 1)" ||
+        say "safeharbor could not remember this copy, so status does not know how old it is. Set OFFSITE_SAFEHARBOR" >&2
+}
+
+# The proof that what is far away restores: its newest archive is fetched and restored on trial. Never comes back.
+drill_if_asked() {
+    [ -n "$is_drill" ] || return 0
+    local there name status=0
+    fetched=.offsite-$copy
+    there=$(names_there) || fail 1 "the far side does not answer"
+    name=$(grep '^safeharbor-backup-' <<<"$there" | sort | tail -n 1) || fail 3 "there is no archive on the far side"
+    [ -z "$suffix" ] || require OFFSITE_AGE_IDENTITY
+    trap 'rm --recursive --force -- "$BACKUP_DIR/$fetched"' EXIT
+    rm --recursive --force -- "$fetched"
+    mkdir -- "$fetched"
+    say "fetching $name"
+    fetch "$name$suffix" "$fetched" || fail 1 "$name could not be fetched"
+    if [ -n "$suffix" ]; then
+        age --decrypt --identity "$OFFSITE_AGE_IDENTITY" --output "$fetched/$name" "$fetched/$name$suffix" ||
+            fail 1 "$name cannot be decrypted"
+    fi
+    chown --recursive --reference=. -- "$fetched" || true # safeharbor may run as another user
+    ours drill --offsite "$copy" "$fetched/$name" || status=$?
+    exit "$status"
 }

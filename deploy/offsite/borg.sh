@@ -16,6 +16,8 @@ store() {
 
 size_there() { borg list --format '{size}{NL}' "::${1%.tar}" 2>/dev/null; }
 
+fetch() { (cd "$2" && borg extract "::${1%.tar}"); }
+
 begin "$@"
 require_program borg
 require BORG_REPO
@@ -23,14 +25,16 @@ if [ -n "${OFFSITE_PASSPHRASE_FILE:-}" ]; then
     require_private "$OFFSITE_PASSPHRASE_FILE"
     export BORG_PASSCOMMAND="cat $OFFSITE_PASSPHRASE_FILE"
 fi
+drill_if_asked
 copy_archives
 require_arrival
 
 read -ra keep <<<"${OFFSITE_KEEP:-}"
 if [ ${#keep[@]} -gt 0 ]; then
     borg prune --glob-archives 'safeharbor-backup-*' "${keep[@]}" || fail 1 "old archives could not be pruned"
-    borg compact || fail 1 "the room of pruned archives could not be freed"
+    borg compact || fail 1 "the space of pruned archives could not be freed"
 fi
 # part of the data each time, going on where the last check ended
 borg check --repository-only --max-duration "${OFFSITE_CHECK_SECONDS:-600}" ||
     fail 1 "the repository is damaged: see borg check"
+record_copy

@@ -6,8 +6,8 @@
 . "$(dirname "$(readlink -f "$0")")/archives.sh"
 
 list_there() { # format of rclone lsf
-    rclone lsf --files-only --format "$1" --separator ' ' --include '/safeharbor-backup-*Z.tar' \
-        --include '/pre-upgrade-*.tar' "$OFFSITE_REMOTE"
+    rclone lsf --files-only --format "$1" --separator ' ' --include "/safeharbor-backup-*Z.tar$suffix" \
+        --include "/pre-upgrade-*.tar$suffix" "$OFFSITE_REMOTE" | sed "s/$suffix\$//"
 }
 names_there() { list_there p; }
 
@@ -15,7 +15,13 @@ store() {
     local options
     read -ra options <<<"${OFFSITE_OPTIONS:-}"
     # --immutable: a file that is there already is never changed, whatever happened to the one here
-    rclone copyto --immutable "${options[@]}" "$1" "$OFFSITE_REMOTE/$1"
+    if [ -z "$suffix" ]; then
+        rclone copyto --immutable "${options[@]}" "$1" "$OFFSITE_REMOTE/$1"
+    else # a whole file first: rclone goes on and compares by its size, and there is no copy that was cut
+        age_to "$encrypted" <"$1" && touch --reference="$1" -- "$encrypted" &&
+            rclone copyto --immutable "${options[@]}" "$encrypted" "$OFFSITE_REMOTE/$1$suffix" &&
+            rm -- "$encrypted"
+    fi
 }
 
 # Some remotes keep the beginning of a file when its copy is cut. Which of two sizes is right is not for us to say.
@@ -23,31 +29,37 @@ require_same_sizes() {
     local there size name
     there=$(list_there sp) || fail 1 "the far side does not answer"
     while read -r size name; do
-        if [ -f "$name" ] && [ "$size" != "$(size_here "$name")" ]; then
-            fail 1 "$name has $size bytes there and $(size_here "$name") here: a cut copy, or a changed archive." \
-                "Verify the one here; if it is sound, delete the one there"
+        if [ -f "$name" ] && [ "$size" != "$(size_of_copy "$name")" ]; then
+            fail 1 "$name has $size bytes there and $(size_of_copy "$name") here: a cut copy, or a changed archive." \
+                "Verify the one here; if it is good, delete the one there"
         fi
     done <<<"$there"
 }
 
-size_there() { rclone lsf --files-only --format s --include "/$1" "$OFFSITE_REMOTE"; }
+size_there() { rclone lsf --files-only --format s --include "/$1$suffix" "$OFFSITE_REMOTE"; }
+
+fetch() { rclone copyto "$OFFSITE_REMOTE/$1" "$2/$1"; }
 
 begin "$@"
 require_program rclone
 require OFFSITE_REMOTE RCLONE_CONFIG
 require_private "$RCLONE_CONFIG"
+drill_if_asked
+encrypted=.offsite-$copy.tmp
+trap 'rm --force -- "$encrypted"' EXIT
 copy_archives
 require_same_sizes
 require_arrival
 
 newest=$(nightly | tail -n 1)
 read -ra compare <<<"${OFFSITE_COMPARE:-}"
-# by checksum if the remote has one in common with this side, else by size
-rclone check --one-way "${compare[@]}" --include "/$newest" "$BACKUP_DIR" "$OFFSITE_REMOTE" ||
+# by checksum if the remote has one in common with this side, else by size; what age made is not kept here
+[ -n "$suffix" ] || rclone check --one-way "${compare[@]}" --include "/$newest" "$BACKUP_DIR" "$OFFSITE_REMOTE" ||
     fail 1 "$newest is not the same on the far side"
 if [ -n "${OFFSITE_KEEP_DAYS:-}" ]; then
-    mapfile -t stay < <(kept | sed 's|^|--filter=- /|')
-    rclone delete --min-age "${OFFSITE_KEEP_DAYS}d" "${stay[@]}" --filter '+ /safeharbor-backup-*Z.tar' --filter '- *' \
+    mapfile -t stay < <(kept | sed "s|^|--filter=- /|; s|\$|$suffix|")
+    rclone delete --min-age "${OFFSITE_KEEP_DAYS}d" "${stay[@]}" --filter "+ /safeharbor-backup-*Z.tar$suffix" --filter '- *' \
         "$OFFSITE_REMOTE" ||
         fail 1 "old archives could not be deleted"
 fi
+record_copy

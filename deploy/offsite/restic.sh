@@ -22,11 +22,14 @@ size_there() {
     restic ls --no-lock --long --tag "$1" latest | awk -v name="/$1" '$NF == name { print $4 }'
 }
 
+fetch() { restic restore --quiet --no-lock --tag "$1" latest --target "$2"; }
+
 begin "$@"
 require_program restic
 require RESTIC_REPOSITORY RESTIC_PASSWORD_FILE
 require_private "$RESTIC_PASSWORD_FILE"
 restic unlock --quiet || fail 1 "the repository does not answer" # of processes that are gone, never of one at work
+drill_if_asked
 copy_archives
 require_arrival
 
@@ -41,3 +44,4 @@ fi
 # the structure, and a part of the data at random: over the weeks all of it
 restic check --quiet ${OFFSITE_READ:+--read-data-subset="$OFFSITE_READ"} ||
     fail 1 "the repository is damaged: see restic check"
+record_copy

@@ -3,22 +3,34 @@
 # The settings are explained in share.env, the exit statuses in archives.sh.
 . "$(dirname "$(readlink -f "$0")")/archives.sh"
 
-names_there() { (cd "$OFFSITE_DIR" && nightly && pre_upgrade); }
+names_there() { (cd "$OFFSITE_DIR" && printf '%s\n' safeharbor-backup-*Z.tar"$suffix" pre-upgrade-*.tar"$suffix" | sed "s/$suffix\$//"); }
 
 store() {
     local draft=$OFFSITE_DIR/.offsite-draft.tmp # its name comes last, as in BACKUP_DIR
     # timestamps: retention goes by them; a share has owners and modes of its own
-    cp --preserve=timestamps -- "$1" "$draft" && sync -- "$draft" && cmp -- "$1" "$draft" &&
-        mv --no-clobber -- "$draft" "$OFFSITE_DIR/$1" && [ ! -e "$draft" ]
+    if [ -n "$suffix" ]; then
+        store_encrypted "$1" "$draft" && touch --reference="$1" -- "$draft"
+    else
+        cp --preserve=timestamps -- "$1" "$draft" && sync -- "$draft" && cmp -- "$1" "$draft"
+    fi && mv --no-clobber -- "$draft" "$OFFSITE_DIR/$1$suffix" && [ ! -e "$draft" ]
 }
 
-size_there() { if [ -f "$OFFSITE_DIR/$1" ]; then size_here "$OFFSITE_DIR/$1"; fi; }
+# What age made has arrived, by the checksum of what went there.
+store_encrypted() {
+    local sum
+    sum=$(age_to - <"$1" | tee -- "$2" | sha256sum) && sync -- "$2" && [ "$sum" = "$(sha256sum <"$2")" ]
+}
+
+size_there() { if [ -f "$OFFSITE_DIR/$1$suffix" ]; then size_here "$OFFSITE_DIR/$1$suffix"; fi; }
+
+fetch() { cp -- "$OFFSITE_DIR/$1" "$2/"; }
 
 begin "$@"
 require OFFSITE_DIR OFFSITE_SENTINEL
 # an empty mount point looks like an empty share; this also makes an automount come
 [ -e "$OFFSITE_SENTINEL" ] || fail 7 "the sentinel $OFFSITE_SENTINEL is missing: the share is not mounted"
 rm --force -- "$OFFSITE_DIR/.offsite-draft.tmp" # of a run that was killed
+drill_if_asked
 copy_archives
 require_arrival
 
@@ -28,3 +40,4 @@ if [ -n "${OFFSITE_PRUNE:-}" ]; then
     done
     sh -c "$OFFSITE_PRUNE" || fail 1 "old archives on the share could not be pruned"
 fi
+record_copy

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.load import load_settings
     from safeharbor_backup.settings.model import Settings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "RestoreRequest",
     "SafeHarborError",

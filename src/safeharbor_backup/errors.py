@@ -13,7 +13,7 @@ import signal
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.text import typed
+from safeharbor_backup.text import show_duration, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +130,7 @@ class RestorePending(SafeHarborError):
 
     def _usual_hint(self) -> str:
         resume, undo = typed("restore --resume"), typed("restore --undo")
-        return f"`{resume}` finishes it, `{undo}` goes back to the state before."
+        return f"`{resume}` finishes it, `{undo}` goes back to the previous state."
 
 
 class ToolFailed(SafeHarborError):
@@ -161,6 +161,22 @@ class Interrupted(BaseException):
         return f"interrupted by {signal.Signals(self.signal_number).name}"
 
 
+class TookTooLong(Interrupted):
+    """The run took longer than it may; it ends as after a signal."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(signal.SIGALRM)
+        self._seconds = seconds
+
+    @property
+    def exit_status(self) -> int:
+        """That of a failure."""
+        return ExitStatus.FAILED
+
+    def __str__(self) -> str:
+        return f"it took longer than BACKUP_MAX_RUNTIME allows ({show_duration(self._seconds)})"
+
+
 def one_line(error: object) -> str:
     """What an error says, on one line and without its full stop, to stand inside a sentence of ours."""
     return " ".join(str(error).split()).rstrip(".")
@@ -183,7 +199,7 @@ def translate_os_error(error: OSError, doing: str) -> SafeHarborError:
     if error.errno == errno.EIO:
         return SafeHarborError(
             message,
-            hint="The disk or share that it is on has an error: look at `dmesg`, and copy elsewhere what can be read.",
+            hint="Its disk or share has an error: look at `dmesg`, and copy what can still be read to another place.",
         )
     if error.errno in OUR_SIDE:
         return StorageUnavailable(message, hint="Give the user that runs Safe Harbor access to it.")
@@ -201,8 +217,8 @@ def no_more_processes(what: str) -> OutOfResources:
     return OutOfResources(
         f"No further {what} can be started: {os.strerror(errno.EAGAIN)}.",
         hint=f"This user may have {_limit(resource.RLIMIT_NPROC)} processes and threads (RLIMIT_NPROC, `ulimit -u`); "
-        "a container may be allowed fewer (`pids_limit`), a systemd unit too (TasksMax=). Raise that, and see that "
-        "there is memory.",
+        "a container may be allowed fewer (`pids_limit`), a systemd unit too (TasksMax=). Raise that limit, and make "
+        "sure that there is free memory.",
     )
 
 
@@ -243,7 +259,7 @@ def _printable(filename: object) -> str:
 class Unusable(ValueError):
     """What was expected of a setting's text, in words that show none of a secret one.
 
-    `instead` is what can be used of it all the same; None for the default.
+    `instead` is what can be used of it anyway; None for the default.
     """
 
     def __init__(self, expected: str, instead: object = None) -> None:

@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _started_as = "safeharbor"
+# controls, marks that turn the direction of a line, surrogates; of escape sequences all but colours and their end
+_HARMFUL = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1a\\x1c-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+    "|\\x1b(?!\\[(?:0|3[0-7])m)"
+)
 # in `user:password@host` behind a scheme, or in a libpq connection string
 _PASSWORD = re.compile(r"(//[^\s:/@]*:)[^\s]*(@)|(?<=password=)(?:'[^']*'|[^\s'&]+)()")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -52,6 +57,14 @@ def ascii_safe(name: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in name
     )
+
+
+def harmless(text: str) -> str:
+    """Lines as a terminal may have them: no control but ends of lines, tabs and colours, and no byte that is no text.
+
+    The last line of defence: whoever puts a name into a line escapes it with `ascii_safe`, which also keeps it on one.
+    """
+    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape", "backslashreplace").decode(), text)
 
 
 def hide_passwords(text: str) -> str:

@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from support.engine import PG_MAJOR, ROOT, Engine, Images
+from support.engine import BASE, PG_MAJOR, ROOT, Engine, Images
 from support.stack import wait_for
 
 pytestmark = pytest.mark.timeout(900)  # the first one waits for the images
@@ -50,12 +50,23 @@ def test_the_image_says_what_it_is(engine: Engine, images: Images) -> None:
     assert labels["org.opencontainers.image.title"] == "Safe Harbor"
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert labels["org.opencontainers.image.version"] == version
+    assert labels["org.opencontainers.image.base.name"] == BASE
 
 
 def test_the_image_can_send_alerts_and_write_metrics(engine: Engine, images: Images) -> None:
     program = "import prometheus_client, safeharbor_backup.actions.alerts.notify as n; print(n.find_notify_problems(['json://127.0.0.1/']))"
 
     assert engine.docker("run", *CONFINED, images.safeharbor, "python3", "-c", program).stdout == "()\n"
+
+
+def test_the_image_can_sign_the_evidence_of_drills(engine: Engine, images: Images) -> None:
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/tmp/key"]
+    program = (
+        "import subprocess, pathlib; from safeharbor_backup.system.signature import sign;"
+        f"subprocess.run({make}, check=True); print(sign(b'x', pathlib.Path('/tmp/key'))[:14])"
+    )
+
+    assert engine.docker("run", *CONFINED, images.safeharbor, "python3", "-c", program).stdout == "b'-----BEGIN SSH'\n"
 
 
 def test_the_clients_of_each_major_are_where_the_commands_look_first(engine: Engine, images: Images) -> None:
@@ -66,8 +77,8 @@ def test_the_clients_of_each_major_are_where_the_commands_look_first(engine: Eng
     assert re.match(rf"pg_dump \(PostgreSQL\) {PG_MAJOR}\.", said)
 
 
-def test_the_newest_server_runs_in_the_image(engine: Engine, images: Images) -> None:
-    said = engine.docker("run", *CONFINED, images.safeharbor, "python", "-c", OWN_SERVER).stdout
+def test_the_newest_server_runs_in_the_image_as_any_user(engine: Engine, images: Images) -> None:
+    said = engine.docker("run", *CONFINED, "--user", "4242:0", images.safeharbor, "python", "-c", OWN_SERVER).stdout
 
     assert said.split(maxsplit=1)[0] == PG_MAJOR
     assert "500500" in said

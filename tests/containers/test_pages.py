@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(900)  # the first one waits for the images
 SIDECAR, WEB = f"{Images().safeharbor}-pages", f"{Images().web}-pages"
 HERE = {
     "safeharbor-logbook": WEB,
+    "build --pull": "build",
     "PG_MAJOR=18": f"PG_MAJOR={PG_MAJOR} --build-arg SAFEHARBOR={SIDECAR}",
 }
 
@@ -44,7 +45,9 @@ def test_the_page_on_deploying_keeps_its_word(fresh: Stack) -> None:
     fresh.set()  # names and ports of this machine go into the .env that the page has made
     assert (fresh.folder / ".env").stat().st_mode & 0o777 == 0o600
     assert "POSTGRES_PASSWORD=logbook" not in (fresh.folder / ".env").read_text()
-    fresh.up()
+    first = fresh.compose("up", "--detach").stderr
+    assert not re.search("Error|pull access denied", first), first
+    wait_for(fresh.browser.is_served, "the app answers")
     fresh.browser.write_entry("Kittiwake", [photo(7), photo(8)])
     pictures = fresh.browser.pictures()
     assert len(pictures) == 2
@@ -61,7 +64,7 @@ def test_the_page_on_deploying_keeps_its_word(fresh: Stack) -> None:
     assert "restored 3 tables and 4 upload files" in shown
     wait_for(fresh.browser.is_served, "the app answers")
     assert fresh.browser.pictures() == pictures
-    assert "Live is:" in type_in(fresh, undo)
+    assert "Now live:" in type_in(fresh, undo)
     assert fresh.browser.pictures() == pictures
     assert "nothing was pruned: the previous archive is of another database" in unwrapped(type_in(fresh, adopt))
 
@@ -79,6 +82,14 @@ def test_the_page_on_backups_keeps_its_word(fresh: Stack) -> None:
             type_in(fresh, block)
 
     assert (fresh.backups / "before-the-move.tar").exists()
+    # the page ends with the other scheduler: nothing of the first one is left, and nothing has the socket
+    names = fresh.engine.docker(
+        "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={fresh.project}"
+    ).stdout.split()
+    containers = [fresh.engine.inspect(name) for name in names]
+    services = {each["Config"]["Labels"]["com.docker.compose.service"] for each in containers}
+    assert services == {"web", "postgres", "backups-init", "backup-scheduler"}
+    assert "docker.sock" not in str([each["Mounts"] for each in containers])
 
 
 def test_the_file_of_settings_needs_no_change_to_start(engine: Engine, fresh: Stack) -> None:

@@ -6,11 +6,13 @@ import json
 import os
 import re
 import shlex
+import shutil
 import tarfile
 import threading
 import time
 import urllib.error
 import urllib.parse
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +43,29 @@ def test_a_backup_by_hand_lands_on_the_host(stack: Stack) -> None:
 
     [archive] = set(stack.archives) - set(before)
     assert f"/backups/{archive.name} (" in done.stdout
+
+
+def test_the_profile_offsite_copies_into_a_repository_that_is_drilled_and_says_so(stack: Stack) -> None:
+    if not stack.archives:
+        backed_up(stack)
+    stack.set(COMPOSE_PROFILES="backup,offsite", OFFSITE_REPOSITORY="/backups/far", OFFSITE_PASSWORD="hush hush")
+    stack.compose("run", "--rm", "-T", "offsite", "restic", "init")
+
+    stack.compose("up", "--detach", "offsite")
+
+    wait_for(lambda: "offsite: done; again at 04:30 UTC" in said_by(stack, "offsite"), "the archives are copied")
+    assert "hush" not in said_by(stack, "offsite")
+    [copy] = json.loads(stack.run_in("backups", "safeharbor", "status", "--json", check=False).stdout)["offsite"]
+    assert (copy["name"], copy["archive"]) == ("restic", stack.archives[-1].name)
+    drilled = stack.run_in("offsite", "bash", "/opt/safeharbor/offsite/compose.sh", "--drill")
+    assert f"{stack.archives[-1].name} restores: " in drilled.stdout
+    started = time.monotonic()
+    stack.compose("stop", "offsite")
+    assert time.monotonic() - started < patient(60)  # of the two minutes that it has
+    stack.set(COMPOSE_PROFILES="backup", OFFSITE_REPOSITORY="", OFFSITE_PASSWORD="")
+    stack.compose("--profile", "offsite", "rm", "--force", "offsite")
+    stack.run_in("backups", "safeharbor", "offsite-done", "restic", "--forget")
+    shutil.rmtree(stack.backups / "far")
 
 
 def test_ofelia_finds_its_three_jobs_and_no_others(stack: Stack) -> None:
@@ -191,6 +216,19 @@ def test_a_run_as_root_does_not_break_the_next_run_as_the_user(stack: Stack) -> 
     backed_up(stack)
 
 
+def test_a_backup_is_taken_by_any_user_that_may_write_where_archives_go(stack: Stack, tmp_path: Path) -> None:
+    os.chown(tmp_path, 4242, 0)
+    image, address = stack.settings["SAFEHARBOR_IMAGE"], "postgresql://logbook:logbook@postgres/logbook"
+    places = ("--volume", f"{tmp_path}:/backups", "--volume", f"{stack.project}_uploads:/data/uploads:ro")
+    confined = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", f"{stack.project}_database")
+    settings = ("--env", f"BACKUP_DATABASE_URL={address}", "--env", "BACKUP_UPLOAD_DIR=/data/uploads")
+
+    done = stack.engine.docker("run", "--user", "4242:0", *confined, *places, *settings, image, "safeharbor", "backup")
+
+    [archive] = tmp_path.glob("safeharbor-backup-*.tar")
+    assert archive.stat().st_uid == 4242, done
+
+
 def test_a_stop_in_the_middle_leaves_no_archive_and_the_next_run_is_clean(stack: Stack) -> None:
     before = stack.archives
     locked = "BEGIN; LOCK TABLE entry; SELECT pg_sleep(60)"  # pg_dump waits for this table
@@ -261,6 +299,19 @@ def test_an_apps_own_image_takes_the_sidecars_place(stack: Stack, images: Images
     stack.compose("up", "--detach")
 
 
+def test_a_schedule_is_not_lost_if_only_the_sidecar_was_started_anew(stack: Stack) -> None:
+    """ofelia reads schedules when it starts, and Compose restarts it with `backups` only if both are started."""
+    stack.set(BACKUP_SCHEDULE="0 30 4 * * *")
+    stack.compose("up", "--detach", "backups")
+    assert "'0 30 4 * * *'" not in stack.compose("logs", "ofelia").stdout
+
+    stack.compose("up", "--detach")
+
+    wait_for(lambda: "'0 30 4 * * *'" in stack.compose("logs", "ofelia").stdout, "ofelia knows the new schedule")
+    stack.set(BACKUP_SCHEDULE="")
+    stack.compose("up", "--detach")
+
+
 def test_the_scheduler_backs_up_without_the_socket(stack: Stack) -> None:
     stack.compose("stop", "ofelia", "backups")
     stack.set(COMPOSE_PROFILES="backup-scheduler", BACKUP_SCHEDULE="*/5 * * * * *")
@@ -283,6 +334,12 @@ def backed_up(stack: Stack) -> None:
     """Take a backup and expect no complaint."""
     done = stack.run_in("backups", "flask", "safeharbor", "backup")
     assert re.search(r"^/backups/safeharbor-backup-\S+\.tar \(", done.stdout, re.MULTILINE), done
+
+
+def said_by(stack: Stack, service: str) -> str:
+    """What a service has written."""
+    logs = stack.compose("logs", service)
+    return logs.stdout + logs.stderr
 
 
 def health(stack: Stack) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,6 +24,7 @@ from support.runs import Outcome, Site
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
+BY_HAND_SCRIPT = KUBERNETES / "by-hand"
 PAGE = ROOT / "docs" / "kubernetes.md"
 # timeZone of a CronJob, the youngest field here, is stable since 1.27
 VERSIONS = ("1.27", "1.37")
@@ -35,6 +39,18 @@ def documents() -> dict[tuple[str, str], Any]:
     texts = [rendered, *((KUBERNETES / name).read_text() for name in BY_HAND)]
     found = [document for text in texts for document in yaml.safe_load_all(text)]
     return {(document["kind"], document["metadata"]["name"]): document for document in found}
+
+
+# kubectl of a cluster that has the manifests: a Job is recorded, and what is executed in its pod runs here
+FAKE_KUBECTL = """#!/bin/sh
+echo "$*" | tr '\\n' ' ' >> {calls}; echo >> {calls}
+case "$1 $2" in
+"create job") cat {given} ;;
+"create "*) cat > {created} ;;
+"patch "*) exec {kubectl} "$@" ;;
+"exec "*) while [ "$1" != -- ]; do shift; done; shift 2; exec {argv} "$@" ;;
+esac
+"""
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +78,46 @@ def environment_of(manifests: dict[tuple[str, str], Any], name: str) -> dict[str
 def test_every_manifest_is_what_the_api_takes(manifests: dict[tuple[str, str], Any], version: str) -> None:
     for document in manifests.values():
         kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("option", ["openshift", "registry", "cloudnative-pg"])
+def test_every_option_makes_manifests_that_the_api_takes(option: str) -> None:
+    kubectl = need_program("kubectl")
+    patch = (KUBERNETES / "options" / f"{option}.yaml").read_text()
+    given = yaml.safe_load(patch)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+    for name in CRON_JOBS:
+        argv = [str(kubectl), "patch", "--local", "--type=strategic", "--output=yaml", f"--filename={name}.yaml"]
+        spec = yaml.safe_dump({"spec": yaml.safe_load(patch)["spec"]})  # kustomize leaves the name as it is
+        done = subprocess.run([*argv, f"--patch={spec}"], cwd=KUBERNETES, capture_output=True, check=True)
+        document = yaml.safe_load(done.stdout)
+        pod = document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+        kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+        assert len(pod["containers"]) == 1
+        assert ("runAsUser" in pod["securityContext"]) == (option != "openshift")
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod.get("imagePullSecrets") == given.get("imagePullSecrets")
+        assert len(pod["containers"][0].get("env", [])) == (option == "cloudnative-pg")
+
+
+def test_the_network_policy_is_for_our_pods_and_lets_the_database_and_alerts_through(
+    manifests: dict[tuple[str, str], Any],
+) -> None:
+    policy = yaml.safe_load((KUBERNETES / "options" / "network-policy.yaml").read_text())
+
+    kubernetes_validate.validate(policy, VERSIONS[-1], strict=True)
+    chosen = policy["spec"]["podSelector"]["matchLabels"].items()
+    for name in CRON_JOBS:
+        template = manifests["CronJob", f"safeharbor-{name}"]["spec"]["jobTemplate"]["spec"]["template"]
+        assert chosen <= template["metadata"]["labels"].items()
+    ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+    assert ports == {53, 5432, 443, 587}
+
+
+@pytest.mark.parametrize("name", CRON_JOBS)
+def test_every_job_can_alert_by_an_address_of_the_secret(manifests: dict[tuple[str, str], Any], name: str) -> None:
+    assert {"BACKUP_NOTIFY_URLS", "BACKUP_PING_URL"} <= set(environment_of(manifests, name))
 
 
 def test_the_validator_notices_a_misspelt_field(manifests: dict[tuple[str, str], Any]) -> None:
@@ -198,6 +254,28 @@ def test_what_the_pods_run_backs_up_verifies_drills_and_restores(
     assert "restored 2 tables and 10 upload files" in restore.stdout
     assert photo.read_bytes() == before
 
+    # what it says to type is pasted, where the repository is
+    [line] = re.findall(r"^To go back: (deploy/kubernetes/.*)$", restore.output, re.MULTILINE)
+    spec = manifests["CronJob", "safeharbor-restore"]["spec"]["jobTemplate"]["spec"]
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "by-hand"}, "spec": spec}
+    calls, given, created = (site.root / name for name in ("calls", "given.json", "created.json"))
+    given.write_text(json.dumps(job))
+    names = {"kubectl": need_program("kubectl"), "argv": shlex.join(site.argv()), "calls": calls}
+    (site.root / "kubectl").write_text(FAKE_KUBECTL.format(given=given, created=created, **names))
+    (site.root / "kubectl").chmod(0o755)
+    path = f"{site.root}:{os.environ['PATH']}"
+    argv = ["sh", "-c", line]
+    environment = site.full_environment() | {"PATH": path}
+    undo = subprocess.run(argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+    assert undo.returncode == 0, undo.stderr.decode()
+    assert not photo.exists()
+    kubernetes_validate.validate(yaml.safe_load(created.read_text()), VERSIONS[-1], strict=True)
+    assert yaml.safe_load(created.read_text())["spec"]["template"]["spec"]["containers"][0]["args"] == ["idle"]
+    said = calls.read_text()
+    assert "--from=cronjob/safeharbor-restore --dry-run=client" in said
+    assert re.search(r"delete job safeharbor-by-hand-\d+ --namespace reef", said.splitlines()[-1])
+
 
 def test_verify_needs_no_right_to_write(manifests: dict[tuple[str, str], Any], site: Site) -> None:
     need_root()
@@ -213,24 +291,29 @@ def test_verify_needs_no_right_to_write(manifests: dict[tuple[str, str], Any], s
 
 def commands_of_page() -> list[str]:
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    return [line.split("  #")[0].strip() for line in "".join(blocks).splitlines() if line and line[0] != "#"]
+    blocks += re.findall(r"^(?:trap ')?( *kubectl [^|>\n]*)", BY_HAND_SCRIPT.read_text(), re.MULTILINE)
+    return [line.split("  #")[0].strip() for line in "\n".join(blocks).splitlines() if line and line[0] != "#"]
 
 
-def test_every_command_of_the_page_speaks_of_what_is_there(manifests: dict[tuple[str, str], Any]) -> None:
+def test_every_command_of_the_page_and_the_script_speaks_of_what_is_there(
+    manifests: dict[tuple[str, str], Any],
+) -> None:
     """There is no cluster to run them in: kubectl takes every option, and what they name exists."""
     kubectl = need_program("kubectl")
     commands = [command for command in commands_of_page() if command.startswith("kubectl ")]
-    assert len(commands) > 5
+    assert len(commands) > 10
+    lint = subprocess.run([need_program("shellcheck"), BY_HAND_SCRIPT], capture_output=True, check=False)
+    assert lint.returncode == 0, lint.stdout.decode()
     general = subprocess.run([kubectl, "options"], capture_output=True, check=True).stdout.decode()
 
     for command in commands:
         words = command.split(" > ")[0].split()
-        for name in re.findall(r"cronjob/(\S+)", command):
+        for name in re.findall(r"cronjob/([\w-]+)", command):
             assert ("CronJob", name) in manifests, command
         for path in re.findall(r"deploy/kubernetes\S*", command):
             known = path.replace("/secret.yaml", "/secret.example.yaml")
             assert (ROOT / known).exists(), command
-        options = {word.split("=")[0] for word in words if word.startswith("--")}
+        options = {word.split("=")[0] for word in words if word.startswith("--") and word != "--"}
         verb = words[1:3] if words[1:3] == ["create", "job"] else words[1:2]
         help_text = subprocess.run([kubectl, *verb, "--help"], capture_output=True, check=True).stdout.decode()
         for option in options:

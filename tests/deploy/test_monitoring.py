@@ -14,6 +14,7 @@ import yaml
 
 from safeharbor_backup.actions.status.metrics import gather_metrics, render_metrics
 from safeharbor_backup.state.history import Outcome, append_outcome
+from safeharbor_backup.state.offsite import remember_copy
 from support.archives import put_archive
 from support.needs import need_program
 from support.settings import settings_of
@@ -43,6 +44,7 @@ def metrics(tmp_path: Path) -> str:
     put_archive(tmp_path, NOW - timedelta(hours=1))
     for command in ("backup", "verify"):
         append_outcome(tmp_path, Outcome(command, NOW, 1.0, 0, details={"seconds": {"dump": 1.0}}))
+    remember_copy(tmp_path, "nas", NOW, None)
     return render_metrics(gather_metrics(settings, NOW), "reef").decode()
 
 
@@ -88,6 +90,7 @@ def test_the_dashboard_shows_metrics_that_there_are_by_sound_queries(metrics: st
 
     assert len(queries) >= len(dashboard["panels"]) >= 10
     assert shown <= set(re.findall(r"^# TYPE (\S+) gauge$", metrics, re.MULTILINE))
+    assert {f"safeharbor_offsite_{what}_timestamp_seconds" for what in ("copy", "drill")} <= shown
     assert legends <= set(re.findall(r'(\w+)="', metrics))
     assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {"${datasource}"}
     corners = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]}

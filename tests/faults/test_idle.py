@@ -127,7 +127,7 @@ def test_a_backup_that_runs_when_the_container_is_stopped_ends_in_order(
     assert "Stopped: interrupted by SIGTERM. Nothing unfinished is left behind." in said
     assert site.leftovers == []
     assert not children_left(site)
-    assert made.said.splitlines()[-1] == "idle: nothing else runs here; ends"
+    assert made.said.splitlines()[-1] == "idle: nothing else is running; ending"
     before.unharmed()
 
 
@@ -140,7 +140,7 @@ def test_alone_it_ends_at_once(init: Callable[[], list[str]]) -> None:
         assert made.stop() == 0
 
         assert time.monotonic() - started < patient(5)
-        assert made.said.splitlines()[1:] == ["idle: SIGTERM", "idle: nothing else runs here; ends"]
+        assert made.said.splitlines()[1:] == ["idle: SIGTERM", "idle: nothing else is running; ending"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
@@ -191,7 +191,7 @@ def test_what_is_another_users_is_named_and_waited_for() -> None:
         assert made.stop() == 0
 
         assert root.communicate(timeout=30)[0] == b"done\n"
-        assert "another user's and cannot be told to end" in made.said
+        assert "another user's and cannot be signalled" in made.said
 
 
 def test_nothing_stays_of_orphans_that_it_inherits_as_pid_1() -> None:

@@ -168,7 +168,7 @@ class Walk:
         return [self.model.new, self.model.live, *self.model.old.values()]
 
     def _says_what_is_live(self, done: Outcome) -> None:
-        if "Live is: the restored data" in done.stdout:
+        if "Now live: the restored data" in done.stdout:
             wholly(self.rig, self.model.new, str(self.story))
 
 

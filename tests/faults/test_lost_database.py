@@ -47,7 +47,7 @@ def test_an_undo_whose_kept_database_is_gone_ends_in_the_restored_state(site: Si
     done = site.run("restore", "--undo", "--abandon-database")
 
     assert done.status == 0, done.output
-    assert "Live is: the restored data" in done.stdout
+    assert "Now live: the restored data" in done.stdout
     assert rig.state() == rig.new
     assert not rig.is_interrupted
     assert site.run("restore", "--discard-previous", "--yes").status == 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from safeharbor_backup.state.journal import Journal, find_interrupted
+from safeharbor_backup.state.restore_record import Phase
 from support.kills import Rig
 from support.postgres import Database, execute
 from support.runs import Site
@@ -134,3 +137,51 @@ def test_files_that_are_missing_in_the_stage_are_told_with_what_comes_in(site: S
     done = rig.recover("resume")
     assert done.status == 3, done.output
     assert "/new had " in done.stderr
+
+
+def test_an_undo_that_was_killed_while_it_removed_what_never_was_live_undoes_no_other_restore(
+    site: Site, database: Database
+) -> None:
+    rig = Rig(site, database, "only uploads")
+    rig.restored()
+    (kept,) = rig.kept_ids
+    old = rig.state()
+    assert not rig.kill("restore", "staged").has_ended
+    journal = Journal(site.backups)
+    record = find_interrupted(site.backups)
+    assert record is not None
+    journal.write(replace(record, phase=Phase.REMOVING))  # as far as the undo came
+
+    again = site.run("restore", "--undo")
+
+    assert again.status == 0, again.output
+    assert record.id in again.stdout
+    assert "the live data is as it was" in again.stdout
+    assert rig.state() == old
+    assert rig.kept_ids == [kept]
+    third = site.run("restore", "--undo", "--id", record.id)
+    assert third.status == 8, third.output
+    assert rig.state() == old
+
+
+def test_a_stage_that_cannot_be_seen_is_not_restored_into_again_nor_forgotten(site: Site, database: Database) -> None:
+    rig = Rig(site, database, "only uploads")
+    rig.restored()
+    aside = site.uploads / rig.staging[0]
+    aside.rename(site.root / "elsewhere")  # as if its filesystem were not mounted
+    discarded = site.run("restore", "--discard-previous", "--yes")
+    assert discarded.status == 8, discarded.output
+    assert "is mounted" in discarded.stderr
+    (site.root / "elsewhere").rename(aside)
+    assert site.run("restore", "--discard-previous", "--yes").status == 0
+    old, stage = interrupted(rig, "staged")
+    stage.rename(site.root / "elsewhere")
+
+    resumed = site.run("restore", "--resume", "--yes")
+
+    assert resumed.status == 8, resumed.output
+    assert "is mounted" in resumed.stderr
+    assert tree_of(site.uploads) == old.uploads
+    (site.root / "elsewhere").rename(stage)
+    assert site.run("restore", "--resume", "--yes").status == 0
+    assert rig.state().uploads == rig.new.uploads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from support.archives import write_program
 from support.faults import failed
 from support.needs import need_program
+from support.postgres import Database
 from support.runs import Outcome, Site
+from support.shim import Order, Shim
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -138,3 +141,25 @@ def test_a_file_that_may_not_grow_is_told_with_its_limit(site: Site) -> None:
     failed(done, 7, "files of 102,400 bytes (RLIMIT_FSIZE)")
     assert site.archives == []
     assert re.search("access", done.stderr) is None
+
+
+def test_memory_that_is_refused_after_the_commit_in_place_is_a_warning(
+    site: Site, database: Database, tmp_path: Path
+) -> None:
+    assert site.run("backup").status == 0
+    arguments, log = ("restore", "--from", "latest", "--in-place", "--yes"), str(tmp_path / "calls")
+    with closing(Shim()) as shim:
+        places = shim.places(site, Order(log), *arguments)
+        assert site.run("restore", "--discard-previous", "--yes").status == 0
+        analyze = next(each for each in places if each.startswith("poll") and "in_place.py" in each and "rows" in each)
+        database.execute("TRUNCATE entry CASCADE")
+
+        done = shim.disturbed(site, Order(log, place=analyze, action="fail", error="ENOMEM"), *arguments)
+
+    assert done.has_happened
+    assert done.outcome.status == 3, done.outcome.output
+    assert (
+        "the restore is done, but ANALYZE is still to be run: ANALYZE failed: Cannot allocate memory"
+        in done.outcome.stderr
+    )
+    assert database.execute("SELECT count(*) FROM entry") == [(500,)]

@@ -188,8 +188,7 @@ def test_privileges_of_a_missing_role_are_left_out_and_told(site: Site, database
 
 def test_a_missing_tablespace_is_named_and_nothing_changes(site: Site, database: Database) -> None:
     need_root()
-    place = database.server.data_dir.parent / "space"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(dir=database.server.data_dir.parent))
     owner = os.stat(database.server.data_dir)
     os.chown(place, owner.st_uid, owner.st_gid)
     execute(database.server.url(), f"CREATE TABLESPACE faraway OWNER {database.owner} LOCATION '{place}'")
@@ -712,7 +711,7 @@ def test_a_journal_that_cannot_be_written_after_the_commit_in_place_leaves_it_to
         journal.rename(site.root / "journal")
         journal.mkdir()
 
-    with pytest.raises(RestorePending, match=r"The swap is done\. Live is: the restored data"):
+    with pytest.raises(RestorePending, match=r"The swap is done\. Now live: the restored data"):
         restored_here(site, archive, Acting("committed", block), in_place=True)
 
     journal.rmdir()

@@ -360,14 +360,14 @@ def test_a_database_that_the_server_still_creates_after_the_kill_is_not_left(sit
     rig.settled("killed in CREATE DATABASE")
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename"])
+@pytest.mark.parametrize(("call", "number"), [("fsync", 1), ("rename", 2)])  # the first is the mark of a run at work
 def test_a_kill_while_the_journal_is_written_leaves_no_draft_for_ever(
-    site: Site, database: Database, call: str
+    site: Site, database: Database, call: str, number: int
 ) -> None:
     rig = Rig(site, database)
     old = rig.changed()
     verb = ("--from", str(rig.archive), "--yes")
-    traced(site, *killing(call, 1), verb=verb)
+    traced(site, *killing(call, number), verb=verb)
     assert len(site.leftovers) == 1
 
     assert rig.recover("undo").status == 8

@@ -351,6 +351,9 @@ def test_a_planted_draft_is_swept_and_not_followed(site: Site) -> None:
     victim.write_text("precious")
     (site.backups / "safeharbor-backup-2026-01-01T03-00-00Z.tar.0123abcd.tmp").symlink_to(victim)
     (site.backups / "somebody-elses.tmp").write_text("kept")
+    of_a_mark = site.backups / "safeharbor-backup-2026-01-01T03-00-00Z.tar.keep.0123abcd.tmp"
+    of_a_mark.write_text("")
+    os.utime(of_a_mark, (1_577_847_600,) * 2)  # a young one may be in use
 
     done = site.run("backup")
 

@@ -16,23 +16,24 @@ import pytest
 
 import safeharbor_backup.actions.backup.write as backup_module
 from safeharbor_backup.actions.backup.run import take_backup
-from safeharbor_backup.actions.backup.self_check import prove_uploads_apart
+from safeharbor_backup.actions.backup.self_check import prove_uploads_in_parallel
 from safeharbor_backup.actions.verify import verify_archive
 from safeharbor_backup.archive import checksums as sums
 from safeharbor_backup.archive import parallel_dump as apart
 from safeharbor_backup.archive.headers import padding
 from safeharbor_backup.archive.layout import DUMP_OFFSET
-from safeharbor_backup.archive.parallel_dump import Abandoned, Gap, plan_gap, pwrite_all, write_apart
+from safeharbor_backup.archive.parallel_dump import Abandoned, DumpRegion, pwrite_all, reserve_dump_region, write_apart
 from safeharbor_backup.archive.read_back import prove_uploads
 from safeharbor_backup.archive.source import Source
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.errors import Interrupted, OutOfResources, SafeHarborError, ToolFailed
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.system import sparse as holes
 from safeharbor_backup.system.atomic_file import unnamed_file
 from safeharbor_backup.system.signals import signals_interrupt
-from safeharbor_backup.system.sparse import can_move, put_in
+from safeharbor_backup.system.sparse import can_move, insert_range
 from safeharbor_backup.uploads.collect import write_uploads
 from support.faults import fake_tools
 from support.filesystems import mounted_image, mounted_tmpfs
@@ -111,15 +112,15 @@ def test_a_filesystem_that_would_copy_is_not_asked(tmp_path: Path, monkeypatch: 
 
 
 def test_both_ways_of_writing_make_the_same_archive(site: Site, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gaps: list[Gap | None] = []
+    gaps: list[DumpRegion | None] = []
 
-    def watched(descriptor: int, expected: int) -> Gap | None:
-        gaps.append(plan_gap(descriptor, expected))
+    def watched(descriptor: int, expected: int) -> DumpRegion | None:
+        gaps.append(reserve_dump_region(descriptor, expected))
         return gaps[-1]
 
-    monkeypatch.setattr(backup_module, "plan_gap", watched)
+    monkeypatch.setattr(backup_module, "reserve_dump_region", watched)
     at_once = take(site)
-    monkeypatch.setattr(backup_module, "plan_gap", lambda *_: None)
+    monkeypatch.setattr(backup_module, "reserve_dump_region", lambda *_: None)
     (place / ".safeharbor" / "index").unlink()
     in_turn = take(site)
 
@@ -164,14 +165,14 @@ def test_a_dump_that_is_larger_than_expected_moves_the_uploads_further(
     site: Site, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apart, "_LEAST_ROOM", 4096)
-    monkeypatch.setattr(backup_module, "plan_gap", lambda descriptor, _: plan_gap(descriptor, 0))
+    monkeypatch.setattr(backup_module, "reserve_dump_region", lambda descriptor, _: reserve_dump_region(descriptor, 0))
     moved: list[int] = []
 
     def watched(descriptor: int, offset: int, size: int) -> None:
         moved.append(size)
-        put_in(descriptor, offset, size)
+        insert_range(descriptor, offset, size)
 
-    monkeypatch.setattr(apart, "put_in", watched)
+    monkeypatch.setattr(apart, "insert_range", watched)
 
     result = take(site, BACKUP_DUMP_COMPRESSION="none")
     again = take(site, BACKUP_DUMP_COMPRESSION="none")
@@ -195,7 +196,7 @@ def test_a_dump_that_fails_ends_the_work_beside_it(site: Site, place: Path, monk
         return write_uploads(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(backup_module, "write_uploads", slow)
-    monkeypatch.setattr(backup_module, "prove_uploads_apart", prove)
+    monkeypatch.setattr(backup_module, "prove_uploads_in_parallel", prove)
 
     with pytest.raises(ToolFailed, match="pg_dump failed"):
         take(site, BACKUP_PG_BIN=str(tools))
@@ -325,9 +326,9 @@ def test_uploads_that_are_not_what_was_written_are_noticed(
             byte = file.read(1)
             file.seek(writer.position - 3000)
             file.write(bytes([byte[0] ^ 1]))
-        prove_uploads_apart(draft, start, writer, look_up)  # type: ignore[arg-type]
+        prove_uploads_in_parallel(draft, start, writer, look_up)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(backup_module, "prove_uploads_apart", spoiled)
+    monkeypatch.setattr(backup_module, "prove_uploads_in_parallel", spoiled)
 
     with pytest.raises(SafeHarborError, match="would not restore"):
         take(site)
@@ -367,14 +368,14 @@ def test_any_size_of_dump_meets_its_uploads(tmp_path: Path) -> None:
             dump = chance.randbytes(size)
             path = place / str(number)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-            gap = Gap(descriptor, DUMP_OFFSET + -(-room // block) * block + (block - DUMP_OFFSET) % block, block)
+            gap = DumpRegion(descriptor, DUMP_OFFSET + -(-room // block) * block + (block - DUMP_OFFSET) % block, block)
             writer = ArchiveWriter(descriptor, place, 1)
             found: list[tuple[int, str]] = []
             pieces = iter([dump[at : at + 7000] for at in range(0, size, 7000)])
 
             def pump(
                 descriptor: int = descriptor,
-                gap: Gap = gap,
+                gap: DumpRegion = gap,
                 pieces: Iterator[bytes] = pieces,
                 found: list[tuple[int, str]] = found,
             ) -> None:
@@ -383,8 +384,8 @@ def test_any_size_of_dump_meets_its_uploads(tmp_path: Path) -> None:
             thread = threading.Thread(target=pump)
             thread.start()
             start = gap.start
-            writer.begin_apart(start)
-            write_uploads(writer, tree, None, NoProgress())
+            writer.begin_parallel(start)
+            write_uploads(writer, (UploadDir(tree),), None, NoProgress())
             writer.flush()
             proven = prove_uploads(
                 Source(descriptor, path), start, writer.position, writer.witness_sha256, lambda _: None
@@ -410,7 +411,7 @@ def test_any_size_of_dump_meets_its_uploads(tmp_path: Path) -> None:
 
 def test_whoever_waits_for_room_is_let_go_when_the_uploads_fail(tmp_path: Path) -> None:
     with open(tmp_path / "file", "w+b") as file:
-        gap = Gap(file.fileno(), DUMP_OFFSET, 4096)
+        gap = DumpRegion(file.fileno(), DUMP_OFFSET, 4096)
         failures: list[BaseException] = []
 
         def pump() -> None:

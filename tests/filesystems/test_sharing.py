@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ import pytest
 
 from safeharbor_backup.archive.read_back import prove_written
 from safeharbor_backup.archive.source import Source
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.system.reflink import clone_range
 from support.archives import Facts, examine, write_archive
 from support.filesystems import mounted_in_memory
@@ -395,3 +397,25 @@ def free_after_sync(place: Path) -> int:
     subprocess.run(["sync", "-f", place], check=True)
     system = os.statvfs(place)
     return system.f_bfree * system.f_frsize
+
+
+def test_several_directories_are_shared_as_one_tree_is() -> None:
+    with image("btrfs") as place:
+        chain = Chain(place, settled_clock)
+        (place / "static").mkdir()
+        dirs = (UploadDir(chain.uploads, "media"), UploadDir(place / "static", "static"))
+        chain.settings = replace(chain.settings, upload_dirs=dirs)
+        for directory in (chain.uploads, place / "static"):
+            for number in range(40):
+                (directory / f"{number:02}.bin").write_bytes(os.urandom(9000))
+        chain.take()
+        (place / "static" / "20.bin").write_bytes(b"other")
+
+        second = chain.take()
+
+        assert second.cloned_bytes > 500_000
+        assert examine(second.path, chain.settings).problems == ()
+        done = subprocess.run(["tar", "-xOf", second.path, "uploads/static/20.bin"], capture_output=True, check=True)
+        assert done.stdout == b"other"
+        chain.settings = replace(chain.settings, upload_dirs=(dirs[1],))
+        assert chain.take().cloned_bytes == 0

@@ -74,7 +74,7 @@ def require_restorable(operator: Operator, get_back: str, database: Database, st
     said = operator.run(get_back)
 
     assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in site.archives] == [digest]
-    assert ": sound (" in said
+    assert ": OK (" in said
     assert "would restore 2 tables, 13 upload files" in said
     assert site.run("restore", "--from", "latest", "--yes").status == 0
     assert state_of(database.url, 18, site.uploads) == state
@@ -100,6 +100,7 @@ def test_restic_through_a_rest_server(site: Site, database: Database) -> None:
         again = operator.job("restic")
         assert (again.returncode, "copying" in again.stdout) == (0, False)  # what it forgot does not come back
         assert there() == sorted([PRE_UPGRADE, *(path.name for path in site.archives[1:])])
+        require_drilled(operator, operator.drill_of("restic"), "restic")
 
         lose_everything(operator, database)
         require_restorable(operator, get_back, database, state, before[newest])
@@ -131,6 +132,7 @@ def test_borg_through_its_own_protocol(site: Site, database: Database) -> None:
     again = operator.job("borg")
     assert (again.returncode, "copying" in again.stdout) == (0, False)  # what was pruned does not come back
     assert there() == sorted([PRE_UPGRADE, *(path.name for path in site.archives[1:])])
+    require_drilled(operator, operator.drill_of("borg"), "borg")
 
     lose_everything(operator, database)
     require_restorable(operator, get_back, database, state, before[newest])
@@ -194,6 +196,61 @@ def test_the_share_job_onto_a_mounted_samba_share(site: Site, database: Database
 
         lose_everything(operator, database)
         require_restorable(operator, get_back, database, state, before[newest])
+
+
+@pytest.mark.parametrize("job", ["share", "rclone"])
+def test_encrypted_with_age_only_its_key_opens_what_is_far_away(site: Site, job: str) -> None:
+    keygen = need_program("age-keygen")
+    share = site.root / "nas"
+    (share / "reef").mkdir(parents=True)
+    (share / "reef" / ".mounted").touch()
+    operator = Operator(site, share=share)
+    made, another = (subprocess.run([keygen], check=True, capture_output=True, text=True) for _ in range(2))
+    key, wrong = site.root / "reef.key", site.root / "wrong.key"
+    key.write_text(made.stdout)
+    wrong.write_text(another.stdout)
+    operator.run(
+        f"install -m 0600 deploy/offsite/{job}.env /etc/safeharbor/offsite-{job}.env; touch {site.root}/none.conf"
+    )
+    (site.root / "none.conf").chmod(0o600)
+    (site.uploads / "empty").write_bytes(b"")
+    for size in (0, 65536 - 1536):  # what age adds depends on the size
+        (site.uploads / "of a size").write_bytes(os.urandom(size))
+        assert site.run("backup").status == 0
+        time.sleep(1.1)
+    public = made.stderr.split()[-1]
+    there = {"OFFSITE_REMOTE": str(operator.far), "RCLONE_CONFIG": f"{site.root}/none.conf"} if job == "rclone" else {}
+    operator.settle(job, OFFSITE_AGE_RECIPIENT=public, **there)
+    far = operator.far if job == "rclone" else share / "reef"
+
+    outputs = [operator.job(job) for _ in range(2)]
+
+    assert [(each.returncode, each.stdout.count("copying")) for each in outputs] == [(0, 2), (0, 0)], outputs
+    assert sorted(path.name for path in far.glob("s*")) == [f"{path.name}.age" for path in site.archives]
+    assert all(path.read_bytes().startswith(b"age-encryption.org/v1\n") for path in far.glob("s*"))
+    assert [path for path in site.backups.iterdir() if path.name.startswith(".offsite")] == []
+    drill = operator.drill_of(job)
+    assert "OFFSITE_AGE_IDENTITY is not set" in operator.try_to(drill).stderr
+    operator.settle(job, OFFSITE_AGE_IDENTITY=str(wrong))
+    assert "cannot be decrypted" in operator.try_to(drill).stderr
+    operator.settle(job, OFFSITE_AGE_IDENTITY=str(key))
+    require_drilled(operator, drill, job)
+
+
+def require_drilled(operator: Operator, drill: str, copy: str) -> None:
+    """What is far away restores on trial; that copy is known, and of the archives here nothing is proven."""
+    said = operator.run(drill)
+
+    assert f"{operator.site.archives[-1].name} restores: " in said
+    status = json.loads(operator.run("safeharbor status --json"))
+    (known,) = status["offsite"]
+    assert (known["name"], known["archive"]) == (copy, operator.site.archives[-1].name)
+    assert known["copied_at"] <= known["drilled_at"]
+    assert status["last_drill"] is None
+    assert status["contents"][0]["drilled_at"] is None
+    evidence = json.loads(max(operator.site.backups.glob("safeharbor-drill-*.json")).read_text())
+    assert evidence["archive"]["offsite"] == copy
+    assert not list(operator.site.backups.glob(".offsite*"))
 
 
 def obscured(password: str) -> str:

@@ -16,6 +16,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from safeharbor_backup.web import backups_page
+from safeharbor_backup.web.evidence import render_evidence
 from safeharbor_backup.web.page import render_page
 from support import documents
 from support.documents import EVERY, NOW, iso
@@ -65,6 +66,19 @@ def test_everybody_can_use_it(
     with shown(browser, f"file://{folder}/{name}.html", width=width, scheme=scheme) as page:
         page.evaluate(OPEN_ALL)
 
+        found = Axe().run(page, options=AXE_FINDS)
+
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate(OVERFLOW) == 0
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(WIDE, "light"), (NARROW, "dark")])
+def test_everybody_can_use_the_page_for_an_auditor(
+    browser: Browser, tmp_path: Path, width: int, scheme: Literal["dark", "light"]
+) -> None:
+    (tmp_path / "evidence.html").write_text(render_evidence(documents.evidence_report(), "0.2.0"))
+
+    with shown(browser, f"file://{tmp_path}/evidence.html", width=width, scheme=scheme) as page:
         found = Axe().run(page, options=AXE_FINDS)
 
         assert found.violations_count == 0, found.generate_report()

@@ -18,6 +18,7 @@ import pytest
 
 from safeharbor_backup.postgres.client_tools import find_client_tools
 from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins
+from support.faults import fake_tools
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Site, make_site
 
@@ -364,6 +365,26 @@ def test_tables_that_change_at_any_moment_are_restored_as_they_are_in_the_dump(s
         thread.join()
 
 
+def test_a_table_that_is_made_anew_before_pg_dump_locks_it_is_restored_as_it_is_in_the_dump(
+    site: Site, database: Database, tmp_path: Path
+) -> None:
+    database.execute("CREATE TABLE import AS SELECT g FROM generate_series(1, 10) g")
+    real = find_server_bins()[18]
+    anew = f"SET ROLE {database.owner}; DROP TABLE import; CREATE TABLE import AS SELECT g FROM generate_series(1, 7) g"
+    change = f"{real}/psql -qX1c '{anew}' '{database.superuser_url}'"
+    dump = f'case "$*" in *--snapshot*) {change};; esac; exec {real}/pg_dump "$@"'
+    tools = fake_tools(tmp_path / "tools", dump, f'exec {real}/pg_restore "$@"')
+
+    done = site.run("backup", BACKUP_PG_BIN=str(tools))
+
+    assert database.execute("SELECT count(*) FROM import", superuser=True) == [(7,)]
+    assert done.status == 0, done.output
+    (archive,) = site.archives
+    drilled = site.run("drill")
+    restored = site.run("restore", "--from", str(archive), "--yes")
+    assert (drilled.status, restored.status) == (0, 0), drilled.output + restored.output
+
+
 def test_the_rows_are_counted_in_the_dump_itself_under_every_kind_of_name(site: Site, database: Database) -> None:
     name = "COPY x.y (a) FROM stdin;\n\\.\n\"'-- ; é".replace('"', '""')
     database.execute(
@@ -436,6 +457,11 @@ def test_names_in_a_database_without_an_encoding_need_not_be_text(server: Privat
             assert session.execute('SELECT count(*) FROM "caf\xe9"').fetchall() == [(1,)]
         in_place = site.run("restore", "--from", "latest", "--in-place", "--yes")
         assert in_place.status == 0, in_place.output
+        table, csv = ("extract", "latest", "--table", "caf\udce9"), tmp_path / "rows.csv"
+        for way in (("--csv", str(csv)), ("--sql", str(tmp_path / "rows.sql")), (), ("--into-live",)):
+            extracted = site.run(*table, *way)
+            assert extracted.status == 0, extracted.output
+        assert csv.read_bytes() == b"id,\xe9\n1,\xe9\n"
     finally:
         drop_database(made)
 
@@ -466,3 +492,15 @@ def test_a_schema_that_may_not_be_read_is_left_out_knowingly(site: Site, databas
     database.execute("DROP SCHEMA hooks CASCADE; DROP TABLE secret", superuser=True)
     restored = site.run("restore", "--from", "latest", "--yes", **settings)
     assert restored.status == 0, restored.output
+
+
+def test_a_backup_of_nothing_at_all_is_a_warning(database: Database, tmp_path: Path) -> None:
+    site = Site(tmp_path, database.url, str(find_server_bins()[database.server.major]))
+
+    nothing = site.run("backup")
+    (site.uploads / "1.jpg").write_bytes(b"1")
+    something = site.run("backup")
+
+    assert nothing.status == 3, nothing.output
+    assert f'the database "{database.name}" and the uploads ({site.uploads}) are empty' in nothing.stderr
+    assert something.status == 0, something.output

@@ -68,7 +68,7 @@ def test_every_server_is_understood(servers: Servers, tmp_path: Path, major: int
 
     assert done.status in (0, 3), done.output  # 3: the client here may be older than the fixes of 2026
     assert "not checked" not in done.stdout
-    assert "would not tell" not in done.stdout
+    assert "did not answer" not in done.stdout
     assert f"PostgreSQL {major}." in line(done, "database")
     for name in ("role", "pooler", "tables", "row security", "clock", "space", "restore role", "extensions"):
         assert line(done, name).startswith("ok"), done.stdout
@@ -216,7 +216,7 @@ def test_a_pooler_in_between_is_told(site: Site, database: Database, tools: str)
     assert done.status == helped.status == 3, done.output
     assert "a restore will refuse it" in line(done, "pooler")
     assert "connection pooler" in line(done, "restore role")
-    assert "restores go by RESTORE_DATABASE_URL" in line(helped, "pooler")
+    assert "restores use RESTORE_DATABASE_URL" in line(helped, "pooler")
     assert line(helped, "restore role").startswith("ok")
 
 
@@ -258,8 +258,8 @@ def test_a_refused_query_costs_its_own_check_only(site: Site, database: Database
     done = site.run("doctor", BACKUP_PG_BIN=tools)
 
     assert done.status == 3, done.output
-    assert "would not tell: permission denied for function clock_timestamp" in line(done, "clock")
-    assert "the database did not tell its size" in line(done, "space")
+    assert "the database did not answer: permission denied for function clock_timestamp" in line(done, "clock")
+    assert "the size of the database is not known" in line(done, "space")
     assert line(done, "tables").startswith("ok")
     assert line(done, "restore role").startswith("ok")
 

@@ -41,6 +41,20 @@ def test_each_document_of_a_site_is_as_its_schema_says(site: Site) -> None:
             "extract": ["extract", second.name, "album/a.jpg", "--to", str(site.root / "to")],
         }.items()
     }
+    for name, words in {
+        "keep": ["keep", first.name, "--because", "before the move"],
+        "unkeep": ["unkeep", first.name],
+        "report": ["report", "--html", "b.html"],
+        "offsite-done": ["offsite-done", "nas"],
+        "restore-plan": ["restore", "--from", "latest", "--dry-run"],
+        "restore": ["restore", "--from", first.name, "--yes"],
+        "restore-recovery": ["restore", "--undo", "--yes"],
+        "restore-discard": ["restore", "--discard-previous", "--yes"],
+    }.items():
+        found[name] = site.run(*words, "--json").document
+    assert (found["restore"]["done"], found["restore"]["tables"]) == ("restore", 2)
+    assert found["restore-recovery"]["done"] == "undo"
+    assert found["restore-discard"]["ids"] == [found["restore"]["id"]]
     with opened_archive(first) as source:
         found["manifest"] = json.loads(encode_manifest(read_front(source).manifest))
 

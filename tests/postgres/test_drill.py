@@ -27,6 +27,7 @@ from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.state.evidence import KEPT
 from safeharbor_backup.uploads.drill_directory import scratch_directory
 from support.faults import children_left
+from support.injection import traced
 from support.postgres import PASSWORD, Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site
 from support.states import state_of
@@ -93,15 +94,43 @@ def test_a_drill_on_each_major_compares_everything_and_leaves_nothing(each_datab
 
 def test_the_document_of_json_is_the_evidence_and_names_it(site: Site) -> None:
     backed_up(site)
+    key = site.backups.parent / "evidence-key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
 
-    done = site.run("drill", "--json", "--jobs", "1")
+    done = site.run("drill", "--json", "--jobs", "1", BACKUP_EVIDENCE_KEY=str(key))
+    key.chmod(0o644)
+    unsigned = site.run("drill", BACKUP_EVIDENCE_KEY=str(key))
 
     document = done.document
     assert done.status == 0
-    path = Path(document.pop("evidence"))
+    path, signature = Path(document.pop("evidence")), document.pop("signature")
+    assert signature == f"{path}.sig"
     assert document == json.loads(path.read_text())
+    assert site.run("verify", str(path), "--signed-by", f"{key}.pub").status == 0
+    assert unsigned.status == 3, unsigned.output
+    assert f"could not be signed: ssh-keygen cannot sign with {key}: others may read it" in unsigned.stderr
+    assert (evidence_of(site)["result"], evidence_of(site)["exit_status"]) == ("warnings", 3)
+    assert [each.name for each in site.backups.glob("*.sig")] == [f"{path.name}.sig"]
     assert site.run("list").output.count("safeharbor-drill") == 0  # it is no foreign file
     assert site.run("drill", "--quiet").output == ""
+
+
+def test_evidence_of_which_only_the_signature_cannot_be_written_is_there(site: Site) -> None:
+    backed_up(site)
+    key = site.backups.parent / "evidence-key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    site.environment["BACKUP_EVIDENCE_KEY"] = str(key)
+    full = ("-e", "trace=rename", "-e", "inject=rename:error=ENOSPC")  # evidence gets its name by renameat2
+
+    run = traced(site, "drill", "--json", options=full)
+
+    failed = [line for line in run.log.splitlines() if "(INJECTED)" in line]
+    assert any(".json.sig" in line for line in failed), run.log
+    assert run.outcome.status == 3, run.outcome.output
+    document = run.outcome.document
+    path = max(site.backups.glob("safeharbor-drill-*.json"))
+    assert (document["evidence"], document["signature"]) == (str(path), None)
+    assert f"the evidence {path} could not be signed: " in document["warnings"][-1]
 
 
 def test_a_drill_is_remembered(site: Site) -> None:
@@ -178,9 +207,13 @@ def test_what_differs_is_found_and_told(site: Site, database: Database, tmp_path
 def test_rows_that_are_others_than_the_dump_s_are_found_by_content(
     site: Site, database: Database, tmp_path: Path
 ) -> None:
-    database.execute("CREATE TABLE big AS SELECT g AS id, repeat('x', 90) AS t FROM generate_series(1, 30000) g")
+    database.execute(
+        "CREATE TABLE big AS SELECT g AS id, repeat('x', 90) AS t FROM generate_series(1, 30000) g;"
+        "SELECT lo_from_bytea(0, repeat('xyz', n)::bytea) FROM (VALUES (0), (10), (200000)) t(n)"
+    )
     archive = backed_up(site)
     change = "UPDATE photo SET path = upper(path) WHERE id = 7; UPDATE entry SET id = id"  # the latter moves rows only
+    change += "; SELECT lo_put(max(oid), 300000, 'z') FROM pg_largeobject_metadata"
     programs = mischievous(tmp_path / "bin", change)
 
     done = site.run("drill", BACKUP_PG_BIN=programs)
@@ -188,6 +221,7 @@ def test_rows_that_are_others_than_the_dump_s_are_found_by_content(
 
     assert done.status == 5, done.output
     assert "Problem: public.photo has other rows than the dump" in done.stderr.splitlines()
+    assert "Problem: the large objects have other content than in the dump" in done.stderr.splitlines()
     assert "rows of 3 tables" in done.stdout
     assert "content of" not in done.stdout
     assert unseen.status == 0, unseen.output
@@ -199,6 +233,8 @@ def test_rows_that_are_others_than_the_dump_s_are_found_by_content(
         too_late = compare_content(session, opened.dump, tools, opened.manifest, 0)
     assert in_time.equal == ["public.photo", "public.entry", "public.big"]
     assert (in_time.different, in_time.not_hashed) == ([], [])
+    assert (in_time.objects_are, too_late.objects_are) == ("equal", "time was up")
+    assert in_time.document_of_objects() == {"recorded": 3, "equal": 3, "different": [], "not_hashed": []}
     assert sorted(too_late.not_hashed) == [f"public.{name}: time was up" for name in ("big", "entry", "photo")]
 
 
@@ -606,3 +642,32 @@ def test_a_connection_that_is_lost_ends_it_and_the_next_one_is_clean(
 
     assert run.returncode == 0  # it only had to drop the database, by another session
     assert scratch_left(site, database) == []
+
+
+def test_a_drill_after_each_backup_names_what_it_would_be_stopped_by(site: Site, database: Database) -> None:
+    database.execute(
+        "CREATE TABLE berth (id serial PRIMARY KEY, down int GENERATED ALWAYS AS IDENTITY (INCREMENT -1));"
+        "INSERT INTO berth (id) VALUES (7);"
+        "CREATE TABLE fine (id serial PRIMARY KEY); INSERT INTO fine DEFAULT VALUES;"
+        "CREATE MATERIALIZED VIEW later AS SELECT 1 WITH NO DATA"
+    )
+
+    done = site.run("backup", BACKUP_DRILL_AFTER_BACKUP="yes", BACKUP_DRILL_MAX_SECONDS="0.001")
+
+    assert done.status == 3, done.output
+    assert "Warning: the drill after it: the restore took " in done.stderr
+    evidence = json.loads(max(site.backups.glob("safeharbor-drill-*.json")).read_text())
+    late, *others = evidence["warnings"]
+    assert "and the objective is 0.001 s (BACKUP_DRILL_MAX_SECONDS)" in late
+    assert evidence["max_restore_seconds"] == 0.001 < evidence["restore_seconds"]
+    assert others == [
+        "the sequence public.berth_id_seq is at 1, and public.berth.id has 7: the next row gets a number that is taken",
+    ]
+    status = site.run("status", "--json").document
+    assert (status["last_backup"]["exit_status"], status["last_drill"]["exit_status"]) == (3, 3)
+    assert status["history"][0]["restore_seconds"] == evidence["restore_seconds"]
+    assert (
+        site.run("backup", "--output", str(site.backups / "pre-upgrade.tar"), BACKUP_DRILL_AFTER_BACKUP="yes").status
+        == 0
+    )
+    assert len(list(site.backups.glob("safeharbor-drill-*.json"))) == 1

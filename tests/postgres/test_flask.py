@@ -128,11 +128,14 @@ def test_the_environment_wins_over_the_apps_configuration(site: Site, database: 
     assert "uploads none" in done.stdout
 
 
-def test_without_an_app_the_environment_is_enough_and_it_is_said(site: Site, database: Database) -> None:
+def test_without_an_app_the_environment_is_enough_and_it_is_said_if_it_is_not(site: Site, database: Database) -> None:
     done = flask(site, "safeharbor", "backup", DATABASE_URL=database.url, UPLOAD_DIR=str(site.uploads))
+    unset = flask(site, "safeharbor", "backup", UPLOAD_DIR=str(site.uploads))
 
     assert done.status == 0, done.output
-    assert "No Flask app is named" in done.stderr
+    assert done.stderr == ""
+    assert unset.status == 2, unset.output
+    assert "No Flask app is named" in unset.stderr
 
 
 @pytest.mark.parametrize(
@@ -248,7 +251,7 @@ def test_an_app_that_needs_its_database_is_not_needed_to_restore_it(site: Site, 
         done = flask(site, "--app", "reef", "safeharbor", *command)
         assert done.status == 0, done.output
         assert "the Flask app reef cannot be loaded: UndefinedTable" in done.stderr
-        assert "goes by what the backup of 20" in done.stderr
+        assert "uses what the backup of 20" in done.stderr
     assert "daily 1 of 2" in flask(site, "--app", "reef", "safeharbor", "prune", "--dry-run").stdout
     asked = flask(site, "--app", "reef", "safeharbor", "restore", "--from", "latest", "--yes", HOME=str(site.root))
     assert asked.status == 2
@@ -316,9 +319,18 @@ def test_uploads_that_are_elsewhere_than_last_time_are_a_warning(site: Site, dat
     assert "it was" not in flask(site, "--app", "reef", "safeharbor", "backup", BACKUP_UPLOAD_DIR=str(other)).output
 
 
-def test_a_thread_of_the_app_does_not_keep_a_command_that_has_ended(site: Site, database: Database) -> None:
-    thread = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\nprint('loaded')"
-    write_app(site, database, thread)
+@pytest.mark.parametrize(
+    "thread",
+    [
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()",
+        "import concurrent.futures, time\nconcurrent.futures.ThreadPoolExecutor().submit(time.sleep, 600)",
+    ],
+    ids=["thread", "executor"],
+)
+def test_a_thread_of_the_app_does_not_keep_a_command_that_has_ended(
+    site: Site, database: Database, thread: str
+) -> None:
+    write_app(site, database, f"{thread}\nprint('loaded')")
 
     done = flask(site, "--app", "reef", "safeharbor", "status", "--json")
 
@@ -326,3 +338,21 @@ def test_a_thread_of_the_app_does_not_keep_a_command_that_has_ended(site: Site, 
     assert json.loads(done.stdout)["schema"] == 1
     assert "loaded" in done.stderr
     assert flask(site, "--app", "reef", "safeharbor", "restore", "--from", "nothing").status == 2
+
+
+@pytest.mark.parametrize("library", ["eventlet", "gevent.monkey"])
+def test_an_app_that_has_patched_the_standard_library_is_backed_up_and_restored(
+    site: Site, database: Database, library: str
+) -> None:
+    write_app(site, database)
+    app = site.root / "reef.py"
+    patch = "eventlet.monkey_patch()" if library == "eventlet" else "gevent.monkey.patch_all()"
+    app.write_text(f"import warnings\nwarnings.simplefilter('ignore')\nimport {library}\n{patch}\n{app.read_text()}")
+
+    done = flask(site, "--app", "reef", "safeharbor", "backup")
+
+    assert done.status == 0, done.output
+    database.execute("DROP TABLE photo")
+    restored = flask(site, "--app", "reef", "safeharbor", "restore", "--from", "latest", "--yes")
+    assert restored.status == 0, restored.output
+    assert database.execute("SELECT count(*) FROM photo") == [(10,)]

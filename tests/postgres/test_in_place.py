@@ -56,6 +56,27 @@ def test_what_is_in_no_schema_is_wiped_and_restored(each_database: Database, tmp
     each_database.execute("ALTER SUBSCRIPTION sub SET (slot_name = NONE); DROP SUBSCRIPTION sub", superuser=True)
 
 
+def test_a_superuser_whose_sessions_become_the_app_s_role_restores_in_place(database: Database, tmp_path: Path) -> None:
+    site = make_site(tmp_path, database)
+    database.execute(
+        f"ALTER DATABASE {database.name} SET role = '{database.owner}'; "
+        f"ALTER DEFAULT PRIVILEGES FOR ROLE {database.owner} REVOKE ALL ON FUNCTIONS FROM PUBLIC; "
+        "CREATE TABLE of_superuser (id int)",
+        superuser=True,
+    )
+    site.environment["BACKUP_DATABASE_URL"] = database.superuser_url
+    archive = _backup(site)
+    wanted = "SELECT relname, pg_get_userbyid(relowner)::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    before = database.execute(f"{wanted} AND relkind = 'r' ORDER BY 1", superuser=True)
+
+    for options in (("--in-place",), ()):
+        done = site.run("restore", "--from", str(archive), *options, "--yes")
+
+        assert done.status == 0, done.output
+        assert database.execute(f"{wanted} AND relkind = 'r' ORDER BY 1", superuser=True) == before
+    assert [name for name, owner in before if owner == "postgres"] == ["of_superuser"]
+
+
 def test_the_owner_can_restore_in_place_after_a_superuser_did(each_database: Database, tmp_path: Path) -> None:
     site = make_site(tmp_path, each_database)
     archive = _backup(site)

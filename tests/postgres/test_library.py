@@ -31,6 +31,8 @@ before = [signal.getsignal(number) for number in signal.valid_signals()]
 class Disturbed(NoProgress):
     def phase(self, name, total_bytes=None):
         os.kill(os.getpid(), signal.SIGTERM)
+        if name in ("dump", "uploads", "dump and uploads"):
+            told.setdefault("totals", []).append(total_bytes)
 
 def work():
     settings = load_settings(os.environ)
@@ -42,7 +44,7 @@ def work():
     request = RestoreRequest(backup.path)
     plan = plan_restore(settings, request)
     told["problems"] = [str(each) for each in plan.problems]
-    (settings.upload_dir / "2026" / "1.jpg").unlink()
+    (settings.upload_dirs[0].path / "2026" / "1.jpg").unlink()
     told["restored"] = restore_archive(settings, request, lambda plan: not plan.problems, Disturbed()).upload_files
     try:
         verify_archive(Path("nowhere.tar"), settings)
@@ -80,6 +82,8 @@ def test_a_program_backs_up_verifies_and_restores_in_any_thread(site: Site, data
     assert (told["is_sound"], told["problems"], told["restored"]) == (True, [], 10)
     assert told["error"][1] == 2
     assert "nowhere.tar" in told["error"][0]
+    size = sum(path.stat().st_size for path in site.uploads.rglob("*.jpg"))
+    assert sum(told["totals"]) > size  # of the first backup too, by a walk
     assert told["heard"] > 5  # the program's own handler heard each, and the run went on
     assert (site.uploads / "2026" / "1.jpg").exists()
     assert database.execute("SELECT count(*) FROM entry") == [(500,)]

@@ -33,6 +33,7 @@ def test_those_that_come_back_equal_are_told_by_drill_and_one_without_data_stays
         assert manifest is not None
         assert json.load(manifest)["database"]["materialized_views"] == {'public."a b"': 10, "public.later": None}
     assert "rows of 2 materialized views" in drill.stdout
+    assert "not populated, as in the backup, and to be refreshed: public.later" in drill.output
     assert database.execute("SELECT relispopulated FROM pg_class WHERE relname = 'later'") == [(False,)]
 
 
@@ -48,6 +49,19 @@ def test_one_that_was_not_refreshed_is_a_note_of_drill_and_each_restore(site: Si
     for done in (drill, restore, in_place):
         assert done.status == 0, done.output
         assert words in done.output
+    evidence = json.loads(next(site.backups.glob("safeharbor-drill-*.json")).read_text())
+    assert evidence["compared"]["materialized_views"] == {"recorded": 2, "equal": 1, "different": [words]}
+
+
+def test_one_with_as_many_rows_and_others_is_a_note_of_a_drill(site: Site, database: Database) -> None:
+    database.execute("UPDATE photo SET id = 99 WHERE id = 9")
+    assert site.run("backup").status == 0
+
+    drill = site.run("drill")
+
+    words = 'the materialized view public."a b" has other rows than it had'
+    assert drill.status == 0, drill.output
+    assert words in drill.output
     evidence = json.loads(next(site.backups.glob("safeharbor-drill-*.json")).read_text())
     assert evidence["compared"]["materialized_views"] == {"recorded": 2, "equal": 1, "different": [words]}
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from safeharbor_backup.postgres.private_cluster import find_server_bins
+from support.faults import fake_tools
+from support.needs import need_root
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Site, make_site
 from support.states import state_of
@@ -58,6 +62,17 @@ CREATE FUNCTION slugify(v text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGI
 CREATE TABLE p (id int, title text, slug text GENERATED ALWAYS AS (slugify(title)) STORED);
 INSERT INTO p VALUES (1, 'Ete');
 """
+# with two jobs each waits for the other's lock; of one row each
+DEADLOCK = """
+CREATE FUNCTION locks(first int, second int) RETURNS bool LANGUAGE plpgsql AS
+  'BEGIN PERFORM pg_advisory_xact_lock(first), pg_sleep(1); PERFORM pg_advisory_xact_lock(second); RETURN true; END';
+CREATE TABLE a (v int CHECK (locks(1, 2))); CREATE TABLE b (v int CHECK (locks(2, 1)));
+"""
+# byte 351 is no UTF-8
+IN_NO_ENCODING = """
+DO $$ BEGIN EXECUTE E'ALTER TABLE "a first" ADD CONSTRAINT "caf\\351" CHECK (is_allowed(v) OR v::text = $x$\\351$x$);'
+  'COMMENT ON CONSTRAINT "caf\\351" ON "a first" IS $x$caf\\351$x$'; END $$
+"""
 IN_AN_INDEX = "CREATE INDEX ON p (slugify(title)); CREATE MATERIALIZED VIEW m AS SELECT slugify(title) AS s FROM p;"
 
 
@@ -104,6 +119,7 @@ def test_a_duplicate_under_a_unique_index_is_accepted_knowingly(site: Site, data
     done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
 
     assert refused.status == 8, refused.output
+    assert "loaded again" not in refused.output
     assert "(name)=(n5) is duplicated" in refused.stderr
     assert "CREATE UNIQUE INDEX tag_name" in refused.stderr
     assert "--accept-broken" in refused.stderr
@@ -119,10 +135,12 @@ def test_a_row_that_breaks_a_foreign_key_is_accepted_knowingly(site: Site, datab
     with_superuser(database, "SET session_replication_role = replica; INSERT INTO k VALUES (2, 77)")
     assert site.run("backup").status == 0
 
-    refused = site.run("restore", "--from", "latest", "--yes")
+    for options in (("--in-place",), ()):
+        refused = site.run("restore", "--from", "latest", "--yes", *options)
+        assert refused.status == 8, refused.output
+        assert "loaded again" not in refused.output
     done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
 
-    assert refused.status == 8, refused.output
     assert "(p)=(77) is not present" in refused.stderr
     assert "--accept-broken" in refused.stderr
     assert done.status == 3, done.output
@@ -187,6 +205,46 @@ def test_rows_that_are_not_as_many_as_the_manifest_says_are_accepted_knowingly(s
     assert 'public."a first" has 0 rows instead of 2' in done.stderr
 
 
+def test_two_jobs_that_wait_for_each_other_are_followed_by_one(site: Site, database: Database) -> None:
+    for statement in (DEADLOCK, "INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (1)"):
+        database.execute(statement)
+    assert site.run("backup").status == 0
+
+    done = site.run("restore", "--from", "latest", "--yes", "--jobs", "2")
+
+    assert done.status == 0, done.output
+    assert "deadlock detected" in done.output
+    assert "It is loaded again with one job" in done.output
+    assert database.execute("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)") == [(1, 1)]
+
+
+def test_what_no_order_of_loading_changes_is_loaded_once(site: Site, database: Database, tmp_path: Path) -> None:
+    need_root()
+    server, real = database.server, find_server_bins()[18]
+    space = Path(tempfile.mkdtemp(dir=server.data_dir.parent))
+    os.chown(space, server.data_dir.stat().st_uid, -1)
+    server.execute(f"CREATE TABLESPACE space LOCATION '{space}'")
+    try:
+        server.execute(f"GRANT CREATE ON TABLESPACE space TO {database.owner}")
+        database.execute("CREATE INDEX ON entry (remark) TABLESPACE space")
+        assert site.run("backup").status == 0
+        revoke = f"{real}/psql -qXc 'REVOKE CREATE ON TABLESPACE space FROM {database.owner}' '{server.url()}'"
+        load = f'case "$*" in *--use-list*) {revoke};; esac; exec {real}/pg_restore "$@"'
+        tools = fake_tools(tmp_path / "tools", f'exec {real}/pg_dump "$@"', load)
+        (tools / "psql").symlink_to(real / "psql")
+
+        done = site.run("restore", "--from", "latest", "--yes", BACKUP_PG_BIN=str(tools))
+
+        assert done.status == 8, done.output
+        assert "permission denied for tablespace space" in done.stderr
+        assert "again" not in done.output
+        assert database.execute("SELECT count(*) FROM entry") == [(500,)]
+    finally:
+        database.execute("DROP TABLE entry CASCADE")
+        server.execute("DROP TABLESPACE space")
+        space.rmdir()
+
+
 def with_superuser(database: Database, statements: str) -> None:
     execute(database.superuser_url, statements)
 
@@ -207,15 +265,32 @@ def test_names_of_a_database_without_an_encoding_go_into_the_file_as_they_are(tm
         f"CREATE DATABASE {database.name} OWNER {database.owner} TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C'"
     )
     try:
-        database.execute(ORPHAN)
+        database.execute(ANOTHER_TABLE)
+        database.execute(IN_NO_ENCODING)
+        site = make_site(tmp_path, database)
+        assert site.run("backup").status == 0
+        for options in ((), ("--in-place",)):
+            again = site.run("restore", "--from", "latest", "--yes", *options)
+            assert again.status == 0, again.output
+            assert "loaded again" in again.output
+            query = "SELECT count(obj_description(oid)) FROM pg_constraint WHERE contype = 'c'"
+            assert database.execute(query) == [(2,)]
+        database.execute("DELETE FROM allowed")
+        assert site.run("backup").status == 0
+        done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
+        assert done.status == 3, done.output
+        script = next(site.backups.glob("*-to-mend.sql"))
+        assert b'VALIDATE CONSTRAINT "caf\351"' in script.read_bytes()
+        script.unlink()
+        database.execute(f'DROP TABLE "a first"; {ORPHAN}')
         database.execute('DO $$ BEGIN EXECUTE E\'ALTER TABLE k RENAME CONSTRAINT "k; p" TO "caf\\351"\'; END $$')
         with_superuser(database, "SET session_replication_role = replica; INSERT INTO k VALUES (2, 99)")
-        site = make_site(tmp_path, database)
         assert site.run("backup").status == 0
 
         done = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
 
         assert done.status == 3, done.output
+        assert "made NOT VALID: fk constraint" in done.stderr
         assert database.execute("SELECT count(*) FROM k") == [(2,)]
         (script,) = site.backups.glob("*-to-mend.sql")
         database.execute("DELETE FROM k WHERE id = 2")

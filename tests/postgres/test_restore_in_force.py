@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
+from support.needs import need_program
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Site, make_site
 
@@ -82,6 +84,69 @@ def test_where_no_database_is_the_properties_are_those_in_the_archive(site: Site
     assert database.execute("SHOW timezone") == [("Asia/Tokyo",)]
     assert database.execute("SELECT d::text FROM day") == [("2026-01-02",)]
     execute(database.server.url(), f"ALTER DATABASE {name} IS_TEMPLATE false")
+
+
+# a label provider as PostgreSQL's own dummy_seclabel is one, without the server's headers: no Debian package has any
+PROVIDER = """
+struct magic { int len, version, args, keys, names, float8; char abi[32]; };
+const struct magic *Pg_magic_func(void) {
+    static const struct magic m = { sizeof(struct magic), 1500, 100, 32, 64, 1, "PostgreSQL" }; return &m;
+}
+extern void register_label_provider(const char *, void (*)(const void *, const char *));
+static void any(const void *object, const char *label) {}
+void _PG_init(void) { register_label_provider("dummy", any); }
+"""
+
+
+def test_security_labels_come_back_by_the_provider_that_the_database_loads(servers: Servers, tmp_path: Path) -> None:
+    server = servers[15]
+    database = make_database(server)
+    library = server.data_dir.parent / "provider.so"
+    source = tmp_path / "provider.c"
+    source.write_text(PROVIDER)
+    subprocess.run([need_program("cc"), "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+    site = make_site(tmp_path, database)
+    site.environment["BACKUP_DATABASE_URL"] = database.superuser_url
+    try:
+        server.execute(f"ALTER DATABASE {database.name} SET session_preload_libraries = '{library}'")
+        database.execute(
+            'CREATE SCHEMA "my s"; CREATE TABLE "my s".t (a int);'
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+            "CREATE VIEW v AS SELECT 1 AS a; SELECT lo_create(77);"
+        )
+        for what in (
+            'SCHEMA "my s"',
+            'TABLE "my s".t',
+            'COLUMN "my s".t.a',
+            "FUNCTION f()",
+            "VIEW v",
+            "LARGE OBJECT 77",
+        ):
+            database.execute(f"SECURITY LABEL FOR dummy ON {what} IS 'it''s {len(what)}; secret'", superuser=True)
+        query = "SELECT objtype, objname, label FROM pg_seclabels ORDER BY 1, 2, 3"
+        before = database.execute(query)
+        assert len(before) == 6
+        assert site.run("backup").status == 0
+        assert site.run("drill").status == 0
+
+        for options in ((), ("--in-place",)):
+            done = site.run("restore", "--from", "latest", "--yes", *options)
+
+            assert done.status == 0, done.output
+            assert database.execute(query) == before
+        site.environment["BACKUP_DATABASE_URL"] = database.url
+        taken = site.run("backup")
+        dry = site.run("restore", "--from", "latest", "--dry-run")
+        done = site.run("restore", "--from", "latest", "--yes")
+        in_place = site.run("restore", "--from", "latest", "--yes", "--in-place")
+        assert (taken.status, dry.status, done.status, in_place.status) == (3, 8, 8, 0), in_place.output
+        for said in (taken.stderr, dry.stderr, done.stderr):
+            assert "The dump has security labels, and the database loads their provider" in said
+        assert database.execute(query) == before
+    finally:
+        site.run("restore", "--discard-previous", "--yes")
+        drop_database(database)
+        library.unlink()
 
 
 def test_a_partition_on_a_server_that_is_down_costs_its_statistics_only(servers: Servers, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
-from support.needs import missing
+from support.needs import missing, need_root
 from support.postgres import Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site
 
@@ -50,7 +52,11 @@ def cron(cron_server: PrivateServer) -> Iterator[Database]:
 def test_an_extension_bound_to_the_database_is_named_with_the_way(cron: Database, tmp_path: Path) -> None:
     site = make_site(tmp_path, cron)
     site.environment["BACKUP_DATABASE_URL"] = cron.superuser_url
-    archive = backed_up(site)
+    taken = site.run("backup")
+    assert taken.status == 3, taken.output
+    assert "a restore would end with 8: the extension pg_cron works in one database only" in taken.stderr
+    assert site.run("backup", BACKUP_IGNORE="pg_cron").status == 0
+    archive = site.archives[-1]
     execute(cron.superuser_url, "SELECT cron.schedule('newer', '0 4 * * *', 'VACUUM')")
 
     dry, done = both(site, archive)
@@ -125,7 +131,7 @@ def test_what_needs_an_extension_that_is_left_out_is_named_with_the_way(fdw: tup
     for said in (dry.output, done.output):
         assert "may not create extension postgres_fdw, and the dump has what needs it: server elsewhere" in said
         assert "Set RESTORE_DATABASE_URL to a superuser" in said
-        assert "`--in-place`, which keeps what is there of it" in said
+        assert "`--in-place`, which keeps what already exists of it" in said
     site.environment["RESTORE_DATABASE_URL"] = database.superuser_url
     assert both(site, archive)[1].status == 0
     assert site.run("backup").status == 0  # as for an extension that nothing needs
@@ -170,6 +176,59 @@ def test_a_function_in_a_language_for_superusers_is_named_in_place_too(fdw: tupl
     assert both(site, archive, "--in-place")[1].status == 0
 
 
+def test_a_tablespace_that_is_closed_to_the_owner_is_named(fdw: tuple[Site, Database]) -> None:
+    need_root()
+    site, database = fdw
+    space = Path(tempfile.mkdtemp(dir=database.server.data_dir.parent))
+    os.chown(space, database.server.data_dir.stat().st_uid, -1)
+    database.server.execute(f"CREATE TABLESPACE space LOCATION '{space}'")
+    try:
+        database.execute("CREATE INDEX apart ON entry (remark)")
+        database.execute("ALTER INDEX apart SET TABLESPACE space", superuser=True)
+        taken = site.run("backup")
+
+        dry, done = both(site, site.archives[-1])
+
+        assert (taken.status, done.status) == (3, 8), taken.output + done.output
+        for said in (taken.stderr, dry.stderr, done.stderr):
+            assert f'"{database.owner}" may not create anything in the tablespace space' in said
+            assert "GRANT CREATE ON TABLESPACE" in said
+        database.server.execute(f"GRANT CREATE ON TABLESPACE space TO {database.owner}")
+        assert site.run("backup").status == 0
+    finally:
+        database.execute("DROP INDEX apart")
+        database.server.execute("DROP TABLESPACE space")
+        space.rmdir()
+
+
+def test_what_only_a_superuser_may_own_and_does_no_more_is_named(fdw: tuple[Site, Database]) -> None:
+    site, database = fdw
+    site.environment["BACKUP_DATABASE_URL"] = database.superuser_url
+    query = "SELECT pg_get_userbyid(evtowner) FROM pg_event_trigger"
+    database.server.execute(f"ALTER ROLE {database.owner} SUPERUSER")
+    database.execute(
+        "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;"
+        "CREATE FUNCTION see() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
+        "CREATE EVENT TRIGGER seen ON ddl_command_end EXECUTE FUNCTION see(); COMMENT ON EVENT TRIGGER seen IS 'x'"
+    )
+    database.server.execute(f"ALTER ROLE {database.owner} NOSUPERUSER")
+    taken = site.run("backup")
+
+    dry, done = both(site, site.archives[-1])
+    drilled = site.run("drill")
+    accepted = site.run("restore", "--from", "latest", "--yes", "--accept-broken")
+
+    assert (taken.status, done.status, drilled.status) == (3, 8, 3), taken.output + done.output + drilled.output
+    for said in (taken.stderr, dry.stderr, done.stderr):
+        assert f'belongs to "{database.owner}", and only a superuser may own it' in said
+    assert "event trigger seen" in taken.stderr
+    assert accepted.status == 3, accepted.output
+    assert "left out: the owner of EVENT TRIGGER seen" in accepted.stderr
+    assert database.execute(query, superuser=True) == [("postgres",)]
+    assert database.execute("SELECT srvname FROM pg_foreign_server WHERE srvname = 's'") == [("s",)]
+    assert f"ALTER EVENT TRIGGER seen OWNER TO {database.owner}" in next(site.backups.glob("*.sql")).read_text()
+
+
 def test_an_extension_that_nothing_needs_is_left_out_with_a_warning(fdw: tuple[Site, Database]) -> None:
     site, database = fdw
     # neither what anybody may create, nor what takes from it what belongs to nobody's dump
@@ -210,7 +269,7 @@ def test_a_dump_by_a_client_newer_than_the_server_is_named_with_the_way(servers:
         dry, done = both(site, archive)
         assert done.status == 8, done.output
         assert "transaction_timeout" in dry.output
-        assert "`--in-place` loads it all the same" in dry.output
+        assert "`--in-place` loads it anyway" in dry.output
         execute(database.url, "DELETE FROM big")
         assert both(site, archive, "--in-place")[1].status == 0
         assert execute(database.url, "SELECT count(*) FROM big") == [(3000,)]

@@ -43,7 +43,7 @@ def test_backups_and_checks_run_one_at_a_time_until_it_is_told_to_stop(site: Sit
     events = [line.split(" ", 1)[1] for line in running.log]
     work = [event for event in events if event.startswith(("backup: ", "verify: "))]
     # what the filesystem of the archives cannot do is told in between
-    begun = [event for event in work if "passed over" not in event and "share blocks" not in event]
+    begun = [event for event in work if "skipped" not in event and "share blocks" not in event]
     for start, end in zip(begun[::2], begun[1::2], strict=False):  # nothing between a start and its end
         assert start.endswith(": starts")
         name = start.removesuffix("starts")
@@ -85,7 +85,7 @@ def test_a_missed_backup_is_taken_at_the_start_and_only_once(site: Site) -> None
     slot = datetime.now(UTC) + timedelta(seconds=1)
     time.sleep(2)
     with scheduling(site, f"{slot.second} {slot.minute} {slot.hour} * * *") as running:
-        missed = running.read_until("missed backup: the newest is of ")
+        missed = running.read_until("missed backup: the newest is from ")
         running.read_until("backup: done: ")
         following = running.read_until("next backup: ")
 
@@ -141,7 +141,7 @@ def test_on_a_new_host_a_missed_backup_is_not_caught_up(tmp_path: Path, servers:
         if kind == "empty":
             new.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE TABLE entry (id int)")
         with scheduling(site, "0 0 3 * * *") as running:
-            told = running.read_until("is not caught up: ")
+            told = running.read_until("is not taken: ")
             running.read_until("next backup: ")
             assert running.stop() == 0
 

@@ -24,6 +24,7 @@ def fresh(server: object, servers: Servers) -> Iterator[Database]:
 def back_up_and_restore(database: Database, into: Database, root: Path) -> dict[str, int]:
     """The row counts that the archive states, once it is restored."""
     site = Site(root, database.url)
+    (site.uploads / "one.txt").write_text("of nothing at all a backup warns")
     done = site.run("backup", "--json", timeout=300)
     assert done.status == 0, done.output
     (archive,) = site.archives

@@ -35,6 +35,7 @@ from safeharbor_backup.postgres.snapshot import DatabaseProperties
 from safeharbor_backup.postgres.structure import Structure
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.model import Settings
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.uploads.collect import write_uploads
 from safeharbor_backup.uploads.omissions import Omissions
 from support.settings import settings_of
@@ -88,11 +89,12 @@ def write_archive(
 ) -> Omissions:
     """Write a sound archive of format 1 with our own writer; what of `uploads` did not go into it."""
     facts = facts or Facts()
+    dirs = (UploadDir(uploads),) if uploads is not None else ()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     writer = ArchiveWriter(descriptor, path.parent, int(facts.taken_at.timestamp()))
     try:
         dumped = writer.write_dump([dump[:100], dump[100:]])
-        omissions = write_uploads(writer, uploads, None, NoProgress()).omissions
+        omissions = write_uploads(writer, dirs, None, NoProgress()).omissions
         writer.finish(lambda *digests: encode_manifest(manifest_of(facts, writer.tally, dumped, digests, omissions)))
     finally:
         writer.close()

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from safeharbor_backup.actions.catalog.retention import Candidate, Tiers, judge_archives
+from safeharbor_backup.web.evidence import EvidenceReport, ShownDrill
 
 NOW = datetime(2026, 11, 25, 16, 30, tzinfo=UTC)
 LAST_NIGHT = datetime(2026, 11, 25, 3, 0, 4, tzinfo=UTC)
@@ -43,6 +44,9 @@ def empty() -> Document:
     """The first day: nothing has run yet."""
     return {
         **_frame(),
+        "drill_max_seconds": None,
+        "told": [],
+        "offsite": [],
         "health": "waiting",
         "reasons": ["no backup yet; the first one is not due yet"],
         "newest": None,
@@ -79,7 +83,10 @@ def good(nights: int = 120, *, keep_all: bool = False) -> Document:
         for day, moment in enumerate(moments)
     ]  # fmt: skip
     history += [_outcome("verify", moment + timedelta(hours=2), 41.0, names[moment]) for moment in moments[3::7]]
-    history += [_outcome("drill", moment + timedelta(hours=1), 188.4, names[moment]) for moment in moments[3::28]]
+    history += [
+        _outcome("drill", moment + timedelta(hours=1), 188.4, names[moment]) | {"restore_seconds": 120.0 - number}
+        for number, moment in enumerate(moments[3::28])
+    ]
     history.sort(key=lambda run: str(run["started_at"]))
     contents[-1]["goes_next"] = not keep_all
     return {
@@ -150,10 +157,11 @@ def failing() -> Document:
     document["newest"] = _newest(document["contents"][0])
     document["history"].pop()
     reason = (
-        "no space left in /backups: 311,422,976 bytes are free, the next archive needs about 1,237,000,000. "
-        "No archive was written; the 10 existing ones are untouched."
+        "no space left in /backups: 311,422,976 bytes are free, the next archive needs about 1,237,000,000. No archive "
+        "was written; the 10 existing ones are untouched."
     )
     failure = _outcome("backup", LAST_NIGHT, 0.4, None, status=7, reason=reason)
+    failure["advice"] = "Free some space, or point BACKUP_DIR at a larger filesystem."
     document["history"].append(failure)
     document["storage"] = {"free_bytes": 311_422_976, "next_archive_bytes": 1_237_000_000, "fits": 0}
     document |= {
@@ -162,7 +170,8 @@ def failing() -> Document:
         "max_age_seconds": 48 * 3600.0,
         "reasons": [
             f"the last backup failed on 2026-11-25 03:00:04 UTC, status 7: {reason}",
-            "there is no room for another archive: 311,422,976 bytes are free, and the next one takes 1,237,000,000",
+            "there is no disk space for another archive: 311,422,976 bytes are free, and the next one takes "
+            "1,237,000,000",
         ],
         "last_backup": failure,
         "last_failure": failure,
@@ -185,7 +194,7 @@ def interrupted() -> Document:
     document |= {
         "health": "interrupted",
         "healthy": False,
-        "reasons": [f"the restore 6b04d9abd2e2 of {archive} was interrupted; until it is settled no backup is taken"],
+        "reasons": [f"the restore 6b04d9abd2e2 of {archive} was interrupted; no backup is taken until it is settled"],
         "interrupted": {"id": "6b04d9abd2e2", "archive": archive, "started_at": iso(NOW - timedelta(minutes=42))},
         "kept": [kept],
     }
@@ -227,6 +236,16 @@ def _frame() -> Document:
         "storage": {"free_bytes": 73_139_666_944, "next_archive_bytes": 1_243_000_000, "fits": 58},
         "retention": {"daily": 7, "weekly": 4, "next_deleted": [], "warnings": []},
         "published_at": iso(NOW - timedelta(seconds=20)),
+        "drill_max_seconds": 900.0,
+        "told": ["2 receivers of messages", "a check that expects a ping"],
+        "offsite": [
+            {
+                "name": "restic",
+                "copied_at": iso(LAST_NIGHT + timedelta(minutes=97)),
+                "archive": f"safeharbor-backup-{LAST_NIGHT:%Y-%m-%dT%H-%M-%SZ}.tar",
+                "drilled_at": iso(LAST_NIGHT - timedelta(days=3)),
+            }
+        ],
     }
 
 
@@ -293,3 +312,51 @@ def _newest(archive: Document) -> Document:
 
 def _newest_of(command: str, history: list[Document]) -> Document:
     return next(run for run in reversed(history) if run["command"] == command)
+
+
+def evidence_report() -> EvidenceReport:
+    """Four weeks of drills, each with another result and another kind of signature."""
+    kinds = zip(
+        ("passed", "warnings", "failed", "impossible"), ("signed", "unsigned", "rejected", "not checked"), strict=True
+    )
+    drills = tuple(
+        ShownDrill(
+            evidence=f"safeharbor-drill-2026-11-{22 - 7 * week:02}T06-00-00Z.json",
+            drilled_at=NOW - timedelta(days=3 + 7 * week),
+            result=result,
+            exit_status=0,
+            archive="safeharbor-backup-2026-11-22T03-00-04Z.tar",
+            taken_at=NOW - timedelta(days=3 + 7 * week, hours=13),
+            archive_bytes=1400 * MEBIBYTE,
+            sha256_of_members="0123456789abcdef" * 4,
+            offsite=None if week else "nas",
+            server="the server that restores go to, db:5432, PostgreSQL 18.4",
+            safeharbor_version="0.2.0",
+            tables=9,
+            rows=None if result == "impossible" else 482_113,
+            upload_files=2914,
+            upload_bytes=1300 * MEBIBYTE,
+            rows_compared=482_113,
+            files_compared=2914,
+            as_recorded=("rows of 9 tables", "SHA-256 of 2,914 uploads"),
+            not_compared=("content of public.tide_reading: time was up",),
+            restore_seconds=None if result == "impossible" else 600.0 + 200 * week,
+            max_restore_seconds=900.0,
+            signature=signature,
+            signer="reef@harbour" if signature == "signed" else None,
+            key="ED25519 key SHA256:fY4vW+RVmcmG72JqVKwXcBQWvvVIWdxSoAekcjewKIA" if signature == "signed" else None,
+            signature_problem="",
+            problems=("public.photo has 9 rows instead of 10",) if result == "failed" else (),
+            warnings=("the restore took longer",) if result == "warnings" else (),
+        )
+        for week, (result, signature) in enumerate(kinds)
+    )
+    return EvidenceReport(
+        made_at=NOW,
+        since=NOW - timedelta(days=365),
+        until=NOW,
+        databases=("reef",),
+        signers="/etc/safeharbor/signers",
+        drills=drills,
+        unreadable=("safeharbor-drill-2026-11-01T06-00-00Z.json: it is not JSON",),
+    )

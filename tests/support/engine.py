@@ -44,19 +44,24 @@ class Engine:
             "BUILDKIT_PROGRESS": "plain",
         }
 
-    def docker(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        """Run `docker` to its end."""
+    def docker(
+        self, *arguments: str, check: bool = True, timeout: float = 600, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `docker` to its end, with more variables in its environment."""
         done = subprocess.run(
             [self.program, *arguments],
-            env=self.environment, capture_output=True, text=True, timeout=timeout, check=False,
+            env=self.environment | variables, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
         assert not check or done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done
 
-    def build(self, tag: str, context: Path, *, file: str = "Dockerfile", **arguments: str) -> str:
-        """Build an image; keyword arguments are its build arguments."""
+    def build(
+        self, tag: str, context: Path, *, file: str = "Dockerfile", buildkit: bool = True, **arguments: str
+    ) -> str:
+        """Build an image, as newer engines or as those before 23 do; keyword arguments are its build arguments."""
         given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
-        self.docker("build", "--quiet", "--tag", tag, "--file", str(context / file), *given, str(context))
+        built = ("build", "--quiet", "--tag", tag, "--file", str(context / file), *given, str(context))
+        self.docker(*built, DOCKER_BUILDKIT="1" if buildkit else "0")
         return tag
 
     def ids_of(self, *tags: str) -> set[str]:
@@ -153,9 +158,8 @@ def images(engine: Engine) -> Images:
         sidecar = together.submit(engine.build, made.safeharbor, ROOT, BASE=BASE, PG_MAJORS=PG_MAJOR)
         together.submit(engine.build, made.web, ROOT, file="examples/logbook/Dockerfile", BASE=BASE).result()
         sidecar.result()
-    engine.build(
-        made.app, ROOT, file="deploy/docker/Dockerfile.app", APP=made.web, SAFEHARBOR=made.safeharbor, PG_MAJOR=PG_MAJOR
-    )
+    app = {"APP": made.web, "SAFEHARBOR": made.safeharbor, "PG_MAJOR": PG_MAJOR}
+    engine.build(made.app, ROOT, file="deploy/docker/Dockerfile.app", buildkit=False, **app)
     engine.build(made.postgres, stand_ins / "postgres", SAFEHARBOR=made.safeharbor)
     engine.build(made.ofelia, stand_ins / "ofelia", SAFEHARBOR=made.safeharbor)
     for old in before - engine.ids_of(*astuple(made)):  # else each change of the code leaves images without a name

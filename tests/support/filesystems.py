@@ -65,6 +65,21 @@ def mounted_pool(branches: list[Path], place: Path, policy: str) -> Iterator[Pat
 
 
 @contextmanager
+def mounted_overlay(place: Path) -> Iterator[Path]:
+    """An overlay at `place` of two directories of a tmpfs, as a container's own files are."""
+    with mounted_tmpfs(place.with_name(f"{place.name}.layers"), 64 << 20) as layers:
+        for name in ("lower", "upper", "work"):
+            (layers / name).mkdir()
+        place.mkdir(parents=True, exist_ok=True)
+        options = f"lowerdir={layers}/lower,upperdir={layers}/upper,workdir={layers}/work"
+        _mount(["-t", "overlay", "-o", options, "overlay", place])
+        try:
+            yield place
+        finally:
+            _unmount(place)
+
+
+@contextmanager
 def mounted_image(kind: str, place: Path, size_bytes: int, mount_options: str = "loop") -> Iterator[Path]:
     """A filesystem of this kind (ext4, xfs, btrfs) and size in a file, mounted at `place`.
 

@@ -46,8 +46,24 @@ def run_forked(
     return server.run({"code": code, "argv": arguments, "env": environment, "cwd": str(directory)}, timeout)
 
 
+class Preloaded:
+    """A process of its own that forks, in which a library is loaded before all others."""
+
+    def __init__(self, library: str, extra: dict[str, str]) -> None:
+        self._server = _Server({**os.environ, "LD_PRELOAD": library, **extra})
+
+    def run(
+        self, code: str, arguments: list[str], environment: dict[str, str], directory: Path, timeout: float
+    ) -> subprocess.CompletedProcess[bytes]:
+        """As `run_forked`."""
+        return self._server.run({"code": code, "argv": arguments, "env": environment, "cwd": str(directory)}, timeout)
+
+    def close(self) -> None:
+        self._server.close()
+
+
 class _Server:
-    def __init__(self) -> None:
+    def __init__(self, environment: dict[str, str] | None = None) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="forks-")
         self._path = f"{self._home.name}/socket"
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -60,11 +76,12 @@ class _Server:
             stdout=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
             cwd="/",
+            env=environment,
         )
         listener.close()
-        atexit.register(self._close)
+        atexit.register(self.close)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         self._process.kill()
         self._process.wait()
         self._home.cleanup()

@@ -173,3 +173,28 @@ CASES = {
         "",
     ),
 }
+
+# archives by another implementation that lack one of the two members that the contract wants, and what must be said
+PILLARLESS = {
+    "a link as the dump": (
+        raw_header(b"db.dump", SYMLINK, link=b"/etc/passwd") + uploads_root().header,
+        "db.dump is not a file",
+    ),
+    "a directory as the dump": (raw_header(b"db.dump", DIRECTORY) + uploads_root().header, "db.dump is not a file"),
+    "a link as the uploads": (
+        raw_header(b"db.dump") + raw_header(b"uploads", SYMLINK, link=b"/etc"),
+        "uploads is not a directory",
+    ),
+    "a file as the uploads": (raw_header(b"db.dump") + raw_header(b"uploads"), "uploads is not a directory"),
+    "a file below a link as the uploads": (
+        raw_header(b"db.dump") + raw_header(b"uploads", SYMLINK, link=b"/etc") + raw_header(b"uploads/passwd"),
+        "uploads is not a directory",
+    ),
+    "a link as the uploads, after a file": (
+        raw_header(b"db.dump") + raw_header(b"uploads/a") + raw_header(b"uploads/", SYMLINK, link=b"/etc"),
+        "uploads",
+    ),
+    "no dump": (uploads_root().header, "no db.dump"),
+    "no uploads": (raw_header(b"db.dump"), "no uploads/"),
+    "two dumps": (raw_header(b"db.dump") + raw_header(b"db.dump") + uploads_root().header, "twice"),
+}

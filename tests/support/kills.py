@@ -275,7 +275,7 @@ def spread(calls: list[tuple[str, int]], count: int) -> list[tuple[str, int]]:
 
 _SCHEMA_1 = (
     *("id", "started_at", "archive", "phase", "in_place", "keep_previous", "jobs", "server", "database"),
-    *("had_database", "transaction", "uploads", "kept_database_bytes", "kept_uploads_bytes", "slots"),
+    *("had_database", "transaction", "kept_database_bytes", "kept_uploads_bytes", "slots"),
 )
 
 
@@ -283,13 +283,14 @@ def as_schema_1(site: Site) -> None:
     """Write the journal and the markers as the programs before schema 2 would have left them at this point."""
     records = []
     for record in Journal(site.backups).read():
-        same = {name: getattr(record, name) for name in _SCHEMA_1}
+        (part,) = record.uploads
+        same = {name: getattr(record, name) for name in _SCHEMA_1} | {"uploads": part.path}
         is_at_rest = record.phase is not Phase.SWAPPING
         side = record.live if is_at_rest else record.towards.other
         records.append({**same, "is_undone": side is Side.OLD, "was_live": record.has_been_live})
         marker = site.uploads / f".safeharbor-restore-{record.id}" / ".safeharbor-staging"
         if marker.exists():
-            assert record.mark is not None
-            marker.write_text(f"{record.mark.going} {record.mark.leg}\n")
+            assert part.mark is not None
+            marker.write_text(f"{part.mark.going} {part.mark.leg}\n")
     document = {"schema": 1, "restores": records}
     (site.backups / JOURNAL_NAME).write_text(json.dumps(document, indent=1) + "\n")

@@ -88,6 +88,10 @@ class Operator:
         """Run a job as its timer does."""
         return self.try_to(f"/usr/local/lib/safeharbor-offsite/{name}.sh /etc/safeharbor/offsite-{name}.env")
 
+    def drill_of(self, name: str) -> str:
+        """What the page has for a drill of what is far away, for another job than it names."""
+        return shell_blocks("Drill the off-site copy")[1].replace("restic", name)
+
     def settle(self, job: str, **values: str) -> None:
         """Edit a job's file of settings: its paths are this host's, and what else is given."""
         path = self.etc / f"offsite-{job}.env"

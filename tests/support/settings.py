@@ -11,4 +11,4 @@ from safeharbor_backup.settings.model import Settings
 
 def settings_of(**given: Any) -> Settings:
     """The defaults, without a database and uploads, but for what is given."""
-    return replace(load_settings({}), **{"upload_dir": None, "problems": (), "origins": {}, **given})
+    return replace(load_settings({}), **{"upload_dirs": (), "problems": (), "origins": {}, **given})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.backup.manifest_content import DumpRecord, SharedRecord, manifest_document
-from safeharbor_backup.actions.backup.self_check import Written, prove_draft
+from safeharbor_backup.actions.backup.self_check import ArchiveWritten, prove_draft
 from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.archive.manifest import Manifest, encode_manifest
 from safeharbor_backup.archive.runs import block_size_of
@@ -17,6 +17,7 @@ from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import ClientTools
 from safeharbor_backup.postgres.snapshot import DatabaseProperties
 from safeharbor_backup.progress import NoProgress, Progress
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.system.atomic_file import published_whole
 from safeharbor_backup.uploads.collect import Collected, write_uploads
 from safeharbor_backup.uploads.sharing import recording, remembered
@@ -39,7 +40,7 @@ class Taken:
     cloned_bytes: int
     why_not: str
     notes: tuple[str, ...]
-    written: Written
+    written: ArchiveWritten
 
 
 class Chain:
@@ -50,7 +51,7 @@ class Chain:
         self.backups = place / "backups"
         self.uploads.mkdir()
         self.backups.mkdir()
-        self.settings = settings_of(upload_dir=self.uploads, backup_dir=self.backups)
+        self.settings = settings_of(upload_dirs=(UploadDir(self.uploads),), backup_dir=self.backups)
         self.clock = clock
         self.count = 0
 
@@ -70,7 +71,7 @@ class Chain:
             try:
                 size, sha256 = writer.write_dump([DUMP])
                 collected = write_uploads(
-                    writer, self.uploads, None, progress or NoProgress(), sharing.previous, index.begin()
+                    writer, self.settings.upload_dirs, None, progress or NoProgress(), sharing.previous, index.begin()
                 )
                 shared = None
                 if sharing.previous is not None and writer.cloned_bytes:
@@ -97,13 +98,13 @@ class Chain:
 
                 manifest = writer.finish(manifest_for)
                 basis = sharing.front if shared is not None else None
-                written = Written(manifest, sha256, writer.runs, writer.witness_sha256, shared, basis)
+                written = ArchiveWritten(manifest, sha256, writer.runs, writer.witness_sha256, shared, basis)
                 cloned = writer.cloned_bytes
             finally:
                 writer.close()
             draft.settle()
             prove_draft(draft, written, self.settings, NoProgress())
-            index.describe(os.fstat(draft.descriptor), path.name, self.uploads, block_size, basis)
+            index.describe(os.fstat(draft.descriptor), path.name, self.settings.upload_dirs, block_size, basis)
         return Taken(path, manifest, collected, cloned, sharing.why_not, tuple(notes), written)
 
 

@@ -113,24 +113,7 @@ class Stack:
 
     def at_a_terminal(self, command: str, typed: dict[str, str]) -> tuple[int, str]:
         """Run a command line at a terminal: its status and what was on the screen. `typed` answers each prompt once."""
-        own, terminal = pty.openpty()
-        child = subprocess.Popen(
-            ["/bin/bash", "-euc", command],
-            cwd=self.folder, env=self.engine.environment, stdin=terminal, stdout=terminal, stderr=terminal,
-            start_new_session=True,
-        )  # fmt: skip
-        os.close(terminal)
-        screen, waiting = b"", dict(typed)
-        while True:
-            try:
-                said = os.read(own, 65536)
-            except OSError:  # EIO: nobody holds the other end any more
-                break
-            screen += said
-            for prompt in [prompt for prompt in waiting if prompt.encode() in screen]:
-                os.write(own, waiting.pop(prompt).encode() + b"\n")
-        os.close(own)
-        return child.wait(timeout=60), screen.decode(errors="replace").replace("\r\n", "\n")
+        return at_a_terminal(["/bin/bash", "-euc", command], self.engine.environment, self.folder, typed)
 
 
 class Browser:
@@ -184,6 +167,26 @@ class Browser:
         """Every picture that the first page shows, by its path."""
         paths = re.findall(rb'"(/uploads/[^"]+)"', self.get())
         return {path.decode(): self.get(path.decode()) for path in paths}
+
+
+def at_a_terminal(argv: list[str], environment: dict[str, str], folder: Path, typed: dict[str, str]) -> tuple[int, str]:
+    """Run a program at a terminal: its status and what was on the screen. `typed` answers each prompt once."""
+    own, terminal = pty.openpty()
+    child = subprocess.Popen(
+        argv, cwd=folder, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+    )
+    os.close(terminal)
+    screen, waiting = b"", dict(typed)
+    while True:
+        try:
+            said = os.read(own, 65536)
+        except OSError:  # EIO: nobody holds the other end any more
+            break
+        screen += said
+        for prompt in [prompt for prompt in waiting if prompt.encode() in screen]:
+            os.write(own, waiting.pop(prompt).encode() + b"\n")
+    os.close(own)
+    return child.wait(timeout=60), screen.decode(errors="replace").replace("\r\n", "\n")
 
 
 def photo(number: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.actions.alerts.messages import (
-    Advice,
+    Guidance,
     compose_message,
     find_telling_problems,
     is_worth_telling,
@@ -75,7 +75,7 @@ def test_a_failure_is_told_with_what_is_intact_and_what_to_do(settings: Settings
     put_archive(settings.backup_dir, datetime.now(UTC).replace(microsecond=0) - timedelta(hours=50))
     ours = replace(settings, database=parse_database_url(f"postgresql://app:{PASSWORD}@db.internal:5433/reef"))
 
-    message = compose_message(ours, FAILED, Advice("No archive was written.", "Start the server."))
+    message = compose_message(ours, FAILED, Guidance("No archive was written.", "Start the server."))
 
     parts = message.body.split("\n\n")
     assert message.subject == "reef on db.internal: backup FAILED"
@@ -89,8 +89,8 @@ def test_a_failure_is_told_with_what_is_intact_and_what_to_do(settings: Settings
 
 
 def test_without_an_archive_that_is_told(settings: Settings) -> None:
-    message = compose_message(settings, FAILED, Advice())
-    elsewhere = compose_message(replace(settings, backup_dir=settings.backup_dir / "missing"), FAILED, Advice())
+    message = compose_message(settings, FAILED, Guidance())
+    elsewhere = compose_message(replace(settings, backup_dir=settings.backup_dir / "missing"), FAILED, Guidance())
 
     assert f"There is no complete archive in {settings.backup_dir}." in message.body
     assert "/missing cannot be read." in elsewhere.body
@@ -109,14 +109,14 @@ def test_without_an_archive_that_is_told(settings: Settings) -> None:
 def test_the_subject_tells_it_in_a_word(
     settings: Settings, outcome: Outcome, before: Outcome | None, subject: str, kind: Kind
 ) -> None:
-    message = compose_message(settings, outcome, Advice(), before)
+    message = compose_message(settings, outcome, Guidance(), before)
 
     assert message.subject == f"{settings.backup_dir}: {subject}"
     assert message.kind is kind
 
 
 def test_many_warnings_are_cut_short(settings: Settings) -> None:
-    message = compose_message(settings, replace(WARNED, warnings=("w",) * 13), Advice())
+    message = compose_message(settings, replace(WARNED, warnings=("w",) * 13), Guidance())
 
     assert message.body.count("- w\n") == 10
     assert "- and 3 warnings more" in message.body
@@ -198,6 +198,7 @@ def test_other_commands_are_told_to_people_and_not_to_the_check(
     assert listener.asked == []
 
 
+@pytest.mark.slow
 def test_the_first_good_run_after_a_failed_one_is_told(alerted: Settings, mailbox: Mailbox) -> None:
     (archive,) = alerted.backup_dir.glob("*.tar")
     whole = archive.read_bytes()

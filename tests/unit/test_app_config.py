@@ -22,6 +22,7 @@ from safeharbor_backup.errors import SettingsInvalid
 from safeharbor_backup.settings.app_config import AppConfig
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from support.needs import missing
 from support.runs import MAIN
 
@@ -107,9 +108,9 @@ def test_a_relative_folder_is_where_the_app_lies_wherever_one_stands(
     (elsewhere / "uploads").mkdir(parents=True)
     monkeypatch.chdir(elsewhere)
 
-    assert load_settings({}, app).upload_dir == root / "uploads"
+    assert load_settings({}, app).upload_dirs == (UploadDir(root / "uploads"),)
     (instance / "uploads").mkdir()
-    assert load_settings({}, app).upload_dir == instance / "uploads"
+    assert load_settings({}, app).upload_dirs == (UploadDir(instance / "uploads"),)
     assert load_settings({}, AppConfig({"BACKUP_DIR": "backups"}, app.roots)).backup_dir == root / "backups"
 
 
@@ -137,11 +138,22 @@ def test_where_nobody_knows_where_a_relative_folder_begins_an_absolute_one_is_as
     assert str(problem).startswith("UPLOAD_FOLDER='uploads': expected an absolute path")
 
 
+def test_several_directories_of_an_app_begin_where_it_lies(tmp_path: Path) -> None:
+    root, _, app = project(tmp_path)
+    (root / "media").mkdir()
+    dirs = {"media": "media", "static": "/srv/static"}
+
+    settings = load_settings({}, AppConfig({"BACKUP_UPLOAD_DIR": dirs}, app.roots))
+
+    assert settings.upload_dirs == (UploadDir(root / "media", "media"), UploadDir(Path("/srv/static"), "static"))
+    assert settings.given["BACKUP_UPLOAD_DIR"] == f"media={root / 'media'},static=/srv/static"
+
+
 def refusal(environ: dict[str, str], app: AppConfig) -> SettingsInvalid:
     settings = load_settings(environ, app)
-    assert settings.upload_dir is not None
+    assert settings.upload_dirs
     with pytest.raises(SettingsInvalid) as refused:
-        check_uploads(settings, settings.upload_dir)
+        check_uploads(settings)
     return refused.value
 
 
@@ -292,7 +304,7 @@ def test_without_the_app_nothing_is_pruned_by_defaults_that_it_may_have_changed(
     find_fallback(failure, {"BACKUP_DIR": str(settings.backup_dir), "BACKUP_RETENTION_WEEKLY": "4"}, {})
 
     assert failure.fallback is not None
-    with pytest.raises(SettingsInvalid, match="what the app says of retention"):
+    with pytest.raises(SettingsInvalid, match="the app's retention settings"):
         prune_archives(failure.fallback)
     failure.fallback.require(Concern.DIRECTORY)
     assert "s3cr3t" not in failure.hint

@@ -87,6 +87,7 @@ def test_the_environment_is_read_at_the_edge_only() -> None:
 
     assert {name for name in MODULES if reads(name)} == {
         "cli.env_file",
+        "cli.init_files",
         "cli.settings_source",
         "system.process",
         "web.environment",
@@ -129,7 +130,7 @@ def test_no_function_bears_its_modules_name() -> None:
 def test_every_command_has_its_module_and_no_other_module_is_among_them() -> None:
     modules = {name for name in MODULES if name.startswith("cli.commands.")}
 
-    assert modules == {f"cli.commands.{command}" for command in COMMANDS}
+    assert modules == {f"cli.commands.{command.replace('-', '_')}" for command in COMMANDS}
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import stat
+import tempfile
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -187,6 +189,7 @@ def test_what_is_planted_at_the_temporary_name_is_not_followed(
     assert (tmp_path / "victim").read_bytes() == b"precious"
     assert not (tmp_path / "nowhere").exists()
     assert not (tmp_path / NAME).exists()
+    assert os.path.lexists(temporary)  # it is not ours to remove
 
 
 @pytest.fixture
@@ -344,3 +347,202 @@ def test_a_failing_sync_of_the_directory_is_told(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(OSError, match="no"):
         fsync_directory(tmp_path)
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_where_modes_cannot_be_set_it_is_readable_for_its_owner_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int, _mode: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    with published_whole(tmp_path / NAME):
+        pass
+
+    assert stat.S_IMODE(os.lstat(tmp_path / NAME).st_mode) == 0o600
+
+
+def test_what_cannot_be_made_is_said_with_the_directory_and_too_many_open_files_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(number: int) -> Callable[..., int]:
+        def opened(*_: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+        return opened
+
+    monkeypatch.setattr(os, "open", refuse(errno.ENOSPC))
+    with pytest.raises(StorageUnavailable) as error, published_whole(tmp_path / NAME):
+        pass
+    assert f"creating a file in {tmp_path}" in error.value.message
+    assert isinstance(error.value.__cause__, OSError)
+    monkeypatch.setattr(os, "open", refuse(errno.EMFILE))
+    with pytest.raises(OSError, match="Too many open files"), published_whole(tmp_path / NAME):
+        pass
+
+
+def test_a_draft_is_beside_its_place_under_a_name_of_its_own(tmp_path: Path) -> None:
+    with published_whole(tmp_path / NAME) as first, published_whole(tmp_path / "other") as second:
+        assert re.fullmatch(re.escape(NAME) + r"\.[0-9a-f]{8}\.tmp", first.path.name)
+        assert first.path.parent == second.path.parent == tmp_path
+
+
+def test_settling_once_is_enough_and_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    synced: list[str] = []
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with published_whole(tmp_path / NAME) as draft:
+        name = draft.path.name
+        draft.settle()
+        draft.settle()
+
+    assert synced == [name, tmp_path.name]  # the file before it has its name, the directory after it
+    assert draft.descriptor == -1
+    assert len(os.listdir("/proc/self/fd")) == before
+    draft.close()
+    draft.discard()
+    assert os.listdir(tmp_path) == [NAME]
+
+
+def test_a_directory_that_cannot_be_synced_leaves_no_archive_but_what_was_replaced_stays_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def fails_for_directories(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails_for_directories)
+    with pytest.raises(OSError, match="Input/output error"), published_whole(tmp_path / NAME):
+        pass
+    assert os.listdir(tmp_path) == []
+    (tmp_path / NAME).write_bytes(b"first")
+    with pytest.raises(OSError, match="Input/output error"), published_whole(tmp_path / NAME, replace=True) as draft:
+        write_all(draft.descriptor, b"second")
+    assert (tmp_path / NAME).read_bytes() == b"second"
+
+
+def test_an_error_other_than_busy_is_no_reason_to_try_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    tries: list[int] = []
+
+    def refuse() -> None:
+        tries.append(1)
+        raise OSError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(OSError, match="Permission denied"):
+        publish.when_closed(refuse)
+    assert (tries, waited) == ([1], [])
+    publish.when_closed(lambda: tries.append(2))
+    assert (tries, waited) == ([1, 2], [])
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(OSError, match="directory"), published_whole(tmp_path / NAME, replace=True):
+        pass
+    assert os.listdir(tmp_path) == [NAME]
+
+
+def test_an_unnamed_file_is_in_the_directory_and_where_that_cannot_be_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with publish.unnamed_file(tmp_path) as file:
+        file.write(b"x" * 1000)
+        assert file.tell() == 1000
+        assert os.fstat(file.fileno()).st_size == 0  # held back, up to a quarter of a MiB
+        file.write(b"x" * 262_144)
+        assert os.fstat(file.fileno()).st_size > 0
+        assert os.readlink(f"/proc/self/fd/{file.fileno()}").startswith(str(tmp_path))
+        assert os.listdir(tmp_path) == []
+
+    (tmp_path / "left").touch()
+    real = tempfile.TemporaryFile
+
+    def busy(*arguments: object, **others: object) -> object:
+        if others.get("dir") is not None:
+            raise OSError(errno.EBUSY, "Device or resource busy", str(tmp_path / "left"))
+        return real(**others)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", busy)
+    with publish.unnamed_file(tmp_path) as file:
+        assert not os.readlink(f"/proc/self/fd/{file.fileno()}").startswith(str(tmp_path))
+        file.write(b"x" * 1000)
+        assert os.fstat(file.fileno()).st_size == 0
+    assert os.listdir(tmp_path) == []
+
+    def full(*_: object, **__: object) -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(OSError, match="No space left"):
+        publish.unnamed_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        (f"{NAME}.0a1b2c3d.tmp", True),
+        (f"{NAME}.0a1b2c3d.tmp\n", False),
+        (f"{NAME}.0a1b2c3.tmp", False),
+        (f"{NAME}.0a1b2c3d4.tmp", False),
+        (f"{NAME}.0A1b2c3d.tmp", False),
+        (f"x{NAME}.0a1b2c3d.tmp", False),
+        (f"{NAME}\n.0a1b2c3d.tmp", False),
+        (NAME, False),
+    ],
+)
+def test_only_a_temporary_name_of_such_a_file_is_one(name: str, is_one: bool) -> None:
+    assert is_draft_of(name, ARCHIVE_NAME) is is_one
+
+
+def test_drafts_that_may_be_in_use_are_left(tmp_path: Path) -> None:
+    names = [f"{NAME}.0000000{number}.tmp" for number in (1, 2, 3)]
+    for name, age in zip(names, (0, 50, 200), strict=True):
+        (tmp_path / name).touch()
+        moment = time.time() - age
+        os.utime(tmp_path / name, (moment, moment))
+
+    assert sweep_drafts(tmp_path, ARCHIVE_NAME, older_than_seconds=100) == [names[2]]
+    assert sorted(sweep_drafts(tmp_path, ARCHIVE_NAME)) == names[:2]
+
+
+def test_a_name_in_an_open_directory_is_taken_only_if_it_is_free(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text(name)
+    first, second = (os.open(tmp_path / name, os.O_RDONLY | os.O_DIRECTORY) for name in ("one", "two"))
+    try:
+        with pytest.raises(FileExistsError) as error:
+            publish.rename_between(first, b"x", second, b"x")
+        assert (error.value.errno, error.value.filename) == (errno.EEXIST, "x")
+        publish.rename_between(first, b"x", second, b"y")
+        with pytest.raises(FileNotFoundError):
+            publish.rename_between(first, b"x", second, b"z")
+    finally:
+        os.close(first)
+        os.close(second)
+    assert {path.name: path.read_text() for path in (tmp_path / "two").iterdir()} == {"x": "two", "y": "one"}
+
+
+@pytest.mark.parametrize("has_call", [True, False])
+def test_where_there_is_no_such_rename_names_in_open_directories_are_not_replaced_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_call: bool
+) -> None:
+    class Refusing:
+        if has_call:
+
+            @staticmethod
+            def renameat2(*_: object) -> int:
+                ctypes.set_errno(errno.EINVAL)
+                return -1
+
+    monkeypatch.setattr(publish, "_libc", Refusing)
+    test_a_name_in_an_open_directory_is_taken_only_if_it_is_free(tmp_path)

@@ -225,3 +225,18 @@ def test_a_report_needs_no_flask() -> None:
     loaded = set(done.stdout.split())
     assert "jinja2" in loaded
     assert not loaded & {"flask", "werkzeug"}
+
+
+def test_a_link_leads_back_to_a_path_of_the_same_site_only(status_file: Path) -> None:
+    app = app_with(status_file=status_file, back="/admin")
+
+    assert '<a href="/admin">← Back</a>' in visit(app).text
+    assert '<a href="/shop?page=2">← Back</a>' in visit(app, "/backups/?back=/shop%3Fpage%3D2").text
+    for bad in ("//evil.example", "/%5Cevil.example", "/%09/evil.example", "https://evil.example", "javascript:x", "x"):
+        page = visit(app, f"/backups/?back={bad}").text
+        assert '<a href="/admin">← Back</a>' in page
+        assert "evil" not in page
+    assert "← Back" not in visit(app_with(status_file=status_file)).text
+    assert "← Back" not in visit(app_with(status_file=status_file), "/backups/?back=//x").text
+    with pytest.raises(ValueError, match="must be a path of this site"):
+        backups_page(access=yes, back="https://evil.example/")

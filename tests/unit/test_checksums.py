@@ -1,19 +1,20 @@
 from __future__ import annotations
 
+import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from safeharbor_backup.actions.catalog.entries import look_at
-from safeharbor_backup.archive.checksums import Tally, folder_of
-from safeharbor_backup.archive.layout import DIRECTORY, FILE, Member
+from safeharbor_backup.archive.checksums import Tally, folder_of, parse_line, parse_sums
+from safeharbor_backup.archive.layout import DIRECTORY, FILE, SYMLINK, Member
 from safeharbor_backup.archive.manifest import parse_manifest
 from support.archives import TAKEN_AT, assemble, put_archive, uploads_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -109,3 +110,113 @@ def test_folders_that_are_something_else_are_not_known(folders: object) -> None:
     )
 
     assert parse_manifest(document).folders is None
+
+
+HASH = "0123456789abcdef" * 4
+
+
+def as_listed(*members: Member) -> str:
+    """The digest of the list of members, as docs/archive-format.md describes it."""
+    fields = []
+    for each in members:
+        numbers = (b"%d" % number for number in (each.uid, each.gid, each.mtime, each.size))
+        fields.append((each.name, each.kind, b"%o" % each.mode, *numbers, each.link))
+    return hashlib.sha256(b"".join(b"".join(each + b"\0" for each in one) + b"\n" for one in fields)).hexdigest()
+
+
+def test_each_member_is_listed_and_each_file_has_a_line(tally: Tally) -> None:
+    dump, root, file = Member(b"db.dump", FILE, 0o600, 0, 0, 7, 9), member(b""), member(b"new\nline\\r\r", 3)
+
+    added = [tally.add(dump, HASH), tally.add(root), tally.add(file, HASH)]
+
+    lines = [HASH.encode() + b"  db.dump\n", b"", b"\\" + HASH.encode() + b"  uploads/new\\nline\\\\r\\r\n"]
+    assert [sums for _, sums in added] == lines
+    assert b"".join(tally.lines()) == b"".join(lines)
+    assert tally.lines_size() == len(b"".join(lines))
+    assert tally.list_sha256 == as_listed(dump, root, file)
+    names = [(b"db.dump", HASH), (b"uploads/new\nline\\r\r", HASH)]
+    assert list(parse_sums(tally.lines())) == names
+    assert list(parse_sums(bytes([each]) for each in b"".join(lines))) == names  # in whatever chunks they come
+
+
+def test_the_first_member_may_be_known_last(tally: Tally) -> None:
+    dump, root, file = Member(b"db.dump", FILE, 0o600, 0, 0, 7, 9), member(b""), member(b"x", 3)
+    tally.leave_out_first()
+    tally.add(root)
+    tally.add(file, HASH)
+
+    line = tally.add_first(dump, HASH[::-1])
+
+    assert hashlib.sha256(line).hexdigest() == as_listed(dump)
+    assert tally.list_sha256 == as_listed(dump, root, file)
+    assert list(parse_sums(tally.lines())) == [(b"db.dump", HASH[::-1]), (b"uploads/x", HASH)]
+    assert tally.lines_size() == len(b"".join(tally.lines()))
+    tally.add(member(b"y"), HASH)
+    assert tally.list_sha256 == as_listed(dump, root, file, member(b"y"))
+
+
+def test_what_is_taken_back_leaves_no_line(tally: Tally) -> None:
+    tally.add(member(b"a"), HASH)
+    tally.count(member(b"a", 5))
+    tally.count(member(b"d/"))
+    tally.count(Member(b"uploads/l", SYMLINK, 0o777, 0, 0, 0, 0, b"a"))
+    mark = tally.mark()
+    before = (tally.list_sha256, b"".join(tally.lines()), tally.folders())
+    tally.add(member(b"b"), HASH)
+    tally.count(member(b"e/f", 7))
+    tally.count(Member(b"uploads/m", SYMLINK, 0o777, 0, 0, 0, 0, b"a"))
+    tally.count(member(b"e/"))
+    assert tally.list_sha256 != before[0]
+
+    tally.go_back(mark)
+
+    assert (tally.list_sha256, b"".join(tally.lines()), tally.folders()) == before
+    assert (tally.files, tally.directories, tally.links, tally.upload_bytes) == (1, 1, 1, 5)
+    tally.add(member(b"c"), HASH)
+    assert tally.list_sha256 == as_listed(member(b"a"), member(b"c"))
+    assert [name for name, _ in parse_sums(tally.lines())] == [b"uploads/a", b"uploads/c"]
+    tally.go_back(mark)  # once more to the same
+    assert tally.list_sha256 == before[0]
+
+
+def test_what_is_counted_adds_up_by_kind_and_folder(tally: Tally) -> None:
+    tally.count_many(2, 3, 4, 50, b"a")
+    tally.count_many(1, 1, 1, 5, b"a")
+    tally.count_many(0, 1, 1, 0, b".")
+
+    assert (tally.files, tally.directories, tally.links, tally.upload_bytes) == (3, 5, 6, 55)
+    assert tally.folders() == [(b"a", 3, 55)]
+    tally.count_many(1, 0, 0, 6, b".")
+    tally.count_many(1, 0, 0, 7, b".")
+    assert tally.folders() == [(b".", 2, 13), (b"a", 3, 55)]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"ab  uploads/x", (b"uploads/x", "ab")),
+        (b"ab  uploads/x  y", (b"uploads/x  y", "ab")),
+        (b"\\ab  uploads/x\\\\n\\n\\r", (b"uploads/x\\n\n\r", "ab")),
+        (b"ab  uploads/x\\n", (b"uploads/x\\n", "ab")),
+        (b"\xff\xffab  x", (b"x", "\ufffd\ufffdab")),
+        (b"nonsense", (b"", "nonsense")),
+        (b"\\XYab  x", (b"x", "XYab")),
+        (b"", (b"", "")),
+    ],
+)
+def test_a_line_is_read_as_it_was_written(line: bytes, expected: tuple[bytes, str]) -> None:
+    assert parse_line(line) == expected
+
+
+def test_its_files_are_given_back(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    made = Tally(tmp_path)
+    made.leave_out_first()
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    places = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert len([place for place in places if place.startswith(str(tmp_path))]) == 2
+
+    made.close()
+
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(tmp_path) == []

@@ -84,8 +84,8 @@ def test_an_archive_is_chosen_by_its_name_its_time_or_a_word(text: str, number: 
         ),
         ("safeharbor-backup-2025-11-26T03-00-02Z.tar", "safeharbor-backup-2025-11-26T03-00-01Z.tar"),
         ("reef\n\x1b[2J", "There is no archive reef\\n\\x1b[2J in"),
-        ("latest~4", "not so many"),
-        ("before yesterday", "no time"),
+        ("latest~4", "not that many"),
+        ("before yesterday", "not a time"),
         ("before 2020-01-01", "no archive"),
     ],
 )
@@ -121,7 +121,7 @@ def test_a_short_archive_is_never_taken_by_a_word_without_saying_so(directory: P
 
     assert looked.exit_code == 0
     assert f"{TIMES[2]:%Y-%m-%dT%H-%M-%SZ}" in looked.stdout
-    assert f"{short} was passed over" in looked.stderr
+    assert f"{short} was skipped" in looked.stderr
     assert restored.exit_code == 8
     assert short in restored.stderr
     assert short not in earlier.output

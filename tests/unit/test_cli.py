@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.shell_completion import ShellComplete
-from click.testing import CliRunner
 
 from safeharbor_backup import __version__
 from safeharbor_backup.archive.layout import archive_name
@@ -16,6 +15,7 @@ from safeharbor_backup.cli.main import cli
 from safeharbor_backup.state.history import read_history
 from safeharbor_backup.system.lock import LOCK_NAME, directory_lock
 from support.archives import Facts, put_archive, set_mtime
+from support.commands import cli_runner
 from support.json_schemas import complaints
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ def directory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     """A database that is named, so that nothing in the settings is wrong."""
-    monkeypatch.setenv("BACKUP_DATABASE_URL", "postgresql://app:s3cr3t@db/reef")
+    monkeypatch.setenv("BACKUP_DATABASE_URL", "postgresql://app:s3cr3t@127.0.0.1:1/reef")
 
 
 def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="safeharbor")
+    result = cli_runner().invoke(cli, list(arguments), prog_name="safeharbor")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -91,8 +91,8 @@ def test_a_mistake_in_the_command_line_ends_with_2(arguments: list[str]) -> None
 
 
 def test_a_mistyped_command_is_refused_with_those_like_it() -> None:
-    assert "No such command 'bakcup'. Did you mean `backup`?" in run("bakcup").output
-    assert "Did you mean" not in run("zzz").output
+    assert "No such command 'bakcup'. Did you mean `backup`?" in run("bakcup").stderr
+    assert "Did you mean" not in run("zzz").stderr
 
 
 def test_short_options_do_what_the_long_ones_do() -> None:
@@ -101,9 +101,22 @@ def test_short_options_do_what_the_long_ones_do() -> None:
     assert run("verify", "-h").output == run("verify", "--help").output
 
 
+def test_help_prints_the_page_of_each_command_and_lists_them_all() -> None:
+    listed = run("help").stdout
+
+    assert {line.split()[0] for line in listed.splitlines()} >= {*COMMANDS, "settings", "tutorial"}
+    for name in COMMANDS:
+        assert run("help", name).stdout.startswith("# ")
+    assert "## What happened?" in run("help", "restore").stdout
+    refused = run("help", "restor")
+    assert refused.exit_code == 2
+    assert "did you mean restore" in refused.stderr
+
+
 def test_with_json_a_failure_is_a_document_too(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = str(directory / "gone")
     refused = [["list", "--json", "--no-such"], ["verify", "--json"], ["verify", "--json", "/nowhere.tar"]]
+    refused += [["--no-such", "list", "--json"], ["bakcup", "--json"], ["restore", "--from", "latest", "--json"]]
     failed = [["verify", "--latest", "--json"], ["backup", "--json"], ["drill", "--json"]]
     for arguments, is_refused in [*((each, True) for each in refused), *((each, False) for each in failed)]:
         result = run(*arguments)
@@ -112,6 +125,9 @@ def test_with_json_a_failure_is_a_document_too(directory: Path, monkeypatch: pyt
         assert told["exit_status"] == result.exit_code != 0
         assert told["error"] in result.stderr
         assert is_refused == (told["exit_status"] == 2 and "Usage: " in result.stderr)
+    told = json.loads(run("--env-file", missing, "list", "--json").stdout)
+    assert complaints("failure", told) == []
+    assert missing in told["error"]
     monkeypatch.setenv("BACKUP_DIR", missing)
     told = json.loads(run("list", "--json").stdout)
     assert (told["schema"], told["exit_status"]) == (1, 7)
@@ -142,11 +158,11 @@ def test_a_shell_completes_commands_and_the_names_of_archives(
 
 
 def test_no_color_turns_colours_off(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    coloured = CliRunner().invoke(cli, ["doctor"], color=True).output
+    coloured = cli_runner().invoke(cli, ["doctor"], color=True).output
     monkeypatch.setenv("NO_COLOR", "1")
 
     assert "\x1b[" in coloured
-    assert "\x1b[" not in CliRunner().invoke(cli, ["doctor"], color=True).output
+    assert "\x1b[" not in cli_runner().invoke(cli, ["doctor"], color=True).output
 
 
 @pytest.mark.usefixtures("directory")

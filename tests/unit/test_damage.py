@@ -196,7 +196,7 @@ def test_a_member_that_no_digest_covers_is_noticed(file: Path, settings: Setting
         (Lies(manifest_sha256="0" * 64), "SHA-256"),
         (Lies(manifest_length=100 * 1024 * 1024), "larger than the format allows"),
         (Lies(manifest_length=999_999_999_999), "larger than the format allows"),
-        (Lies(manifest_length=512), "does not stand where"),
+        (Lies(manifest_length=512), "is not where"),
         (Lies(raw_manifest=b"[]"), "not an object"),
         (Lies(raw_manifest=b"{"), "not JSON"),
         (Lies(raw_manifest=b"\xff\xfe"), "not JSON"),

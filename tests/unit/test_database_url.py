@@ -147,6 +147,7 @@ def test_what_cannot_be_used_is_refused_without_telling_the_password(text: str, 
 passwords = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)
 
 
+@pytest.mark.slow
 @given(password=passwords, name=passwords)
 def test_an_escaped_password_of_any_characters_comes_out_as_it_went_in(password: str, name: str) -> None:
     from urllib.parse import quote
@@ -196,3 +197,19 @@ def test_what_sqlalchemy_passes_to_the_driver_is_taken_over_where_libpq_knows_it
 
     assert merged == DatabaseUrl((*url.parameters, ("sslmode", "verify-full"), ("connect_timeout", "5")), "s3cr3t")
     assert merge_connect_args(url, {"password": "0ther"}).password == "0ther"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "host=db password=s3cr3t user=\udcff",
+        "postgresql://app:s3cr3t@db/reef\udcff",
+        "postgresql://app:s3cr3t@db/reef%00",
+        "postgresql://app:s3cr3t%00@db/reef",
+    ],
+)
+def test_an_address_that_is_no_text_is_refused_without_its_password(text: str) -> None:
+    with pytest.raises(UnusableDatabaseUrl) as refused:
+        parse_database_url(text)
+    assert "UTF-8" in str(refused.value)
+    assert "s3cr3t" not in str(refused.value)

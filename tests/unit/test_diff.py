@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor_backup.actions.alerts.messages import Advice, compose_message, is_worth_telling
+from safeharbor_backup.actions.alerts.messages import Guidance, compose_message, is_worth_telling
 from safeharbor_backup.actions.diff import describe_what_went
 from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.archive.listing import compare_lines
 from safeharbor_backup.settings.alerts import NotifyOn
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.state.history import Outcome
 from safeharbor_backup.uploads.live_files import live_lines
 from support.archives import Facts, assemble, foreign_archive, put_archive, upload, uploads_root
@@ -147,7 +148,7 @@ def test_a_message_tells_what_went_whatever_is_told_else(settings: Settings) -> 
 
     assert not is_worth_telling(quiet, None, NotifyOn.FAILURE)
     assert is_worth_telling(loud, None, NotifyOn.FAILURE)
-    message = compose_message(settings, loud, Advice())
+    message = compose_message(settings, loud, Guidance())
     assert "- gone since x: table public.photo (400 rows)" in message.body
     assert message.subject.endswith("backup done, but much is gone")
 
@@ -158,7 +159,7 @@ def test_live_files_are_compared_by_name_and_time(tmp_path: Path) -> None:
     os.utime(live / "a.txt", (FIRST.timestamp(), FIRST.timestamp()))
     lines = [b"%b  uploads/%b" % (b"0" * 64, name) for name in (b"a/gone", b"a/kept", b"a/touched", b"a.txt")]
 
-    found = list(compare_lines(lines, live_lines(live, FIRST, None)))
+    found = list(compare_lines(lines, live_lines((UploadDir(live),), FIRST, None)))
 
     assert [(change.value, path) for change, path in found] == [
         ("gone", b"a/gone"), ("changed", b"a/touched"), ("added", b"new"),

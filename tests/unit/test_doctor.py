@@ -12,10 +12,9 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
 from msgspec import structs
 
 from safeharbor_backup.actions.catalog.entries import newest_manifest
@@ -43,14 +42,16 @@ from safeharbor_backup.archive.manifest import secret_key_fingerprint
 from safeharbor_backup.cli.commands.doctor import lines_of
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.errors import ExitStatus, Interrupted, RestorePending, ToolFailed
-from safeharbor_backup.postgres.privileges import Readable
+from safeharbor_backup.postgres.privileges import ReadPrivileges
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.settings.table import SETTINGS
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.state.journal import Journal
 from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.system.lock import directory_lock
 from support.archives import put_archive
+from support.commands import cli_runner
 from support.patience import patient
 from support.settings import settings_of
 
@@ -70,7 +71,7 @@ def loaded(**environ: str) -> Settings:
 
 
 def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="safeharbor")
+    result = cli_runner().invoke(cli, list(arguments), prog_name="safeharbor")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -145,7 +146,7 @@ class TestSettings:
     def test_a_misspelt_setting_is_told_with_the_one_that_was_meant_and_a_foreign_one_is_nobodys_business(self) -> None:
         finding = only(check_settings(loaded(BACKUP_SCHEDUL="@daily", BACKUP_OF_SOMETHING_ELSE="1")))
 
-        assert "BACKUP_SCHEDUL is no setting" in finding.text
+        assert "BACKUP_SCHEDUL is not a setting" in finding.text
         assert finding.remedy == "Did you mean BACKUP_SCHEDULE?"
 
     def test_the_next_five_runs_are_those_of_the_clocks_in_the_time_zone(self) -> None:
@@ -173,7 +174,7 @@ class TestSettings:
         earlier = structs.replace(manifest, secret_key=secret_key_fingerprint("k" * 32))
 
         assert only(check_secret_key(settings_of(secret_key="k" * 32), earlier)).level is Level.OK
-        assert "another one" in only(check_secret_key(settings_of(secret_key="n" * 32), earlier)).text
+        assert "not the key" in only(check_secret_key(settings_of(secret_key="n" * 32), earlier)).text
 
 
 class TestStatus:
@@ -211,7 +212,7 @@ class TestDatabase:
     def test_what_pg_dump_could_not_read_is_named_and_the_rest_counted(self) -> None:
         names = tuple(f"public.t{number}" for number in range(7))
 
-        tables, hidden = judge_privileges(Readable(9, names, ("public.h",), 3))
+        tables, hidden = judge_privileges(ReadPrivileges(9, names, ("public.h",), 3))
 
         assert tables.text == (
             "may not be read: public.t0, public.t1, public.t2, public.t3, public.t4 and 2 more and 3 large objects"
@@ -243,7 +244,7 @@ class TestProbe:
     def test_nothing_of_it_is_left_not_even_in_the_directorys_time(self, tmp_path: Path) -> None:
         os.utime(tmp_path, (10**9, 10**9))
 
-        assert probe_directory(tmp_path).has_locks
+        assert probe_directory(tmp_path).supports_locks
 
         assert os.listdir(tmp_path) == []
         assert os.stat(tmp_path).st_mtime == 10**9
@@ -330,7 +331,7 @@ class TestStorage:
         assert archive.name in only(check_archive_times(tmp_path, NOW)).text
 
     def test_an_interrupted_restore_is_a_problem_unless_it_is_at_work(self, settings: Settings) -> None:
-        settings = replace(settings, upload_dir=None)
+        settings = replace(settings, upload_dirs=())
         record = RestoreRecord("0123456789ab", "2026-11-25T03:00:00Z", "x.tar", Phase.SWAPPING)
         Journal(settings.backup_dir).write(record)
 
@@ -391,7 +392,7 @@ class TestExamination:
 
     def test_the_findings_stand_in_the_order_of_the_registry_and_each_has_its_row(self, unreachable: Settings) -> None:
         names = [check.name for check in CHECKS]
-        only_told_sometimes = {"locks", "status file", "metrics file", "commands"}
+        only_told_sometimes = {"evidence key", "locks", "status file", "metrics file", "commands"}
 
         found = [finding.name for finding in examine(unreachable).findings]
 
@@ -403,14 +404,14 @@ class TestExamination:
         [
             ({"backup_dir": Path("/nowhere/backups")}, "directory", 7),
             ({"sentinel": Path("/nowhere/mounted")}, "sentinel", 7),
-            ({"upload_dir": Path("/nowhere/uploads")}, "uploads", 2),
+            ({"upload_dirs": (UploadDir(Path("/nowhere/uploads")),)}, "uploads", 2),
         ],
         ids=["directory", "sentinel", "uploads"],
     )
     def test_a_place_that_is_missing_is_a_problem_and_the_first_one_counts(
-        self, unreachable: Settings, changed: dict[str, Path], name: str, status: int
+        self, unreachable: Settings, changed: dict[str, Any], name: str, status: int
     ) -> None:
-        diagnosis = examine(replace(unreachable, **changed))  # type: ignore[arg-type] # fields that are paths
+        diagnosis = examine(replace(unreachable, **changed))
 
         finding = named(diagnosis, name)
         assert (finding.level, finding.exit_status) == (Level.PROBLEM, status)
@@ -418,8 +419,7 @@ class TestExamination:
         assert diagnosis.exit_status == status
 
     def test_archives_inside_the_uploads_are_a_problem(self, unreachable: Settings) -> None:
-        assert unreachable.upload_dir is not None
-        inside = unreachable.upload_dir / "backups"
+        inside = unreachable.upload_dirs[0].path / "backups"
         inside.mkdir()
 
         assert named(examine(replace(unreachable, backup_dir=inside)), "uploads").exit_status == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from safeharbor_backup.cli.env_file import load_env_file, read_env_file
+from safeharbor_backup.cli.env_file import env_line, load_env_file, read_env_file
 from safeharbor_backup.errors import SettingsInvalid
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Concern
@@ -47,10 +47,10 @@ def test_the_file_is_read_as_compose_reads_its_env(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ('A=1\nB="s3cr3t\n', "line 2: expected NAME=value"),
-        ("A=s3cr3t$unset\n", "line 1: A has a $ that stands for no variable"),
+        ("A=s3cr3t$unset\n", "line 1: A has a $ that names no variable"),
         ("A='s3cr3t'b\n", "line 1: expected NAME=value"),
         ("A B=s3cr3t", "line 1: expected NAME=value"),
-        ("A=s3cr3t$\n", "line 1: A has a $ that stands for no variable"),
+        ("A=s3cr3t$\n", "line 1: A has a $ that names no variable"),
     ],
 )
 def test_what_it_cannot_mean_is_named_by_its_line_and_shown_to_nobody(tmp_path: Path, text: str, said: str) -> None:
@@ -75,6 +75,20 @@ def test_the_environment_goes_before_the_file_and_an_empty_variable_is_an_unset_
     assert settings.origins["BACKUP_DIR"] == "the environment"
     other = written(tmp_path / "other.env", "BACKUP_DIR=/c\n")
     assert load_env_file(other, {"SAFEHARBOR_ENV_FILE": path}, has_app=False) == {"BACKUP_DIR": f"the file {other}"}
+
+
+def test_without_an_app_a_users_own_file_is_found(tmp_path: Path) -> None:
+    own = tmp_path / ".config" / "safeharbor" / "backup.env"
+    own.parent.mkdir(parents=True)
+    values = ["plain", "it's", "a 'b' \"$c\" \\d `e`", "two\nlines", 'only "$HOME"', "'"]
+    own.write_text("".join(env_line(f"BACKUP_{number}", value) for number, value in enumerate(values)))
+    found = {"HOME": str(tmp_path)}
+
+    origins = load_env_file(None, found, has_app=False)
+
+    assert [found[f"BACKUP_{number}"] for number in range(len(values))] == values
+    assert set(origins.values()) == {f"the file {own}"}
+    assert load_env_file(None, {"HOME": str(tmp_path)}, has_app=True) == {}
 
 
 def test_every_command_takes_the_file(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +147,9 @@ def test_a_misspelt_setting_is_a_warning_of_every_command(
 
     for command in (["list"], ["verify", "--latest"], ["prune", "--dry-run"], ["status"]):
         done = run_inside(*command)
-        assert "Warning: BACKUP_EXCLUDES is no setting and has no effect; did you mean BACKUP_EXCLUDE?" in done.stderr
+        assert (
+            "Warning: BACKUP_EXCLUDES is not a setting and has no effect; did you mean BACKUP_EXCLUDE?" in done.stderr
+        )
         assert "ANOTHER" not in done.stderr
 
 

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from safeharbor_backup.actions.catalog.entries import look_at
-from safeharbor_backup.actions.catalog.guards import judge_identity, judge_shortfall
+from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity, judge_shortfall, judge_size
 from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
 from support.archives import TAKEN_AT, put_archive
 from support.manifests import with_facts
@@ -16,6 +18,7 @@ from support.needs import need_root
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from safeharbor_backup.actions.catalog.entries import CatalogEntry
     from safeharbor_backup.archive.manifest import Manifest
 
 
@@ -126,3 +129,124 @@ def test_what_root_remembers_belongs_to_the_directorys_owner(tmp_path: Path) -> 
 
     for path in (tmp_path / ".safeharbor", tmp_path / ".safeharbor" / "adopted.json"):
         assert (os.lstat(path).st_uid, os.lstat(path).st_gid) == (12345, 23456)
+
+
+def nights(tmp_path: Path, *rows: int | None) -> list[CatalogEntry]:
+    """One archive each night with so many rows, the newest first; None: damaged."""
+    found = []
+    for night, count in enumerate(rows):
+        taken_at = TAKEN_AT + timedelta(days=night)
+        entry = look_at(put_archive(tmp_path, taken_at), taken_at)
+        assert entry is not None
+        assert entry.manifest is not None
+        manifest = None if count is None else with_facts(entry.manifest, tables={"public.t": count})
+        found.append(replace(entry, manifest=manifest))
+    return found[::-1]
+
+
+def is_anything(_manifest: Manifest) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("rows", "usual"),
+    [
+        ((100, 100), None),
+        ((100, 50), 0),
+        ((100, 40, 41), 0),  # the second short night is measured by the last that was not
+        ((100, 40, 60), None),
+        ((100, 60, 31), None),
+        ((100, 60, 30), 1),
+        ((100, None, 50), 0),
+        ((None, 50), None),
+        ((50,), None),
+    ],
+)
+def test_the_newest_is_measured_by_the_last_that_was_not_short(
+    tmp_path: Path, rows: tuple[int | None, ...], usual: int | None
+) -> None:
+    archives = nights(tmp_path, *rows)
+
+    found = find_shortfall(archives, archives[0], Adopted(), is_anything)
+
+    assert (found.usual if found is not None else None) == (None if usual is None else archives[::-1][usual])
+    if found is not None:
+        assert found.text.startswith(f"the archive has {rows[-1]} rows, an earlier one had ")
+    assert find_shortfall(archives[::-1], archives[0], Adopted(), is_anything) == found  # in whatever order they come
+
+
+def test_what_was_adopted_is_where_counting_begins_anew(tmp_path: Path) -> None:
+    archives = nights(tmp_path, 100, 40, 39, 19)
+    oldest_first = archives[::-1]
+    adopted = Adopted(archives=frozenset({oldest_first[1].name}))
+
+    assert find_shortfall(archives, oldest_first[1], adopted, is_anything) is None
+    assert find_shortfall(archives[1:], oldest_first[2], adopted, is_anything) is None
+    short = find_shortfall(archives, oldest_first[3], adopted, is_anything)
+    assert short is not None
+    assert short.usual == oldest_first[2]
+    without = [each for each in archives if each.name not in adopted.archives]  # it was pruned meanwhile
+    assert find_shortfall(without, oldest_first[2], adopted, is_anything) is None
+
+
+def test_an_archive_that_cannot_be_compared_is_no_measure(tmp_path: Path) -> None:
+    archives = nights(tmp_path, 100, 90, 40)
+    damaged = replace(archives[0], manifest=None)
+
+    assert find_shortfall(archives, archives[0], Adopted(), lambda each: each.rows != 90) is not None
+    assert find_shortfall(archives, archives[0], Adopted(), lambda each: each.rows == 40) is None
+    assert find_shortfall([damaged, *archives[1:]], damaged, Adopted(), is_anything) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "says"),
+    [
+        ({"a": 10}, {"a": 100}, "the archive has 10 rows, an earlier one had 100; a has 10 of 100"),
+        ({}, {"a": 100}, "the archive has 0 rows, an earlier one had 100; a with 100 is gone"),
+        ({"b": 40}, {"a": 60, "b": 40}, "the archive has 40 rows, an earlier one had 100; a with 60 is gone"),
+        ({"a": 10, "b": 40}, {"a": 55, "b": 85}, "the archive has 50 rows, an earlier one had 140; a has 10 of 55"),
+        ({"a": 1, "b": 1, "c": 1}, {"a": 9, "b": 9, "c": 9}, "the archive has 3 rows, an earlier one had 27"),
+        ({"a": 0, "b": 1500}, {"a": 4000, "b": 1000}, "the archive has 1,500 rows, an earlier one had 5,000; a h"),
+        ({"a": 0, "b": 0}, {"a": 50, "b": 50}, "the archive has 0 rows, an earlier one had 100; a has 0 of 50"),
+    ],
+)  # fmt: skip
+def test_the_table_that_lost_most_is_named(
+    usual: Manifest, now: dict[str, int], then: dict[str, int], says: str
+) -> None:
+    assert judge_shortfall(with_facts(usual, tables=now), with_facts(usual, tables=then)).startswith(says)
+
+
+def test_each_kind_of_loss_says_what_and_how_much(usual: Manifest) -> None:
+    fewer, smaller = with_facts(usual, upload_files=5), with_facts(usual, upload_bytes=5_000)
+
+    assert judge_shortfall(fewer, usual) == "the archive has 5 upload files, an earlier one had 100"
+    assert judge_shortfall(smaller, usual) == "the archive has 5,000 bytes of uploads, an earlier one had 100,000"
+    unreadable = with_facts(usual, unreadable=2)
+    assert judge_shortfall(unreadable, usual) == "2 of 102 uploads could not be read"
+
+
+def test_an_archive_of_half_the_size_is_said_to_be(tmp_path: Path) -> None:
+    after, before = nights(tmp_path, 1, 1)
+    assert after.manifest is not None
+    before, half = replace(before, size=10_000), replace(after, size=5_000)
+
+    said = "the archive has 5,000 bytes, the previous one had 10,000"
+    assert judge_size(half, before) == said
+    assert judge_size(replace(after, size=5_001), before) == ""
+    assert judge_size(half, None) == judge_size(half, replace(before, manifest=None)) == ""
+    assert judge_size(replace(half, manifest=None), before) == ""
+    other, packed = with_facts(after.manifest, database="other"), with_facts(after.manifest, compression="zstd:3")
+    assert judge_size(replace(half, manifest=other), before) == ""
+    assert judge_size(replace(half, manifest=packed), before) == ""
+
+
+def test_who_another_archive_is_of_is_said_with_its_name(usual: Manifest) -> None:
+    other = with_facts(usual, database="forum")
+
+    said = judge_identity(usual, other, Adopted())
+    assert said == 'of another database ("forum" on another server or by another name)'
+    half = Adopted(frozenset({usual.identity}))
+    assert judge_identity(usual, other, half) == said
+    nameless = with_facts(usual, system_identifier="")
+    assert judge_identity(usual, nameless, Adopted()) == judge_identity(nameless, usual, Adopted()) == ""
+    assert judge_identity(usual, with_facts(other, system_identifier=""), Adopted()) == said

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import safeharbor_backup.state.history as history_module
-from safeharbor_backup.cli.attempt import Attempt
+from safeharbor_backup.cli.attempt import RecordedRun
 from safeharbor_backup.cli.ending import Ending
 from safeharbor_backup.cli.output import TextOutput
 from safeharbor_backup.state.directory import STATE_DIRECTORY
@@ -198,7 +198,7 @@ def test_a_history_that_cannot_be_written_costs_no_run_its_status(backups: Path)
     result = run_inside("prune")
 
     assert result.exit_code == 0
-    assert "Warning: the history of runs was not continued" in result.stderr
+    assert "Warning: the run was not recorded in the history" in result.stderr
 
 
 def test_a_backup_directory_that_is_missing_is_not_made(backups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def test_a_backup_directory_that_cannot_be_looked_at_costs_no_run_its_status(
 
     assert result.exit_code == 1
     assert "Error: " in result.stderr
-    assert "Warning: the history of runs was not continued" in result.stderr
+    assert "Warning: the run was not recorded in the history" in result.stderr
 
 
 def test_nothing_is_written_where_the_share_is_not_mounted(backups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +260,7 @@ def test_a_run_that_is_told_to_stop_is_remembered(backups: Path, tmp_path: Path)
 
 
 def test_warnings_that_are_accepted_are_remembered_as_warnings(settings: Settings) -> None:
-    attempt = Attempt("backup", settings, TextOutput())
+    attempt = RecordedRun("backup", settings, TextOutput())
     attempt.describe(archive="a.tar", warnings=["a file changed"], details={})
 
     attempt.end(Ending(0))

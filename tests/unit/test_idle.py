@@ -10,16 +10,16 @@ from signal import SIGHUP, SIGTERM
 import pytest
 
 from safeharbor_backup.actions.idle import judge_place, plan_signals
-from safeharbor_backup.system.processes import Neighbour, is_proc_ours, read_neighbours
+from safeharbor_backup.system.processes import OtherProcess, is_proc_ours, read_other_processes
 from support.runs import MAIN
 
 
-def process(pid: int, parent: int = 0, *, ignores_term: bool = False) -> Neighbour:
-    return Neighbour(pid, parent, 1000 + pid, "some", ignores_term)
+def process(pid: int, parent: int = 0, *, ignores_term: bool = False) -> OtherProcess:
+    return OtherProcess(pid, parent, 1000 + pid, "some", ignores_term)
 
 
 @pytest.mark.parametrize(
-    ("pid", "parent", "neighbours"),
+    ("pid", "parent", "other_processes"),
     [
         (1, 0, []),
         (1, 0, [process(30), process(31, 30), process(40, 1)]),
@@ -28,12 +28,12 @@ def process(pid: int, parent: int = 0, *, ignores_term: bool = False) -> Neighbo
     ],
     ids=["itself PID 1", "PID 1 beside others", "below an init", "below an init, beside what came from outside"],
 )
-def test_it_may_idle_in_a_container_of_its_own(pid: int, parent: int, neighbours: list[Neighbour]) -> None:
-    assert judge_place(pid, parent, neighbours, is_host=False, is_proc_ours=True) == ""
+def test_it_may_idle_in_a_container_of_its_own(pid: int, parent: int, other_processes: list[OtherProcess]) -> None:
+    assert judge_place(pid, parent, other_processes, is_host=False, is_proc_ours=True) == ""
 
 
 @pytest.mark.parametrize(
-    ("pid", "parent", "is_host", "is_proc_ours", "neighbours", "why"),
+    ("pid", "parent", "is_host", "is_proc_ours", "other_processes", "why"),
     [
         (4711, 4000, True, True, [], "neither PID 1 nor a child"),
         (4711, 4000, False, True, [], "neither PID 1 nor a child"),
@@ -49,9 +49,9 @@ def test_it_may_idle_in_a_container_of_its_own(pid: int, parent: int, neighbours
     ],
 )  # fmt: skip
 def test_it_may_not_where_processes_are_not_its_own_to_end(
-    pid: int, parent: int, is_host: bool, is_proc_ours: bool, neighbours: list[Neighbour], why: str
+    pid: int, parent: int, is_host: bool, is_proc_ours: bool, other_processes: list[OtherProcess], why: str
 ) -> None:
-    assert why in judge_place(pid, parent, neighbours, is_host=is_host, is_proc_ours=is_proc_ours)
+    assert why in judge_place(pid, parent, other_processes, is_host=is_host, is_proc_ours=is_proc_ours)
 
 
 def test_what_came_from_outside_is_told_first_and_its_children_only_if_they_stay() -> None:
@@ -70,12 +70,12 @@ def test_who_ignores_term_is_hung_up() -> None:
 
 
 def test_a_new_process_with_an_old_number_is_told_too() -> None:
-    later = Neighbour(30, 0, 9999, "later", False)
+    later = OtherProcess(30, 0, 9999, "later", False)
 
     assert plan_signals([later], {process(30).identity}, 7, 0.0) == [(later, SIGTERM)]
 
 
-def test_neighbours_are_read_as_they_are() -> None:
+def test_other_processes_are_read_as_they_are() -> None:
     name = "a) (b"
     program = (
         f"import ctypes, signal, sys; ctypes.CDLL(None).prctl(15, {name.encode()!r});"
@@ -84,11 +84,11 @@ def test_neighbours_are_read_as_they_are() -> None:
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        (found,) = [each for each in read_neighbours() if each.pid == child.pid]
+        (found,) = [each for each in read_other_processes() if each.pid == child.pid]
         assert child.stdin is not None
         child.stdin.close()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
-        remaining = [each.pid for each in read_neighbours()]
+        remaining = [each.pid for each in read_other_processes()]
         child.wait()
 
     assert (found.parent, found.name, found.ignores_term) == (os.getpid(), name, True)

@@ -12,11 +12,11 @@ from safeharbor_backup.archive.index import (
     NEVER,
     Chunk,
     DirectoryRecord,
+    IndexEntry,
     IndexFront,
     IndexUnusable,
     IndexWriter,
     Record,
-    Remembered,
     pack_chunk,
     read_index_front,
     read_records,
@@ -30,7 +30,7 @@ FRONT = IndexFront("a.tar", 1024, 7, 2**62, 10, 5, 4096, "0" * 64)
 NAMES = [b"a", b"new\nline", b"back\\slash", b"\xff\xfe", b"link", b"n" * 101, b"empty"]
 
 
-def entries(prefix: bytes, at: int) -> list[tuple[bytes, Remembered]]:
+def entries(prefix: bytes, at: int) -> list[tuple[bytes, IndexEntry]]:
     """One for each name, one of them a link, the one after it behind a pad."""
     found = []
     for number, name in enumerate(NAMES):
@@ -40,7 +40,7 @@ def entries(prefix: bytes, at: int) -> list[tuple[bytes, Remembered]]:
         member = Member(path, SYMLINK if is_link else FILE, 0o644, 1, 2, -3, size, b"to\nthere" if is_link else b"")
         sums = b"" if is_link else sums_line(path, hashlib.sha256(name).hexdigest())
         facts = bytes([number + 1]) * FACTS_SIZE
-        found.append((name, Remembered(number, facts, at, at + 1024, canonical_line(member), sums)))
+        found.append((name, IndexEntry(number, facts, at, at + 1024, canonical_line(member), sums)))
         at += 1024 + (512 if is_link else 0)
     return found
 

@@ -10,10 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor_backup.errors import SafeHarborError
+from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.postgres.side_names import new_id, side_database
 from safeharbor_backup.state.journal import CURRENT_SCHEMA, JOURNAL_NAME, Journal, JournalBroken, find_interrupted
-from safeharbor_backup.state.restore_record import Leg, Mark, Phase, RestoreRecord, Side, StageIdentity
+from safeharbor_backup.state.restore_record import (
+    Mark,
+    Phase,
+    RestoreRecord,
+    Side,
+    StageIdentity,
+    SwapPhase,
+    UploadsPart,
+)
 from support.json_schemas import complaints
 
 RECORD = RestoreRecord("0123456789ab", "2026-11-23T00:00:00Z", "/backups/x.tar", Phase.STAGING, database="reef")
@@ -27,7 +35,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     journal.write(second)
     journal.advance(RECORD, Phase.SWAPPING)
 
-    assert journal.read() == (second, replace(RECORD, phase=Phase.SWAPPING))
+    assert journal.read() == (replace(RECORD, phase=Phase.SWAPPING), second)
     assert journal.find("0000000000ff") == second
     assert find_interrupted(tmp_path) == replace(RECORD, phase=Phase.SWAPPING)
 
@@ -55,6 +63,10 @@ def test_the_last_record_takes_the_file_with_it(tmp_path: Path) -> None:
         b'{"schema": 2, "restores": [{"id": "x", "started_at": "", "archive": "", "phase": "kept"}]}',
         b'{"schema": 2, "restores": [{"id": 7, "started_at": "", "archive": "", "phase": "kept", "live": "old", '
         b'"towards": "new", "frontier": [], "stays": []}]}',
+        b'{"schema": 2, "restores": [{"id": "x", "started_at": "", "archive": "", "phase": "kept", "live": "old", '
+        b'"towards": "new", "uploads": "/srv", "frontier": []}]}',
+        b'{"schema": 3, "restores": [{"id": "x", "started_at": "", "archive": "", "phase": "kept", "live": "old", '
+        b'"towards": "new", "uploads": [{"path": "/srv", "frontier": [], "stays": []}]}]}',
     ],
 )
 def test_a_damaged_journal_is_named(tmp_path: Path, content: bytes) -> None:
@@ -73,7 +85,8 @@ def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_it_is_as_its_schema_says(tmp_path: Path) -> None:
     stage = StageIdentity(1, 2, 3, 4, 5, "00")
-    Journal(tmp_path).write(replace(RECORD, stage=stage, mark=Mark(Side.OLD, Leg.OUT), stays=("not UTF-8: \udce9",)))
+    part = UploadsPart("/srv/uploads", "media", stage, Mark(Side.OLD, SwapPhase.OUT), stays=("not UTF-8: \udce9",))
+    Journal(tmp_path).write(replace(RECORD, uploads=(part,)))
     document = json.loads((tmp_path / JOURNAL_NAME).read_text())
 
     assert complaints("journal", document) == []
@@ -81,7 +94,8 @@ def test_it_is_as_its_schema_says(tmp_path: Path) -> None:
     assert complaints("journal", document) != []
 
 
-_AT_REST = {side: Mark(side, Leg.AT_REST) for side in Side}
+_SEVERAL = [("media", "/srv/reef/media"), ("static", "/mnt/static")]
+_AT_REST = {side: Mark(side, SwapPhase.AT_REST) for side in Side}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +109,8 @@ _AT_REST = {side: Mark(side, Leg.AT_REST) for side in Side}
         ("schema-2-uploads-swapped", Phase.SWAPPING, Side.OLD, _AT_REST[Side.NEW]),
         ("schema-2-settled", Phase.KEPT, Side.NEW, _AT_REST[Side.NEW]),
         ("schema-2-undone", Phase.KEPT, Side.OLD, _AT_REST[Side.OLD]),
+        ("schema-3-uploads-swapped", Phase.SWAPPING, Side.OLD, _AT_REST[Side.NEW]),
+        ("schema-3-settled", Phase.KEPT, Side.NEW, _AT_REST[Side.NEW]),
     ],
 )
 def test_what_earlier_programs_left_is_read_and_kept_whole(
@@ -106,8 +122,12 @@ def test_what_earlier_programs_left_is_read_and_kept_whole(
     (record,) = journal.read()
     journal.write(record)
 
-    assert (record.phase, record.live, record.mark) == (phase, live, mark)
-    assert (record.uploads, record.jobs, record.keep_previous) == ("/srv/reef/uploads", 2, True)
+    assert (record.phase, record.live, record.uploads[0].mark) == (phase, live, mark)
+    assert (record.jobs, record.keep_previous) == (2, True)
+    if sample.startswith("schema-3"):
+        assert [(part.name, part.path) for part in record.uploads] == _SEVERAL
+    else:
+        assert [(part.name, part.path) for part in record.uploads] == [("", "/srv/reef/uploads")]
     assert record.database.startswith("app_")
     assert record.server.isdigit()
     assert journal.read() == (record,)
@@ -150,3 +170,123 @@ def test_names_of_databases_beside_fit_and_differ(name: str) -> None:
 def test_ids_sort_by_time() -> None:
     assert len(new_id()) == 12
     assert int(new_id(), 16) > 0
+
+
+def test_what_cannot_be_read_says_where_it_is_and_what_to_type(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL_NAME).write_bytes(b"{")
+
+    with pytest.raises(JournalBroken) as error:
+        Journal(tmp_path).read()
+
+    assert str(error.value) == f"{tmp_path / JOURNAL_NAME} is damaged."
+    assert error.value.hint == (
+        "Move it away. `safeharbor restore --undo` then lists what it finds by names, and decides nothing by itself."
+    )
+
+
+def test_records_stay_in_the_order_in_which_they_came_and_are_removed_one_by_one(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    others = [replace(RECORD, id=each, phase=Phase.KEPT) for each in ("2" * 12, "1" * 12)]
+    for each in others:
+        assert journal.write(each) == each
+
+    assert [each.id for each in journal.read()] == ["2" * 12, "1" * 12]
+    assert journal.find("3" * 12) is None
+    assert find_interrupted(tmp_path) is None
+    journal.remove("1" * 12)
+    assert journal.read() == (others[0],)
+    assert journal.advance(others[0], Phase.DISCARDING) == replace(others[0], phase=Phase.DISCARDING)
+    assert oct((tmp_path / JOURNAL_NAME).stat().st_mode)[-3:] == "600"
+
+
+def test_only_what_a_killed_run_left_of_it_is_swept(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(RECORD)
+    for name in (f"{JOURNAL_NAME}.0a1b2c3d.tmp", "Xsafeharbor-restore.json.0a1b2c3d.tmp"):
+        (tmp_path / name).touch()
+
+    journal.sweep()
+
+    assert sorted(os.listdir(tmp_path)) == [JOURNAL_NAME, "Xsafeharbor-restore.json.0a1b2c3d.tmp"]
+    assert journal.read() == (RECORD,)
+
+
+def test_a_restore_that_is_forgotten_does_not_come_back_after_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path)
+    journal.write(RECORD)
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}")))
+
+    journal.remove(RECORD.id)
+
+    assert synced == [str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("was_live", "is_undone", "live"), [(True, True, Side.OLD), (True, False, Side.NEW), (False, True, Side.OLD)]
+)
+def test_two_booleans_of_the_first_journals_are_a_side_and_a_direction(
+    tmp_path: Path, was_live: bool, is_undone: bool, live: Side
+) -> None:
+    record = {"id": "1" * 12, "started_at": "x", "archive": "y", "phase": "swapping", "in_place": True,
+              "keep_previous": False, "jobs": 3, "server": "s", "database": "d", "had_database": False,
+              "transaction": "7", "uploads": "/u", "kept_database_bytes": 5, "kept_uploads_bytes": 6, "slots": 2,
+              "was_live": was_live, "is_undone": is_undone}  # fmt: skip
+    (tmp_path / JOURNAL_NAME).write_text(json.dumps({"restores": [record]}))
+
+    assert Journal(tmp_path).read() == (
+        RestoreRecord(
+            *("1" * 12, "x", "y", Phase.SWAPPING, True, live, live.other, was_live, was_live, False),
+            **{key: record[key] for key in ("jobs", "server", "database", "had_database", "transaction",
+                                           "kept_database_bytes", "kept_uploads_bytes", "slots")},  # type: ignore[arg-type]
+            uploads=(UploadsPart("/u", mark=None),),
+        ),
+    )  # fmt: skip
+    (tmp_path / JOURNAL_NAME).write_text(json.dumps({"restores": [{**record, "jobs": "three"}]}))
+    with pytest.raises(JournalBroken):
+        Journal(tmp_path).read()
+
+
+def test_a_journal_of_a_newer_program_is_neither_read_nor_replaced(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(RECORD)
+    newer = journal.path.read_text().replace(f'"schema": {CURRENT_SCHEMA}', f'"schema": {CURRENT_SCHEMA + 1}')
+    journal.path.write_text(newer)
+
+    for use in (journal.read, lambda: journal.write(RECORD), lambda: journal.remove(RECORD.id)):
+        with pytest.raises(JournalBroken, match="newer Safe Harbor") as error:
+            use()
+        assert "Move it away" not in error.value.hint
+    assert journal.path.read_text() == newer
+
+
+@pytest.mark.parametrize("phase", [Phase.STAGING, Phase.KEPT])
+def test_a_journal_that_could_not_be_read_again_is_not_written(tmp_path: Path, phase: Phase) -> None:
+    journal = Journal(tmp_path, limit_bytes=20_000)
+    record = journal.write(replace(RECORD, phase=phase))
+    stays = tuple(f"cache/{number:05}.tmp" for number in range(1000))
+
+    with pytest.raises(CannotRestore, match="too large to be read again") as error:
+        journal.write(replace(record, uploads=(UploadsPart("/srv/uploads", stays=stays),)))
+
+    assert "BACKUP_EXCLUDE" in error.value.hint
+    assert journal.read() == (record,)
+
+
+def test_what_an_exchange_adds_to_a_journal_has_room(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, limit_bytes=20_000)
+    part = UploadsPart("/srv/uploads")
+    staged = journal.write(replace(RECORD, uploads=(part,)))
+    for number in range(1000):
+        part = replace(part, stays=(*part.stays, f"cache/{number:05}.tmp"))
+        try:
+            staged = journal.write(replace(staged, uploads=(part,)))
+        except CannotRestore:
+            break
+
+    journal.write(replace(staged, phase=Phase.SWAPPING, old_oid=2**32 - 1, new_oid=2**32 - 1, by_undo=True))
+
+    assert 100 < len(staged.uploads[0].stays) < 1000
+    assert journal.read()[0].phase is Phase.SWAPPING

@@ -5,18 +5,19 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from safeharbor_backup.cli.json_output import JsonOutput, JsonWatcher
 from safeharbor_backup.cli.main import cli
+from safeharbor_backup.cli.progress_bar import watching
 from safeharbor_backup.system.lock import directory_lock
 from support.archives import Facts, put_archive
-from support.commands import run_inside
+from support.commands import cli_runner, run_inside
 from support.runs import MAIN
 
 if TYPE_CHECKING:
@@ -159,9 +160,9 @@ def test_what_an_app_prints_while_it_is_loaded_becomes_an_event(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("BACKUP_LOG_FORMAT", "json")
-    arguments = ["--app", "noisy", "safeharbor", "prune"]
+    monkeypatch.setenv("FLASK_APP", "noisy")  # the oldest Flask has no --app
 
-    result = CliRunner().invoke(FlaskGroup(), arguments)
+    result = cli_runner().invoke(FlaskGroup(), ["safeharbor", "prune"])
 
     assert result.exit_code == 0, result.output
     assert "hello" not in result.stdout
@@ -202,8 +203,9 @@ def test_an_app_that_cannot_be_loaded_fails_as_an_event(directory: Path, monkeyp
     from flask.cli import FlaskGroup
 
     monkeypatch.setenv("BACKUP_LOG_FORMAT", "json")
+    monkeypatch.setenv("FLASK_APP", "no_such_app")
 
-    result = CliRunner().invoke(FlaskGroup(), ["--app", "no_such_app", "safeharbor", "backup"])
+    result = cli_runner().invoke(FlaskGroup(), ["safeharbor", "backup"])
 
     assert result.exit_code == 2
     (failed,) = events(result.stderr)
@@ -216,11 +218,11 @@ def test_a_bug_is_told_before_its_traceback(directory: Path, monkeypatch: pytest
 
     monkeypatch.setattr("safeharbor_backup.cli.commands.prune.prune_archives", broken)
 
-    result = CliRunner().invoke(cli, ["prune", "--log-format", "json"])
+    result = cli_runner().invoke(cli, ["prune", "--log-format", "json"])
 
     assert isinstance(result.exception, ZeroDivisionError)
     (failed,) = events(result.stderr)
-    assert failed["message"] == "it ended in a way that nobody foresaw: ZeroDivisionError"
+    assert failed["message"] == "unexpected error: ZeroDivisionError"
 
 
 def test_nobody_who_reads_changes_no_status_and_is_an_event_on_the_other_stream(directory: Path) -> None:
@@ -259,3 +261,20 @@ def test_a_long_phase_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> No
         ("phase", "dump", 4000, 12.0),
         ("phase", "uploads", 0, 0.0),
     ]
+    left = [(each.get("total_bytes"), each.get("seconds_left")) for each in events(errors.getvalue())]
+    assert left == [(5000, 9.0), (5000, 3.0), (None, None), (None, None)]
+
+
+def test_a_log_in_words_tells_the_total_and_the_time_left_while_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("safeharbor_backup.cli.progress_bar.time.monotonic", lambda: now)
+    lines: list[str] = []
+
+    with redirect_stderr(io.StringIO()), watching(lines.append, quiet=False) as progress:
+        progress.phase("uploads", 4096)
+        for _ in range(2):
+            now += 10.0
+            progress.advance(3072)
+
+    assert lines[0] == "uploads: 3.0 KiB of 4.0 KiB, 10.0 s, 307 B/s, about 3 s left"
+    assert lines[1].startswith("uploads: 6.0 KiB so far")  # more than was expected

@@ -68,6 +68,14 @@ def test_an_archive_of_the_same_second_by_an_earlier_run_makes_nothing_good() ->
     assert judge_runs(history, entry(NIGHT, NIGHT)).failures == (history[1],)
 
 
+def test_archives_of_a_clock_that_was_ahead_make_nothing_good_after_it_was_set_back() -> None:
+    days = [NIGHT + timedelta(days=number) for number in (9, 10)]
+    history = [ended("backup", 24 * 9, 0, archive_name(days[0])), ended("backup", 240, 0, archive_name(days[1]))]
+    history.append(ended("backup", 24 * 9 - 1, 6))
+
+    assert judge_runs(history, entry(days[0], days[0])).failures == (history[2],)
+
+
 def test_a_quick_verify_counts_for_nothing() -> None:
     history = [ended("verify", 0, 5), ended("verify", 1, 0, quick=True)]
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 from safeharbor_backup.actions.catalog.entries import look_at
 from safeharbor_backup.actions.catalog.guards import judge_size
@@ -18,6 +17,7 @@ from safeharbor_backup.state.adopted import Adopted, write_adopted
 from safeharbor_backup.state.history import Outcome, append_outcome
 from safeharbor_backup.web.page import render_page
 from support.archives import Facts, foreign_archive, put_archive
+from support.commands import cli_runner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def directory(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, arguments, prog_name="safeharbor")
+    return cli_runner().invoke(cli, arguments, prog_name="safeharbor")
 
 
 def put(directory: Path, hours: float, facts: Facts | None = None) -> str:
@@ -109,7 +109,7 @@ def test_a_verify_of_latest_takes_the_one_that_is_meant_and_says_so(directory: P
 
     assert good in done.stdout
     assert newest not in done.stdout
-    assert f"Warning: {newest} was passed over: it is " in done.stderr
+    assert f"Warning: {newest} was skipped: it is " in done.stderr
     assert done.exit_code == 3
     assert run("drill").exit_code == 6  # it ends at the server that nobody can reach, and says of which archive
     (evidence,) = directory.glob("safeharbor-drill-*.json")
@@ -233,8 +233,8 @@ class TestStatus:
         done = run("status")
 
         assert done.exit_code == 3
-        assert done.stdout.count("there are 0 rows") == 1
-        assert f"`latest` does not mean {short}, since it is seriously short" in done.stdout
+        assert done.stdout.count("the archive has 0 rows") == 1
+        assert f"`latest` does not mean {short}, since it is much too small" in done.stdout
         assert f"the newest that can be relied on is {good}" in done.stdout
         assert self.look()["latest"]["name"] == good  # type: ignore[index]
 
@@ -247,4 +247,4 @@ class TestStatus:
         first = page[page.index("restore --from ") :].partition("<")[0]
         assert good in first
         assert short not in first
-        assert "seriously short" in page
+        assert "much too small" in page

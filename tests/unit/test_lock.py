@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.errors import LockHeld, SafeHarborError, StorageUnavailable
-from safeharbor_backup.system.lock import LOCK_NAME, directory_lock, hold_while_reading, is_being_read
+from safeharbor_backup.system.lock import LOCK_NAME, directory_lock, is_being_read, lock_shared
 from support.needs import need_root
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def test_an_archive_can_be_read_by_many_and_is_then_not_free(tmp_path: Path) -> 
     readers = [os.open(tmp_path / "a", os.O_RDONLY) for _ in range(2)]
     judge = os.open(tmp_path / "a", os.O_RDONLY)
     for reader in readers:
-        hold_while_reading(reader)
+        lock_shared(reader)
 
     assert is_being_read(judge)
     os.close(readers[0])
@@ -137,9 +137,9 @@ def test_while_it_is_judged_free_nobody_can_begin_to_read_it(tmp_path: Path) -> 
 
     assert not is_being_read(judge)
     with pytest.raises(LockHeld):
-        hold_while_reading(reader)
+        lock_shared(reader)
     fcntl.flock(judge, fcntl.LOCK_UN)
-    hold_while_reading(reader)
+    lock_shared(reader)
 
     os.close(judge)
     os.close(reader)

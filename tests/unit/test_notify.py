@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 from safeharbor_backup.actions.alerts.notify import (
     MISSING,
@@ -27,6 +26,7 @@ from safeharbor_backup.cli.main import cli
 from safeharbor_backup.settings.alerts import split_notify_urls
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.state.history import Outcome, append_outcome, read_history
+from support.commands import cli_runner
 from support.patience import patient
 from support.receivers import free_port, http_server, mail_server
 
@@ -42,7 +42,7 @@ TOKEN = "tok3n-of-mine"
 
 
 def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="safeharbor")
+    result = cli_runner().invoke(cli, list(arguments), prog_name="safeharbor")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -163,7 +163,7 @@ def test_addresses_are_separated_by_blanks_lines_or_commas_and_may_hold_commas()
 def test_what_would_hinder_messages_can_be_asked() -> None:
     (problem,) = find_notify_problems(["json://host/", "mailto://"])
     assert problem.text == "number 2 (mailto): no address that Apprise understands"
-    assert problem.remedy == "Put BACKUP_NOTIFY_URLS right."
+    assert problem.remedy == "Correct BACKUP_NOTIFY_URLS."
     assert find_notify_problems([]) == ()
 
 
@@ -235,7 +235,7 @@ def test_settings_that_cannot_be_used_are_named_and_not_shown(
 @pytest.mark.parametrize(
     ("variables", "level", "told"),
     [
-        ({}, Level.NOTE, "nobody hears of a failed run"),
+        ({}, Level.NOTE, "nobody learns of a failed run"),
         ({"BACKUP_NOTIFY_URLS": f"json://x/{TOKEN}"}, Level.OK, "alerts go to 1 receiver in BACKUP_NOTIFY_URLS;"),
         ({"BACKUP_PING_URL": f"http://x/{TOKEN}"}, Level.OK, "alerts go to the check of BACKUP_PING_URL;"),
         ({"BACKUP_NOTIFY_URLS": f"nosuch://{TOKEN}"}, Level.WARNING, "number 1 (nosuch): no address"),

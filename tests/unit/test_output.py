@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from safeharbor_backup.cli.streams import BestEffort, best_effort_output, lost_output
+from safeharbor_backup.text import harmless
 
 
 def test_a_name_that_a_stream_cannot_spell_is_escaped() -> None:
@@ -68,3 +69,11 @@ def test_no_file_of_ours_becomes_the_standard_output_that_was_closed(tmp_path: P
 
     assert done.returncode == 0
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_no_name_in_a_line_can_steer_a_terminal() -> None:
+    assert harmless("plain → ünï\n\ttab") == "plain → ünï\n\ttab"
+    assert harmless(click.style("ok", fg="green") + " x") == click.style("ok", fg="green") + " x"
+    assert harmless("a\x1b]0;t\x07 \x1b[8m \x1b[2J \r \x9b \u202e \udce9") == (
+        "a\\x1b]0;t\\x07 \\x1b[8m \\x1b[2J \\r \\x9b \\u202e \\udce9"
+    )

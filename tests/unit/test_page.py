@@ -214,7 +214,7 @@ def test_without_a_limit_it_is_not_known_after_an_archives_greatest_age() -> Non
     page = render_page(documents.good(), NOW + timedelta(hours=27))
 
     assert verdict_of(page) == ("not known", "The state of the backups is not known.")
-    assert "Nobody has looked for 27 hours. The newest archive that is known of is 40 hours old." in page
+    assert "Nobody has looked for 27 hours. The newest known archive is 40 hours old." in page
 
 
 @pytest.mark.parametrize("document", [{}, {"schema": 2}, {"schema": "1"}, documents.good() | {"schema": 99}])
@@ -229,6 +229,7 @@ def test_an_archive_from_the_future_is_something_to_look_at() -> None:
     assert "from the future" in page
 
 
+@pytest.mark.slow
 def test_no_text_of_the_document_becomes_markup() -> None:
     document = replace_leaves(documents.interrupted() | documents.failing(), str, f"{PAYLOAD}")
     for key in ("schema", "published_at"):
@@ -251,7 +252,8 @@ def test_no_template_takes_a_text_for_markup() -> None:
     assert len(templates) > 5
     # the only ways past autoescaping, and attributes in which a browser would not take a text for a text
     loophole = re.compile(r"\|\s*safe\b|\bautoescape\b|\b(href|src|style|on[a-z]+)=\W*\{\{|=\{\{")
-    assert [path.name for path in templates if loophole.search(path.read_text())] == []
+    proven = 'href="{{ back }}"'  # nothing of the document, and a path of the same site only
+    assert [path.name for path in templates if loophole.search(path.read_text().replace(proven, ""))] == []
 
 
 def test_a_path_that_is_no_text_can_be_told() -> None:
@@ -322,3 +324,66 @@ def replace_leaves(document: Any, kind: type, value: object) -> Any:
         return [replace_leaves(each, kind, value) for each in document]
     is_moment = isinstance(document, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+Z", document)
     return value if isinstance(document, kind) and not is_moment else copy.copy(document)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "empty",
+            "It is due on 26 Nov 2026, 03:00 UTC. Or take one now: On the host safeharbor doctor safeharbor backup",
+        ),
+        ("stale", "Find out what keeps backups from running, then take one: On the host safeharbor doctor"),
+        ("failing", "Free some space, or point BACKUP_DIR at a larger filesystem. Find out what stopped it"),
+        ("warning", "For each of these, the check says what to type: On the host safeharbor doctor"),
+        ("good", ""),
+    ],
+)
+def test_each_state_that_wants_something_says_what_to_do_now(name: str, says: str) -> None:
+    page = text_of(render_page(EVERY[name](), NOW))
+
+    assert ("What to do now" in page) is bool(says)
+    assert says in page
+
+
+def test_a_failed_drill_and_archives_that_are_gone_have_commands_of_their_own() -> None:
+    document = documents.failing()
+    document["last_failure"] |= {"command": "drill", "advice": ""}
+    gone = documents.empty() | {"health": "failed", "gone": {"archives": 3, "seen_at": iso(NOW)}}
+
+    assert "then run it again: On the host safeharbor doctor safeharbor drill" in text_of(render_page(document, NOW))
+    assert "is mounted, before anything writes there: On the host safeharbor doctor" in text_of(render_page(gone, NOW))
+    assert "safeharbor status" in text_of(render_absence("The state of the backups is not known.", "x", NOW))
+
+
+def test_nights_on_which_nothing_ran_are_marked_where_each_day_has_one() -> None:
+    document = documents.stale()
+
+    assert "2 days: missed: nothing ran." in render_page(document, NOW)  # today is not over
+    assert "missed" not in text_of(render_page(document | {"schedule": "0 0 3 * * 1"}, NOW))
+    assert "missed" not in text_of(render_page(documents.good(), NOW))
+
+
+def test_the_facts_have_difference_copies_objectives_and_who_is_told() -> None:
+    page = text_of(render_page(documents.good(), NOW))
+    silent = text_of(render_page(documents.good() | {"told": [], "drill_max_seconds": None}, NOW))
+
+    assert "Since the previous archive +79 rows +13 uploads, as many tables" in page
+    assert "Off-site copy 11 hours ago 25 Nov 2026, 04:37 UTC , restic, drilled 3 days ago" in page
+    assert "Objectives At most 26 hours old a restore at most 15 min; the last one took 2 min" in page
+    assert "Who hears of a failure 2 receivers of messages a check that expects a ping" in page
+    assert "Time that a restore takes, at most 15 min wanted" in page
+    assert "Who hears of a failure nobody no alert is set up" in silent
+    assert "no objective for a restore" in silent
+
+
+def test_a_part_of_an_archive_has_a_command_that_can_be_pasted() -> None:
+    document = documents.good()
+    document["contents"][0]["folders"][0][0] = "it's; rm -rf"
+    document["contents"][0]["largest_tables"][0][0] = 'public."a b"'
+    name = document["contents"][0]["name"]
+
+    page = html.unescape(render_page(document, NOW))
+
+    assert f"""extract {name} 'uploads/it'"'"'s; rm -rf' --to extracted""" in page
+    assert f"""extract {name} --table 'public."a b"' --csv rows.csv""" in page

@@ -272,7 +272,7 @@ def test_after_the_uploads_are_gone_nothing_is_pruned(settings: Settings, tmp_pa
 
     plan = plan_prune(settings)
 
-    assert plan.doomed == []
+    assert plan.to_delete == []
     assert "upload files" in plan.warnings[0]
 
 
@@ -445,8 +445,8 @@ def test_retention_that_only_the_app_knows_is_not_undercut_by_defaults_outside_o
         result = prune_archives(load_settings(outside))
         assert (len(archives_in(tmp_path)), result.deleted) == (14, ())
         assert result.warnings == (
-            "nothing was pruned: the previous backup went by BACKUP_RETENTION_DAILY=30, and nothing says so here; "
-            "run this inside the app, or set what is to hold",
+            "nothing was pruned: the previous backup used BACKUP_RETENTION_DAILY=30, which is not set here; "
+            "run this inside the app, or set the retention here",
         )
         remember_settings(load_settings(outside))  # a good backup out there forgets nothing
     assert prune_archives(load_settings(outside, {"BACKUP_RETENTION_DAILY": 30})).warnings == ()

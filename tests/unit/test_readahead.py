@@ -7,9 +7,10 @@ import pytest
 
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.progress import NoProgress
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.uploads.collect import write_uploads
 from safeharbor_backup.uploads.omissions import Omissions
-from safeharbor_backup.uploads.readahead import NOT_OPEN, opened_ahead
+from safeharbor_backup.uploads.readahead import NOT_OPEN, read_ahead
 from safeharbor_backup.uploads.walk import Batch, walk_batches
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ def batch(tmp_path: Path) -> Iterator[Batch]:
     (tmp_path / "25").unlink()
     (tmp_path / "25").symlink_to("24")
     root = os.open(tmp_path, os.O_RDONLY)
-    walk = walk_batches(root, None, Omissions())
+    walk = walk_batches([(b"", root)], None, Omissions())
     yield next(found for found in walk if isinstance(found, Batch))
     os.close(root)
 
 
 def test_each_file_comes_open_in_its_turn(batch: Batch) -> None:
     seen = []
-    with opened_ahead(batch) as opened:
+    with read_ahead(batch) as opened:
         for descriptor in opened:
             seen.append(os.read(descriptor, 9) if descriptor != NOT_OPEN else None)
             if descriptor != NOT_OPEN:
@@ -48,7 +49,7 @@ def test_each_file_comes_open_in_its_turn(batch: Batch) -> None:
 def test_only_a_few_are_open_at_once_and_none_afterwards(batch: Batch) -> None:
     before = open_files()
 
-    with opened_ahead(batch) as opened:
+    with read_ahead(batch) as opened:
         first = next(opened)
         assert 10 <= len(open_files() - before) <= 20
         os.close(first)
@@ -59,7 +60,7 @@ def test_only_a_few_are_open_at_once_and_none_afterwards(batch: Batch) -> None:
 def test_a_file_that_is_gone_or_may_not_be_opened_is_left_to_its_turn(batch: Batch, tmp_path: Path) -> None:
     (tmp_path / "03").unlink()
 
-    with opened_ahead(batch) as opened:
+    with read_ahead(batch) as opened:
         found = [next(opened) for _ in range(5)]
 
     assert found[3] == NOT_OPEN
@@ -73,7 +74,7 @@ def test_too_many_open_files_cost_nothing_but_the_reading_ahead(batch: Batch, mo
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(os, "open", refused)
-    with opened_ahead(batch) as opened:
+    with read_ahead(batch) as opened:
         assert list(opened) == [NOT_OPEN] * 50
 
 
@@ -101,7 +102,7 @@ def test_a_file_that_is_replaced_after_it_was_opened_is_read_again_or_whole(
     writer = ArchiveWriter(descriptor, tmp_path, 1)
     writer.write_dump([])
 
-    omissions = write_uploads(writer, tree, None, NoProgress()).omissions
+    omissions = write_uploads(writer, (UploadDir(tree),), None, NoProgress()).omissions
     writer.close()
     os.close(descriptor)
 

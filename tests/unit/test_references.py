@@ -9,6 +9,7 @@ import pytest
 
 from safeharbor_backup.actions.references import Gathered
 from safeharbor_backup.archive.layout import sums_line
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.uploads.reference_paths import ArchivedPaths, References, path_of
 
 ROOT = "/data/uploads"
@@ -47,7 +48,7 @@ def test_values_are_counted_by_what_became_of_them() -> None:
         "data:image/png;base64,xx",
         "x" * 9999,
     ):
-        found.judge("photos.path", value, ROOT, lambda path: path == b"there")
+        found.judge("photos.path", value, (UploadDir(Path(ROOT)),), lambda path: path == b"there")
 
     assert found.columns == {"photos.path": 7}
     assert (found.elsewhere, found.missing.count, found.outside.count) == (3, 2, 1)
@@ -59,6 +60,7 @@ def test_values_are_counted_by_what_became_of_them() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_files_are_found_and_others_not_in_little_memory() -> None:
     names = [b"uploads/%d/photo-%d.jpg" % (number % 100, number) for number in range(100_000)]
 
@@ -80,10 +82,10 @@ def test_a_link_is_there_if_it_leads_to_a_file_that_is_there(tmp_path: Path) -> 
     (tmp_path / "away").symlink_to("/etc/passwd")
     paths = ArchivedPaths([b"uploads/v2/a.jpg"])
 
-    assert paths.lead_to(b"current/a.jpg", tmp_path)
-    assert not paths.lead_to(b"current/b.jpg", tmp_path)
-    assert not paths.lead_to(b"current", tmp_path)
-    assert not paths.lead_to(b"away", tmp_path)
+    assert paths.lead_to(b"current/a.jpg", (UploadDir(tmp_path),))
+    assert not paths.lead_to(b"current/b.jpg", (UploadDir(tmp_path),))
+    assert not paths.lead_to(b"current", (UploadDir(tmp_path),))
+    assert not paths.lead_to(b"away", (UploadDir(tmp_path),))
 
 
 def test_values_survive_the_file_that_they_wait_in(tmp_path: Path) -> None:
@@ -92,7 +94,7 @@ def test_values_survive_the_file_that_they_wait_in(tmp_path: Path) -> None:
     gathered.gather(values, lambda column: iter(values[column]))
     sums = b"".join(sums_line(b"uploads/" + name, "0" * 64) for name in (b"1.jpg", b"new\nline"))
 
-    found = gathered.check([sums], None, has_links=False)
+    found = gathered.check([sums], (), has_links=False)
     gathered.close()
 
     assert found.columns == {"a.path": 4, "b.path": 0}

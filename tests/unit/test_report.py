@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import html5lib
 import pytest
-from click.testing import CliRunner
 
 from safeharbor_backup.cli.main import cli
 from support.archives import put_archive
+from support.commands import cli_runner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def archive(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="safeharbor")
+    result = cli_runner().invoke(cli, list(arguments), prog_name="safeharbor")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 

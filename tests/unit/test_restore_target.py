@@ -6,11 +6,15 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
+from safeharbor_backup import RestoreRequest, Settings, load_settings, restore_archive
 from safeharbor_backup.cli.main import cli
+from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.state.history import read_history
+from safeharbor_backup.state.journal import Journal
+from safeharbor_backup.state.restore_record import Phase
 from support.archives import TAKEN_AT, put_archive
+from support.commands import cli_runner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +40,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def restore(archive: Path, *options: str) -> Result:
-    return CliRunner().invoke(cli, ["restore", "--from", str(archive), *options], prog_name="safeharbor")
+    return cli_runner().invoke(cli, ["restore", "--from", str(archive), *options], prog_name="safeharbor")
 
 
 @pytest.mark.parametrize("how", [("--yes",), ("--dry-run",), ("--yes", "--no-keep-previous"), ()])
@@ -126,3 +130,55 @@ def test_uploads_of_another_database_are_a_problem_unless_they_are_asked_for(
     assert "--from-another" in refused.stderr
     assert accepted.exit_code in (0, 3), accepted.output
     assert (tmp_path / "uploads" / "live.txt").exists() is (how == "--dry-run")
+
+
+@pytest.mark.parametrize("text", ["none", "me/dia=/x", "a=/x,A=/y"])
+def test_a_target_that_is_no_directory_is_a_mistake(archive: Path, text: str) -> None:
+    done = restore(archive, "--only", "uploads", "--dry-run", "--upload-dir", text)
+
+    assert done.exit_code == 2
+    assert "--upload-dir: expected" in done.stderr
+
+
+def test_several_directories_can_be_the_target(archive: Path, tmp_path: Path) -> None:
+    both = f"a={tmp_path / 'uploads'},b={tmp_path / 'other'}"
+    (tmp_path / "tree" / "a").mkdir(parents=True)
+    (tmp_path / "tree" / "a" / "x").touch()
+    archive.unlink()
+    put_archive(archive.parent, TAKEN_AT, uploads=tmp_path / "tree")
+
+    done = restore(archive, "--only", "uploads", "--dry-run", "--upload-dir", both)
+
+    assert done.exit_code == 3
+    assert f"uploads: a={tmp_path / 'uploads'}\n" in done.stdout
+    assert f"the archive has no uploads of b: {tmp_path / 'other'} stays as it is" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["--dry-run", "--yes"])
+def test_uploads_of_no_directory_that_is_given_are_not_restored_as_nothing(
+    archive: Path, tmp_path: Path, how: str
+) -> None:
+    done = restore(archive, "--only", "uploads", how, "--upload-dir", f"b={tmp_path / 'other'}", "--live-database")
+
+    assert done.exit_code == 8, done.output
+    assert "nothing would be restored" in done.stderr
+    assert "To go back" not in done.output
+
+
+def test_a_previous_state_that_is_deleted_in_part_is_not_said_to_be_kept(archive: Path, tmp_path: Path) -> None:
+    settings = load_settings(os.environ)
+    assert isinstance(settings, Settings)
+
+    class Thief(NoProgress):
+        def step(self, name: str) -> None:
+            if name == "settled":
+                (stage,) = (tmp_path / "uploads").glob(".safeharbor-restore-*")
+                stage.rename(tmp_path / "taken")
+
+    request = RestoreRequest(archive, with_database=False, keep_previous=False)
+    done = restore_archive(settings, request, lambda plan: not plan.problems, Thief())
+
+    assert (tmp_path / "taken" / "old").is_dir()
+    assert [record.phase for record in Journal(archive.parent).read()] == [Phase.DISCARDING]
+    assert "was replaced while this ran" in done.warnings[-1]
+    assert (done.keeps_previous, done.can_be_undone) == (False, False)

@@ -12,7 +12,13 @@ from safeharbor_backup.actions.doctor.alert_checks import check_alerts
 from safeharbor_backup.actions.doctor.settings_checks import check_schedule
 from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.run import read_status
-from safeharbor_backup.actions.status.schedule_seen import Seen, look_for_schedule
+from safeharbor_backup.actions.status.schedule_seen import (
+    STOP_ONE,
+    TWICE,
+    Seen,
+    has_second_scheduler,
+    look_for_schedule,
+)
 from safeharbor_backup.cli.status_lines import tell_status
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Settings
@@ -91,6 +97,42 @@ def test_a_scheduler_is_seen_as_long_as_it_is_at_work_and_a_second_one_is_told_s
     assert not is_scheduler_at_work(tmp_path)
     with scheduler_mark(tmp_path / "missing") as why_missing:
         assert "cannot see" in why_missing
+
+
+@pytest.mark.parametrize(
+    ("at", "twice"),
+    [
+        (["28T02:00:01", "28T02:00:02"], True),
+        (["28T02:00:01", "28T02:01:00"], False),  # the second one by hand
+        (["27T02:00:01", "27T02:00:02", "28T02:00:01"], False),  # put right since
+        (["27T02:00:01", "27T02:07", "28T02:00:01", "28T02:04"], True),  # a timer that starts at random
+        (["26T02:00:01", "27T02:00:01", "28T02:00:01"], False),
+        ([], False),
+    ],
+)
+def test_two_backups_at_one_time_of_the_schedule_are_two_schedulers(tmp_path: Path, at: list[str], twice: bool) -> None:
+    for each in ran(*at):
+        append_outcome(tmp_path, each)
+    settings = settings_at(tmp_path)
+
+    assert has_second_scheduler(settings, ran(*at), NOW) is twice
+    assert (TWICE in read_status(settings, now=NOW).reasons) is twice
+    [finding] = check_schedule(settings, NOW)
+    assert (finding.remedy == STOP_ONE) is twice
+
+
+@pytest.mark.slow
+def test_frequent_backups_of_one_scheduler_are_not_two(tmp_path: Path) -> None:
+    every_20_seconds = ran("28T11:59:20", "28T11:59:40", "28T12:00:00")
+    settings = settings_at(tmp_path, "*/20 * * * * *")
+
+    assert not has_second_scheduler(settings, every_20_seconds, NOW)
+    assert has_second_scheduler(settings, [*every_20_seconds, every_20_seconds[-1]], NOW)
+
+
+def test_a_schedule_that_was_not_due_for_years_has_no_second_scheduler(tmp_path: Path) -> None:
+    assert not has_second_scheduler(settings_at(tmp_path, "0 0 3 29 2 *"), ran("28T02:00"), NOW.replace(year=2031))
+    assert not has_second_scheduler(settings_at(tmp_path, "0 0 3 1 1 *"), ran("28T02:00"), NOW)
 
 
 def test_status_and_doctor_tell_what_was_seen(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from socket import create_connection
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 from safeharbor_backup.actions.scheduler import run as scheduler
 from safeharbor_backup.actions.scheduler.jobs import Job, JobName
@@ -25,9 +24,11 @@ from safeharbor_backup.errors import Interrupted, LockHeld, SettingsInvalid
 from safeharbor_backup.settings.database_url import parse_database_url
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Settings
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.system.lock import LOCK_NAME
 from support.almanac import zone_named
 from support.archives import Facts, put_archive
+from support.commands import cli_runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +93,13 @@ def complete(settings: Settings, tmp_path: Path) -> Settings:
     """Settings with nothing missing; there is no such server."""
     (tmp_path / "uploads").mkdir()
     url = parse_database_url("postgresql://app:s3cr3t@127.0.0.1:1/reef")
-    return replace(settings, database=url, upload_dir=tmp_path / "uploads", verify_schedule=None, drill_schedule=None)
+    return replace(
+        settings,
+        database=url,
+        upload_dirs=(UploadDir(tmp_path / "uploads"),),
+        verify_schedule=None,
+        drill_schedule=None,
+    )
 
 
 def lived(settings: Settings, clock: FakeClock | None = None, *, lasts: float = 1.0) -> Recorder:
@@ -252,7 +259,7 @@ def test_the_command_ends_with_2_and_names_what_is_wrong(monkeypatch: pytest.Mon
     monkeypatch.setenv("BACKUP_SCHEDULE", "0 3 * * *")
     monkeypatch.setenv("BACKUP_TIMEZONE", "Mars/Phobos")
 
-    result = CliRunner().invoke(cli, ["scheduler"], prog_name="safeharbor")
+    result = cli_runner().invoke(cli, ["scheduler"], prog_name="safeharbor")
 
     assert result.exit_code == 2
     assert '"0 0 3 * * *"' in result.stderr
@@ -308,7 +315,7 @@ class TestLog:
 
         lines = self.run(complete, JobName.VERIFY, capsys)
 
-        assert lines[1].startswith(f"verify: done: {path} is sound (")
+        assert lines[1].startswith(f"verify: done: {path} is OK (")
 
     def test_a_damaged_archive_is_told_with_all_its_problems(
         self, complete: Settings, capsys: pytest.CaptureFixture[str]
@@ -384,6 +391,7 @@ def test_what_listens_answers_with_the_metrics_and_the_health_of_this_moment(com
         fetched(port, "/metrics")
 
 
+@pytest.mark.slow
 def test_who_only_connects_leaves_descriptors_for_backups(complete: Settings) -> None:
     with metrics_served(complete, ("127.0.0.1", 0)) as (_, port), ExitStack() as connected:
         # less than the seconds after which one that asks for nothing is left
@@ -407,7 +415,7 @@ def test_an_address_to_listen_at_is_this_host_alone_unless_it_says_more(given: s
 
 @pytest.mark.parametrize("given", ["", ":9187", "::1:9187", "host", "host:", "127.0.0.1:65536", "127.0.0.1:-1", "1:²"])
 def test_what_is_no_address_is_refused(given: str) -> None:
-    result = CliRunner().invoke(cli, ["scheduler", "--listen", given])
+    result = cli_runner().invoke(cli, ["scheduler", "--listen", given])
 
     assert result.exit_code == 2
     assert "is no address such as 127.0.0.1:9187" in result.output

@@ -11,6 +11,7 @@ from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.parsing import parse_duration
 from safeharbor_backup.settings.table import SETTINGS
+from safeharbor_backup.settings.upload_dirs import UploadDir, find_overlap, parse_dirs
 from support.settings import settings_of
 
 URL = "postgresql://app:s3cr3t@db/reef"
@@ -30,7 +31,7 @@ def test_with_nothing_set_everything_has_its_documented_default() -> None:
     settings = load_settings({})
 
     assert settings.backup_dir == Path("/backups")
-    assert settings.upload_dir == Path("/data/uploads")
+    assert settings.upload_dirs == (UploadDir(Path("/data/uploads")),)
     assert settings.schedule == "0 0 3 * * *"
     assert settings.verify_schedule == "0 0 5 * * 0"
     assert settings.drill_schedule == "0 0 6 * * 0"
@@ -105,7 +106,7 @@ def test_what_the_app_adds_when_it_connects_is_taken_over() -> None:
 def test_the_uploads_come_from_the_first_place_that_names_them(
     environ: dict[str, str], config: dict[str, object], expected: Path | None
 ) -> None:
-    assert load_settings(environ, config).upload_dir == expected
+    assert [each.path for each in load_settings(environ, config).upload_dirs] == ([expected] if expected else [])
 
 
 @pytest.mark.parametrize(
@@ -346,3 +347,39 @@ def test_what_is_secret_is_shown_neither_as_a_value_nor_in_a_problem() -> None:
     assert {each.field for each in SETTINGS if each.is_secret} >= with_hint
     assert "s3cret" not in "".join(str(each) for each in settings.problems)
     assert len(settings.problems) >= 4
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("media=/srv/media,static=/srv/app/static", {"media": "/srv/media", "static": "/srv/app/static"}),
+        (" static = /srv/s , media=/srv/m,b ,", {"media": "/srv/m,b", "static": "/srv/s"}),
+        ("/srv/a=b,c=d", {"": "/srv/a=b,c=d"}),
+        ({"media": "/srv/media", "static": Path("/srv/s")}, {"media": "/srv/media", "static": "/srv/s"}),
+    ],
+)
+def test_several_directories_of_uploads_have_names(text: str | dict[str, object], expected: dict[str, str]) -> None:
+    environ, config = ({"BACKUP_UPLOAD_DIR": text}, {}) if isinstance(text, str) else ({}, {"BACKUP_UPLOAD_DIR": text})
+    settings = load_settings(environ, config)
+
+    assert {each.name: str(each.path) for each in settings.upload_dirs} == expected
+    assert parse_dirs(settings.given["BACKUP_UPLOAD_DIR"]) == settings.upload_dirs
+
+
+@pytest.mark.parametrize("text", ["media=/a,Media=/b", "me/dia=/a", "media=", "media=/a,=/b", ".x=/a"])
+def test_a_name_that_cannot_be_one_is_a_problem_of_the_setting(text: str) -> None:
+    (problem,) = load_settings({"BACKUP_UPLOAD_DIR": text}).problems_in(Concern.UPLOADS)
+
+    assert "NAME=DIRECTORY" in str(problem)
+
+
+def test_directories_that_are_one_or_in_each_other_are_found(tmp_path: Path) -> None:
+    (tmp_path / "media" / "deep").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to("media/deep")
+    media, other = UploadDir(tmp_path / "media", "media"), UploadDir(tmp_path / "other", "other")
+
+    assert find_overlap((media, other)) is None
+    for path in ("media", "media/deep", "link", "media/not-yet"):
+        inside = UploadDir(tmp_path / path, "x")
+        assert find_overlap((other, inside, media)) == (inside, media)

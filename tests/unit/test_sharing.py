@@ -11,9 +11,10 @@ import pytest
 
 from safeharbor_backup.archive.index import FACTS_SIZE, NEVER, IndexFront, IndexWriter
 from safeharbor_backup.settings.model import Settings
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.uploads.previous_index import Previous
 from safeharbor_backup.uploads.sharing import WHY_ALWAYS, WHY_DUE, WHY_FULL, Sharing, judge_index, recording, remembered
-from safeharbor_backup.uploads.stat_signature import pack_facts, settled_facts, tells_changes
+from safeharbor_backup.uploads.stat_signature import pack_facts, stable_signature, tells_changes
 from support.needs import missing
 from support.sharing import Chain, real_clock, settled_clock
 
@@ -88,7 +89,7 @@ def test_what_is_not_older_than_two_seconds_before_the_run_is_never_trusted(mtim
     times = {"st_atime_ns": 0, "st_mtime_ns": limit + mtime, "st_ctime_ns": limit + ctime}
     status = os.stat_result([0o100644, 5, 1, 1, 0, 0, 9, 0, 0, 0, 0.0, 0.0, 0.0], times)
 
-    facts = settled_facts(status, NOW_NS)
+    facts = stable_signature(status, NOW_NS)
 
     assert (facts == pack_facts([status])) is (mtime < 0 and ctime < 0)
     assert (facts == NEVER) is not (mtime < 0 and ctime < 0)
@@ -121,7 +122,7 @@ def test_a_clock_that_was_set_back_or_another_tree_make_the_index_useless(chain:
 
     assert not judge_index(made, made.started_ns - 1, chain.settings, full=False)[0]
     assert not judge_index(replace(made, written_anew_ns=made.started_ns + 1), NOW_NS**2, chain.settings, full=False)[0]
-    elsewhere = replace(chain.settings, upload_dir=Path("/elsewhere"))
+    elsewhere = replace(chain.settings, upload_dirs=(UploadDir(Path("/elsewhere")),))
     assert not judge_index(made, made.started_ns, elsewhere, full=False)[0]
 
 

@@ -7,13 +7,14 @@ import os
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from safeharbor_backup.archive.layout import STAGING_MARKER
 from safeharbor_backup.errors import CannotRestore, StorageUnavailable
-from safeharbor_backup.state.restore_record import Leg, Mark, Side
+from safeharbor_backup.state.restore_record import Mark, Side, SwapPhase
 from safeharbor_backup.system import atomic_file as publish
 from safeharbor_backup.uploads import exchange, trial
 from safeharbor_backup.uploads.collect import make_filter
@@ -56,7 +57,7 @@ class Rig:
     def __init__(self, uploads: Path) -> None:
         self.uploads = uploads
         self.stage = create_stage(uploads, ID, new_secret())
-        self.mark = Mark(Side.OLD, Leg.AT_REST)
+        self.mark = Mark(Side.OLD, SwapPhase.AT_REST)
         self.frontier = Frontier()
         self.calls = 0
         self.dies_at = 0
@@ -65,8 +66,8 @@ class Rig:
     def path(self) -> Path:
         return self.stage.path
 
-    def bring_in(self, side: Side) -> None:
-        self.stage.bring_in(side, self.mark, self.note, frontier=self.frontier.directories, stays=self.frontier.stays)
+    def make_live(self, side: Side) -> None:
+        self.stage.make_live(side, self.mark, self.note, frontier=self.frontier.directories, stays=self.frontier.stays)
 
     def note(self, mark: Mark) -> None:
         self.step()
@@ -82,9 +83,9 @@ class Rig:
         """How many steps it takes to bring that side in, from here; it is at rest again afterwards."""
         before = self.mark.going
         self.calls = self.dies_at = 0
-        self.bring_in(side)
+        self.make_live(side)
         steps = self.calls
-        self.bring_in(before)
+        self.make_live(before)
         self.calls = 0
         return steps
 
@@ -92,7 +93,7 @@ class Rig:
         """Begin to bring a side in, and die before that step."""
         self.calls, self.dies_at = 0, number
         with pytest.raises(Stopped):
-            self.bring_in(side)
+            self.make_live(side)
         self.dies_at = 0
 
 
@@ -132,7 +133,7 @@ def test_it_is_private_and_bears_the_marker(rig: Rig) -> None:
 
 def test_bringing_in_a_side_keeps_the_other_one(rig: Rig) -> None:
     for side, expected in ((Side.NEW, NEW), (Side.NEW, NEW), (Side.OLD, OLD), (Side.NEW, NEW)):
-        rig.bring_in(side)
+        rig.make_live(side)
         assert live(rig.uploads) == expected
         assert live(rig.path / side.other) == (OLD if side is Side.NEW else NEW)
 
@@ -141,19 +142,19 @@ def test_bringing_in_a_side_keeps_the_other_one(rig: Rig) -> None:
 @pytest.mark.parametrize("first", [Side.NEW, Side.OLD])
 def test_stopped_anywhere_it_can_be_finished_or_taken_back(rig: Rig, then: Side, first: Side) -> None:
     if first is Side.OLD:
-        rig.bring_in(Side.NEW)
+        rig.make_live(Side.NEW)
     rest = rig.mark.going
     steps = rig.steps_of(first)
     assert steps > 12
     for number in range(1, steps + 1):
         rig.stopped(first, number)
 
-        rig.bring_in(then)
+        rig.make_live(then)
 
         assert live(rig.uploads) == (NEW if then is Side.NEW else OLD), f"step {number}"
-        assert rig.mark == Mark(then, Leg.AT_REST)
+        assert rig.mark == Mark(then, SwapPhase.AT_REST)
         assert live(rig.path / then.other) == (OLD if then is Side.NEW else NEW)
-        rig.bring_in(rest)
+        rig.make_live(rest)
 
 
 @pytest.mark.slow
@@ -161,12 +162,12 @@ def test_stopped_twice_it_still_comes_back(rig: Rig) -> None:
     for number in range(1, rig.steps_of(Side.NEW) + 1):
         rig.stopped(Side.NEW, number)
         rig.calls = 0
-        rig.bring_in(Side.OLD)
+        rig.make_live(Side.OLD)
         for again in range(1, rig.calls + 1):
             rig.stopped(Side.NEW, number)
             rig.stopped(Side.OLD, again)
 
-            rig.bring_in(Side.OLD)
+            rig.make_live(Side.OLD)
 
             assert live(rig.uploads) == OLD
             assert live(rig.path / "new") == NEW
@@ -182,13 +183,13 @@ def test_what_the_app_makes_anew_meanwhile_steps_aside(rig: Rig, monkeypatch: py
 
     monkeypatch.setattr(exchange, "rename_between", with_an_app)
     with pytest.raises(StorageUnavailable, match="fills up"):
-        rig.bring_in(Side.NEW)
+        rig.make_live(Side.NEW)
     monkeypatch.undo()
-    rig.bring_in(Side.NEW)
+    rig.make_live(Side.NEW)
 
     assert live(rig.uploads) == NEW
     assert {path.read_text() for path in (rig.path / "strays").iterdir()} == {"the app's"}
-    rig.bring_in(Side.OLD)
+    rig.make_live(Side.OLD)
     assert live(rig.uploads) == OLD
 
 
@@ -199,7 +200,7 @@ def test_what_bears_a_stages_name_stays_where_it_is_whatever_it_is(rig: Rig) -> 
     os.mkfifo(rig.uploads / look_alikes[2])
     (rig.uploads / look_alikes[3]).write_text("x")
 
-    rig.bring_in(Side.NEW)
+    rig.make_live(Side.NEW)
 
     assert find_look_alikes(rig.uploads, {ID}) == look_alikes
     assert find_look_alikes(rig.uploads, set()) == [rig.path.name, *look_alikes]
@@ -209,7 +210,7 @@ def test_the_filesystems_lost_and_found_stays(rig: Rig) -> None:
     need_root()
     (rig.uploads / "lost+found").mkdir()
 
-    rig.bring_in(Side.NEW)
+    rig.make_live(Side.NEW)
 
     assert (rig.uploads / "lost+found").is_dir()
 
@@ -231,14 +232,14 @@ def test_what_is_left_out_stays_where_it_is_wherever_the_exchange_is_stopped(rig
     for number in range(1, rig.steps_of(Side.NEW) + 1):
         rig.stopped(Side.NEW, number)
 
-        rig.bring_in(then)
+        rig.make_live(then)
 
         found = live(rig.uploads)
         del found["dir/out"]
         assert found == {**(NEW if then is Side.NEW else OLD), **STAYING}
         assert stat.S_ISFIFO(os.lstat(rig.uploads / "dir" / "pipe").st_mode)
         assert stat.S_IMODE(os.stat(rig.uploads / "dir").st_mode) == (0o711 if then is Side.NEW else 0o750)
-        rig.bring_in(Side.OLD)
+        rig.make_live(Side.OLD)
     rig.stage.remove()
     assert (rig.uploads / "videos" / "v.mp4").read_text() == "v"
 
@@ -260,7 +261,7 @@ def test_root_gives_no_directory_away_whose_name_somebody_else_can_give(tmp_path
         os.chmod(tmp_path / name, 0o700)
     rig.frontier = Frontier((*modes, "made", "made/deep"), tuple(f"{name}/pipe" for name in modes))
 
-    rig.bring_in(Side.NEW)
+    rig.make_live(Side.NEW)
 
     def status(name: str) -> tuple[int, int]:
         found = os.stat(tmp_path / name)
@@ -309,7 +310,7 @@ def test_what_the_archive_has_too_does_not_stay(rig: Rig) -> None:
     write(rig.uploads, STAYING)
 
     rig.frontier = find_frontier(rig.uploads, rig.stage.side(Side.NEW), make_filter(("/videos/",)))
-    rig.bring_in(Side.NEW)
+    rig.make_live(Side.NEW)
 
     assert live(rig.uploads) == {**NEW, "videos/v.mp4": "of the archive"}
 
@@ -355,10 +356,10 @@ def test_a_directory_that_cannot_be_renamed_is_emptied_into_a_new_one(
         real(source, name, target, to)
 
     monkeypatch.setattr(exchange, "rename_between", on_an_overlay)
-    rig.bring_in(Side.NEW)
+    rig.make_live(Side.NEW)
     assert refused == 2
     assert live(rig.uploads) == NEW
-    rig.bring_in(then)
+    rig.make_live(then)
 
     assert live(rig.uploads) == (NEW if then is Side.NEW else {**OLD, "dir/deep/y": "y"})
     kept = rig.uploads if then is Side.OLD else rig.path / "old"
@@ -366,7 +367,7 @@ def test_a_directory_that_cannot_be_renamed_is_emptied_into_a_new_one(
 
 
 def test_removing_it_leaves_the_live_side(rig: Rig) -> None:
-    rig.bring_in(Side.NEW)
+    rig.make_live(Side.NEW)
 
     rig.stage.remove()
 
@@ -386,6 +387,7 @@ def test_what_a_crash_left_of_a_stage_is_removed_unless_something_is_in_it(tmp_p
     full = tmp_path / f".safeharbor-restore-{ID}"
     write(full, {"new/x": "x"})
     assert not remove_unfinished(tmp_path, ID)
+    assert remove_unfinished(tmp_path / "gone", ID)
     assert (full / "new" / "x").exists()
 
 
@@ -469,7 +471,7 @@ def test_an_exchange_that_has_begun_goes_where_it_was_to_go_whatever_is_put_in_i
             plant(rig, outside)
 
     monkeypatch.setattr(rig, "step", step)
-    rig.bring_in(Side.NEW)
+    rig.make_live(Side.NEW)
 
     assert planted
     found = live(rig.uploads)
@@ -527,6 +529,19 @@ def test_a_mount_in_a_tree_is_left_and_nothing_behind_it_is_deleted(tmp_path: Pa
         assert (shared / "x").read_text() == "x"
     remove_tree(tree)
     assert not tree.exists()
+
+
+def test_a_full_disk_is_named_where_the_uploads_may_be_on_several(tmp_path: Path) -> None:
+    with mounted_tmpfs(tmp_path / "small", 1 << 16) as uploads:
+        stage = create_stage(uploads, ID, new_secret())
+        with suppress(OSError), open(uploads / "fill", "wb") as fill:
+            fill.write(bytes(1 << 17))
+        with pytest.raises(OSError, match="No space left") as error:
+            stage.write_first_marker()
+        stage.close()
+
+    assert error.value.errno == errno.ENOSPC
+    assert error.value.filename == str(uploads / f".safeharbor-restore-{ID}")
 
 
 def test_what_can_be_moved_is_not_named(rig: Rig) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 from safeharbor_backup.actions.catalog.entries import State
 from safeharbor_backup.actions.prune import prune_archives
@@ -21,6 +20,7 @@ from safeharbor_backup.state.adopted import Adopted, write_adopted
 from safeharbor_backup.state.history import Outcome, append_outcome
 from safeharbor_backup.text import show_bytes
 from support.archives import Facts, put_archive
+from support.commands import cli_runner
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -62,7 +62,7 @@ def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, *arguments: str) ->
     for name in [name for name in os.environ if name.startswith("BACKUP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("BACKUP_DIR", str(settings.backup_dir))
-    return CliRunner().invoke(cli, ["status", *arguments], prog_name="safeharbor")
+    return cli_runner().invoke(cli, ["status", *arguments], prog_name="safeharbor")
 
 
 class TestFailures:
@@ -237,7 +237,7 @@ class TestUnusual:
         status = look(settings)
 
         assert status.health is Health.WARNING
-        told = [each for each in status.reasons if "there are 4 rows, where an earlier archive had 90" in each]
+        told = [each for each in status.reasons if "the archive has 4 rows, an earlier one had 90" in each]
         assert len(told) == 1
         assert "; public.users has 4 of 90; " in told[0]
         write_adopted(settings.backup_dir, Adopted(archives=frozenset({newest.name})))
@@ -257,13 +257,14 @@ class TestRoom:
         status = look(settings)
 
         assert (status.health, status.room.fits) == (Health.WARNING, 0)
-        assert line(settings, "room") == f"0 B free; the next archive takes {size}, 0 more fit"
+        assert line(settings, "space") == f"0 B free; the next archive takes {size}, 0 more fit"
 
 
 class TestLines:
     """The block below the verdict."""
 
     def test_it_is_as_the_operator_reads_it(self, settings: Settings) -> None:
+        settings = replace(settings, schedule=f"0 {NIGHT.minute} {NIGHT.hour} * * *")  # none was due since
         archive = put_archive(settings.backup_dir, NIGHT)
         name, size = archive.name, show_bytes(archive.stat().st_size)
         append_outcome(
@@ -277,13 +278,14 @@ class TestLines:
         assert told[0].startswith(f"GOOD: {name}, 3 h old (20")
         assert told[1:4] == [
             "  last backup  3 h ago: done, in 3 min, with 1 warning",
-            "  last verify  2 h ago, 14 archives: sound, in 12 s",
+            "  last verify  2 h ago, 14 archives: OK, in 12 s",
             "  last drill   60 min ago, archive of 2026-05-07 03:00:00 UTC: restored, in 12 s",
         ]
         assert told[4].startswith("  next backup  in ")
         assert told[4].endswith(", not yet seen to run")
-        assert told[5].endswith(f"; the next archive takes {size}, 1,000 or more fit")
-        assert told[6] == "  retention    7 daily, 4 weekly; none goes next"
+        assert told[5] == "  off-site     none known; `safeharbor offsite-done -h`, or BACKUP_OFFSITE=none"
+        assert told[6].endswith(f"; the next archive takes {size}, 1,000 or more fit")
+        assert told[7] == "  retention    7 daily, 4 weekly; none goes next"
         assert [each for each in told[1:] if len(each) > 80] == []
 
     def test_a_new_directory_has_nothing_to_tell_yet(self, settings: Settings) -> None:
@@ -295,8 +297,8 @@ class TestLines:
             "  last verify  none recorded",
             "  last drill   none recorded",
         ]
-        assert told[5].endswith(" free")
-        assert len(told) == 6
+        assert told[6].endswith(" free")
+        assert len(told) == 7
 
     def test_a_healthcheck_has_one_line(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         put_archive(settings.backup_dir, NIGHT)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
 from msgspec import to_builtins
 
 from safeharbor_backup import __version__
@@ -19,6 +18,7 @@ from safeharbor_backup.cli.status_lines import tell_status
 from safeharbor_backup.state.history import Outcome, append_outcome
 from safeharbor_backup.system.documents import dump_document
 from support.archives import Facts, put_archive
+from support.commands import cli_runner
 from support.json_schemas import complaints
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ KEYS = {
     "archives", "typed_as",
     "damaged", "next_backup", "schedule_seen", "schedule", "timezone",
     "last_backup", "last_verify", "last_drill", "last_failure",
-    "storage", "retention", "kept", "interrupted", "newest", "latest", "gone", "contents", "history",
+    "storage", "retention", "kept", "interrupted", "newest", "latest", "gone", "offsite", "told",
+    "drill_max_seconds", "contents", "history",
 }  # fmt: skip
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -130,6 +131,7 @@ def test_it_tells_how_the_last_runs_ended_and_which_archives_they_proved(setting
         "reason": "",
         "warnings": ["2 uploads vanished"],
         "notes": [],
+        "advice": "",
     }
     assert (told["last_verify"]["exit_status"], told["last_drill"]["seconds"], told["last_failure"]) == (0, 9, None)
     assert [each["command"] for each in told["history"]] == ["backup", "verify", "drill"]
@@ -219,7 +221,7 @@ def test_garbage_beside_the_archives_hinders_nothing(settings: Settings) -> None
 def test_the_command_prints_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKUP_DIR", str(settings.backup_dir))
 
-    result = CliRunner().invoke(cli, ["status", "--json"])
+    result = cli_runner().invoke(cli, ["status", "--json"])
 
     assert result.exit_code == 0
     assert set(json.loads(result.stdout)) == KEYS

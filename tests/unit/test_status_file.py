@@ -136,7 +136,7 @@ def test_a_name_that_could_be_something_else_is_refused(
     result = run_inside("prune")
 
     assert result.exit_code == 0
-    assert "published nowhere: BACKUP_STATUS_FILE=" in result.stderr
+    assert "the state was not published: BACKUP_STATUS_FILE=" in result.stderr
     assert os.listdir(published.parent) == []
     assert run_inside("status").exit_code == 3
 

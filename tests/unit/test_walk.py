@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.uploads.omissions import Omissions
-from safeharbor_backup.uploads.walk import Batch, open_root, walk_batches, walk_tree
+from safeharbor_backup.uploads.walk import Batch, opened_tree, walk_batches, walk_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,12 +16,9 @@ if TYPE_CHECKING:
 
 def batches_of(root: Path) -> list[Batch | bytes]:
     """The batches, and the path of each directory."""
-    descriptor = open_root(root)
-    try:
-        found = walk_batches(descriptor, None, Omissions())
+    with opened_tree((UploadDir(root),)) as roots:
+        found = walk_batches(roots, None, Omissions())
         return [each if isinstance(each, Batch) else each.path for each in found]
-    finally:
-        os.close(descriptor)
 
 
 def names_of(root: Path) -> list[list[bytes]]:
@@ -75,10 +73,7 @@ def test_single_entries_are_those_of_the_batches(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").touch()
-    descriptor = open_root(tmp_path)
-    try:
-        paths = [entry.path for entry in walk_tree(descriptor, None, Omissions())]
-    finally:
-        os.close(descriptor)
+    with opened_tree((UploadDir(tmp_path),)) as roots:
+        paths = [entry.path for entry in walk_tree(roots, None, Omissions())]
 
     assert paths == [b"a", b"a/x", b"b", b"b/x"]

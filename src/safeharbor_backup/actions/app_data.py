@@ -81,7 +81,8 @@ def find_missing_folders(settings: Settings) -> list[tuple[str, Path]]:
 
     These are guesses, by the names of settings. Nothing that BACKUP_IGNORE names.
     """
-    inside = [os.path.realpath(each) for each in (settings.upload_dir, settings.backup_dir) if each is not None]
+    ours = (*(each.path for each in settings.upload_dirs), settings.backup_dir)
+    inside = [os.path.realpath(each) for each in ours]
     found: dict[str, tuple[str, Path]] = {}
     for name, path in settings.folders:
         real = os.path.realpath(path)

@@ -122,8 +122,8 @@ def compare_with_live(archive: Path, settings: Settings, *, names: bool = False)
     with ExitStack() as stack:
         old = stack.enter_context(_opened(archive))
         new = _Opened(_read_live(settings), iter(()))
-        if settings.upload_dir is not None and old.side.taken_at is not None:
-            new.lines = live_lines(settings.upload_dir, old.side.taken_at, make_filter(settings.exclude))
+        if settings.upload_dirs and old.side.taken_at is not None:
+            new.lines = live_lines(settings.upload_dirs, old.side.taken_at, make_filter(settings.exclude))
             new.unknown.append("live files are compared by name and time of change, not by content")
         try:
             return _compare(old, new, names=names)
@@ -202,7 +202,7 @@ def _describe(source: Source, front: Front | None) -> _Opened:
         return _Opened(
             Side(name, time_in_name(name), upload_files=len(files)),
             iter(files),
-            [f"{ascii_safe(name)} is by another program: it tells neither rows nor checksums, only names are compared"],
+            [f"{ascii_safe(name)} is by another program, without row counts and checksums: only names are compared"],
         )
     manifest = front.manifest
     return _Opened(_side_of(name, manifest), lines)
@@ -247,7 +247,7 @@ def _compare(old: _Opened, new: _Opened, *, names: bool) -> Diff:
     before, after = old.side, new.side
     if before.tables is not None and after.tables is not None and (before.columns is None or after.columns is None):
         which = ascii_safe((before if before.columns is None else after).name)
-        unknown.append(f"columns were not compared: {which} does not tell them")
+        unknown.append(f"columns were not compared: {which} does not record them")
     return Diff(
         before, after, _compare_rows(before, after), _compare_columns(before, after),
         _compare_uploads(old.lines, new.lines, names=names), tuple(unknown),

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.preflight import require_no_interrupted_restore
+from safeharbor_backup.actions.preflight import check_no_overlap, require_no_interrupted_restore
+from safeharbor_backup.actions.restore.uploads_plan import require_names
+from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace, opened_uploads, stage_of
 from safeharbor_backup.archive.layout import UPLOADS_NAME
 from safeharbor_backup.archive.pick import Wanted, pick_members
 from safeharbor_backup.archive.reader import bears_leading_mark, read_front
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import ArchiveNotFound, CannotRestore, SettingsInvalid, translate_os_error
-from safeharbor_backup.settings.min_free import Floor
 from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.settings.upload_dirs import UploadDir, describe_dirs
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.text import ascii_safe, typed
-from safeharbor_backup.uploads.extract import LACKS_MODES, LACKS_OWNERS, Extraction
 from safeharbor_backup.uploads.place import Placement, staged_beside
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from safeharbor_backup.archive.layout import Member
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
+_FULL = "Free some space there, or name fewer files."
 _UNPROVEN = "it was written by another program and has no checksums: what was extracted is not proven"
 
 
@@ -39,12 +42,17 @@ class Extracted:
     """
 
     archive: Path
-    target: Path
+    dirs: UploadDirs
     files: int
     size_bytes: int
     kept: tuple[str, ...] = ()
     replaced: int = 0
     warnings: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> str:
+        """Where they are now."""
+        return describe_dirs(self.dirs)
 
 
 def extract_files(
@@ -56,7 +64,7 @@ def extract_files(
     Either all are there afterwards, or nothing has changed. Raises ArchiveNotFound if the archive does not have one of
     them, ArchiveRejected, CannotRestore if something is in the way, StorageUnavailable.
     """
-    return _extract(archive, paths, target.absolute(), Placement(overwrite=overwrite), min_free)
+    return _extract(archive, paths, (UploadDir(target.absolute()),), Placement(overwrite=overwrite), min_free)
 
 
 def put_back_files(archive: Path, paths: Sequence[str], settings: Settings) -> Extracted:
@@ -65,29 +73,47 @@ def put_back_files(archive: Path, paths: Sequence[str], settings: Settings) -> E
     Raises also LockHeld, RestorePending, SettingsInvalid.
     """
     settings.require(Concern.UPLOADS, Concern.DIRECTORY)
-    if settings.upload_dir is None:
+    if not settings.upload_dirs:
         raise SettingsInvalid(["BACKUP_UPLOAD_DIR=none: expected the directory of the live uploads"])
+    check_no_overlap(settings.upload_dirs)
     suffix = f".replaced-{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}"
     with directory_lock(settings.backup_dir):
         require_no_interrupted_restore(settings.backup_dir)
         placement = Placement(overwrite=True, suffix=suffix)
-        return _extract(archive, paths, settings.upload_dir, placement, settings.min_free)
+        return _extract(archive, paths, settings.upload_dirs, placement, settings.min_free, is_live=True)
 
 
-def _extract(archive: Path, paths: Sequence[str], target: Path, placement: Placement, min_free: MinFree) -> Extracted:
-    wanted = Wanted([_below_uploads(path) for path in paths])
+def _extract(
+    archive: Path,
+    paths: Sequence[str],
+    dirs: UploadDirs,
+    placement: Placement,
+    min_free: MinFree,
+    *,
+    is_live: bool = False,
+) -> Extracted:
+    below = [_below_uploads(path) for path in paths]
+    wanted = Wanted(below)
     with ExitStack() as stack:
         source = stack.enter_context(opened_archive(archive))
         front = read_front(source) if bears_leading_mark(source) else None
+        if is_live:
+            require_names(archive, front.manifest if front is not None else None, dirs)
+            dirs = _concerned(dirs, below)
         try:
-            root, stage = stack.enter_context(staged_beside(target))
-            floor = Floor(stage, target, min_free, "Free some space there, or name fewer files.")
-            extraction = Extraction(stage, in_order=False, require_room=floor.require)
-            stack.callback(extraction.close)
+            beside = [stack.enter_context(staged_beside(each.path)) for each in dirs]
+            places = [
+                UploadsPlace(each.path, root=stage, prefix=each.prefix)
+                for each, (_, stage) in zip(dirs, beside, strict=True)
+            ]
+            stages = [
+                stack.enter_context(opened_uploads(place, min_free, in_order=False, hint=_FULL)) for place in places
+            ]
 
             def take(member: Member, data: Iterable[bytes]) -> None:
                 try:
-                    extraction.add(member, data)
+                    if (stage := stage_of(member, stages)) is not None:
+                        stage.take(member, data)
                 except FileNotFoundError as error:
                     name = ascii_safe(os.fsdecode(member.link))
                     raise CannotRestore(f"{name} is needed too: a hard link leads to it. Name both.") from error
@@ -97,20 +123,37 @@ def _extract(archive: Path, paths: Sequence[str], target: Path, placement: Place
                 names = ", ".join(ascii_safe(os.fsdecode(each)) for each in sorted(wanted.missing)[:5])
                 raise ArchiveNotFound(
                     f"{archive.name} has no upload {names}.",
-                    hint=f"`{typed('find NAME')}` tells which archive has a file, and its path.",
+                    hint=f"`{typed('find NAME')}` shows which archive has a file, and its path.",
                 )
-            extraction.finish()
-            placement.place(stage, root)
-            os.fsync(root)
+            for each in stages:
+                each.extraction.finish()
+            placement.place([(stage, root, each.prefix) for each, (root, stage) in zip(dirs, beside, strict=True)])
+            for root, _ in beside:
+                os.fsync(root)
         except OSError as error:
             failure = translate_os_error(error, "extracting")
             failure.intact = placement.describe_moved()
             raise failure from error
-    facts = ((front is None, _UNPROVEN), (extraction.lacks_owners, LACKS_OWNERS), (extraction.lacks_modes, LACKS_MODES))
-    warnings = tuple(text for holds, text in facts if holds)
-    kept = placement.kept
-    done = (extraction.files, extraction.size_bytes, tuple(kept.names), kept.count)
-    return Extracted(archive, target, *done, warnings)
+    warnings = dict.fromkeys(warning for each in stages for warning in each.warnings)
+    kept, extractions = placement.kept, [each.extraction for each in stages]
+    return Extracted(
+        archive,
+        dirs,
+        sum(each.files for each in extractions),
+        sum(each.size_bytes for each in extractions),
+        tuple(kept.names),
+        kept.count,
+        (*([_UNPROVEN] if front is None else []), *warnings),
+    )
+
+
+def _concerned(dirs: UploadDirs, wanted: Sequence[bytes]) -> UploadDirs:
+    """The directories that something wanted is to go to; all of them if it goes to none."""
+
+    def is_wanted(prefix: bytes) -> bool:
+        return any(not path or (path + b"/").startswith(prefix) for path in wanted)
+
+    return tuple(each for each in dirs if is_wanted(each.prefix)) or dirs
 
 
 def _below_uploads(path: str) -> bytes:

@@ -30,6 +30,7 @@ from safeharbor_backup.postgres.one_table import (
     require_no_more_than_owner,
     take_in,
 )
+from safeharbor_backup.postgres.rows import names_as_bytes, readable, sendable
 from safeharbor_backup.postgres.scratch_database import mark_scratch, scratch_name
 from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.toc import PRE_DATA
@@ -65,11 +66,22 @@ class TableExtracted:
 
 @dataclass(frozen=True, slots=True)
 class _Scratch:
+    """Names are as they come within `names_as_bytes`."""
+
     table: TableName
     columns: tuple[Column, ...]
     session: psycopg.Connection
     taken_at: datetime | None
     warnings: list[str]
+
+    @property
+    def encoding(self) -> str:
+        """What a script for psql is written in."""
+        return "SQL_ASCII" if self.session.info.parameter_status("server_encoding") == "SQL_ASCII" else "UTF8"
+
+    def shown(self, name: object) -> str:
+        """A name as people and files have it."""
+        return readable(self.session, str(name))
 
 
 def table_to_file(
@@ -97,15 +109,15 @@ def table_to_file(
             if as_sql:
                 names = ", ".join(_quoted(column.name) for column in columns)
                 table = f"{_quoted(scratch.table.schema)}.{_quoted(scratch.table.name)}"
-                start = f"SET client_encoding = 'UTF8';\nCOPY {table} ({names}) FROM stdin;\n"
-                write_all(draft.descriptor, start.encode("utf-8", "surrogateescape"))
+                start = f"SET client_encoding = '{scratch.encoding}';\nCOPY {table} ({names}) FROM stdin;\n"
+                write_all(draft.descriptor, scratch.shown(start).encode("utf-8", "surrogateescape"))
             for block in rows:
                 count += 1
                 write_all(draft.descriptor, block)
             if as_sql:
                 write_all(draft.descriptor, b"\\.\n")
         counted = max(count - (not as_sql), 0)  # each row is a block of its own, as is the heading
-        return TableExtracted(str(scratch.table), str(path), counted, tuple(scratch.warnings))
+        return TableExtracted(scratch.shown(scratch.table), str(path), counted, tuple(scratch.warnings))
 
 
 def table_beside(
@@ -123,12 +135,12 @@ def table_beside(
         beside = TableName(scratch.table.schema, base + suffix)
         if read_table(live, beside):
             raise CannotRestore(
-                f"The live database has a table {ascii_safe(str(beside))} already.",
-                hint="Drop it first, or rename it; nothing is written into a table that is there.",
+                f"The live database has a table {ascii_safe(scratch.shown(beside))} already.",
+                hint="Drop it first, or rename it; nothing is written into an existing table.",
             )
         rows = copy_out(scratch.session, scratch.table, scratch.columns, where)
         count = put_beside(live, beside, scratch.columns, rows)
-        return TableExtracted(str(scratch.table), str(beside), count, tuple(scratch.warnings))
+        return TableExtracted(scratch.shown(scratch.table), scratch.shown(beside), count, tuple(scratch.warnings))
 
 
 def rows_into_live(
@@ -145,13 +157,15 @@ def rows_into_live(
         shared = [column for column in scratch.columns if column.name in known]
         found = take_in(live, scratch.table, shared, copy_out(scratch.session, scratch.table, shared, where))
         count = insert_missing(live, scratch.table, shared) if confirmed and found.missing else 0
-        return TableExtracted(str(scratch.table), str(scratch.table), count, tuple(scratch.warnings), found)
+        return TableExtracted(
+            scratch.shown(scratch.table), scratch.shown(scratch.table), count, tuple(scratch.warnings), found
+        )
 
 
 @contextmanager
 def _live_session(settings: Settings, table: TableName) -> Iterator[psycopg.Connection]:
     """As the app's own role, whatever restores connect as: what the app has planted runs with no more than it has."""
-    with connected(bounded(settings.database_address(), settings)) as session:
+    with connected(bounded(settings.database_address(), settings)) as session, names_as_bytes(session):
         require_no_more_than_owner(session, table)
         session.execute("SET row_security = off")  # rows that are hidden would be taken for missing
         yield session
@@ -166,7 +180,7 @@ def _opened_table(archive: Path, name: str, settings: Settings, progress: Progre
         report = Report(archive, datetime.now(UTC))
         server, plan = find_server(stack, settings, opened, report, progress)
         toc = plan.contents.toc
-        wanted = _find_table(toc, name, opened)
+        wanted = find_rows_of(toc, name, opened.path.name)
         entries = tuple(
             entry
             for entry in plan.entries
@@ -178,7 +192,8 @@ def _opened_table(archive: Path, name: str, settings: Settings, progress: Progre
         mark_scratch(server.target, scratch, archive.name)
         copy.loader.load(entries, 1)
         session = stack.enter_context(copy.session())
-        table = TableName(wanted.schema, wanted.name)
+        stack.enter_context(names_as_bytes(session))
+        table = TableName(sendable(session, wanted.schema), sendable(session, wanted.name))
         warnings = [] if opened.front is not None else ["it was written by another program and has no checksums"]
         yield _Scratch(table, read_table(session, table), session, opened.taken_at, warnings)
 
@@ -198,8 +213,8 @@ def _prove_dump(opened: OpenArchive) -> None:
         raise ArchiveRejected(f"{opened.path}: {reason}.", reason=reason)
 
 
-def _find_table(toc: Mapping[int, TocEntry], name: str, opened: OpenArchive) -> TocEntry:
-    """The entry with its rows. Raises ArchiveNotFound, with the nearest names."""
+def find_rows_of(toc: Mapping[int, TocEntry], name: str, archive: str) -> TocEntry:
+    """The entry with the rows of this table. Raises ArchiveNotFound, with the nearest names."""
     with_rows = [entry for entry in toc.values() if entry.kind == "TABLE DATA"]
     names = {
         entry.number: {f"{schema}.{table}" for schema in _spellings(entry.schema) for table in _spellings(entry.name)}
@@ -216,8 +231,9 @@ def _find_table(toc: Mapping[int, TocEntry], name: str, opened: OpenArchive) -> 
     near = get_close_matches(name, [f"{entry.schema}.{entry.name}" for entry in with_rows], 3, 0.4)
     said = f"The nearest: {', '.join(map(ascii_safe, near))}. " if near else ""
     raise ArchiveNotFound(
-        f"{opened.path.name} has no rows of a table {shown}.",
-        hint=f"{said}Of a partitioned table name a partition; rows that BACKUP_EXCLUDE_TABLE_DATA left out are none.",
+        f"{archive} has no rows of a table {shown}.",
+        hint=f"{said}Of a partitioned table, name a partition. Rows that BACKUP_EXCLUDE_TABLE_DATA left out are in "
+        "no archive.",
     )
 
 

@@ -1,6 +1,6 @@
 """In which archives of the backup directory a file is, by its name or its SHA-256, and which versions of it.
 
-Only SHA256SUMS is read of each archive. Most of its lines are passed over by looking for the longest literal part of
+Only SHA256SUMS is read of each archive. Most of its lines are skipped by looking for the longest literal part of
 what is sought, so that ten million of them take seconds.
 """
 

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import ExitStatus, Interrupted, SafeHarborError
-from safeharbor_backup.system.processes import Neighbour, is_first_namespace, is_proc_ours, read_neighbours
+from safeharbor_backup.system.processes import OtherProcess, is_first_namespace, is_proc_ours, read_other_processes
 from safeharbor_backup.system.signals import orphans_reaped
 
 if TYPE_CHECKING:
@@ -49,17 +49,19 @@ def idle_until_told(tell: Callable[[str], None]) -> None:
         reason = why_not_ours()
         if reason:
             raise NotAContainer(f"This process may not idle here: {reason}.")
-        tell_so("waiting for `docker compose exec …`; when told to stop, it lets what runs here end first")
+        tell_so("waiting for `docker compose exec …`; when stopped, it waits for the commands that run here")
         with orphans_reaped():
             while True:
                 time.sleep(_TICK_SECONDS)
     except Interrupted as asked:
         tell_so(signal.Signals(asked.signal_number).name)
-        end_neighbours(tell_so)
-        tell_so("nothing else runs here; ends")
+        end_other_processes(tell_so)
+        tell_so("nothing else is running; ending")
 
 
-def judge_place(pid: int, parent: int, neighbours: Sequence[Neighbour], *, is_host: bool, is_proc_ours: bool) -> str:
+def judge_place(
+    pid: int, parent: int, other_processes: Sequence[OtherProcess], *, is_host: bool, is_proc_ours: bool
+) -> str:
     """Why this is no container whose processes are ours to end; "" if it is."""
     if not is_proc_ours:
         return "/proc shows the processes of another PID namespace"
@@ -69,13 +71,13 @@ def judge_place(pid: int, parent: int, neighbours: Sequence[Neighbour], *, is_ho
         return "this process is neither PID 1 nor a child of it"
     if is_host:
         return "this is the host, not a container"
-    siblings = [each for each in neighbours if each.parent == 1]
+    siblings = [each for each in other_processes if each.parent == 1]
     return f"PID 1 has other children: {', '.join(map(str, siblings[:5]))}" if siblings else ""
 
 
 def plan_signals(
-    neighbours: Sequence[Neighbour], told: Container[tuple[int, int]], own_pid: int, waited_seconds: float
-) -> list[tuple[Neighbour, signal.Signals]]:
+    other_processes: Sequence[OtherProcess], told: Container[tuple[int, int]], own_pid: int, waited_seconds: float
+) -> list[tuple[OtherProcess, signal.Signals]]:
     """Whom to tell now, and how; each is told once.
 
     Those that came from outside or have lost their parent come first: they end their own children in order. Two seconds
@@ -84,7 +86,7 @@ def plan_signals(
     heads = (0, 1, own_pid)
     return [
         (each, signal.SIGHUP if each.ignores_term else signal.SIGTERM)
-        for each in neighbours
+        for each in other_processes
         if each.identity not in told and (each.parent in heads or waited_seconds >= _HEAD_START_SECONDS)
     ]
 
@@ -98,7 +100,7 @@ def why_not_ours() -> str:
         return judge_place(
             os.getpid(),
             os.getppid(),
-            read_neighbours(),
+            read_other_processes(),
             is_host=is_first_namespace(),
             is_proc_ours=is_proc_ours(),
         )
@@ -106,26 +108,26 @@ def why_not_ours() -> str:
         return f"/proc cannot be read: {error.strerror}"
 
 
-def end_neighbours(tell: Callable[[str], None]) -> None:
+def end_other_processes(tell: Callable[[str], None]) -> None:
     """Tell every other process here to end, and wait until none is left. Only for a container of our own."""
     started = reminded = time.monotonic()
     told: set[tuple[int, int]] = set()
-    while neighbours := read_neighbours():
+    while other_processes := read_other_processes():
         now = time.monotonic()
-        for each, number in plan_signals(neighbours, told, os.getpid(), now - started):
+        for each, number in plan_signals(other_processes, told, os.getpid(), now - started):
             told.add(each.identity)
             tell(_tell_to_end(each, number))
         if now - reminded >= _REMIND_SECONDS:
             reminded = now
-            tell(f"still waiting for {', '.join(map(str, neighbours))}")
+            tell(f"still waiting for {', '.join(map(str, other_processes))}")
         time.sleep(_POLL_SECONDS)
 
 
-def _tell_to_end(neighbour: Neighbour, number: signal.Signals) -> str:
+def _tell_to_end(other_process: OtherProcess, number: signal.Signals) -> str:
     try:
-        os.kill(neighbour.pid, number)
+        os.kill(other_process.pid, number)
     except ProcessLookupError:
-        return f"{neighbour} has ended"
+        return f"{other_process} has ended"
     except PermissionError:
-        return f"waiting for {neighbour}, which is another user's and cannot be told to end"
-    return f"{number.name} to {neighbour}, waiting for it"
+        return f"waiting for {other_process}, which is another user's and cannot be signalled"
+    return f"{number.name} to {other_process}, waiting for it"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def keep_archive(archive: Path, because: str, settings: Settings) -> None:
     """Mark an archive of the backup directory, with the reason; a mark that it has gets this one.
 
-    Raises SettingsInvalid for a reason that is none, ArchiveNotFound, LockHeld while it is deleted, StorageUnavailable.
+    Raises SettingsInvalid for an invalid reason, ArchiveNotFound, LockHeld while it is deleted, StorageUnavailable.
     """
     reason = " ".join(because.split())
     if not reason or len(reason) > LONGEST_REASON:
@@ -48,7 +48,7 @@ def unkeep_archive(archive: Path, settings: Settings) -> Verdict | None:
     try:
         had_one = remove_mark(archive)
     except OSError as error:
-        raise translate_os_error(error, "taking the mark away") from error
+        raise translate_os_error(error, "removing the mark") from error
     if not had_one:
         raise ArchiveNotFound(f"{archive.name} is not marked.", hint=f"`{typed('list')}` shows those that are kept.")
     if settings.problems_in(Concern.RETENTION, Concern.SCHEDULE):

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.errors import SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
 from safeharbor_backup.settings.min_free import free_backups, show_room
+from safeharbor_backup.settings.upload_dirs import find_overlap
 from safeharbor_backup.state.journal import Journal, find_interrupted
+from safeharbor_backup.system.processes import where_typed
 from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.estimate import estimate_size
 from safeharbor_backup.uploads.movable import find_fixed
 from safeharbor_backup.uploads.staging import find_look_alikes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import Excluded, UploadDir, UploadDirs
     from safeharbor_backup.uploads.estimate import Estimate
     from safeharbor_backup.uploads.sharing import Sharing
 
@@ -31,17 +33,14 @@ _MOST_FOLDERS = 8  # that an error names
 
 
 def check_places(settings: Settings, directory: Path) -> None:
-    """Uploads and output directory exist, are what they should be, and lie apart.
+    """Uploads and output directory exist, are what they should be, and are separate.
 
-    Raises SettingsInvalid, StorageUnavailable with the command that puts it right.
+    Raises SettingsInvalid, StorageUnavailable with the command that corrects it.
     """
-    uploads = settings.upload_dir
-    if uploads is not None:
-        check_uploads(settings, uploads)
+    check_uploads(settings)
     check_directory(directory)
     check_sentinel(settings.sentinel)
-    if uploads is not None:
-        check_apart(uploads, directory)
+    check_apart(settings.upload_dirs, directory)
 
 
 def require_no_interrupted_restore(directory: Path) -> None:
@@ -51,57 +50,74 @@ def require_no_interrupted_restore(directory: Path) -> None:
         raise pending.pending_error()
 
 
-def describe_hindrances(uploads: Path, directory: Path, is_excluded: Callable[[str], bool] | None) -> list[str]:
+def describe_hindrances(uploads: UploadDirs, directory: Path, is_excluded: Excluded | None) -> list[str]:
     """What a restore of the uploads would stumble over, and what only looks like what a restore keeps: a line each.
 
     The journal of restores is in `directory`.
     """
     try:
         found = describe_unknown_stages(uploads, directory)
-        fixed = find_fixed(uploads, is_excluded)
+        fixed = [(each, what) for each in uploads for what in find_fixed(each.path, each.inside(is_excluded))]
     except OSError as error:
         return [f"whether a restore could exchange the uploads is unknown: {error}"]
-    if fixed:
+    for each, first in fixed[:1]:
         more = f" (and {len(fixed) - 1} more cannot be moved)" if len(fixed) > 1 else ""
         found.append(
-            f"a restore of the uploads would be refused: {ascii_safe(str(uploads / fixed[0].path))} cannot be moved, "
-            f"{fixed[0].why}{more}. {fixed[0].remedy}"
+            f"a restore of the uploads would be refused: {ascii_safe(str(each.path / first.path))} cannot be moved, "
+            f"{first.why}{more}. {first.remedy}"
         )
     return found
 
 
-def describe_unknown_stages(uploads: Path, directory: Path) -> list[str]:
+def describe_unknown_stages(uploads: UploadDirs, directory: Path) -> list[str]:
     """One line if something in the uploads looks like the stage of a restore that `directory`'s journal does not know.
 
     Raises JournalBroken, OSError.
     """
-    if not uploads.is_dir():
-        return []
-    names = find_look_alikes(uploads, {record.id for record in Journal(directory).read()})
+    known = {record.id for record in Journal(directory).read()}
+    names = [each.shown(name) for each in uploads if each.path.is_dir() for name in find_look_alikes(each.path, known)]
     if not names:
         return []
     one = len(names) == 1
     which = names[0] if one else f"{names[0]} and {len(names) - 1} more"
     return [
-        f"{which} in the uploads {'bears' if one else 'bear'} the name of a restore's directory, but the journal in "
+        f"{which} in the uploads {'has' if one else 'have'} the name of a restore's directory, but the journal in "
         f"{directory} knows no such restore. {'It is' if one else 'They are'} not archived, and left as "
         f"{'it is' if one else 'they are'}"
     ]
 
 
-def check_uploads(settings: Settings, uploads: Path) -> None:
-    """The uploads tree is there and can be listed. Raises SettingsInvalid, StorageUnavailable."""
-    try:
-        with os.scandir(uploads):
-            pass
-    except (FileNotFoundError, NotADirectoryError):
-        raise _no_uploads(settings, uploads) from None
-    except OSError as error:
-        raise translate_os_error(error, "reading the uploads directory") from error
+def check_uploads(settings: Settings) -> None:
+    """The uploads are there, can be listed and are separate. Raises SettingsInvalid, StorageUnavailable."""
+    for each in settings.upload_dirs:
+        try:
+            with os.scandir(each.path):
+                pass
+        except (FileNotFoundError, NotADirectoryError):
+            raise _no_uploads(settings, each) from None
+        except OSError as error:
+            raise translate_os_error(error, "reading the uploads directory") from error
+    check_no_overlap(settings.upload_dirs)
 
 
-def _no_uploads(settings: Settings, uploads: Path) -> SettingsInvalid:
+def check_no_overlap(dirs: UploadDirs) -> None:
+    """No directory of the uploads is in another one. Raises SettingsInvalid."""
+    if (found := find_overlap(dirs)) is not None:
+        one, other = map(str, found)
+        raise SettingsInvalid(
+            [f"BACKUP_UPLOAD_DIR: expected separate directories; one of {one} and {other} is inside the other"],
+            hint="Name only the outer one. Through links, mounts, or upper and lower case, two paths can be one "
+            "directory.",
+        )
+
+
+def _no_uploads(settings: Settings, missing: UploadDir) -> SettingsInvalid:
     """The error for uploads that are not there; `none` is no advice where the app's configuration has folders."""
+    if missing.name:
+        problem = f"BACKUP_UPLOAD_DIR: {missing.name}={str(missing.path)!r}: expected a directory; there is none"
+        hint = f"If it is on a share, mount it. If the app has no {missing.name} any more, leave it out of the list."
+        return SettingsInvalid([problem], hint=hint)
+    uploads = missing.path
     origin = settings.origins.get("BACKUP_UPLOAD_DIR", "")
     if not origin:
         problem = f"BACKUP_UPLOAD_DIR: expected the directory of the uploads; it is not set, and there is no {uploads}"
@@ -144,8 +160,8 @@ def check_directory(directory: Path) -> None:
                 hint=f"mount -o remount,rw {_mount_of(directory)}",
             )
         raise StorageUnavailable(
-            f"{directory} belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}; "
-            f"uid {user} may not write there.",
+            f"{directory} belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}; uid {user} may "
+            "not write there.",
             hint=f"sudo chown {user}:{group} {directory}{_where_it_is(directory)}",
         )
 
@@ -159,16 +175,17 @@ def check_sentinel(sentinel: Path | None) -> None:
         )
 
 
-def check_apart(uploads: Path, directory: Path) -> None:
-    """Neither directory is inside the other. Raises SettingsInvalid."""
-    real_uploads, real_output = os.path.realpath(uploads), os.path.realpath(directory)
-    if os.path.commonpath([real_uploads, real_output]) in (real_uploads, real_output):
-        raise SettingsInvalid(
-            [
-                f"BACKUP_DIR={str(directory)!r}: expected a directory apart from the uploads in {uploads}; "
-                "each backup would contain the ones before"
-            ]
-        )
+def check_apart(uploads: UploadDirs, directory: Path) -> None:
+    """Neither the archives are inside the uploads nor the reverse. Raises SettingsInvalid."""
+    for each in uploads:
+        real_uploads, real_output = os.path.realpath(each.path), os.path.realpath(directory)
+        if os.path.commonpath([real_uploads, real_output]) in (real_uploads, real_output):
+            raise SettingsInvalid(
+                [
+                    f"BACKUP_DIR={str(directory)!r}: expected a directory apart from the uploads in {each.path}; "
+                    "each backup would contain the previous ones"
+                ]
+            )
 
 
 def require_space(
@@ -179,9 +196,9 @@ def require_space(
     uploads: Estimate,
     sharing: Sharing,
 ) -> tuple[Sharing, str]:
-    """How to share blocks so that there is room, and a warning if that is not as the settings want it.
+    """How to share blocks so that there is space, and a warning if that is not as the settings want it.
 
-    Where there is no room to write everything anew, an archive with old blocks is better than none. Raises
+    Where there is no space to write everything again, an archive with old blocks is better than none. Raises
     StorageUnavailable.
     """
     dump = database_size_bytes // _SMALLEST_DUMP_PART if previous is None else previous.dump_size * 11 // 10
@@ -194,12 +211,12 @@ def require_space(
         _check_space(min_free, directory, dump + uploads.newer)
         return (
             despite,
-            "there is no room to write everything anew, as BACKUP_FULL_READ_DAYS wants; old blocks are shared",
+            "there is no space to write everything again, as BACKUP_FULL_READ_DAYS asks; old blocks are shared",
         )
     return sharing, ""
 
 
-def estimate_uploads(uploads: Path | None, is_excluded: Callable[[str], bool] | None, sharing: Sharing) -> Estimate:
+def estimate_uploads(uploads: UploadDirs, is_excluded: Excluded | None, sharing: Sharing) -> Estimate:
     """What the uploads will take, by a walk; `newer` is what the archive that blocks are shared with does not have.
 
     Raises OSError.
@@ -219,13 +236,6 @@ def _check_space(min_free: MinFree, directory: Path, needed: int) -> None:
         )
 
 
-def expected_upload_bytes(previous: Manifest | None) -> int | None:
-    """How much of an archive the uploads will probably take, going by the previous archive; None without one."""
-    if previous is None:
-        return None
-    return previous.upload_bytes + 1024 * (previous.upload_files + previous.upload_directories)
-
-
 def _unusable(directory: Path, error: OSError) -> SafeHarborError:
     if os.path.islink(directory):
         target = os.path.realpath(directory)
@@ -235,8 +245,9 @@ def _unusable(directory: Path, error: OSError) -> SafeHarborError:
         )
     if isinstance(error, FileNotFoundError):
         user, group = os.geteuid(), os.getegid()
+        make = f"sudo install -d -m 0700 -o {user} -g {group} {directory}"
         return StorageUnavailable(
-            f"{directory} does not exist.", hint=f"sudo install -d -m 0700 -o {user} -g {group} {directory}"
+            f"{directory} does not exist.", hint=where_typed(make, "mount a directory of the host there")
         )
     return translate_os_error(error, "looking at the backup directory")
 

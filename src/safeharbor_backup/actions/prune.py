@@ -72,7 +72,7 @@ class PrunePlan:
         return tuple(notice.text for notice in self.notices)
 
     @property
-    def doomed(self) -> list[str]:
+    def to_delete(self) -> list[str]:
         """The names to delete."""
         return [verdict.name for verdict in self.verdicts if not verdict.keep]
 
@@ -96,7 +96,9 @@ def prune_archives(settings: Settings, *, dry_run: bool = False, adopt: bool = F
     settings.require(Concern.RETENTION, Concern.SCHEDULE, Concern.DIRECTORY)
     if dry_run:
         plan = plan_prune(settings, adopt=adopt)
-        return PruneResult(plan.verdicts, tuple(plan.doomed), _total(settings.backup_dir, plan.doomed), plan.warnings)
+        return PruneResult(
+            plan.verdicts, tuple(plan.to_delete), _total(settings.backup_dir, plan.to_delete), plan.warnings
+        )
     find_candidates(settings.backup_dir)  # a missing directory is told before its lock
     with directory_lock(settings.backup_dir):
         if adopt:
@@ -110,7 +112,7 @@ def prune_under_lock(settings: Settings, *, just_written: str = "") -> PruneResu
     verdicts = {verdict.name: verdict for verdict in plan.verdicts}
     warnings = list(plan.warnings)
     deleted, freed = [], 0
-    for name in plan.doomed:
+    for name in plan.to_delete:
         size, why_not = _delete(settings.backup_dir / name)
         if why_not is None:
             deleted.append(name)
@@ -157,11 +159,11 @@ def plan_prune(
     if hold is not None:
         return PrunePlan(judge(hold.text), (Notice(hold.code, f"nothing was pruned: {hold.text}; {hold.remedy}"),))
     notices = [*_disorder(judged), *_unreadable(entries)]
-    strangers = _strangers(entries, newest, judge(), adopted)
-    protected |= {name: Reason(Why.OTHER_DATABASE, f"it is {why}") for name, why in strangers.items()}
-    if strangers:
-        which = "1 archive is" if len(strangers) == 1 else f"{len(strangers)} archives are"
-        text = f"{which} not pruned: {next(iter(strangers.values()))}; {_parting()}"
+    from_elsewhere = _find_from_elsewhere(entries, newest, judge(), adopted)
+    protected |= {name: Reason(Why.OTHER_DATABASE, f"it is {why}") for name, why in from_elsewhere.items()}
+    if from_elsewhere:
+        which = "1 archive is" if len(from_elsewhere) == 1 else f"{len(from_elsewhere)} archives are"
+        text = f"{which} not pruned: {next(iter(from_elsewhere.values()))}; {_parting()}"
         notices.insert(0, Notice(Guard.OTHER_DATABASE, text))
     return PrunePlan(judge(), tuple(notices))
 
@@ -194,14 +196,14 @@ def _judge_newest(
     told = [entry for entry in entries if entry.state is not State.UNVERIFIED]
     told.sort(key=lambda each: (each.name == just_written, not is_from_future(each, now), each.name), reverse=True)
     if just_written and not (told and told[0].name == just_written):
-        remedy = "find out why it is not there any more"
+        remedy = "find out why it is gone"
         return None, _Hold(Guard.UNREADABLE, f"{just_written}, which was just written, cannot be looked at", remedy)
     if not told:
         return None, None
     newest, manifest = told[0], told[0].manifest
     if manifest is None or newest.state is not State.COMPLETE:
         if newest.state is State.UNREADABLE:
-            remedy = "put that right; until then what was lost last is not known"
+            remedy = "repair that; until then nobody knows what was lost last"
             return newest, _Hold(Guard.UNREADABLE, f"the newest archive, {newest.name}: {newest.problem}", remedy)
         remedy = "take a new backup, or delete that file"
         return newest, _Hold(Guard.DAMAGED, f"the newest archive, {newest.name}, is damaged: {newest.problem}", remedy)
@@ -221,21 +223,21 @@ def _judge_retention(settings: Settings) -> _Hold | None:
     if not lacking:
         return None
     words = " ".join(f"{name}={text}" for name, text in lacking.items())
-    text = f"the previous backup went by {words}, and nothing says so here"
-    return _Hold(Guard.NOT_GIVEN, text, "run this inside the app, or set what is to hold")
+    text = f"the previous backup used {words}, which is not set here"
+    return _Hold(Guard.NOT_GIVEN, text, "run this inside the app, or set the retention here")
 
 
-def _strangers(
+def _find_from_elsewhere(
     entries: list[CatalogEntry], newest: CatalogEntry | None, verdicts: tuple[Verdict, ...], adopted: Adopted
 ) -> dict[str, str]:
     """The archives that would be deleted and are of another database, and why that is known."""
     if newest is None or newest.manifest is None:
         return {}
-    doomed = {verdict.name for verdict in verdicts if not verdict.keep}
+    to_delete = {verdict.name for verdict in verdicts if not verdict.keep}
     return {
         entry.name: why
         for entry in sorted(entries, key=lambda each: each.mtime_ns, reverse=True)
-        if entry.name in doomed and (why := judge_identity(newest.manifest, entry.manifest, adopted))
+        if entry.name in to_delete and (why := judge_identity(newest.manifest, entry.manifest, adopted))
     }
 
 
@@ -243,8 +245,8 @@ def _disorder(candidates: list[Candidate]) -> list[Notice]:
     if not orders_disagree([each for each in candidates if each.condition is Condition.SOUND]):
         return []
     text = (
-        "the archives' names and modification times contradict each other, as after a copy that lost the times; "
-        "only what both orders give up is pruned. `touch -d` or `cp -a` puts the times right"
+        "the archives' names and modification times contradict each other, as after a copy that lost the times; only "
+        "archives that both orders would delete are pruned. `touch -d` or `cp -a` corrects the times"
     )
     return [Notice(Guard.DISORDER, text)]
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from safeharbor_backup.archive.checksums import parse_sums
 from safeharbor_backup.postgres.reference_values import UnknownReference, read_values
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.system.atomic_file import unnamed_file
 from safeharbor_backup.uploads.reference_paths import ArchivedPaths, References
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     import psycopg
 
     from safeharbor_backup.archive.manifest import Manifest
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
 _END = b"\0"  # which no text of PostgreSQL has
 _CHUNK = 1024 * 1024
@@ -46,18 +48,17 @@ class Gathered:
             else:
                 self._columns.append((column, begins, self._file.tell()))
 
-    def check(self, sums: Iterable[bytes], uploads: Path | None, *, has_links: bool) -> References:
+    def check(self, sums: Iterable[bytes], uploads: UploadDirs, *, has_links: bool) -> References:
         """What of it is not among the files in these lines of SHA256SUMS, nor leads there by a link. Raises OSError."""
         paths = ArchivedPaths(name for name, _ in parse_sums(sums))
-        root = os.fspath(uploads) if uploads is not None else ""
 
         def is_there(path: bytes) -> bool:
-            return path in paths or (has_links and uploads is not None and paths.lead_to(path, uploads))
+            return path in paths or (has_links and paths.lead_to(path, uploads))
 
         for column, begins, ends in self._columns:
             self.found.columns[column] = 0
             for value in self._values(begins, ends):
-                self.found.judge(column, value.decode("utf-8", "surrogateescape"), root, is_there)
+                self.found.judge(column, value.decode("utf-8", "surrogateescape"), uploads, is_there)
         return self.found
 
     def close(self) -> None:
@@ -82,15 +83,12 @@ class Gathered:
             yield from values
 
 
-def check_copy(
-    session: psycopg.Connection[Any], columns: Iterable[str], live: Path | None, uploads: Path
-) -> References:
+def check_copy(session: psycopg.Connection[Any], columns: Iterable[str], live: UploadDirs, uploads: Path) -> References:
     """What of the columns' values has no file in `uploads`, a whole copy, within the session's open transaction.
 
     `live` is where the app has its uploads: values may begin with that. Raises OSError, psycopg.Error.
     """
     found = References()
-    root = os.fspath(live) if live is not None else ""
     descriptor = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def is_there(path: bytes) -> bool:
@@ -104,13 +102,19 @@ def check_copy(
             found.columns[column] = 0
             try:
                 for value in read_values(session, column):
-                    found.judge(column, value, root, is_there)
+                    found.judge(column, value, live, is_there)
             except UnknownReference as error:
                 del found.columns[column]
                 found.unknown.append(str(error))
     finally:
         os.close(descriptor)
     return found
+
+
+def recorded_dirs(manifest: Manifest | None) -> UploadDirs:
+    """Where the uploads were when the archive was taken, if they were in several directories."""
+    recorded = manifest.directories if manifest is not None else ()
+    return tuple(UploadDir(Path(each.path), each.name) for each in recorded)
 
 
 def recorded_columns(manifest: Manifest | None) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.headers import padding
 from safeharbor_backup.archive.layout import BLOCK, Member
+from safeharbor_backup.archive.other_formats import refuse_other_formats
 from safeharbor_backup.archive.reader import Rejected, rejected, show
 from safeharbor_backup.archive.source import Source, Truncated
 
@@ -50,9 +51,10 @@ class Skipped:
 def read_foreign_members(source: Source, skipped: Skipped | None = None) -> Iterator[tuple[Member, int]]:
     """Every member with the offset of its data; names as in our own archives, hard links as kind `1`.
 
-    What bears the name of a restore's own directory is left out, and named in `skipped`. The caller reads exactly
+    What has the name of a restore's own directory is left out, and named in `skipped`. The caller reads exactly
     `member.size` bytes before it asks for the next one. Raises Rejected, Truncated, OSError.
     """
+    refuse_other_formats(source)
     source.seek(0)
     names = _Names(skipped or Skipped())
     while True:
@@ -184,7 +186,7 @@ class _Names:
             raise Rejected(f"it holds {show(name)} but does not begin as an archive of format 1 does")
         before = self._kinds.get(name)
         if before is not None and not (before == _IMPLIED and member.kind == layout.DIRECTORY):
-            raise Rejected(f"{show(name)}: it comes twice")
+            raise Rejected(f"{show(name)}: it appears twice")
         if name == layout.DUMP_NAME:
             if member.kind != layout.FILE:
                 raise Rejected("its db.dump is not a file")
@@ -222,7 +224,7 @@ class _Names:
         if member.kind == layout.SYMLINK and not layout.link_stays_inside(parent, member.link):
             return f"it is a link that can leave the tree, to {show(member.link)}"
         if member.kind == _HARD_LINK and not self._is_upload(member.link):
-            return f"it is a hard link to {show(member.link)}, which is no upload before it"
+            return f"it is a hard link to {show(member.link)}, which is not an earlier upload"
         return ""
 
     def _is_upload(self, name: bytes) -> bool:
@@ -271,7 +273,7 @@ def _number(field: bytes) -> int:
 def _decimal(value: bytes) -> int:
     found = re.fullmatch(rb"(-?\d{1,19})(?:\.\d{0,30})?", value)
     if found is None:
-        raise Rejected("a pax header has a number that is none")
+        raise Rejected("a pax header has an invalid number")
     return int(found[1])
 
 

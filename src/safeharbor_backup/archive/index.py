@@ -70,7 +70,7 @@ class DirectoryRecord(NamedTuple):
     end: int
 
 
-class Remembered(NamedTuple):
+class IndexEntry(NamedTuple):
     """One entry of a chunk; offsets as in the archive, `sums` empty for a link."""
 
     ordinal: int
@@ -123,7 +123,7 @@ class Chunk(NamedTuple):
         name = before.rpartition(b"\0")[2]  # after the LF of the line before, if there is one
         return b"\0".join([name[1:] if self.members > 1 else name, *rest])
 
-    def entries(self, ordinal: int) -> dict[bytes, Remembered]:
+    def entries(self, ordinal: int) -> dict[bytes, IndexEntry]:
         """Each entry by its name; `ordinal` is the first one's."""
         parts = self.lines.split(b"\0")
         sums = iter(self.sums.split(b"\n"))
@@ -134,7 +134,7 @@ class Chunk(NamedTuple):
             if number:
                 line = line[1:]  # the LF of the line before
             start, end = _SPAN.unpack_from(self.spans, number * _SPAN.size)
-            found[name] = Remembered(
+            found[name] = IndexEntry(
                 ordinal + number,
                 self.facts[number * FACTS_SIZE : (number + 1) * FACTS_SIZE],
                 self.base + start,
@@ -148,7 +148,7 @@ class Chunk(NamedTuple):
 Record = DirectoryRecord | Chunk
 
 
-def pack_chunk(prefix: bytes, entries: list[tuple[bytes, Remembered]]) -> Chunk:
+def pack_chunk(prefix: bytes, entries: list[tuple[bytes, IndexEntry]]) -> Chunk:
     """The chunk of these entries, at least one, each with its name."""
     base = entries[0][1].start
     rows = [row for _, row in entries]

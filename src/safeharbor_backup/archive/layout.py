@@ -137,7 +137,7 @@ def refuse_path(path: bytes) -> str:
 
 
 def is_staging_name(name: bytes) -> bool:
-    """Whether a top-level entry of uploads bears the name of our own staging directory."""
+    """Whether a top-level entry of uploads has the name of our own staging directory."""
     return _STAGING.fullmatch(name) is not None
 
 
@@ -168,7 +168,7 @@ class TreeOrder:
             del self._last[len(above) + 1 :]
             self._parent = parent
         if name <= self._last[-1]:
-            return "its name is empty, comes twice, or is out of order"
+            return "its name is empty, appears twice, or is out of order"
         self._last[-1] = name
         if len(path) > PATH_LIMIT_BYTES or len(name) > 255 or len(self._last) > DEPTH_LIMIT or name in _DOTS:
             return refuse_path(path)

@@ -54,12 +54,12 @@ def read_blocks(source: Source, front: Front | None) -> Iterator[bytes]:
 def _blocks_of_ours(source: Source, front: Front) -> Iterator[bytes]:
     manifest = front.manifest
     if not layout.DUMP_OFFSET < manifest.sums_offset < front.manifest_offset:
-        raise Rejected("its SHA256SUMS does not stand where its manifest says")
+        raise Rejected("its SHA256SUMS is not where its manifest says")
     headers = Source(source.descriptor, source.path)
     headers.seek(manifest.sums_offset - layout.BLOCK)
     member = read_header(headers)
     if member != own_member(layout.SUMS_NAME, member.size, manifest) or member.size > front.manifest_offset:
-        raise Rejected("its SHA256SUMS does not stand where its manifest says")
+        raise Rejected("its SHA256SUMS is not where its manifest says")
     digest = hashlib.sha256()
     size, rest = member.size, b""
     while size:

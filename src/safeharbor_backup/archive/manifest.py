@@ -19,6 +19,7 @@ from safeharbor_backup.archive.manifest_sections import (
     Digests,
     Fingerprint,
     Folder,
+    Place,
     ReferencesSection,
     SharedSection,
     Source,
@@ -162,6 +163,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
     def folders(self) -> tuple[Folder, ...] | None:
         """The directories at the top of the uploads."""
         return self.about_uploads.folders
+
+    @property
+    def directories(self) -> tuple[Place, ...]:
+        """Those that the uploads were in, if they were several with a name each."""
+        return self.about_uploads.directories
 
     @property
     def excluded_by(self) -> tuple[str, ...]:

@@ -77,6 +77,7 @@ class DatabaseSection(Struct, frozen=True, kw_only=True):
     excluded_tables: tuple[str, ...] = ()
     tables_left_out: tuple[str, ...] = ()
     materialized_views: dict[str, int | None] | None = None
+    materialized_view_hashes: dict[str, str] | None = None
     sequences: dict[str, int | None] | None = None
     constraints: int | None = None
     indexes: int | None = None
@@ -102,6 +103,13 @@ class Folder(Struct, frozen=True, kw_only=True):
     bytes: Count
 
 
+class Place(Struct, frozen=True, kw_only=True):
+    """A directory of uploads: its name at the top of the tree, and where it was."""
+
+    name: str
+    path: str = ""
+
+
 class UploadsSection(Struct, frozen=True, kw_only=True):
     """What of the uploads is not in the archive, or not as it should be."""
 
@@ -116,6 +124,7 @@ class UploadsSection(Struct, frozen=True, kw_only=True):
     unreadable_directories: Count
     owners: tuple[tuple[Count, Count], ...] = ()
     folders: tuple[Folder, ...] | None = None
+    directories: tuple[Place, ...] = ()
 
 
 class AppSection(Struct, frozen=True, kw_only=True):

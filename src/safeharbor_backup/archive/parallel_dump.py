@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.archive.headers import encode_pad, padding
 from safeharbor_backup.archive.layout import DUMP_OFFSET
 from safeharbor_backup.archive.runs import block_size_of, pad_blocks
-from safeharbor_backup.system.sparse import can_move, put_in, take_out
+from safeharbor_backup.system.sparse import can_move, collapse_range, insert_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ class Abandoned(Exception):
     """The uploads' side has failed; nobody waits for the dump any more."""
 
 
-class Gap:
+class DumpRegion:
     """Where the uploads begin, for as long as the dump before them is not complete; offsets from the file's start."""
 
     def __init__(self, descriptor: int, start: int, block: int) -> None:
@@ -60,7 +60,7 @@ class Gap:
         if self._is_abandoned:
             raise Abandoned
         more = -(-max(end - self.start, _LEAST_ROOM, self.start // 2) // self._block) * self._block
-        put_in(self._descriptor, self.start, more)
+        insert_range(self._descriptor, self.start, more)
         self.start += more
 
     def close(self, dump_size: int) -> int:
@@ -77,11 +77,11 @@ class Gap:
             end += len(pad)
         pwrite_all(self._descriptor, filling, DUMP_OFFSET + dump_size)
         if end < self.start:
-            take_out(self._descriptor, end, self.start - end)  # decision 54
+            collapse_range(self._descriptor, end, self.start - end)  # decision 54
         return end
 
 
-def plan_gap(descriptor: int, expected_dump_size: int) -> Gap | None:
+def reserve_dump_region(descriptor: int, expected_dump_size: int) -> DumpRegion | None:
     """The gap for a dump of about this size in an open, empty file; None where both must be written in turn.
 
     That is where the filesystem cannot take a hole out, where files may not be larger than so much, and on one core.
@@ -93,11 +93,11 @@ def plan_gap(descriptor: int, expected_dump_size: int) -> Gap | None:
         return None
     room = min(max(expected_dump_size, _LEAST_ROOM), _MOST_ROOM)
     start = -(-(DUMP_OFFSET + room) // block) * block
-    return Gap(descriptor, start, block)
+    return DumpRegion(descriptor, start, block)
 
 
 def write_apart(
-    descriptor: int, gap: Gap, chunks: Iterator[bytes], require_room: Callable[[int], None]
+    descriptor: int, gap: DumpRegion, chunks: Iterator[bytes], require_room: Callable[[int], None]
 ) -> tuple[int, str]:
     """Write the dump at its place while somebody else writes uploads behind the gap; its size and SHA-256 in hex.
 

@@ -1,4 +1,4 @@
-"""Some members of an archive, read without the others' data: headers are walked, and what is between them passed over.
+"""Some members of an archive, read without the others' data: headers are walked, and what is between them skipped.
 
 The members of our own archives come in the order of the tree, so the walk ends behind the last that is wanted.
 """

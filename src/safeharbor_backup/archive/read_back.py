@@ -99,13 +99,13 @@ class _Proof:
             self._read(member)
         sums = own_member(layout.SUMS_NAME, member.size, front.manifest)
         if source.position != front.manifest.sums_offset or member != sums:
-            raise Rejected("its SHA256SUMS does not stand where its manifest says")
+            raise Rejected("its SHA256SUMS is not where its manifest says")
         if _digest_of(source, member, self._advance) != front.manifest.sums_sha256:
             raise Rejected("SHA256SUMS does not have the SHA-256 that the manifest states")
         if read_header(source) != own_member(layout.MANIFEST_NAME, front.manifest_length, front.manifest):
             raise Rejected("its manifest's own header is not as the format prescribes")
         if source.position != front.manifest_offset:
-            raise Rejected("its manifest does not stand where its first header says")
+            raise Rejected("its manifest is not where its first header says")
         if self._witness.hexdigest() != witness_sha256:
             raise Rejected(_DIFFERS)
 

@@ -87,7 +87,7 @@ def _read_front(source: Source) -> Front:
         raise Rejected("its manifest is larger than the format allows")
     end = reference.offset + reference.length + headers.padding(reference.length)
     if reference.offset % BLOCK or reference.offset < DUMP_OFFSET + BLOCK or end + len(END) != source.size:
-        raise Rejected("its manifest does not stand where its first header says, just before the end")
+        raise Rejected("its manifest is not where its first header says, just before the end")
     after = source.read_at(reference.offset + reference.length, source.size - reference.offset - reference.length)
     if any(after):
         raise Rejected("the manifest is not followed by two zero blocks and the end of the file")
@@ -141,14 +141,14 @@ def read_members(source: Source, front: Front) -> Iterator[tuple[Member, int]]:
     if not root_seen:
         raise Rejected("it has no uploads/")
     if offset != front.manifest.sums_offset or member != own_member(layout.SUMS_NAME, member.size, front.manifest):
-        raise Rejected("its SHA256SUMS does not stand where its manifest says, as the format prescribes")
+        raise Rejected("its SHA256SUMS is not where its manifest says, as the format prescribes")
     if member.size > source.size:
         raise Truncated
     yield member, offset
     skip_padding(source, member)
     last = read_header(source)
     if source.position != front.manifest_offset:
-        raise Rejected(f"{show(last.name)} stands where the manifest must be")
+        raise Rejected(f"{show(last.name)} is where the manifest must be")
     if last != own_member(layout.MANIFEST_NAME, front.manifest_length, front.manifest):
         raise Rejected("its manifest's own header is not as the format prescribes")
     yield last, source.position
@@ -157,9 +157,9 @@ def read_members(source: Source, front: Front) -> Iterator[tuple[Member, int]]:
 def refuse_root(member: Member) -> None:
     """Raises Rejected if it is not uploads/ itself."""
     if member.name != layout.UPLOADS_NAME or member.kind != layout.DIRECTORY:
-        raise Rejected(f"{show(member.name)} stands where uploads/ must be")
+        raise Rejected(f"{show(member.name)} is where uploads/ must be")
     if member.size or member.link or member.mode not in layout.modes_of(layout.DIRECTORY):
-        raise Rejected(f"{show(member.name)}: its mode, size or target is none that a directory has")
+        raise Rejected(f"{show(member.name)}: its mode, size or target is not that of a directory")
 
 
 def refuse_upload(member: Member, tree: layout.TreeOrder) -> None:
@@ -208,7 +208,7 @@ def read_header(source: Source) -> Member:
         _check_pad(source, block)
         block = source.take(BLOCK)
         if block[156:157] == b"g":
-            raise Rejected("two global headers stand in a row")
+            raise Rejected("two global headers follow each other")
     if block[156:157] in _PLAIN_KINDS:  # nearly all of them
         member = _parse(block, {})
         if headers.encode_member(member) != block:
@@ -219,7 +219,7 @@ def read_header(source: Source) -> Member:
     while block[156:157] in (b"x", b"K", b"L"):
         kind = block[156:157]
         if kind in extras:
-            raise Rejected(f"a header of type {kind.decode()} comes twice for one member")
+            raise Rejected(f"a header of type {kind.decode()} appears twice for one member")
         size = _octal(block[124:136])
         if not 0 < size <= _LONGEST_EXTRA:
             raise Rejected(f"a header of type {kind.decode()} states a size of {size} bytes")
@@ -238,7 +238,7 @@ def _check_pad(source: Source, block: bytes) -> None:
     if size % BLOCK or size > 64 * 1024:
         raise Rejected("a global header has a size that the format does not allow")
     if block + source.take(size) != headers.encode_pad(1 + size // BLOCK):
-        raise Rejected("a global header holds something else than padding")
+        raise Rejected("a global header holds something other than padding")
 
 
 def _parse(block: bytes, extras: dict[bytes, bytes]) -> Member:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import ArchiveNotFound, StorageUnavailable, translate_os_error
-from safeharbor_backup.system.lock import hold_while_reading
+from safeharbor_backup.system.lock import lock_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ def opened_archive(path: Path, *, follow_symlinks: bool = True) -> Iterator[Sour
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ArchiveNotFound(f"{path} is not a regular file.")
-        hold_while_reading(descriptor)
+        lock_shared(descriptor)
         yield Source(descriptor, path)
     finally:
         os.close(descriptor)

@@ -11,7 +11,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class SharingRefused(Exception):
-    """Blocks of an earlier archive cannot be had; the archive must be gone back to where that began."""
+    """Blocks of an earlier archive cannot be started; the archive must be gone back to where that began."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
@@ -29,7 +29,7 @@ def read_edge(source: int, offset: int, size: int) -> bytes:
 
 
 def clone_blocks(target: int, target_offset: int, source: int, source_offset: int, size: int) -> None:
-    """Whole blocks of a run, none or many. Raises SharingRefused; OSError if there is no room."""
+    """Whole blocks of a run, none or many. Raises SharingRefused; OSError if there is no space."""
     if not size:
         return
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from safeharbor_backup.archive.parallel_dump import Gap
+    from safeharbor_backup.archive.parallel_dump import DumpRegion
 
 _BUFFER = 1024 * 1024
 
@@ -47,7 +47,7 @@ class ArchiveWriter:
     """An archive being written into an open, empty file; every method may raise OSError.
 
     Order of calls: `write_dump`, any number of `write_member`, `write_file`, `write_stream` and pairs of `begin_run`
-    and `write_run`, `finish`, `close`. Or, where somebody else writes the dump meanwhile: `begin_apart`, the same
+    and `write_run`, `finish`, `close`. Or, where somebody else writes the dump meanwhile: `begin_parallel`, the same
     without runs, `flush`, `join_dump`, `finish`, `close`.
     """
 
@@ -95,13 +95,13 @@ class ArchiveWriter:
         self._witness.update(line + digest.hexdigest().encode())
         return size, digest.hexdigest()
 
-    def begin_apart(self, start: int) -> None:
+    def begin_parallel(self, start: int) -> None:
         """Write the uploads from `start` on for now, since the dump is not there yet."""
         self.tally.leave_out_first()
         self._apart_from = self._flushed_to = start
         os.lseek(self._descriptor, start, os.SEEK_SET)
 
-    def join_dump(self, size: int, digest: str, gap: Gap) -> None:
+    def join_dump(self, size: int, digest: str, gap: DumpRegion) -> None:
         """Let the uploads, all of them written and flushed, follow the dump of this size and SHA-256 in hex.
 
         `moved_bytes` is by how much they came forward. To the proof that follows they are a run: they were proven where

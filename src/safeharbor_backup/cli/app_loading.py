@@ -58,11 +58,11 @@ def _watch_threads(before: set[threading.Thread]) -> None:
     started = [each for each in threading.enumerate() if each not in before and not each.daemon]
     if started and not _End.is_watched:
         _End.is_watched = True
-        threading.Thread(target=_end_with_main_thread, daemon=True).start()
+        # the last one that is registered comes first: before an executor of the app waits for its workers
+        threading._register_atexit(_end_now)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-def _end_with_main_thread() -> None:
-    threading.main_thread().join()
+def _end_now() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clicks have one
-    """The path of a regular file, or a word that is still to be looked up with `chosen_archive`.
+    """The path of a regular file, from where one stands or from the backup directory, or a word to be looked up with
+    `chosen_archive`.
 
     Whether the file may be read is told by who reads it.
     """
@@ -36,7 +37,7 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
     name = "path"
 
     def __init__(self, *, takes_short: bool = False) -> None:
-        """`takes_short`: words may mean one that is seriously short."""
+        """`takes_short`: words may mean one that is much too small."""
         self._takes_short = takes_short
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
@@ -50,6 +51,8 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
         if not why:
             return path
         if "/" in text or "\0" in text:
+            if not path.is_absolute() and (there := self._below_backup_dir(path, ctx)) is not None:
+                return there
             self.fail(f"{path} {why} `{typed('list')}` shows the archives.", param, ctx)
         try:
             settings = read_settings(ctx or click.get_current_context(), TextOutput(), quiet=True)
@@ -61,6 +64,16 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
         except SafeHarborError:
             pass  # the command itself meets it again, where it is told as such
         return text
+
+    @staticmethod
+    def _below_backup_dir(path: Path, ctx: click.Context | None) -> Path | None:
+        """The file of that path in the backup directory, if there is one."""
+        try:
+            settings = read_settings(ctx or click.get_current_context(), TextOutput(), quiet=True)
+        except SafeHarborError:
+            return None
+        there = settings.backup_dir / path
+        return None if _why_no_file(there) else there
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The archives that begin so, newest first, and the words; files, if there are none."""
@@ -82,7 +95,7 @@ def _names_of_archives(ctx: click.Context) -> list[str]:
 
 
 def chosen_archive(archive: Path | str, settings: Settings, output: Output, *, takes_short: bool = False) -> Path:
-    """The archive that is meant, for a command that changes nothing live: what was passed over is a warning.
+    """The archive that is meant, for a command that changes nothing live: what was skipped is a warning.
 
     Raises ArchiveRejected if there is none, SafeHarborError.
     """

@@ -13,8 +13,10 @@ from safeharbor_backup.actions.status.published_file import publish_status
 from safeharbor_backup.cli.streams import lost_output
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line, translate_os_error
 from safeharbor_backup.settings.model import Concern
-from safeharbor_backup.state.history import Outcome, read_history, remember_outcome
+from safeharbor_backup.state.at_work import AtWork, WorkMark, mark_work
+from safeharbor_backup.state.history import Outcome, is_in_place, read_history, remember_outcome
 from safeharbor_backup.state.known_settings import remember_settings
+from safeharbor_backup.system.signals import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.model import Settings
 
 
-class Attempt:
+_LIMITED = ("backup", "verify", "drill", "prune")  # a restore is never ended by the clock
+
+
+class RecordedRun:
     """From its start to the moment at which all who want to know have been told.
 
     Nothing that hinders the telling changes how the command ends.
@@ -43,11 +48,23 @@ class Attempt:
         self._problem = ""
         self._id = str(uuid.uuid4())
         self._lost_before = lost_output()
+        self._mark: WorkMark | None = None
+        self._deadline = Deadline(settings.max_runtime_seconds if command in _LIMITED else None)
 
     def begin(self) -> None:
         """It begins now; whoever waits for that is told."""
+        self._mark = self._marked()
+        if self._command in _LIMITED:
+            for problem in self._settings.problems_in(Concern.MONITORING):
+                if problem.variable == "BACKUP_MAX_RUNTIME":
+                    self._output.warning(f"{problem}. Nothing limits this run")
+        self._deadline.start()
         for warning in tell_start(self._settings, self._command, self._id):
             self._output.warning(warning)
+
+    def over(self) -> None:
+        """The work is done, or has failed: its time does not count any more."""
+        self._deadline.call_off()
 
     def describe(
         self,
@@ -77,14 +94,18 @@ class Attempt:
             archive=self._archive,
             warnings=self._warnings,
             details=self._details,
+            advice=one_line(ending.advice.hint),
             output_lost=lost_output() > self._lost_before,
         )
 
     def end(self, ending: Ending) -> None:
         """It ended in this way."""
+        self.over()
         outcome = self.outcome(ending)
         history = read_history(self._settings.backup_dir) if self._settings.notify_urls else ()
         self._remember(outcome)
+        if self._mark is not None:
+            self._mark.remove()
         renew_files(self._settings, self._output)
         warnings = tell_end(self._settings, outcome, ending.advice, run_id=self._id, history=history)
         for warning in warnings:
@@ -92,18 +113,27 @@ class Attempt:
         if warnings:
             renew_files(self._settings, self._output)  # they tell that it was not told
 
+    def _marked(self) -> WorkMark | None:
+        """The mark by which the next command sees if this one dies; what hinders it is reported with the history."""
+        try:
+            if not is_in_place(self._settings):
+                return None
+            return mark_work(self._settings.backup_dir, AtWork(self._command, self._id, self._started_at))
+        except (SafeHarborError, OSError):
+            return None
+
     def _remember(self, outcome: Outcome) -> None:
         try:
             remember_outcome(self._settings, outcome)
         except (SafeHarborError, OSError) as error:
             failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-            self._output.warning(f"the history of runs was not continued: {one_line(failure.message)}")
+            self._output.warning(f"the run was not recorded in the history: {one_line(failure.message)}")
             return
         if outcome.command == "backup" and outcome.is_success:
             try:
                 remember_settings(self._settings)
             except (SafeHarborError, OSError) as error:
-                self._output.warning(f"what a restore without the app would go by was not written: {one_line(error)}")
+                self._output.warning(f"the settings for a restore without the app were not recorded: {one_line(error)}")
 
 
 def renew_files(settings: Settings, output: Output) -> None:
@@ -117,7 +147,7 @@ def _renew(
 ) -> None:
     for problem in settings.problems_in(Concern.MONITORING):
         if problem.variable == variable:
-            output.warning(f"the state is published nowhere: {problem}")
+            output.warning(f"the state was not published: {problem}")
     if path is None:
         return
     try:

@@ -79,7 +79,10 @@ class SafeHarborCommand(click.Command):
         """How it ended, and the bug that ended it."""
         try:
             with signals_interrupt():
-                super().invoke(ctx)
+                try:
+                    super().invoke(ctx)
+                finally:
+                    ctx.obj.over()
         except click.exceptions.Exit as leaving:
             return Ending(leaving.exit_code), None
         except click.ClickException as refused:
@@ -103,6 +106,20 @@ def exit_statuses(statuses: Sequence[ExitStatus], meanings: Mapping[ExitStatus, 
     if not is_service:
         lines.append("129/130/143  interrupted by HUP, INT or TERM")
     return "\b\nExit statuses:\n" + "\n".join(lines)
+
+
+# what every command that loads a dump or puts files somewhere can end with
+WHILE_RESTORING = (
+    ExitStatus.DONE,
+    ExitStatus.FAILED,
+    ExitStatus.USAGE,
+    ExitStatus.WARNINGS,
+    ExitStatus.LOCKED,
+    ExitStatus.REJECTED,
+    ExitStatus.DATABASE,
+    ExitStatus.STORAGE,
+    ExitStatus.CANNOT_RESTORE,
+)
 
 
 def safeharbor_command(

@@ -1,10 +1,10 @@
-"""What `--json` prints, one structure for each command. `status` has its own, which the page reads, too."""
+"""What `--json` prints, one structure for each command. `status` has its own, which the page reads, too, and `diff`."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from safeharbor_backup.state.evidence import Evidence
 from safeharbor_backup.system.documents import Count
@@ -49,11 +49,25 @@ class Verified(Struct, frozen=True, kw_only=True):
     taken_at: Moment | None
 
 
+class CheckedSignature(Struct, frozen=True, kw_only=True):
+    """The evidence of a drill, and by which key it is signed; `result` and what follows is of the drill."""
+
+    path: str
+    signed: bool
+    problem: str
+    signer: str | None
+    key: str | None
+    result: str | None
+    archive: str | None
+    drilled_at: Moment | None
+
+
 class VerifyDocument(Struct, frozen=True, kw_only=True):
-    """All archives that were verified."""
+    """All archives that were verified, or the evidence whose signatures were checked."""
 
     schema: int = 1
     archives: tuple[Verified, ...]
+    evidence: tuple[CheckedSignature, ...] = ()
 
 
 class ListedArchive(Struct, frozen=True, kw_only=True):
@@ -135,60 +149,6 @@ class DoctorDocument(Struct, frozen=True, kw_only=True):
     next_runs: tuple[Moment, ...]
 
 
-class DiffSide(Struct, frozen=True, kw_only=True):
-    """An archive, or what is live; null is what it does not tell."""
-
-    name: str
-    taken_at: Moment | None
-    tables: Count | None
-    revision: str | None
-    upload_files: Count | None
-    upload_bytes: Count | None
-
-
-class ColumnChanges(Struct, frozen=True, kw_only=True):
-    """The columns of a table that came and went."""
-
-    table: str
-    added: tuple[str, ...]
-    gone: tuple[str, ...]
-
-
-class ChangeCounts(Struct, frozen=True, kw_only=True):
-    """How many files came, went and changed."""
-
-    added: Count
-    gone: Count
-    changed: Count
-
-
-class ChangedNames(Struct, frozen=True, kw_only=True):
-    """Their paths."""
-
-    added: tuple[str, ...]
-    gone: tuple[str, ...]
-    changed: tuple[str, ...]
-
-
-class UploadsDiff(ChangeCounts, frozen=True, kw_only=True):
-    """The same by folder, and with `--names` the paths."""
-
-    folders: dict[str, ChangeCounts]
-    names: ChangedNames | UnsetType = UNSET
-
-
-class DiffDocument(Struct, frozen=True, kw_only=True):
-    """What changed between two; `rows` are table, rows before and rows after, null where there is no such table."""
-
-    schema: int = 1
-    before: DiffSide
-    after: DiffSide
-    rows: tuple[tuple[str, Count | None, Count | None], ...]
-    columns: tuple[ColumnChanges, ...]
-    uploads: UploadsDiff
-    unknown: tuple[str, ...]
-
-
 class ExtractDocument(Struct, frozen=True, kw_only=True):
     """Files that were extracted; `kept` are paths of those that they replaced."""
 
@@ -212,6 +172,21 @@ class ExtractTableDocument(Struct, frozen=True, kw_only=True):
     missing: Count | None
     same: Count | None
     different: Count | None
+    warnings: tuple[str, ...]
+
+
+class CopyDocument(Struct, frozen=True, kw_only=True):
+    """A copy that was made; `uploads` is null without them, `rows` where they could not be counted."""
+
+    schema: int = 1
+    archive: str
+    database: str
+    uploads: str | None
+    tables: Count
+    rows: Count | None
+    upload_files: Count
+    upload_bytes: Count
+    run_sql: str | None
     warnings: tuple[str, ...]
 
 
@@ -247,6 +222,56 @@ class FindDocument(Struct, frozen=True, kw_only=True):
 
 
 class DrillDocument(Evidence, frozen=True, kw_only=True):
-    """The evidence, and where it is; null if it could not be written."""
+    """The evidence, and where it and its signature are; null if it could not be written, or was not signed."""
 
     evidence: str | None
+    signature: str | None
+
+
+class KeepDocument(Struct, frozen=True, kw_only=True):
+    """An archive that retention never deletes from now on."""
+
+    schema: int = 1
+    name: str
+    because: str
+
+
+class UnkeepDocument(Struct, frozen=True, kw_only=True):
+    """An archive whose mark was taken away, and what retention says of it; null if that is not known."""
+
+    schema: int = 1
+    name: str
+    keep: bool | None
+    reasons: tuple[str, ...]
+
+
+class ReportDocument(Struct, frozen=True, kw_only=True):
+    """The page that was written."""
+
+    schema: int = 1
+    path: str
+    size_bytes: Count
+
+
+class DeliveryDocument(Struct, frozen=True, kw_only=True):
+    """How sending by one way ended; `problem` is empty if the other side took it."""
+
+    way: str
+    problem: str
+    seconds: float
+
+
+class NotifyDocument(Struct, frozen=True, kw_only=True):
+    """The test messages that were sent."""
+
+    schema: int = 1
+    deliveries: tuple[DeliveryDocument, ...]
+
+
+class OffsiteDoneDocument(Struct, frozen=True, kw_only=True):
+    """The copy that was remembered, with its newest archive, or forgotten."""
+
+    schema: int = 1
+    name: str
+    newest: str | None
+    forgotten: bool

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from enum import Enum
 
-from safeharbor_backup.actions.alerts.messages import Advice
+from safeharbor_backup.actions.alerts.messages import Guidance
 from safeharbor_backup.errors import ExitStatus, Interrupted, SafeHarborError, translate_os_error
 
 
@@ -29,7 +29,7 @@ class Ending:
 
     status: int
     reason: str = ""
-    advice: Advice = field(default_factory=Advice)
+    advice: Guidance = field(default_factory=Guidance)
     problems: tuple[str, ...] = ()
     how: How = How.BY_ITSELF
 
@@ -52,8 +52,8 @@ def ending_of(error: Exception | Interrupted, doing: str) -> Ending:
         error = translate_os_error(error, doing)
     if isinstance(error, SafeHarborError):
         problems = getattr(error, "problems", ())
-        return Ending(error.exit_status, error.message, Advice(error.intact, error.hint), problems, How.ERROR)
+        return Ending(error.exit_status, error.message, Guidance(error.intact, error.hint), problems, How.ERROR)
     if isinstance(error, Interrupted):
-        return Ending(error.exit_status, str(error), Advice(intact=error.left), how=How.SIGNAL)
-    reason = f"it ended in a way that nobody foresaw: {type(error).__name__}"
+        return Ending(error.exit_status, str(error), Guidance(intact=error.left), how=How.SIGNAL)
+    reason = f"unexpected error: {type(error).__name__}"
     return Ending(ExitStatus.FAILED, reason, how=How.BUG)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
 
 VARIABLE = "SAFEHARBOR_ENV_FILE"
-BY_DEFAULT = "/etc/safeharbor/backup.env"
+OF_THE_HOST = "/etc/safeharbor/backup.env"
 _LIMIT_BYTES = 1 << 20
 _NOTHING = re.compile(r"[^\S\n]*(?:#[^\n]*)?\n")
 _LINE = re.compile(
@@ -43,13 +43,28 @@ def load_env_file(named: str | None, environ: MutableMapping[str, str], *, has_a
     one, only a file that is named counts. Raises SettingsInvalid.
     """
     path = named or environ.get(VARIABLE, "")
-    if not path and (has_app or not os.access(BY_DEFAULT, os.R_OK)):  # decision 88
+    if not path and not has_app:  # decision 88
+        path = next((each for each in (own_file(environ), OF_THE_HOST) if os.access(each, os.R_OK)), "")
+    if not path:
         return {}
-    path = path or BY_DEFAULT
     found = read_env_file(path, environ)
     added = {name: value for name, value in found.items() if not environ.get(name, "").strip()}
     environ.update(added)
     return dict.fromkeys(added, f"the file {path}")
+
+
+def own_file(environ: Mapping[str, str]) -> str:
+    """Where a user who is not root has a file of settings of their own."""
+    config = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME') or os.path.expanduser('~')}/.config"
+    return f"{config}/safeharbor/backup.env"
+
+
+def env_line(name: str, value: str) -> str:
+    """A line that sets it, in the words that this module, Compose, systemd and a shell read in the same way."""
+    if "'" not in value:
+        return f"{name}='{value}'\n"
+    escaped = re.sub(r'(["$`\\])', r"\\\1", value)
+    return f'{name}="{escaped}"\n'
 
 
 def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
@@ -59,7 +74,7 @@ def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
             if len(text := file.read(_LIMIT_BYTES + 1)) > _LIMIT_BYTES:
                 raise SettingsInvalid([f"{path}: expected a file of settings, of less than 1 MiB"])
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingsInvalid([f"{path}: expected a file of settings that can be read; {why}"]) from None
     found: dict[str, str] = {}
     text, position = f"{text.removeprefix(_MARK)}\n".replace("\r\n", "\n"), 0
@@ -94,8 +109,8 @@ def _filled_in(value: str, known: Mapping[str, str], name: str, where: str, has_
         if wanted and (known.get(wanted) or match["instead"] is not None):
             return known.get(wanted) or match["instead"]
         raise SettingsInvalid(
-            [f"{where}: {name} has a $ that stands for no variable that is set"],
-            hint="If the $ means itself, put the value between single quotes.",
+            [f"{where}: {name} has a $ that names no variable that is set"],
+            hint="If you mean the character $, put the value between single quotes.",
         )
 
     return _REFERENCE.sub(fill, value)

@@ -17,6 +17,7 @@ import click
 
 from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY
 from safeharbor_backup.cli.output import ERROR, INFO, WARNING, Output, is_good
+from safeharbor_backup.cli.progress_bar import seconds_left
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.system.documents import dump_document
@@ -170,13 +171,16 @@ class JsonWatcher(NoProgress):
         self._phase = ""
         self._started = self._said = time.monotonic()
         self._bytes = 0
+        self._total: int | None = None
 
     def phase(self, name: str, total_bytes: int | None = None) -> None:
         """Tell that the one before has ended, unless it is the same, now with a size."""
         if name == self._phase:
+            self._total = total_bytes
             return
         self.finish()
         self._phase = name
+        self._total = total_bytes
         self._started = self._said = time.monotonic()
         self._bytes = 0
 
@@ -206,7 +210,16 @@ class JsonWatcher(NoProgress):
         if self._log.is_quiet:
             return
         seconds = round(time.monotonic() - self._started, 3)
-        self._log.emit(event, command=self._command, phase=self._phase, bytes=self._bytes, seconds=seconds)
+        left = seconds_left(self._bytes, self._total, seconds) if event == "progress" else None
+        self._log.emit(
+            event,
+            command=self._command,
+            phase=self._phase,
+            bytes=self._bytes,
+            seconds=seconds,
+            total_bytes=self._total if left is not None else None,
+            seconds_left=round(left, 1) if left is not None else None,
+        )
 
 
 def log_format_option(callback: Callable[..., None]) -> Callable[..., None]:

@@ -9,15 +9,19 @@ import click
 # command: the first line of its help, so that listing them imports none
 COMMANDS = {
     "backup": "Back up, prove the archive, then apply retention.",
+    "copy": "Copy an archive into another database and directory: staging, a laptop.",
     "diff": "Show what changed between two archives, or since one.",
     "doctor": "Check for everything that would make a run fail.",
     "drill": "Restore the newest archive into a scratch copy, compare it, and remove it.",
     "extract": "Take files, folders or rows of a table out of an archive.",
     "find": "Find the archives that have a file, and its versions.",
+    "help": "Print a page of the documentation.",
     "idle": "Keep a container alive; when stopped, wait for running commands.",
+    "init": "Set up backups: settings, directory, schedule, and a first backup that is drilled.",
     "keep": "Keep an archive, whatever retention says.",
     "list": "List the archives, what is in them, and which will stay.",
     "notify": "Send a test alert to every configured address.",
+    "offsite-done": "Record that the archives were copied off-site.",
     "prune": "Delete the archives that retention no longer keeps.",
     "report": "Write an HTML page that shows the state of the backups.",
     "restore": "Restore database and uploads from an archive, or undo a restore.",
@@ -34,6 +38,7 @@ STANDALONE = "standalone"
 DJANGO = "django"
 SOURCE_KEY = "safeharbor.settings_source"
 FROM_FILE_KEY = "safeharbor.from_file"  # what is in the environment by a file of settings, and which file
+_JSON_KEY = "safeharbor.json"  # whether `--json` is anywhere on the command line
 LOG_FORMAT_KEY = "safeharbor.log_format"  # what `--log-format` says, for the commands that have it
 
 
@@ -41,6 +46,15 @@ class LazyGroup(click.Group):
     """The group `safeharbor`; `settings_source` tells its commands whether there is an app to ask."""
 
     settings_source = STANDALONE
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments that are left. With `--json` behind a mistake in them, the mistake is a document too."""
+        ctx.meta[_JSON_KEY] = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as refused:
+            _document(ctx, refused)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands."""
@@ -50,7 +64,9 @@ class LazyGroup(click.Group):
         """The command, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"safeharbor_backup.cli.commands.{cmd_name}").command
+        command: click.Command = import_module(f"safeharbor_backup.cli.commands.{cmd_name.replace('-', '_')}").command
+        # a command remembers the help options that it is first asked for, so they do not hang on who asks
+        command.context_settings = {**HELP_OPTIONS, **command.context_settings}
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -69,7 +85,9 @@ class LazyGroup(click.Group):
 
             meant = get_close_matches(args[0], self.list_commands(ctx))
             more = f" Did you mean {' or '.join(f'`{name}`' for name in meant)}?" if meant else ""
-            raise click.UsageError(f"{error.message}{more}", ctx) from None
+            refused = click.UsageError(f"{error.message}{more}", ctx)
+            _document(ctx, refused)
+            raise refused from None
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command with the right source of settings."""
@@ -89,8 +107,17 @@ def env_file_option() -> click.Option:
         ["--env-file"],
         metavar="FILE",
         help="Take settings that the environment leaves open from this file, written as Compose's .env; default: "
-        "SAFEHARBOR_ENV_FILE, and without an app /etc/safeharbor/backup.env if it can be read.",
+        "SAFEHARBOR_ENV_FILE, and without an app ~/.config/safeharbor/backup.env or /etc/safeharbor/backup.env.",
     )
+
+
+def _document(ctx: click.Context, refused: click.ClickException) -> None:
+    """Print it as JSON if the command line asks for that: a mistake before the command has no command to do it."""
+    if ctx.meta.get(_JSON_KEY):
+        from safeharbor_backup.cli.failure import refusal_of
+        from safeharbor_backup.cli.output import TextOutput
+
+        TextOutput().document(refusal_of(refused))
 
 
 def _load_env_file(ctx: click.Context, *, has_app: bool) -> None:
@@ -100,7 +127,9 @@ def _load_env_file(ctx: click.Context, *, has_app: bool) -> None:
     try:
         ctx.meta[FROM_FILE_KEY] = add_env_file(ctx.params.get("env_file"), has_app=has_app)
     except SettingsInvalid as error:
-        raise _Refused(f"{error.message}\nHint: {error.hint}" if error.hint else error.message) from None
+        refused = _Refused(f"{error.message}\nHint: {error.hint}" if error.hint else error.message)
+        _document(ctx, refused)
+        raise refused from None
 
 
 class _Refused(click.ClickException):

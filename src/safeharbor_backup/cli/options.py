@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +22,17 @@ def jobs_option(callback: Callable[..., None]) -> Callable[..., None]:
 def json_option(callback: Callable[..., None]) -> Callable[..., None]:
     """Give a command the option `--json`, as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(callback)
+
+
+def signed_by_option(what: str) -> Option:
+    """`--signed-by`: who must have signed evidence."""
+    sentence = (
+        f"{what}, as a public key of OpenSSH or a list as ssh-keygen(1) has it under ALLOWED SIGNERS. Default: the "
+        "public key beside BACKUP_EVIDENCE_KEY."
+    )
+    return click.option(
+        "--signed-by", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE", help=sentence
+    )
 
 
 def quiet_option(printed: str) -> Option:

@@ -13,7 +13,7 @@ from safeharbor_backup.cli.progress_bar import watching
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.system.documents import dump_document
-from safeharbor_backup.text import iso_time
+from safeharbor_backup.text import harmless, iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ class TextOutput:
 
     def result(self, text: str = "") -> None:
         """Lines of standard output."""
-        click.echo(text)
+        click.echo(harmless(text))
 
     def document(self, document: object) -> None:
         """The document."""
@@ -83,11 +83,11 @@ class TextOutput:
 
     def ask(self, question: str) -> None:
         """The question, without the end of a line."""
-        click.echo(f"{question} ", nl=False)
+        click.echo(f"{harmless(question)} ", nl=False)
 
     def line(self, text: str) -> None:
         """Lines of standard error."""
-        click.echo(text, err=True)
+        click.echo(harmless(text), err=True)
 
     def aside(self, text: str) -> None:
         """Lines as any others."""
@@ -144,7 +144,7 @@ class ServiceOutput(TextOutput):
         now = iso_time(datetime.now(UTC))
         try:
             for line in text.splitlines():
-                click.echo(f"{now} {line}")
+                click.echo(f"{now} {harmless(line)}")
         except OSError:
             pass
 

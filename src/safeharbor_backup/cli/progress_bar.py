@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.progress import NoProgress
-from safeharbor_backup.text import show_bytes
+from safeharbor_backup.text import show_bytes, show_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +38,13 @@ def watching(line: Callable[[str], None], *, quiet: bool) -> Iterator[Progress]:
         watcher_in_log.finish()
 
 
+def seconds_left(done_bytes: int, total_bytes: int | None, elapsed_seconds: float) -> float | None:
+    """How long the rest of a phase will take; None if that cannot be said, or more was done than was expected."""
+    if not total_bytes or not 0 < done_bytes <= total_bytes:
+        return None
+    return elapsed_seconds * (total_bytes - done_bytes) / done_bytes
+
+
 class _Quiet(NoProgress):
     """Warnings alone."""
 
@@ -57,10 +64,12 @@ class _Log(NoProgress):
         self._started = self._said = time.monotonic()
         self._bytes = 0
         self._items = 0
+        self._total: int | None = None
 
     def phase(self, name: str, total_bytes: int | None = None) -> None:
         self.finish()
         self._phase = name
+        self._total = total_bytes
         self._started = self._said = time.monotonic()
         self._bytes = self._items = 0
 
@@ -69,7 +78,11 @@ class _Log(NoProgress):
         self._items += items
         if time.monotonic() - self._said >= _LOG_EVERY_SECONDS:
             self._said = time.monotonic()
-            self._say("so far")
+            left = seconds_left(self._bytes, self._total, time.monotonic() - self._started)
+            if left is None or self._total is None:
+                self._say("so far")
+            else:
+                self._say(f"of {show_bytes(self._total)}", f", about {show_duration(left)} left")
 
     def note(self, text: str) -> None:
         self._line(text)
@@ -82,10 +95,10 @@ class _Log(NoProgress):
             self._say("done")
         self._phase = ""
 
-    def _say(self, when: str) -> None:
+    def _say(self, when: str, more: str = "") -> None:
         seconds = max(time.monotonic() - self._started, 0.001)
         rate = show_bytes(self._bytes / seconds)
-        self._line(f"{self._phase}: {show_bytes(self._bytes)} {when}, {seconds:.1f} s, {rate}/s")
+        self._line(f"{self._phase}: {show_bytes(self._bytes)} {when}, {seconds:.1f} s, {rate}/s{more}")
 
 
 def _started_bars() -> RichProgress | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.restore.kept import discard_previous as discard_kept_states
 from safeharbor_backup.actions.restore.kept import discard_unrecorded, list_kept, list_unrecorded
 from safeharbor_backup.cli.command import exit_with
+from safeharbor_backup.cli.restore_documents import describe_discarded
 from safeharbor_backup.cli.restore_lines import ask
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.text import ascii_safe, plural, show_bytes
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.model import Settings
 
 
-def _discard_unrecorded(run: Run, settings: Settings, found: Unrecorded, *, yes: bool) -> None:
-    if found.uploads:
-        stage = f"{found.uploads}/.safeharbor-restore-{found.id}"
-        run.output.result(
-            f"{ascii_safe(stage)} is left as it is, since anybody could have made it. Look at it, then delete it."
-        )
+def _discard_unrecorded(run: Run, settings: Settings, found: Unrecorded, *, yes: bool, as_json: bool) -> None:
+    say = run.output.line if as_json else run.output.result
+    for stage in found.stages:
+        say(f"{ascii_safe(str(stage))} is left as it is, since anybody could have made it. Look at it, then delete it.")
     if not found.databases:
+        if as_json:
+            run.output.document(describe_discarded(()))
         return
     names = ", ".join(f'"{name}"' for name in found.databases)
     if not yes and not ask(run.output, f"Type 'discard' to drop {names} for ever:", "discard"):
@@ -32,35 +33,44 @@ def _discard_unrecorded(run: Run, settings: Settings, found: Unrecorded, *, yes:
         exit_with(ExitStatus.FAILED)
         return
     done = discard_unrecorded(settings, found)
-    run.output.result(f"dropped {plural(len(done), 'database')}")
+    if as_json:
+        run.output.document(describe_discarded((), found.databases))
+    else:
+        run.output.result(f"dropped {plural(len(done), 'database')}")
 
 
-def discard(run: Run, settings: Settings, restore_id: str, abandoned: Abandoned, *, yes: bool) -> None:
+def discard(run: Run, settings: Settings, restore_id: str, abandoned: Abandoned, *, yes: bool, as_json: bool) -> None:
     """Show what restores keep, ask, and delete it."""
+    say = run.output.line if as_json else run.output.result
     kept = [record for record in list_kept(settings) if restore_id in ("", record.id)]
     try:
         unrecorded = list_unrecorded(settings)
     except SafeHarborError as error:
         unrecorded = []
-        run.output.result(f"Whether states are kept that the journal does not know was not looked at: {error.message}")
+        say(f"Could not look for kept states that the journal does not know: {error.message}")
     for found in unrecorded:
-        run.output.result(f"The journal does not know restore {found.id}, of which names speak: {found.describe()}")
+        say(f"The journal does not know restore {found.id}, but names point to it: {found.describe()}")
     chosen = next((found for found in unrecorded if found.id == restore_id), None)
     if chosen is not None:
-        _discard_unrecorded(run, settings, chosen, yes=yes)
+        _discard_unrecorded(run, settings, chosen, yes=yes, as_json=as_json)
         return
     if not kept:
-        run.output.result("No restore in the journal keeps a previous state.")
+        say("No restore in the journal keeps a previous state.")
         if unrecorded:
-            run.output.result("`--id ID` deletes the databases of one of them, after asking.")
+            say("`--id ID` deletes the databases of one of them, after asking.")
+        if as_json:
+            run.output.document(describe_discarded(()))
         return
     for record in kept:
         size = show_bytes(record.kept_database_bytes + record.kept_uploads_bytes)
-        run.output.result(f"{record.id}: restore of {record.archive} at {record.started_at}, keeps {size}")
+        say(f"{record.id}: restore of {record.archive} at {record.started_at}, keeps {size}")
     if not yes and not ask(run.output, "Type 'discard' to delete what they keep for ever:", "discard"):
         run.output.line("Not confirmed. Nothing was changed.")
         exit_with(ExitStatus.FAILED)
         return
     # by their ids: one that came in while the operator was asked was not agreed to
     done = [gone for record in kept for gone in discard_kept_states(settings, record.id, abandoned)]
-    run.output.result(f"discarded {plural(len(done), 'kept state')}")
+    if as_json:
+        run.output.document(describe_discarded([gone.id for gone in done]))
+    else:
+        say(f"discarded {plural(len(done), 'kept state')}")

@@ -22,7 +22,7 @@ def ask(output: Output, prompt: str, expected: str) -> bool:
         return False
     output.ask(prompt)
     if lost_output():
-        output.line("What to confirm could not be shown; --yes confirms.")
+        output.line("The question could not be shown; --yes confirms.")
         return False
     return sys.stdin.readline().rstrip("\n") == expected
 
@@ -31,7 +31,7 @@ def first_line(plan: RestorePlan) -> str:
     """What is restored from where."""
     to = [f"database {plan.database}"] if plan.database else []
     if plan.uploads:
-        to.append(f"uploads {plan.uploads if plan.uploads != 'None' else 'none'}")
+        to.append(f"uploads {plan.uploads}")
     return f"Restoring {' and '.join(to)} from {plan.archive}"
 
 
@@ -56,7 +56,7 @@ def print_plan(output: Output, plan: RestorePlan) -> None:
     if plan.database:
         output.result(f"  database: {plan.database}")
     if plan.uploads:
-        output.result(f"  uploads: {plan.uploads if plan.uploads != 'None' else 'none'}")
+        output.result(f"  uploads: {plan.uploads}")
     print_what_happens(output, plan)
     for warning in plan.warnings:
         output.warning(warning)

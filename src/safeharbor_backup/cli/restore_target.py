@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor_backup.errors import SettingsInvalid
+from safeharbor_backup.errors import SettingsInvalid, Unusable
 from safeharbor_backup.settings.database_url import UnusableDatabaseUrl, parse_database_url
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.settings.upload_dirs import describe_dirs, parse_dirs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
 _ADDRESSES = ("BACKUP_DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "DATABASE_URL", "RESTORE_DATABASE_URL")
 
@@ -24,7 +26,7 @@ class TargetOptions:
     """What the command line says of the target. `only` is `database`, `uploads` or None."""
 
     database_url: str | None = None
-    upload_dir: Path | None = None
+    upload_dir: str | None = None
     only: str | None = None
     live_database: bool = False
     live_uploads: bool = False
@@ -58,7 +60,14 @@ def retargeted(settings: Settings, options: TargetOptions) -> Settings:
         remaining = tuple(problem for problem in settings.problems if problem.variable not in _ADDRESSES)
         settings = replace(settings, database=database, restore_database=None, problems=remaining)
     if options.upload_dir is not None:
-        settings = replace(settings, upload_dir=options.upload_dir.absolute())
+        try:
+            dirs = parse_dirs(options.upload_dir)
+        except Unusable as error:
+            raise SettingsInvalid([f"--upload-dir: expected {error}"]) from None
+        if not dirs:
+            raise SettingsInvalid(["--upload-dir: expected a directory; --only database restores no uploads"])
+        remaining = tuple(problem for problem in settings.problems if problem.concern is not Concern.UPLOADS)
+        settings = replace(settings, upload_dirs=dirs, problems=remaining)
     return settings
 
 
@@ -78,7 +87,7 @@ def require_whole_target(settings: Settings, options: TargetOptions, *, irrevoca
         wanted.append("--live-database")
     if options.only != "database" and options.upload_dir is None and not options.live_uploads:
         wanted.append("--live-uploads")
-    if wanted and not (wanted == ["--live-uploads"] and settings.upload_dir is None):
+    if wanted and not (wanted == ["--live-uploads"] and not settings.upload_dirs):
         raise click.UsageError(
             "--yes with --no-keep-previous would delete the live state for ever, without a question. Leave one of the "
             f"two out, or say that it is meant: {' '.join(wanted)}."
@@ -91,7 +100,7 @@ def _require_uploads_named(settings: Settings, options: TargetOptions) -> None:
     if options.only is None and options.upload_dir is None and not options.live_uploads:
         raise click.UsageError(
             "You named another database, but not where the uploads go: the live ones in "
-            f"{_shown(settings.upload_dir)} would be replaced. Add --upload-dir DIR, --only database, or, if the live "
+            f"{_shown(settings.upload_dirs)} would be replaced. Add --upload-dir DIR, --only database, or, if the live "
             "ones are meant, --live-uploads. Nothing was changed."
         )
 
@@ -108,5 +117,5 @@ def _require_database_named(settings: Settings, options: TargetOptions) -> None:
         )
 
 
-def _shown(uploads: Path | None) -> str:
-    return "the configured directory" if uploads is None else str(uploads)
+def _shown(uploads: UploadDirs) -> str:
+    return describe_dirs(uploads) if uploads else "the configured directory"

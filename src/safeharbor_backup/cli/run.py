@@ -6,21 +6,23 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.cli.app_loading import AppNotLoaded
-from safeharbor_backup.cli.attempt import Attempt, renew_files
+from safeharbor_backup.cli.attempt import RecordedRun, renew_files
+from safeharbor_backup.cli.died_runs import tell_of_died_runs
 from safeharbor_backup.cli.failure import failure_of
 from safeharbor_backup.cli.json_output import JSON, speaking_json
 from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY
 from safeharbor_backup.cli.output import Output, TextOutput, is_good
 from safeharbor_backup.cli.settings_source import (
+    is_journal,
     log_format_before_the_app,
     read_settings,
     remember_how_run,
     wants_no_color,
 )
 from safeharbor_backup.cli.without_app import describe_fallback
-from safeharbor_backup.errors import Interrupted, SafeHarborError
+from safeharbor_backup.errors import ExitStatus, Interrupted, SafeHarborError
+from safeharbor_backup.settings.misspelt import find_misspelt
 from safeharbor_backup.settings.model import Concern
-from safeharbor_backup.settings.table import find_misspelt
 from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.system.lock import is_locked
 from safeharbor_backup.system.signals import signals_interrupt
@@ -51,7 +53,7 @@ class Run:
         self.is_remembered = False
         self._context = context
         self._settings: Settings | None = None
-        self._attempt: Attempt | None = None
+        self._attempt: RecordedRun | None = None
         self._renews_files = False
         self._until_end = ExitStack()
 
@@ -76,6 +78,7 @@ class Run:
         """
         settings = self._load(quiet=quiet)
         self._renews_files = renews_files
+        tell_of_died_runs(settings, self.output)
         if notices_restore:
             self._notice_restore(settings.backup_dir)
         return settings
@@ -97,9 +100,15 @@ class Run:
             self._notice_restore(settings.backup_dir)
         return settings
 
+    def over(self) -> None:
+        """The work is done, or has failed."""
+        if self._attempt is not None:
+            self._attempt.over()
+
     def _begin(self, settings: Settings) -> None:
         self.is_remembered = True
-        self._attempt = Attempt(self.command, settings, self.output)
+        tell_of_died_runs(settings, self.output)
+        self._attempt = RecordedRun(self.command, settings, self.output)
         self._attempt.begin()
 
     def describe(
@@ -114,6 +123,9 @@ class Run:
         if self._context.params.get("as_json") and not is_good(ending.status) and not self.output.documents:
             self.output.document(failure_of(ending))
         self.output.end(ending, self._attempt.outcome(ending) if self._attempt is not None else None)
+        if not is_good(ending.status) and isinstance(self.output, TextOutput) and is_journal():
+            # systemd calls it by the name that init scripts had for this number
+            self.output.line(f"Ended with {int(ending.status)}, {ExitStatus(ending.status).name}")
         try:
             with signals_interrupt():
                 if self._attempt is not None:
@@ -143,7 +155,7 @@ class Run:
                 self.output.warning(str(problem))
         told = {problem.variable for problem in settings.problems}
         for name, meant in find_misspelt(set(settings.unknown) - told):
-            self.output.warning(f"{name} is no setting and has no effect; did you mean {meant}?")
+            self.output.warning(f"{name} is not a setting and has no effect; did you mean {meant}?")
         return settings
 
     def _choose_output(self, configured: str | None) -> None:

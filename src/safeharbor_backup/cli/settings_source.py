@@ -36,19 +36,29 @@ def read_settings(context: click.Context, output: Output, *, quiet: bool) -> Set
     if source not in (DJANGO, IN_FLASK):
         return load_settings(os.environ, None, from_file)
     try:
-        app = django_config(os.environ) if source == DJANGO else _flask_config(context)
+        app = django_config(os.environ) if source == DJANGO else _flask_config(_named_app(context))
     except AppNotLoaded as failure:
         remember_how_run(context, load_settings(os.environ, None, from_file))
         find_fallback(failure, os.environ, from_file)
         raise
-    if app is None and not quiet:
+    settings = load_settings(os.environ, app, from_file)
+    if app is None and not quiet and settings.database is None:
         output.line("No Flask app is named; settings come from the environment.")
-    return load_settings(os.environ, app, from_file)
+    return settings
 
 
 def wants_no_color() -> bool:
     """Whether the environment says that nothing is to be coloured: https://no-color.org."""
     return bool(os.environ.get("NO_COLOR"))
+
+
+def is_journal() -> bool:
+    """Whether standard error goes to systemd's journal."""
+    try:
+        about = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
 
 
 def remember_how_run(context: click.Context, settings: Settings | None = None) -> None:
@@ -72,11 +82,30 @@ def command_of_the_app(context: click.Context) -> click.Command | None:
         return None
 
 
+def find_app(context: click.Context) -> AppConfig | None:
+    """The app of a command, or without one that which `flask` would find here; None if there is none.
+
+    Raises SettingsInvalid, AppNotLoaded.
+    """
+    if context.meta.get(SOURCE_KEY) == DJANGO:
+        return django_config(os.environ)
+    if context.meta.get(SOURCE_KEY) == IN_FLASK:
+        return _flask_config(_named_app(context))
+    try:
+        from flask.cli import ScriptInfo
+    except ImportError:
+        return None
+    return _flask_config(_named(ScriptInfo(app_import_path=os.environ.get("FLASK_APP") or None)))
+
+
 def _named_app(context: click.Context) -> ScriptInfo | None:
     """The app that `flask` was told to use; None if it was told none."""
     from flask.cli import ScriptInfo
 
-    info = context.find_object(ScriptInfo)
+    return _named(context.find_object(ScriptInfo))
+
+
+def _named(info: ScriptInfo | None) -> ScriptInfo | None:
     if info is None:
         return None
     is_named = info.app_import_path is not None or info.create_app is not None
@@ -85,9 +114,8 @@ def _named_app(context: click.Context) -> ScriptInfo | None:
     return info
 
 
-def _flask_config(context: click.Context) -> AppConfig | None:
-    """The app's configuration; None if there is no app. Raises SettingsInvalid if it does not load."""
-    info = _named_app(context)
+def _flask_config(info: ScriptInfo | None) -> AppConfig | None:
+    """The app's configuration; None if there is no app. Raises AppNotLoaded."""
     if info is None:
         return None
     try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.status.reasons import Status
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
+    from safeharbor_backup.state.offsite import OffsiteCopy
     from safeharbor_backup.state.restore_record import RestoreRecord
 
 _SEEN = {
@@ -25,7 +26,7 @@ _SEEN = {
     Seen.RUNS: "as the last ones",
     Seen.NOT_YET: "not yet seen to run",
 }
-_DONE = {"backup": "done", "verify": "sound", "drill": "restored"}
+_DONE = {"backup": "done", "verify": "OK", "drill": "restored"}
 
 
 def tell_status(status: Status, settings: Settings, now: datetime) -> list[str]:
@@ -39,7 +40,8 @@ def tell_status(status: Status, settings: Settings, now: datetime) -> list[str]:
         ("last verify", _run(runs.verify, now)),
         ("last drill", _run(runs.drill, now)),
         ("next backup", _coming(at, status.seen, settings, now)),
-        ("room", _room(status)),
+        ("off-site", _offsite(status, now)),
+        ("space", _room(status)),
         ("retention", _retention(status, settings)),
     ]
     block = [f"{name:<11}  {text}" for name, text in facts if text]
@@ -69,7 +71,7 @@ def _newest(status: Status) -> str:
 def _run(outcome: Outcome | None, now: datetime) -> str:
     if outcome is None:
         return "none recorded"
-    ago = f"{show_duration(max((now - outcome.started_at).total_seconds(), 0))} ago"
+    ago = _ago(outcome.started_at, now)
     of = _what_it_was_of(outcome)
     if not outcome.is_success:
         return f"{ago}{of}: failed with status {outcome.exit_status}"
@@ -95,10 +97,30 @@ def _coming(at: datetime | None, seen: Seen | None, settings: Settings, now: dat
     return f"in {left}: {show_slot(at, find_zone(settings.timezone))}, {_SEEN[seen]}"
 
 
+def _offsite(status: Status, now: datetime) -> str:
+    """When each copy elsewhere was made, and drilled."""
+    if status.copies is None:
+        return ""
+    if not status.copies:
+        return f"none known; `{typed('offsite-done -h')}`, or BACKUP_OFFSITE=none"
+    return "; ".join(_copy(each, now) for each in status.copies)
+
+
+def _copy(copy: OffsiteCopy, now: datetime) -> str:
+    taken_at = time_in_name(copy.archive or "")
+    of = f", archive of {show_time(taken_at)}" if taken_at is not None else ""
+    made = f"{_ago(copy.copied_at, now)}{of}" if copy.copied_at is not None else "not seen to be made"
+    return f"{copy.name} {made}" + (f", drilled {_ago(copy.drilled_at, now)}" if copy.drilled_at is not None else "")
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    return f"{show_duration(max((now - moment).total_seconds(), 0))} ago"
+
+
 def _room(status: Status) -> str:
     room = status.room
     if room.free is None:
-        return "not known: the filesystem does not tell"
+        return "not known: the filesystem does not report it"
     free = f"{show_bytes(room.free)} free"
     if room.fits is None or room.next_archive is None:
         return free
@@ -110,21 +132,21 @@ def _retention(status: Status, settings: Settings) -> str:
     outlook = status.outlook
     if not outlook.verdicts:
         return ""
-    doomed = outlook.next_deleted
-    if not doomed:
+    to_delete = outlook.next_deleted
+    if not to_delete:
         goes = "none goes next"
     else:
-        oldest = time_in_name(doomed[0])
+        oldest = time_in_name(to_delete[0])
         of = f" of {show_time(oldest)}" if oldest is not None else ""
-        goes = f"next goes the one{of}" if len(doomed) == 1 else f"next go {len(doomed):,}, the oldest{of}"
+        goes = f"next goes the one{of}" if len(to_delete) == 1 else f"next go {len(to_delete):,}, the oldest{of}"
     return f"{tiers_of(settings)}; {goes}"
 
 
 def _kept(record: RestoreRecord) -> str:
     if record.is_being_deleted:
         return (
-            f"half deleted: what the restore of {record.started_at} kept; "
-            f"to go on: {typed(f'restore --discard-previous --id {record.id}')}"
+            f"half deleted: what the restore of {record.started_at} kept; to go on: "
+            f"{typed(f'restore --discard-previous --id {record.id}')}"
         )
     what = "restored state, taken back by --undo" if record.is_undone else "state before the restore"
     slots = f", with {plural(record.slots, 'logical slot')} holding WAL" if record.slots else ""

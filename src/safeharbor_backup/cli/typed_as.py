@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.cli.lazy import DJANGO, IN_FLASK, SOURCE_KEY
+from safeharbor_backup.settings.upload_dirs import describe_dirs
 from safeharbor_backup.text import type_commands_as
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _COMMAND = "BACKUP_COMMAND"
 # by which a command finds what this run goes by, and which are no secret
-_PLACES = {"BACKUP_DIR": "backup_dir", "BACKUP_UPLOAD_DIR": "upload_dir", "BACKUP_PG_BIN": "pg_bin"}
+_PLACES = {"BACKUP_DIR": "backup_dir", "BACKUP_UPLOAD_DIR": "upload_dirs", "BACKUP_PG_BIN": "pg_bin"}
 
 
 def remember_how_typed(context: click.Context, environ: Mapping[str, str], settings: Settings | None = None) -> None:
@@ -73,6 +74,10 @@ def _env_file(context: click.Context, environ: Mapping[str, str]) -> str:
     return environ.get("SAFEHARBOR_ENV_FILE", "")
 
 
+def _as_text(value: object) -> str:
+    return ":".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def _places(settings: Settings | None) -> list[str]:
     """What only the environment says, where an app says the rest."""
     if settings is None:
@@ -81,6 +86,6 @@ def _places(settings: Settings | None) -> list[str]:
     for name, field in _PLACES.items():
         if settings.origins.get(name, "").endswith("the environment"):
             value = getattr(settings, field)
-            text = ":".join(map(str, value)) if isinstance(value, tuple) else str(value or "none")
+            text = describe_dirs(value) if field == "upload_dirs" else _as_text(value)
             found.append(f"{name}={shlex.quote(text)}")
     return found

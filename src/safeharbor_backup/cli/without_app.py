@@ -27,7 +27,7 @@ _PLACEHOLDERS = {
     "BACKUP_DIR": "/path/of/archives",
 }
 # an app may keep more than the defaults
-_UNKNOWN_RETENTION = "what the app says of retention, which may be more; `safeharbor …` goes by the environment alone"
+_UNKNOWN_RETENTION = "the app's retention settings, which may keep more; `safeharbor …` uses the environment alone"
 
 
 def find_fallback(failure: AppNotLoaded, environ: Mapping[str, str], named_in: Mapping[str, str]) -> None:
@@ -56,7 +56,7 @@ def find_fallback(failure: AppNotLoaded, environ: Mapping[str, str], named_in: M
     )
     if lacks_password and settings.database is not None:
         address = _with_password(settings.database)
-        asked = f"its password, which is kept nowhere; type: BACKUP_DATABASE_URL={address} {_again()}"
+        asked = f"its password, which is never stored; type: BACKUP_DATABASE_URL={address} {_again()}"
         asking = Problem(Concern.DATABASE, "BACKUP_DATABASE_URL", "", asked)
         settings = replace(settings, problems=(*settings.problems, asking))
     failure.fallback = settings
@@ -66,8 +66,8 @@ def find_fallback(failure: AppNotLoaded, environ: Mapping[str, str], named_in: M
 def describe_fallback(failure: AppNotLoaded, settings: Settings) -> str:
     """What goes in the place of the app, for the operator."""
     origins = {origin for origin in settings.origins.values() if origin.startswith("the backup of ")}
-    by = f"what {origins.pop()} went by, and the environment" if origins else "the environment alone"
-    return f"{failure.problems[0]}. This goes by {by}"
+    by = f"what {origins.pop()} used, and the environment" if origins else "the environment alone"
+    return f"{failure.problems[0]}. This uses {by}"
 
 
 def _again() -> str:

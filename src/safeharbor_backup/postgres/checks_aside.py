@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, LiteralString
 
 from psycopg import sql
 
+from safeharbor_backup.postgres.query import one_row
+from safeharbor_backup.postgres.rows import names_as_bytes, readable, sendable
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
 
 _CHECKS: LiteralString = """
@@ -94,6 +99,17 @@ class Check:
         """For people."""
         return f"check constraint {self.name} of {self.schema}.{self.on}"
 
+    def sent_by(self, session: psycopg.Connection) -> Check:
+        """The same, as a session within `names_as_bytes` sends it."""
+        return self.with_texts(lambda text: sendable(session, text))
+
+    def with_texts(self, change: Callable[[str], str]) -> Check:
+        """The same with each of its texts changed."""
+        comment = None if self.comment is None else change(self.comment)
+        return Check(
+            self.kind, change(self.schema), change(self.on), change(self.name), change(self.definition), comment
+        )
+
     @property
     def add(self) -> sql.Composed:
         """The statement."""
@@ -128,7 +144,7 @@ class Check:
 
 def set_aside(session: psycopg.Connection) -> list[Check]:
     """Drop the checks that can be added again, in a transaction of the session's. Raises psycopg.Error."""
-    with session.transaction():
+    with names_as_bytes(session), session.transaction():
         session.execute(SET_ASIDE)
-        row = session.execute("SELECT pg_catalog.current_setting('safeharbor.checks')::text[]").fetchone()
-    return [Check(*each) for each in row[0]] if row is not None else []
+        (found,) = one_row(session, "SELECT pg_catalog.current_setting('safeharbor.checks')::text[]")
+        return [Check(*each).with_texts(lambda text: readable(session, text)) for each in found]

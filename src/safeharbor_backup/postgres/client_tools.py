@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import ToolFailed, one_line
 from safeharbor_backup.system.process import run_tool, tool_environment
+from safeharbor_backup.system.processes import where_typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DISTRIBUTION = Path("/usr/lib/postgresql")
+NEW_IMAGE = "put it into the image (docker compose build --pull)"
 _VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)[^\s]*)")
 
 
@@ -63,6 +66,8 @@ def find_client_tools(first: Sequence[Path] = ()) -> list[ClientTools]:
             try:
                 tools = _ask_version(candidate)
             except ToolFailed as error:
+                if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO:
+                    raise  # the disk has failed: another version's tools would find another mistake
                 failures.append(error)
                 continue
             if tools is not None:
@@ -85,12 +90,13 @@ def choose_client_tools(found: Sequence[ClientTools], server_major: int) -> Clie
     if newer:
         return newer[0]
     install = f"Install postgresql-client-{server_major}, or point BACKUP_PG_BIN at the directory with its pg_dump."
+    install = where_typed(install, NEW_IMAGE)
     if not found:
         raise ToolFailed("No pg_dump was found.", hint=install)
     newest = max(found, key=lambda tools: tools.major)
     raise ToolFailed(
-        f"The server is PostgreSQL {server_major}, but the newest pg_dump here is {newest.version} "
-        f"in {newest.bin_dir}; an older pg_dump refuses to dump a newer server.",
+        f"The server is PostgreSQL {server_major}, but the newest pg_dump here is {newest.version} in "
+        f"{newest.bin_dir}; an older pg_dump refuses to dump a newer server.",
         hint=install,
     )
 
@@ -119,7 +125,7 @@ def _ask_version(bin_dir: Path) -> ClientTools | None:
         how = f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
         raise ToolFailed(
             f"{dump} --version {how} and printed no version: {one_line(answer.stderr) or 'it said nothing'}.",
-            hint="Run it by hand; install PostgreSQL's client anew, or point BACKUP_PG_BIN at another one.",
+            hint="Run it by hand; install PostgreSQL's client again, or point BACKUP_PG_BIN at another one.",
         )
     return ClientTools(bin_dir, int(found["major"]), found["version"])
 
@@ -132,7 +138,10 @@ def choose_restore_tools(found: Sequence[ClientTools], target_major: int) -> lis
     if not found:
         raise ToolFailed(
             "No pg_restore was found.",
-            hint=f"Install postgresql-client-{target_major}, or point BACKUP_PG_BIN at the directory with pg_restore.",
+            hint=where_typed(
+                f"Install postgresql-client-{target_major}, or point BACKUP_PG_BIN at the directory with pg_restore.",
+                NEW_IMAGE,
+            ),
         )
     return sorted(found, key=lambda tools: (tools.major != target_major, tools.major < target_major, tools.major))
 

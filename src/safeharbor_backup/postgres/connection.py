@@ -140,7 +140,7 @@ def is_alive(session: psycopg.Connection) -> bool:
     return True
 
 
-def pinned(url: DatabaseUrl, session: psycopg.Connection) -> DatabaseUrl:
+def pin_to_host(url: DatabaseUrl, session: psycopg.Connection) -> DatabaseUrl:
     """The address of the very server that `session` talks to; an address may name several, a snapshot lives in one."""
     found = dict(url.parameters)
     info = session.info

@@ -33,6 +33,9 @@ _SUPERUSERS_ONLY = ("EVENT TRIGGER", "FOREIGN DATA WRAPPER", "ACCESS METHOD", "T
                     "TEXT SEARCH TEMPLATE", "OPERATOR CLASS", "OPERATOR FAMILY", "PUBLICATION TABLES IN SCHEMA",
                     "SUBSCRIPTION")  # fmt: skip
 
+# extensions that can be created only in the one database that a setting of the server names
+_BOUND = {"pg_cron": "cron.database_name"}
+
 # what comes before and after the roles that an entry names
 _SUBJECTS = {"POLICY": ("TO", "USING", "WITH", ";"), "USER MAPPING": ("FOR", "SERVER")}
 
@@ -68,6 +71,11 @@ class DumpContents:
     def extensions(self) -> list[str]:
         """The extensions that it creates."""
         return [entry.name for entry in self.toc.values() if entry.kind == "EXTENSION"]
+
+    @property
+    def bound_extensions(self) -> dict[str, str]:
+        """Those of them that can be only in the one database that a setting names, with that setting."""
+        return {name: _BOUND[name] for name in self.extensions if name in _BOUND}
 
 
 @dataclass(slots=True)

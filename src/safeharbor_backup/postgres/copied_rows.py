@@ -40,6 +40,9 @@ class RowCounter:
         if self._table is not None or self._held.strip():
             raise ScriptNotUnderstood(repr(self._held[:200]))
 
+    def _see_statement(self, statement: bytes) -> None:
+        """Another statement than one by which rows come."""
+
     def _begin(self, copy: re.Match[bytes]) -> None:
         """Rows come by this statement."""
         self._count = 0
@@ -58,7 +61,9 @@ class RowCounter:
         while found := _STATEMENT.match(self._held, position):
             position = found.end()
             copy = _COPY.fullmatch(found[0])
-            if copy is not None:
+            if copy is None:
+                self._see_statement(found[0])
+            else:
                 self._table = (_unquoted(copy["schema"]), _unquoted(copy["table"]))
                 self._begin(copy)
                 self._held = b"\n" + self._held[position:]  # so that the end after no rows looks like any other

@@ -91,8 +91,8 @@ def _look_at_collations(session: psycopg.Connection) -> list[Damage]:
     return [
         Damage(
             f"{_shortened(versions, '; ')}: indexes on text may miss rows, and unique ones may have let duplicates in",
-            "A restore of a backup that is taken now is the cure: it sorts every index anew and names the rows that "
-            "break a unique one. By hand: REINDEX DATABASE, then ALTER DATABASE (or COLLATION) … REFRESH VERSION.",
+            "To repair that, take a backup now and restore it: the restore rebuilds every index and names the rows "
+            "that break a unique one. By hand: REINDEX DATABASE, then ALTER DATABASE (or COLLATION) … REFRESH VERSION.",
         )
     ]
 
@@ -104,8 +104,8 @@ def _look_at_checksums(session: psycopg.Connection) -> list[Damage]:
     return [
         Damage(
             f"the server has found {row[0]:,} damaged pages in this database (checksum failures), the last at {row[1]}",
-            "Keep the older archives, and look at the disk and the server's log. After a restore onto a sound disk the "
-            "count begins anew; SELECT pg_stat_reset() puts it back by hand.",
+            "Keep the older archives, and look at the disk and the server's log. After a restore onto a good disk the "
+            "count starts again; SELECT pg_stat_reset() resets it by hand.",
         )
     ]
 

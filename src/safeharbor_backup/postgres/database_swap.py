@@ -21,8 +21,8 @@ _LOCK_TIMEOUT = "5s"
 # A server, role or database may have switched it off: a crash would then take the commit back, and not the uploads.
 # "local" waits for our own disk, and for no standby; every other value does at least that.
 COMMIT_ON_DISK = (
-    "SELECT pg_catalog.set_config('synchronous_commit', 'local', true) "
-    "WHERE pg_catalog.current_setting('synchronous_commit') = 'off'"
+    "SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE "
+    "pg_catalog.current_setting('synchronous_commit') = 'off'"
 )
 
 
@@ -104,7 +104,7 @@ def _empty(target: Target, name: str) -> None:
     if prepared:
         raise CannotRestore(
             f'The database "{name}" has prepared transactions: {", ".join(prepared)}.',
-            hint="Settle each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
+            hint="Finish each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
         )
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import DatabaseUnavailable, ToolFailed
 from safeharbor_backup.postgres.connection import redact
-from safeharbor_backup.system.process import RunningTool, read_some, run_tool, started_tool, tool_environment, widen
+from safeharbor_backup.system.process import (
+    RunningTool,
+    enlarge_pipe,
+    read_some,
+    run_tool,
+    started_tool,
+    tool_environment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +93,7 @@ def dumping(argv: list[str], url: DatabaseUrl) -> Iterator[RunningTool]:
     """pg_dump at work, its output on `stdout`; it is ended if the block is left early."""
     secrets = {} if url.password is None else {"PGPASSWORD": url.password}
     with started_tool(argv, env=tool_environment(secrets)) as tool:
-        widen(tool.stdout.fileno())
+        enlarge_pipe(tool.stdout.fileno())
         yield tool
 
 

@@ -13,10 +13,10 @@ from safeharbor_backup.system.process import (
     DEVNULL,
     PIPE,
     RunningTool,
+    enlarge_pipe,
     read_some,
     started_tool,
     tool_environment,
-    widen,
 )
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.system.threads import Worker
@@ -38,7 +38,7 @@ def decoding(tools: ClientTools) -> Iterator[RunningTool]:
     """pg_restore, decoding what is written to its `stdin` to nowhere."""
     argv = [str(tools.pg_restore), "--file=/dev/null"]  # decision 17
     with started_tool(argv, env=tool_environment({}), stdin=PIPE, stdout=DEVNULL) as tool:
-        widen(tool.stdin.fileno())
+        enlarge_pipe(tool.stdin.fileno())
         yield tool
 
 
@@ -57,8 +57,8 @@ class CountedDecoding:
         """Data alone: nothing in such a script can be taken for rows, and every block of the dump is decoded for it."""
         argv = [str(tools.pg_restore), "--data-only", "--file=-"]  # decision 82
         with started_tool(argv, env=tool_environment({}), stdin=PIPE) as tool:
-            widen(tool.stdin.fileno())
-            widen(tool.stdout.fileno())
+            enlarge_pipe(tool.stdin.fileno())
+            enlarge_pipe(tool.stdout.fileno())
             counted = cls(tool)
             try:
                 with signals_held():  # one that came in between would leave a thread that nobody ends

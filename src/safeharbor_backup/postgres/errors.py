@@ -39,7 +39,7 @@ LOCK_TABLE = "Raise max_locks_per_transaction on the server: pg_dump locks every
 FULL = "The database server's disk is full."
 _LEAVE_OUT = "BACKUP_EXCLUDE_TABLE_DATA leaves a table's rows out, and everything else is saved."
 UNLOGGED = f"A standby has no rows of unlogged tables. {_LEAVE_OUT}"
-DAMAGED = f"If the server speaks of damaged data, look after its disk first. {_LEAVE_OUT}"
+DAMAGED = f"If the server reports damaged data, check its disk first. {_LEAVE_OUT}"
 _HINTS = {
     PRIVILEGE: GRANT,
     LOCK_TIMEOUT: LOCKED,
@@ -54,6 +54,10 @@ _HINTS_TO_CONNECT = {
         "limit of the role, the database or the server, or type `--jobs 1`."
     ),
 }
+# what no other order of loading changes: the server lacks something, was stopped, or is damaged
+_SAME_AGAIN = ("08", "53", "54", "57", "58", "XX")
+# and what neither a row nor a function said: no privilege, a foreign key, a duplicate, a name that is taken
+_SAME_AGAIN_BY_ITSELF = (PRIVILEGE, "23503", "23505", "42P06", "42P07", "42710", "42723")
 _OF_A_TOOL = re.compile(r"(?:pg_restore|pg_dump|psql)[^ ]*: (?:error: )?")
 _TROUBLES = {  # as tools have them, which run under LC_ALL=C
     os.strerror(each): each
@@ -104,6 +108,14 @@ def hint_of(error: psycopg.Error) -> str:
     if code == "0A000" and error.diag.source_function == "get_relation_info":
         return UNLOGGED
     return _HINTS.get(code, "")
+
+
+def ends_the_same_again(code: str, *, has_context: bool) -> bool:
+    """Whether a load that failed with this would again, in whatever order it is done.
+
+    `has_context`: the server named a row or a function that it was at. What those find depends on the order.
+    """
+    return code.startswith(_SAME_AGAIN) or (code in _SAME_AGAIN_BY_ITSELF and not has_context)
 
 
 def hint_to_connect(url: DatabaseUrl) -> str | None:

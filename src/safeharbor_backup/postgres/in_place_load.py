@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, SafeHarborError, ToolFailed
 from safeharbor_backup.postgres.database_swap import COMMIT_ON_DISK
 from safeharbor_backup.postgres.load import load_failure
-from safeharbor_backup.postgres.rows import COUNT_SCRIPT, parse_counts
+from safeharbor_backup.postgres.rows import COUNT_SCRIPT, SURROGATES, parse_counts
 from safeharbor_backup.system.process import PIPE, read_some, started_tool, tool_environment
 from safeharbor_backup.system.threads import Worker
 
@@ -254,7 +254,9 @@ class InPlaceLoad:
 
     def execute(self, statements: Iterable[str]) -> None:
         """Give these statements, each with its semicolon, after the load."""
-        self._ask("\n".join(["SET client_encoding = 'UTF8';", *statements, "SELECT 'safeharbor executed';\n"]))
+        script = "\n".join([*statements, "SELECT 'safeharbor executed';\n"])
+        encoding = "SQL_ASCII" if SURROGATES.search(script) else "UTF8"
+        self._ask(f"SET client_encoding = '{encoding}';\n{script}")
 
     def _understood(self, head: bytes) -> bytes:
         """The script's beginning without the setting that servers before 17 do not know and newer clients send."""
@@ -276,7 +278,7 @@ class InPlaceLoad:
 
     def _ask(self, statements: str) -> str:
         """Send statements of which the last one answers in a line that begins with `safeharbor `."""
-        self._send(statements.encode())
+        self._send(statements.encode("utf-8", "surrogateescape"))
         try:
             self.psql.stdin.flush()
         except BrokenPipeError:

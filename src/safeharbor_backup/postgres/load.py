@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, SafeHarborError, ToolFailed, translate_os_error
 from safeharbor_backup.postgres.connection import redact
 from safeharbor_backup.postgres.dump import CONNECTION_LOST
-from safeharbor_backup.postgres.errors import DISK_FULL, FULL, LOCK_TABLE_FULL, LOCK_TIMEOUT, trouble_of
+from safeharbor_backup.postgres.errors import (
+    DISK_FULL,
+    FULL,
+    LOCK_TABLE_FULL,
+    LOCK_TIMEOUT,
+    ends_the_same_again,
+    trouble_of,
+)
 from safeharbor_backup.system.process import DEVNULL, RunningTool, started_tool, tool_environment
 
 if TYPE_CHECKING:
@@ -33,6 +40,7 @@ _HINTS = (
 )
 _FULL = re.compile(r"No space left on device|could not extend file")
 _CODE = re.compile(r"(?:^|: )\w+:  ([0-9A-Z]{5}): ")  # as psql prints it with VERBOSITY=verbose
+_NO_ERROR = ("00", "01", "02")  # classes of codes: success, warning, no data
 _LOCK_TABLE = "Raise max_locks_per_transaction on the server: one transaction must lock every table."
 _LOCKED = "Somebody uses a table. Stop the app; BACKUP_LOCK_TIMEOUT says how long to wait."
 _KEPT_LINES = 100_000
@@ -54,6 +62,16 @@ class Failure:
     statement: str
     table: str = ""
 
+    @property
+    def is_of_its_owner(self) -> bool:
+        """Whether it was made, and could not be given to its owner."""
+        return self.statement.startswith("ALTER ") and " OWNER TO " in self.statement
+
+    @property
+    def has_context(self) -> bool:
+        """Whether the server named a row or a function that it was at."""
+        return _has_context(self.reason.splitlines())
+
     def find(self, toc: Mapping[int, TocEntry]) -> TocEntry | None:
         """The entry itself."""
         if self.number in toc:
@@ -67,9 +85,10 @@ class Failure:
 
 
 class LoadFailed(CannotRestore):
-    """The server refused an entry."""
+    """The server refused an entry. `is_final`: by its code it would again, in whatever order the dump is loaded."""
 
     failure: Failure | None = None
+    is_final = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +197,8 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> SafeHarborError:
         statement = " ".join(failures[0].statement.split())[:_MOST_OF_A_STATEMENT]
         last += f" SQL: {statement}" if statement else ""
     else:
-        words = [re.sub(r"^(pg_restore|psql(:<stdin>:\d+)?): ", "", line) for line in lines if _is_worth(line)]
+        told = lines[_error_of_psql(lines) :]  # what the wipe has dropped is of no interest
+        words = [re.sub(r"^(pg_restore|psql(:<stdin>:\d+)?): ", "", line) for line in told if _is_worth(line)]
         # the reason first: an entry of several statements can push it out of the last words
         reasons = [word for word in words[:-4] if word.startswith("error: ") or _CODE.search(word)]
         last = " ".join([*reasons[:1], *words[-4:]])[:1000]
@@ -191,7 +211,7 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> SafeHarborError:
     message = f"Loading the dump into {url.describe()} failed: {last}"
     if CONNECTION_LOST.search(last) and not _FULL.search(last):
         return DatabaseUnavailable(message, hint="See that the server is up, then run the restore again.")
-    code = found[1] if (found := _CODE.search(last)) else ""
+    code, has_context = _verdict(lines)
     if code == DISK_FULL or _FULL.search(last):
         return ServerFull(message)
     if code == LOCK_TABLE_FULL:
@@ -203,7 +223,25 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> SafeHarborError:
     hint = hint or next((hint for pattern, hint in _HINTS if re.search(pattern, last)), "")
     failed = LoadFailed(message, hint=hint)
     failed.failure = failures[0] if failures else None
+    failed.is_final = ends_the_same_again(code, has_context=has_context)
     return failed
+
+
+def _verdict(lines: list[str]) -> tuple[str, bool]:
+    """The code that psql ended with, "" if no tool told one, and whether a row or a function was named with it."""
+    told = lines[_error_of_psql(lines) :]
+    found = _CODE.search(told[0]) if told else None
+    return (found[1], _has_context(told)) if found is not None else ("", False)
+
+
+def _error_of_psql(lines: list[str]) -> int:
+    """Where it begins to tell the error that it ended with; 0 if it tells none."""
+    codes = ((number, found[1]) for number, line in enumerate(lines) if (found := _CODE.search(line)))
+    return max((number for number, code in codes if code[:2] not in _NO_ERROR), default=0)
+
+
+def _has_context(lines: list[str]) -> bool:
+    return any(line.startswith("CONTEXT:") for line in lines)  # libpq's own word, which has our language
 
 
 def _words(statement: str) -> list[str]:

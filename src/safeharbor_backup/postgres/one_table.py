@@ -9,6 +9,7 @@ from psycopg import sql
 
 from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.postgres.query import one_row
+from safeharbor_backup.postgres.rows import sendable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ def copy_out(
 
     Raises psycopg.Error.
     """
-    condition = sql.SQL("WHERE ({}\n)").format(sql.SQL(where)) if where else sql.SQL("")
+    condition = sql.SQL("WHERE ({}\n)").format(sql.SQL(sendable(session, where))) if where else sql.SQL("")
     query = sql.SQL("COPY (SELECT {} FROM ONLY {} {}) TO STDOUT {}").format(
         _names(columns), table.identifier, condition, sql.SQL(options)
     )

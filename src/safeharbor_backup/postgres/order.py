@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.postgres.contents import number_of
-from safeharbor_backup.postgres.toc import DATA, POST_DATA, with_dependants
+from safeharbor_backup.postgres.toc import DATA, POST_DATA, PRE_DATA, with_dependants
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,21 +27,21 @@ class Pass(IntEnum):
 
     DATA = 0  # and what comes before it, and indexes of tables that have their own rows
     RULES = 1  # constraints, triggers: they need all rows
-    PRIVILEGES = 2  # a grant can need another one: for one job, in the order of the dump
+    PRIVILEGES = 2  # a grant can need another one: for one job, in the order of the dump. And triggers of partitions
     VIEWS = 3  # rows of materialized views: they are computed with everything that is there
     EVENT_TRIGGERS = 4  # they would see our own work
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The entries by pass. `is_known`: False if the dump's own order is all there is, for one job."""
+    """The entries by pass; what is in those of `serial` is for one job.
+
+    `is_known`: False if the dump's own order is all there is, for one job too.
+    """
 
     passes: Mapping[Pass, tuple[str, ...]]
+    serial: frozenset[Pass] = frozenset({Pass.PRIVILEGES})
     is_known: bool = True
-
-    def flat(self) -> tuple[str, ...]:
-        """All of them, one after the other."""
-        return tuple(entry for each in Pass for entry in self.passes[each])
 
     def definitions(self, toc: Mapping[int, TocEntry]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The first pass in two: what comes before all rows, and the rows with what needs them."""
@@ -70,19 +70,26 @@ def order_entries(entries: Sequence[str], toc: Mapping[int, TocEntry]) -> Order:
             place[number] = max(place[number], each)
     for entry, number in zip(entries, numbers, strict=True):
         passes[place[number]].append(entry)
-    return Order({each: tuple(found) for each, found in passes.items()})
+    # several jobs would take what belongs before the data first, even if it needs a view that comes after it
+    moved = {place[number] for number, entry in chosen.items() if entry.section == PRE_DATA and place[number]}
+    return Order({each: tuple(found) for each, found in passes.items()}, frozenset({Pass.PRIVILEGES, *moved}))
 
 
 def _own_pass(entry: TocEntry, toc: Mapping[int, TocEntry], with_rows: Collection[int]) -> Pass:
     if entry.kind == "EVENT TRIGGER":
         return Pass.EVENT_TRIGGERS
-    if entry.kind in ("ACL", "DEFAULT ACL"):
+    if entry.kind in ("ACL", "DEFAULT ACL") or _is_of_a_partitions_trigger(entry):
         return Pass.PRIVILEGES
     if entry.kind == "MATERIALIZED VIEW DATA":
         return Pass.VIEWS
     if entry.section == POST_DATA and not _waits_for_its_own_rows(entry, toc, with_rows):
         return Pass.RULES
     return Pass.DATA
+
+
+def _is_of_a_partitions_trigger(entry: TocEntry) -> bool:
+    """`ALTER TABLE … DISABLE TRIGGER`: another entry makes it, on a table above, and pg_dump may not say so."""
+    return entry.kind == "TRIGGER" and not entry.definition.lstrip().startswith("CREATE ")
 
 
 def _waits_for_its_own_rows(entry: TocEntry, toc: Mapping[int, TocEntry], with_rows: Collection[int]) -> bool:

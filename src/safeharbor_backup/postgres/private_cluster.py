@@ -19,7 +19,12 @@ import psycopg
 from psycopg import sql
 
 from safeharbor_backup.errors import ToolFailed
-from safeharbor_backup.postgres.private_cluster_home import ServerHome, prepared_home, reachable_programs
+from safeharbor_backup.postgres.private_cluster_home import (
+    ServerHome,
+    name_for_this_user,
+    prepared_home,
+    reachable_programs,
+)
 from safeharbor_backup.system.process import DEVNULL, RunningTool, run_tool, started_tool, tool_environment
 
 if TYPE_CHECKING:
@@ -138,7 +143,7 @@ def private_server(
 
     Its files are below `parent`, or where temporary files go. Its socket lies in a directory that only its owner and
     root can enter, and trusts them. `tcp`: also on a free port of 127.0.0.1, for roles with a password. Without
-    `durable` it does not care about power cuts. Raises ToolFailed, or OSError if there is no room for it.
+    `durable` it does not care about power cuts. Raises ToolFailed, or OSError if there is no space for it.
     """
     if not _has_server(bin_dir):
         raise ToolFailed(f"{bin_dir} holds no PostgreSQL server programs.")
@@ -192,7 +197,8 @@ def _initialise(bin_dir: Path, home: ServerHome) -> None:
         "--no-sync",  # it lives for minutes
         "--no-instructions",
     ]
-    result = run_tool(argv, env=_environment(bin_dir), cwd=home.path, run_as=home.run_as)
+    environment = {**_environment(bin_dir), **name_for_this_user(home)}
+    result = run_tool(argv, env=environment, cwd=home.path, run_as=home.run_as)
     if result.exit_status != 0:
         raise ToolFailed(f"initdb in {bin_dir} failed: {result.stderr}")
 

@@ -68,6 +68,23 @@ def prepared_home(parent: Path | None = None) -> Iterator[ServerHome]:
         os.close(descriptor)
 
 
+def name_for_this_user(home: ServerHome) -> dict[str, str]:
+    """Variables by which a program finds a name for our uid, if this system has none: initdb insists on one.
+
+    A container may run as any uid. The library is that of the package libnss-wrapper, which our image has.
+    """
+    try:
+        pwd.getpwuid(os.geteuid())
+        return {}
+    except KeyError:
+        users, groups = home.path / "passwd", home.path / "group"
+        users.write_text(f"postgres:x:{os.geteuid()}:{os.getegid()}::/:/bin/false\n")
+        groups.write_text(f"postgres:x:{os.getegid()}:\n")
+        return {
+            "LD_PRELOAD": "libnss_wrapper.so", "NSS_WRAPPER_PASSWD": str(users), "NSS_WRAPPER_GROUP": str(groups),
+        }  # fmt: skip
+
+
 def reachable_programs(bin_dir: Path, home: ServerHome) -> Path:
     """`bin_dir`, or its copy in `home` if the owner cannot reach it (in an environment below /root, say)."""
     if home.owner is None or _everyone_can_run(bin_dir / "postgres"):

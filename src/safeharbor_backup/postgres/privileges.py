@@ -36,7 +36,7 @@ _UNREADABLE_LARGE_OBJECTS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Readable:
+class ReadPrivileges:
     """What stands between a role and a whole dump; names as SQL spells them."""
 
     tables: int
@@ -45,7 +45,7 @@ class Readable:
     unreadable_large_objects: int
 
 
-def read_privileges(session: psycopg.Connection) -> Readable:
+def read_privileges(session: psycopg.Connection) -> ReadPrivileges:
     """What the session's role may read of what pg_dump reads.
 
     `unreadable` are tables and sequences without the right to read them or to use their schemas; `hidden` are tables
@@ -53,7 +53,7 @@ def read_privileges(session: psycopg.Connection) -> Readable:
     """
     rows = session.execute(_DUMPED).fetchall()
     objects = one_row(session, _UNREADABLE_LARGE_OBJECTS)
-    return Readable(
+    return ReadPrivileges(
         tables=sum(not is_sequence for _, is_sequence, _, _ in rows),
         unreadable=tuple(str(name) for name, _, may_read, _ in rows if not may_read),
         hidden=tuple(str(name) for name, _, _, is_hidden in rows if is_hidden),

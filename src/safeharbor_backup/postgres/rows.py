@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, LiteralString, NamedTuple
 
@@ -14,6 +15,7 @@ from safeharbor_backup.errors import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+SURROGATES = re.compile("[\udc80-\udcff]")  # in a name: bytes of a database without an encoding
 _TABLES_PER_QUERY = 50
 
 _ANALYZED = """
@@ -22,11 +24,16 @@ _ANALYZED = """
     WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_toast' ORDER BY 1
 """
 
-# the last two are the names as bytes, as a dump in the database's own encoding has them
+# names as bytes too, as a dump in the database's own encoding has them; of a table whose rows move, those of its parts
 _RELATIONS = """
     SELECT n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname),
            pg_catalog.convert_to(n.nspname::text, pg_catalog.getdatabaseencoding()),
-           pg_catalog.convert_to(c.relname::text, pg_catalog.getdatabaseencoding())
+           pg_catalog.convert_to(c.relname::text, pg_catalog.getdatabaseencoding()),
+           CASE c.relkind WHEN 'p' THEN ARRAY(
+             SELECT pg_catalog.convert_to(part.name::text, pg_catalog.getdatabaseencoding())
+             FROM pg_catalog.pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class l ON l.oid = t.relid AND t.isleaf
+             JOIN pg_catalog.pg_namespace s ON s.oid = l.relnamespace,
+             LATERAL (VALUES (1, s.nspname), (2, l.relname)) part(place, name) ORDER BY l.oid, place) END
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE {kind} AND c.relpersistence <> 't'
       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -34,7 +41,17 @@ _RELATIONS = """
                       WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     ORDER BY 1, 2
 """
-_ORDINARY_TABLES = _RELATIONS.format(kind="c.relkind = 'r'")
+# where an enum is hashed its numbers decide, which a restore gives anew: pg_dump lets such rows in from above
+_MOVING = """
+    ARRAY(SELECT pg_catalog.pg_partition_root(p.partrelid) FROM pg_catalog.pg_partitioned_table p
+          WHERE p.partstrat = 'h' AND EXISTS (
+            SELECT FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_am a ON a.oid = o.opcmethod AND a.amname = 'hash'
+            WHERE o.opcname = 'enum_ops' AND o.opcnamespace = 'pg_catalog'::regnamespace AND o.oid = ANY(p.partclass)))
+"""
+_ORDINARY_TABLES = _RELATIONS.format(
+    kind=f"""(c.oid = ANY({_MOVING}) OR c.relkind = 'r'
+    AND NOT (c.relispartition AND pg_catalog.pg_partition_root(c.oid)::oid = ANY({_MOVING})))"""
+)
 _POPULATED = _RELATIONS.format(kind="c.relkind = 'm' AND c.relispopulated")
 _UNPOPULATED = _RELATIONS.format(kind="c.relkind = 'm' AND NOT c.relispopulated")
 
@@ -43,8 +60,8 @@ COUNT_SCRIPT = f"""
 DO $safeharbor$
 DECLARE counts jsonb := '{{}}'; each record; number bigint;
 BEGIN
-  FOR each IN SELECT * FROM ({_ORDINARY_TABLES}) t(schema, name, quoted, raw_schema, raw_name) LOOP
-    EXECUTE format('SELECT count(*) FROM ONLY %s', each.quoted) INTO number;
+  FOR each IN SELECT * FROM ({_ORDINARY_TABLES}) t(schema, name, quoted, raw_schema, raw_name, parts) LOOP
+    EXECUTE format('SELECT count(*) FROM %s %s', CASE WHEN each.parts IS NULL THEN 'ONLY' END, each.quoted) INTO number;
     counts := counts || jsonb_build_object(encode(convert_to(each.quoted,
       CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END), 'hex'), number);
   END LOOP;
@@ -56,12 +73,16 @@ SELECT 'safeharbor ' || current_setting('safeharbor.counts');
 
 
 class Table(NamedTuple):
-    """An ordinary table; `quoted` is its name as SQL spells it, `raw` schema and name as a dump has them."""
+    """An ordinary table; `quoted` is its name as SQL spells it, `raw` schema and name as a dump has them.
+
+    Or a partitioned one between whose `parts` a restore may move rows: it is counted as a whole.
+    """
 
     schema: str
     name: str
     quoted: str
     raw: tuple[bytes, bytes]
+    parts: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def list_tables(session: psycopg.Connection) -> list[Table]:
@@ -83,8 +104,9 @@ def _list(session: psycopg.Connection, query: LiteralString) -> list[Table]:
                 readable(session, name),
                 readable(session, quoted),
                 (bytes(raw_schema), bytes(raw_name)),
+                tuple(zip(*[map(bytes, parts or ())] * 2, strict=True)),
             )
-            for schema, name, quoted, raw_schema, raw_name in rows
+            for schema, name, quoted, raw_schema, raw_name, parts in rows
         ]
 
 
@@ -99,8 +121,9 @@ def count_table_rows(session: psycopg.Connection, tables: Sequence[Table]) -> di
         for start in range(0, len(tables), _TABLES_PER_QUERY):
             batch = tables[start : start + _TABLES_PER_QUERY]
             query = sql.SQL(" UNION ALL ").join(
-                sql.SQL("SELECT {}::int, count(*) FROM ONLY {}").format(
+                sql.SQL("SELECT {}::int, count(*) FROM {} {}").format(
                     sql.Literal(number),
+                    sql.SQL("" if table.parts else "ONLY"),
                     sql.Identifier(sendable(session, table.schema), sendable(session, table.name)),
                 )
                 for number, table in enumerate(batch)
@@ -135,14 +158,14 @@ def names_as_bytes(session: psycopg.Connection) -> Iterator[None]:
 
 def readable(session: psycopg.Connection, name: str) -> str:
     """A name that came within `names_as_bytes`; bytes that are no UTF-8 are surrogates, as in names of files."""
-    if session.info.parameter_status("server_encoding") != "SQL_ASCII":
+    if name.isascii() or session.info.parameter_status("server_encoding") != "SQL_ASCII":
         return name
     return name.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def sendable(session: psycopg.Connection, name: str) -> str:
     """The reverse of `readable`."""
-    if session.info.parameter_status("server_encoding") != "SQL_ASCII":
+    if name.isascii() or session.info.parameter_status("server_encoding") != "SQL_ASCII":
         return name
     return name.encode("utf-8", "surrogateescape").decode("latin-1")
 

@@ -1,7 +1,7 @@
 """The scratch database of a drill: its name, the comment that marks it, the lock that tells that its drill lives.
 
 The name ends with an id that is a time. The lock is held by a session, so it goes when the process goes, however it
-ended; pg_locks shows it to everybody, whatever database they are in. What bears the name, and our comment or none yet,
+ended; pg_locks shows it to everybody, whatever database they are in. What has the name, and our comment or none yet,
 and is nobody's lock, was left behind by a drill that was killed.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from safeharbor_backup.postgres.connection import begin_unlimited, connected
@@ -13,6 +13,7 @@ from safeharbor_backup.postgres.reference_values import read_values
 from safeharbor_backup.postgres.row_hashes import read_printing
 from safeharbor_backup.postgres.rows import Table, list_tables
 from safeharbor_backup.postgres.structure import Structure, read_structure
+from safeharbor_backup.postgres.views import hash_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,9 +44,12 @@ _EXTENSIONS = """
 """
 
 
+_HASH_SECONDS = 60.0  # for all materialized views: a decoration must not take the night
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseProperties:
-    """What a restore needs to create the database anew, and what tells it from others. Size in bytes.
+    """What a restore needs to create the database again, and what tells it from others. Size in bytes.
 
     `acl` is None for the default; `settings` are role ("" is everybody) and its `name=value`, `extensions` name,
     version and schema.
@@ -127,8 +131,9 @@ class Snapshot:
         return list_tables(self._session)
 
     def structure(self) -> Structure:
-        """Where its sequences stand, and how many constraints and indexes there are. Raises psycopg.Error."""
-        return read_structure(self._session)
+        """The values of its sequences, and how many constraints and indexes there are. Raises psycopg.Error."""
+        hashes = hash_views(self._session, _HASH_SECONDS)
+        return replace(read_structure(self._session), view_hashes=hashes)
 
     def values(self, reference: str) -> Iterator[str]:
         """The values of a column that holds paths of uploads. Raises UnknownReference, psycopg.Error."""

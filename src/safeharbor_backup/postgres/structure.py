@@ -29,11 +29,12 @@ _OWN = sql.SQL("""
                     WHERE d.classid = {kind}::regclass AND d.objid = {id} AND d.deptype = 'e')
 """)
 _SEQUENCES = sql.SQL("""
-    SELECT n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), s.seqincrement > 0, s.seqcycle
+    SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname), s.seqincrement > 0, s.seqcycle
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid
-    WHERE c.relpersistence <> 't' AND {own_class} ORDER BY 1, 2
+    WHERE c.relpersistence <> 't' AND {own_class} ORDER BY n.nspname, c.relname
 """)
+_LAST_VALUES = "SELECT oid, pg_catalog.pg_sequence_last_value(oid) FROM pg_catalog.unnest(%s::pg_catalog.oid[]) oid"
 _CONSTRAINTS = sql.SQL("""
     SELECT count(*) FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
     WHERE c.conparentid = 0 AND c.contype <> 'n' AND {own_table} AND {own_type}
@@ -70,7 +71,7 @@ class Structure:
     """`sequences` maps `schema.sequence`, quoted as SQL spells it, to its last value; null if it gave none yet.
 
     `descending` and `cycling` are the names of those that count so. `views` are the materialized ones with their rows.
-    `columns` has of each table a line for each column.
+    `view_hashes` are of their rows, as far as asked for. `columns` has of each table a line for each column.
     """
 
     sequences: Mapping[str, int | None]
@@ -79,6 +80,7 @@ class Structure:
     descending: frozenset[str] = frozenset()
     cycling: frozenset[str] = frozenset()
     views: Mapping[str, int | None] = field(default_factory=dict)
+    view_hashes: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -86,13 +88,13 @@ def read_structure(session: psycopg.Connection) -> Structure:
     """The structure of the session's database, within its open transaction. Raises psycopg.Error."""
     with names_as_bytes(session):
         found = session.execute(_SEQUENCES.format(**_WHAT_IS_OWN)).fetchall()
-        sequences = _last_values(session, [(schema, name, quoted) for schema, name, quoted, _, _ in found])
+        values = _last_values(session, [oid for oid, *_ in found])
     return Structure(
-        sequences={readable(session, quoted): value for quoted, value in sequences.items()},
+        sequences={readable(session, quoted): values[oid] for oid, quoted, _, _ in found},
         constraints=_count(session, _CONSTRAINTS),
         indexes=_count(session, _INDEXES),
-        descending=frozenset(readable(session, quoted) for _, _, quoted, ascends, _ in found if not ascends),
-        cycling=frozenset(readable(session, quoted) for _, _, quoted, _, cycles in found if cycles),
+        descending=frozenset(readable(session, quoted) for _, quoted, ascends, _ in found if not ascends),
+        cycling=frozenset(readable(session, quoted) for _, quoted, _, cycles in found if cycles),
         views=count_views(session),
         columns=read_columns(session),
     )
@@ -105,20 +107,12 @@ def read_columns(session: psycopg.Connection) -> dict[str, str]:
         return {readable(session, table): readable(session, columns) for table, columns in found}
 
 
-def _last_values(session: psycopg.Connection, sequences: Sequence[tuple[str, str, str]]) -> dict[str, int | None]:
-    """Read as tables are, in savepoints that give the locks back: the view pg_sequences keeps one lock for each."""
-    values: dict[str, int | None] = {}
-    for start in range(0, len(sequences), _SEQUENCES_PER_QUERY):
-        batch = sequences[start : start + _SEQUENCES_PER_QUERY]
-        query = sql.SQL(" UNION ALL ").join(
-            sql.SQL("SELECT {}::int, CASE WHEN is_called THEN last_value END FROM {}").format(
-                sql.Literal(number), sql.Identifier(schema, name)
-            )
-            for number, (schema, name, _) in enumerate(batch)
-        )
+def _last_values(session: psycopg.Connection, oids: Sequence[int]) -> dict[int, int | None]:
+    """Asked as the view pg_sequences does, which would keep one lock for each: in savepoints that give them back."""
+    values: dict[int, int | None] = {}
+    for start in range(0, len(oids), _SEQUENCES_PER_QUERY):
         session.execute("SAVEPOINT batch")
-        for number, value in session.execute(query).fetchall():
-            values[batch[number][2]] = value
+        values.update(session.execute(_LAST_VALUES, [oids[start : start + _SEQUENCES_PER_QUERY]]).fetchall())
         session.execute("ROLLBACK TO SAVEPOINT batch")  # decision 15
     return values
 

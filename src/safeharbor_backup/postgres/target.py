@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
-from safeharbor_backup.postgres.connection import connected, pinned
+from safeharbor_backup.postgres.connection import connected, pin_to_host
 from safeharbor_backup.postgres.query import one_row, system_identifier
 from safeharbor_backup.postgres.remaining import creatable_extensions
 from safeharbor_backup.postgres.session_settings import fixed_for_tools
@@ -71,7 +71,7 @@ class Target:
 
     def __init__(self, session: psycopg.Connection, url: DatabaseUrl, name: str) -> None:
         self.session = session
-        self.url = pinned(url, session).with_database(name)  # an address may name several servers
+        self.url = pin_to_host(url, session).with_database(name)  # an address may name several servers
         self.name = name
         self.major = session.info.server_version // 10000
         self.version = str(self._one("SHOW server_version")[0]).split(" ")[0]

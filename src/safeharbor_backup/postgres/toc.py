@@ -1,6 +1,6 @@
 """The table of contents of a custom-format dump, read as data: each entry's number, kind, names and dependencies.
 
-`pg_restore --list` prints the same entries without their dependencies, with names that cannot be told apart from kinds.
+`pg_restore --list` prints the same entries without their dependencies, with names that is unknown apart from kinds.
 The layout is that of pg_backup_archiver.c (ReadHead, ReadToc) for format versions 1.11 to 1.16, which is every pg_dump
 since 8.4; newer ones are refused, not guessed.
 """
@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import codecs
 import os
+import struct
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 PRE_DATA, DATA, POST_DATA = 2, 3, 4  # sections
 _MAGIC = b"PGDMP"
 _CUSTOM = 1
 _OLDEST, _NEWEST = (1, 11, 0), (1, 16, 255)
 _LONGEST = 256 * 1024 * 1024
+_LONGEST_NUMBER = 20  # digits
 _MOST_ENTRIES = 50_000_000
+_AHEAD = 1 << 20
+_NUMBERS = {4: "<BI", 8: "<BQ"}  # by the size of an int where pg_dump ran
+_NUMBER, _TEXT, _DEFINITION, _NEEDS = range(4)  # what a field of an entry is
 
 
 # the first PostgreSQL with each format, (1, 16) and so on, from those that are still in use
@@ -67,25 +72,25 @@ def _decoded(toc: dict[int, TocEntry]) -> dict[int, TocEntry]:
     name = said.partition("'")[2].partition("'")[0].upper()
     if name in ("", "UTF8", "SQL_ASCII"):
         return toc
-    try:
-        codec = codecs.lookup(name.replace("WIN", "CP")).name
-    except LookupError:
-        return toc
 
     def text(raw: str) -> str:
         return raw if raw.isascii() else raw.encode("utf-8", "surrogateescape").decode(codec, "surrogateescape")
 
-    return {
-        number: replace(
-            entry,
-            schema=text(entry.schema),
-            name=text(entry.name),
-            owner=text(entry.owner),
-            definition=text(entry.definition),
-            tablespace=text(entry.tablespace),
-        )
-        for number, entry in toc.items()
-    }
+    try:
+        codec = codecs.lookup(name.replace("WIN", "CP")).name
+        return {
+            number: replace(
+                entry,
+                schema=text(entry.schema),
+                name=text(entry.name),
+                owner=text(entry.owner),
+                definition=text(entry.definition),
+                tablespace=text(entry.tablespace),
+            )
+            for number, entry in toc.items()
+        }
+    except (LookupError, ValueError):  # no codec of that name, or one that is not of texts
+        return toc
 
 
 def client_for(head: bytes) -> int | None:
@@ -118,84 +123,120 @@ def with_dependants(toc: Mapping[int, TocEntry], numbers: Iterable[int]) -> set[
     return found
 
 
+class _Short(Exception):
+    """More bytes are needed."""
+
+
 class _Reader:
+    """Reads ahead, and each entry in one loop: 10,000 tables have 80,000 entries of some 20 numbers and texts."""
+
     def __init__(self, file: BinaryIO) -> None:
-        self._read = file.read
-        self._width = 5  # of a number: its sign and its bytes
-        self._position = 0
+        self._file = file
+        self._number = struct.Struct("<BI")  # its sign and its value; a text has its length before it
+        self._buffer = b""
+        self._at = 0  # in the buffer
+        self._passed = 0  # bytes before the buffer
 
     def entries(self) -> dict[int, TocEntry]:
         version, offset_size = self._head()
-        count = self._int()
+        (count,) = self._whole([_NUMBER])
         if not 0 <= count <= _MOST_ENTRIES:
             raise UnknownToc(f"it says that there are {count} entries")
-        found = (self._entry(version, offset_size) for _ in range(count))
+        fields = [
+            *[_NUMBER, _NUMBER, _TEXT, _TEXT, _TEXT, _TEXT, _NUMBER, _DEFINITION],
+            *[_TEXT] * (5 if version >= (1, 14, 0) else 4),
+            *[_NUMBER] * (version >= (1, 16, 0)),
+            *[_TEXT, _TEXT, _NEEDS],
+        ]
+        found = (self._entry(fields, offset_size) for _ in range(count))
         return {entry.number: entry for entry in found}
 
     def _head(self) -> tuple[tuple[int, int, int], int]:
-        if self._take(5) != _MAGIC:
+        head = self._take(len(_MAGIC) + 6)
+        if not head.startswith(_MAGIC):
             raise UnknownToc("it is no dump in custom format")
-        major, minor, revision, int_size, offset_size, form = self._take(6)
+        major, minor, revision, int_size, offset_size, form = head[len(_MAGIC) :]
         version = (major, minor, revision)
-        if not _OLDEST <= version <= _NEWEST or form != _CUSTOM or not 1 <= int_size <= 8 or offset_size > 8:
+        if not _OLDEST <= version <= _NEWEST or form != _CUSTOM or int_size not in _NUMBERS or offset_size > 8:
             raise UnknownToc(f"its format is {major}.{minor}")
-        self._width = 1 + int_size
+        self._number = struct.Struct(_NUMBERS[int_size])
         if version >= (1, 15, 0):
             self._take(1)  # the algorithm of the compression
         else:
-            self._int()
-        for _ in range(7):  # when it was made
-            self._int()
-        for _ in ("database", "server", "client"):
-            self._text()
+            self._whole([_NUMBER])
+        self._whole([*[_NUMBER] * 7, _TEXT, _TEXT, _TEXT])  # when it was made; database, server, client
         return version, offset_size
 
-    def _entry(self, version: tuple[int, int, int], offset_size: int) -> TocEntry:
-        number = self._int()
-        self._int()  # whether it has data
-        self._text()  # two numbers of the catalog
-        self._text()
-        name, kind = self._text(), self._text()
-        section = self._int()
-        start = self._position + self._width
-        definition = self._text()
-        for _ in ("drop", "copy"):
-            self._text()
-        schema = self._text()
-        tablespace = self._text()
-        if version >= (1, 14, 0):
-            self._text()  # table access method
-        if version >= (1, 16, 0):
-            self._int()  # kind of relation
-        owner = self._text()
-        self._text()  # with OIDs
-        needs = []
-        while (need := self._optional()) is not None:
-            if not need.isdigit():
-                raise UnknownToc("a dependency is no number")
-            needs.append(int(need))
+    def _entry(self, fields: Sequence[int], offset_size: int) -> TocEntry:
+        number, _, _, _, name, kind, section, (start, definition), _, _, schema, tablespace, *more = self._whole(fields)
+        owner, _, needs = more[-3:]
         self._take(1 + offset_size)  # where its data is
-        return TocEntry(number, kind, schema, name, owner, tuple(needs), section, definition, tablespace, start)
+        texts = (kind, schema, name, owner, definition, tablespace)
+        kind, schema, name, owner, definition, tablespace = (_decode(each) for each in texts)
+        return TocEntry(number, kind, schema, name, owner, needs, section, definition, tablespace, start)
 
-    def _int(self) -> int:
-        data = self._take(self._width)
-        value = int.from_bytes(data[1:], "little")
-        return -value if data[0] else value
+    def _whole(self, fields: Sequence[int]) -> list[Any]:
+        """The values of these fields, which come next: a number, a text (bytes or None), or a text with its place."""
+        while True:
+            try:
+                values, end = self._parse(fields)
+            except (_Short, struct.error):
+                self._read_on(len(self._buffer) - self._at + 1)
+            else:
+                self._at = end
+                return values
 
-    def _text(self) -> str:
-        return (self._optional() or b"").decode("utf-8", "surrogateescape")
+    def _parse(self, fields: Sequence[int]) -> tuple[list[Any], int]:
+        at, buffer, unpack = self._at, self._buffer, self._number.unpack_from
+        values: list[Any] = []
+        for field in fields:
+            if field == _NUMBER:
+                is_negative, value = unpack(buffer, at)
+                at += self._number.size
+                values.append(-value if is_negative else value)
+            elif field == _NEEDS:
+                needs = []
+                while (text := self._text(at)) is not None:
+                    if not text.isdigit() or len(text) > _LONGEST_NUMBER:
+                        raise UnknownToc("a dependency is no number")
+                    needs.append(int(text))
+                    at += self._number.size + len(text)
+                at += self._number.size
+                values.append(tuple(needs))
+            else:
+                text = self._text(at)
+                at += self._number.size
+                values.append(text if field == _TEXT else (self._passed + at, text))
+                at += len(text or b"")
+        return values, at
 
-    def _optional(self) -> bytes | None:
-        length = self._int()
-        if length < 0:
+    def _text(self, at: int) -> bytes | None:
+        is_none, length = self._number.unpack_from(self._buffer, at)
+        if is_none:
             return None
         if length > _LONGEST:
             raise UnknownToc(f"a text of it is {length} bytes long")
-        return self._take(length)
+        at += self._number.size
+        text = self._buffer[at : at + length]
+        if len(text) < length:
+            raise _Short
+        return text
 
     def _take(self, size: int) -> bytes:
-        data = self._read(size)
-        if len(data) < size:
+        if self._at + size > len(self._buffer):
+            self._read_on(size)
+        self._at += size
+        return self._buffer[self._at - size : self._at]
+
+    def _read_on(self, size: int) -> None:
+        """Have so many bytes in the buffer from here."""
+        rest = self._buffer[self._at :]
+        self._passed += self._at
+        self._at = 0
+        self._buffer = rest + self._file.read(max(len(rest), _AHEAD))
+        if len(self._buffer) < size:
             raise UnknownToc("it ends in the middle")
-        self._position += size
-        return data
+
+
+def _decode(text: bytes | None) -> str:
+    return text.decode("utf-8", "surrogateescape") if text else ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_HASH: LiteralString = """
+    SELECT coalesce(sum(pg_catalog.hashtextextended(v::text COLLATE "C", 0)), 0) FROM {} v
+"""
 _MILLISECONDS = 60_000  # for each: a decoration must not take the night
 
 
@@ -38,6 +42,29 @@ def count_views(session: psycopg.Connection) -> dict[str, int | None]:
         else:
             counts[view.quoted] = int(row[0])
     return counts
+
+
+def hash_views(session: psycopg.Connection, seconds: float) -> dict[str, str]:
+    """The sum of a hash of each row of each populated view, by its name, as far as there is time.
+
+    For sessions with settings of our own: the text of a row depends on them. Raises psycopg.Error if it is lost.
+    """
+    until = time.monotonic() + seconds
+    hashes: dict[str, str] = {}
+    for view in list_views(session, populated=True):
+        left = int((until - time.monotonic()) * 1000)
+        if left <= 0:
+            break
+        try:
+            with session.transaction(force_rollback=True), names_as_bytes(session):
+                session.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(left))
+                session.execute("SET LOCAL search_path = ''; SET LOCAL lc_monetary = 'C'")
+                name = sql.Identifier(sendable(session, view.schema), sendable(session, view.name))
+                hashes[view.quoted] = str(one_row(session, sql.SQL(_HASH).format(name))[0])
+        except psycopg.Error:
+            if session.broken or session.closed:
+                raise
+    return hashes
 
 
 @dataclass(slots=True)

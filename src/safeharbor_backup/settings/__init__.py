@@ -1,1 +1,1 @@
-"""What a run goes by: read from the environment or an app's configuration, and checked."""
+"""What a run works with: read from the environment or an app's configuration, and checked."""

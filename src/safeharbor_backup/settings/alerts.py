@@ -22,7 +22,7 @@ def split_notify_urls(text: str) -> tuple[str, ...]:
     return tuple(part for part in re.split(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)", text.strip()) if part)
 
 
-def name_way(number: int, url: str) -> str:
+def redacted_name(number: int, url: str) -> str:
     """An address as it may be shown: which one it is and what it begins with, such as `number 2 (discord)`."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
     return f"number {number} ({scheme[1] if scheme else 'no scheme'})"
@@ -31,7 +31,7 @@ def name_way(number: int, url: str) -> str:
 def judge_notify_urls(text: str) -> str:
     """What is wrong with the form of some, with no word of theirs; empty if nothing is."""
     broken = [
-        name_way(number, url)
+        redacted_name(number, url)
         for number, url in enumerate(split_notify_urls(text), 1)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", url)
     ]

@@ -109,6 +109,10 @@ class DatabaseUrl:
         """A libpq connection string without the password: safe for an argv and for a log."""
         return " ".join(f"{key}={_quoted(value)}" for key, value in self.parameters)
 
+    def with_password(self) -> str:
+        """The same with the password: for a file that only its owner can read, and for nothing else."""
+        return self.conninfo() + (f" password={_quoted(self.password)}" if self.password is not None else "")
+
     def describe(self) -> str:
         """The database and its server as an operator would name them, such as `"reef" on db:5432`."""
         if self.get("service") and not self.get("dbname"):
@@ -132,6 +136,8 @@ def parse_database_url(text: str) -> DatabaseUrl:
     Raises UnusableDatabaseUrl, in words that never contain the password.
     """
     text = text.strip()
+    if not _is_text(text):
+        raise UnusableDatabaseUrl("an address in UTF-8")
     scheme = _SCHEME.match(text)
     if scheme is not None and "://" in scheme.group():
         backend = scheme["backend"].lower()
@@ -179,8 +185,8 @@ def _parse_url(rest: str) -> dict[str, str]:
 
 _MORE_KEYS = frozenset({"password", "ssl", "host", *_SECRET_KEYS})  # whose values may have an @, besides libpq's
 _SPELL = (
-    "a URL that can be read in one way only: an @ stands behind its host, as if it were of the password. Write such "
-    "signs of a password as %40 (@), %2F (/), %3A (:), %3F (?), %23 (#), %25 (%)"
+    "a URL that can be read in one way only: an @ stands behind its host, as if it belonged to the password. Write "
+    "such characters of a password as %40 (@), %2F (/), %3A (:), %3F (?), %23 (#), %25 (%)"
 )
 
 
@@ -257,7 +263,13 @@ def _parse_keywords(text: str) -> dict[str, str]:
         raise UnusableDatabaseUrl("a libpq connection string such as host=db dbname=app user=app") from None
 
 
+def _is_text(value: str) -> bool:
+    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
 def _sorted_out(found: Mapping[str, str]) -> DatabaseUrl:
+    if not all(map(_is_text, found.values())):
+        raise UnusableDatabaseUrl("an address without NUL, in UTF-8")
     secrets = sorted(_SECRET_KEYS & found.keys())
     if secrets:
         raise UnusableDatabaseUrl(

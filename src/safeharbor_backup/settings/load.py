@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,10 @@ from safeharbor_backup.settings.app_config import OF_AN_APP, AppConfig, app_conf
 from safeharbor_backup.settings.database_url import DatabaseUrl, parse_database_url
 from safeharbor_backup.settings.model import Concern, Problem, Settings
 from safeharbor_backup.settings.table import SETTINGS, Setting
+from safeharbor_backup.settings.upload_dirs import UploadDir, split_dirs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 _PATHS = (parsing.parse_path, parsing.parse_json_file, parsing.parse_prom_file)
 _NAMES = {each.name for each in SETTINGS}
@@ -117,7 +119,7 @@ class _Reader:
         try:
             value = setting.parse(text or setting.default)
             if text and not setting.is_secret:
-                self.given[setting.name] = str(value) if isinstance(value, Path) else text
+                self.given[setting.name] = _as_given(value, text)
             return value
         except Unusable as error:
             self.problems.append(Problem(setting.concern, name, "" if setting.is_secret else text, str(error)))
@@ -138,19 +140,30 @@ class _Reader:
         if configured is None or not str(configured).strip():
             return ""
         self.origins[name] = self._app.origin
+        if isinstance(configured, Mapping):
+            return ",".join(f"{key}={value}" for key, value in configured.items())
         if isinstance(configured, list | tuple):
             return "\n".join(str(item) for item in configured)
         return str(configured).strip()
 
     def _folder(self, setting: Setting, name: str, text: str) -> str:
         """An absolute path of what the app's configuration says; "" if it cannot be used."""
-        if setting.parse is parsing.parse_path_or_none and text.lower() == "none":
-            return text
         try:
             return self._app.folder(text)
         except Unusable as error:
             self.problems.append(Problem(setting.concern, name, text, str(error)))
             return ""
+
+    def _folders(self, setting: Setting, text: str) -> str:
+        """The same of directories that may have names."""
+        if text.lower() == "none":
+            return text
+        try:
+            pairs = split_dirs(text)
+        except Unusable:
+            return text  # which says so again where it is parsed
+        found = [(name, self._folder(setting, setting.name, path)) for name, path in pairs]
+        return ",".join(f"{name}={path}" if name else path for name, path in found if path)
 
     def _database(self, setting: Setting) -> DatabaseUrl | None:
         try:
@@ -183,7 +196,7 @@ class _Reader:
     def _uploads(self, setting: Setting) -> Any:
         if text := self._text(setting.name):
             is_apps = self.origins[setting.name] == self._app.origin
-            return self._parsed(setting, setting.name, self._folder(setting, setting.name, text) if is_apps else text)
+            return self._parsed(setting, setting.name, self._folders(setting, text) if is_apps else text)
         found = {}
         for name in self._app.upload_names:
             if text := str(self._app.values.get(name) or "").strip():
@@ -202,6 +215,14 @@ class _Reader:
         return self._parsed(setting, setting.name, text)
 
 
+def _as_given(value: object, text: str) -> str:
+    """The text of a setting with its paths absolute."""
+    if isinstance(value, Path):
+        return str(value)
+    is_dirs = isinstance(value, tuple) and any(isinstance(each, UploadDir) for each in value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) and is_dirs else text
+
+
 def _read_secret(name: str, path: str) -> str:
     """The value in a file, without the line break at its end. Raises Unusable, with nothing of the value in it."""
     try:
@@ -210,7 +231,7 @@ def _read_secret(name: str, path: str) -> str:
             with open(path, encoding="utf-8") as file:
                 text = file.read(_SECRET_LIMIT_BYTES)
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise Unusable(f"its value in the file {path}, which {name}_FILE names; {why}") from None
     if not text.strip():
         raise Unusable(f"its value in the file {path}, which {name}_FILE names; that is no regular file, or is empty")

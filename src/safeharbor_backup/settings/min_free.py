@@ -48,7 +48,7 @@ class MinFree:
         return int(min(max(_DEFAULT_BYTES, total * _DEFAULT_PERCENT / 100), total * _MOST_PERCENT / 100))  # decision 78
 
     def room(self, system: os.statvfs_result) -> int | None:
-        """The bytes that may be written; None for a filesystem that does not tell."""
+        """The bytes that may be written; None for a filesystem that does not report it."""
         if not system.f_blocks:
             return None
         return max(system.f_bavail * system.f_frsize - self.of(system), 0)

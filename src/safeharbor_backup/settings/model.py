@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.app_config import Bind
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.settings.min_free import MinFree
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
 
 class Concern(StrEnum):
@@ -49,10 +50,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run goes by. Times in seconds, paths absolute; defaults are in `table.SETTINGS`."""
+    """What a run works with. Times in seconds, paths absolute; defaults are in `table.SETTINGS`."""
 
     database: DatabaseUrl | None
-    upload_dir: Path | None
+    upload_dirs: UploadDirs
     backup_dir: Path
     schedule: str
     verify_schedule: str | None
@@ -75,6 +76,7 @@ class Settings:
     full_read_days: int
     min_free: MinFree
     max_age_seconds: float
+    offsite: str
     status_file: Path | None
     metrics_file: Path | None
     notify_urls: tuple[str, ...] = field(repr=False)
@@ -85,11 +87,15 @@ class Settings:
     connect_timeout_seconds: float
     lock_timeout_seconds: float
     network_timeout_seconds: float
+    max_runtime_seconds: float | None
     restore_database: DatabaseUrl | None
     tmp_dir: Path | None
     drill_database: DatabaseUrl | None
     drill_command: tuple[str, ...] = field(repr=False)  # it may hold a token
     drill_hash_seconds: int
+    drill_max_seconds: float | None
+    drill_after_backup: bool
+    evidence_key: Path | None
     secret_key: str | None = field(repr=False)
     problems: tuple[Problem, ...] = ()
     unknown: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.settings.database_url import DatabaseUrl
 
+_LONGEST_SECONDS = 100 * 366 * 86_400
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)\s*")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _COMPRESSION = re.compile(r"auto|none|[0-9]|(?:gzip|lz4|zstd)(?::[A-Za-z0-9=,]+)?")
@@ -39,11 +40,6 @@ def parse_address(text: str) -> DatabaseUrl | None:
 def parse_path(text: str) -> Path | None:
     """An absolute path, from where we stand if need be."""
     return Path(text).expanduser().absolute() if text else None
-
-
-def parse_path_or_none(text: str) -> Path | None:
-    """An absolute path; None for `none`."""
-    return None if text.lower() == "none" else parse_path(text)
 
 
 def parse_relative_path(text: str) -> Path | None:
@@ -70,7 +66,7 @@ def _published(text: str, suffix: str) -> Path | None:
     path = parse_path(text)
     if path is not None and (path.suffix != suffix or path.name.startswith(".")):
         # it is replaced at each run: it must not be an archive, the lock or the journal by mistake
-        raise Unusable(f"a file whose name ends with {suffix} and begins with no dot")
+        raise Unusable(f"a file whose name ends with {suffix} and does not begin with a dot")
     return path
 
 
@@ -84,7 +80,7 @@ def parse_command(text: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(text))
     except ValueError:
-        raise Unusable("a command as a shell takes it apart; a quotation mark is not closed") from None
+        raise Unusable("a command with shell quoting; a quotation mark is not closed") from None
 
 
 def parse_command_line(text: str) -> str:
@@ -128,7 +124,7 @@ def parse_compression(text: str) -> str:
 
 
 def parse_notify_urls(text: str) -> tuple[str, ...]:
-    """Addresses of alerts; the usable ones are used all the same if others are not."""
+    """Addresses of alerts; the usable ones are used anyway if others are not."""
     addresses = split_notify_urls(text)
     if text and (expected := judge_notify_urls(text)):
         raise Unusable(expected, instead=addresses)
@@ -153,20 +149,42 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def parse_offsite(text: str) -> str:
+    """Nothing, or `none`."""
+    if text.lower() not in ("", "none"):
+        raise Unusable("none, or nothing: `offsite-done` records which copies there are")
+    return text.lower()
+
+
 def parse_notify_on(text: str) -> NotifyOn:
     """Which ends of runs are worth a message."""
     return NotifyOn(one_of(*NotifyOn)(text))
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds of a duration that is more than none."""
+    """Seconds of a duration that is more than none, and that clocks can count."""
     try:
         seconds = parse_duration(text)
     except ValueError:
         seconds = 0.0
-    if seconds <= 0:
+    if not 0 < seconds <= _LONGEST_SECONDS:
         raise Unusable("a duration such as 45s, 90m, 26h or 2d")
     return seconds
+
+
+def parse_seconds_or_none(text: str) -> float | None:
+    """The same; None for `none`."""
+    if text.lower() == "none":
+        return None
+    try:
+        return parse_seconds(text)
+    except Unusable:
+        raise Unusable("a duration such as 90m, 6h or 2d, or none") from None
+
+
+def parse_yes(text: str) -> bool:
+    """`yes` or `no`."""
+    return one_of("yes", "no")(text) == "yes"
 
 
 def parse_duration(text: str) -> float:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.settings import parsing
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.schedule import parse_schedule
+from safeharbor_backup.settings.upload_dirs import parse_dirs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,7 @@ class Setting:
         return self.rule or self.default
 
 
-def find_misspelt(unknown: Iterable[str]) -> list[tuple[str, str]]:
-    """Of names that are no settings those that look like one, each with the one that was meant."""
-    from difflib import get_close_matches
-
-    known = [*(each.name for each in SETTINGS), *(f"{each.name}_FILE" for each in SETTINGS if each.is_secret)]
-    found = ((name, get_close_matches(name, known, n=1, cutoff=0.85)) for name in unknown)
-    return [(name, meant[0]) for name, meant in found if meant]
-
-
+_NOT_BACK = " A restore does not bring them back."
 SETTINGS = (
     Setting(
         "BACKUP_DATABASE_URL",
@@ -56,18 +49,19 @@ SETTINGS = (
         parsing.parse_address,
         Concern.DATABASE,
         "",
-        "The PostgreSQL database to back up: a URL as SQLAlchemy or libpq take it, or a libpq connection string. "
-        "Name the server itself, not a connection pooler.",
+        "The PostgreSQL database to back up: a URL for SQLAlchemy or libpq, or a libpq connection string. Name the "
+        "server itself, not a connection pooler.",
         rule="the app's SQLALCHEMY_DATABASE_URI and the like, else DATABASE_URL",
         is_secret=True,
     ),
     Setting(
         "BACKUP_UPLOAD_DIR",
-        "upload_dir",
-        parsing.parse_path_or_none,
+        "upload_dirs",
+        parse_dirs,
         Concern.UPLOADS,
         "/data/uploads",
-        "The uploads tree. `none` says that the app has no uploads.",
+        "The uploads tree, or several directories with a name each: `media=/srv/app/media,static=/srv/app/static`. "
+        "`none` says that the app has no uploads.",
         rule="the app's UPLOAD_DIR, UPLOAD_FOLDER or MEDIA_ROOT, else UPLOAD_DIR, else /data/uploads",
     ),
     Setting(
@@ -86,21 +80,16 @@ SETTINGS = (
         "0 0 3 * * *",
         "When to take a backup: second minute hour day-of-month month day-of-week, or @daily and the like.",
     ),
-    Setting(
-        "BACKUP_VERIFY_SCHEDULE",
-        "verify_schedule",
-        parsing.parse_schedule_or_none,
-        Concern.SCHEDULE,
-        "0 0 5 * * 0",
-        "When `scheduler` runs `verify --latest`, written in the same way. `none` turns it off.",
-    ),
-    Setting(
-        "BACKUP_DRILL_SCHEDULE",
-        "drill_schedule",
-        parsing.parse_schedule_or_none,
-        Concern.SCHEDULE,
-        "0 0 6 * * 0",
-        "When `scheduler` runs `drill`, written in the same way. `none` turns it off.",
+    *(
+        Setting(
+            f"BACKUP_{what.upper()}_SCHEDULE",
+            f"{what}_schedule",
+            parsing.parse_schedule_or_none,
+            Concern.SCHEDULE,
+            default,
+            f"When `scheduler` runs `{command}`, written in the same way. `none` turns it off.",
+        )
+        for what, default, command in (("verify", "0 0 5 * * 0", "verify --latest"), ("drill", "0 0 6 * * 0", "drill"))
     ),
     Setting(
         "BACKUP_TIMEZONE",
@@ -116,7 +105,7 @@ SETTINGS = (
         parsing.parse_count,
         Concern.RETENTION,
         "7",
-        "How many of the newest archives to keep; with one of the last three set, for how many days the day's newest.",
+        "How many of the newest archives to keep; if one of the last three is set, for how many days the day's newest.",
     ),
     Setting(
         "BACKUP_RETENTION_WEEKLY",
@@ -143,7 +132,7 @@ SETTINGS = (
         parsing.parse_compression,
         Concern.DUMP,
         "auto",
-        "Anything that `pg_dump --compress` takes. `auto` is zstd:3 where the client has it, else gzip:1.",
+        "Any value of `pg_dump --compress`. `auto` is zstd:3 where the client has it, else gzip:1.",
     ),
     Setting(
         "BACKUP_PG_BIN",
@@ -168,35 +157,23 @@ SETTINGS = (
         parsing.parse_patterns,
         Concern.UPLOADS,
         "",
-        "What the app has and the archive may lack, separated by commas: a database as `bind:NAME`, a folder by its "
-        "path or by the name of the app's setting. `alerts`: that failed runs are reported to nobody.",
+        "Warnings to switch off, separated by commas: `bind:NAME` for a database that is not in the archive, "
+        "the path or the app's setting of such a folder, `alerts` if you want none, `pg_cron` if you restore in place.",
     ),
-    Setting(
-        "BACKUP_EXCLUDE_SCHEMA",
-        "exclude_schema",
-        parsing.parse_patterns,
-        Concern.DUMP,
-        "",
-        "Schemas to leave out with all that is in them, such as those that the role may not read: patterns as for "
-        "`pg_dump --exclude-schema`, separated by commas or line breaks. A restore does not bring them back.",
-    ),
-    Setting(
-        "BACKUP_EXCLUDE_TABLE",
-        "exclude_table",
-        parsing.parse_patterns,
-        Concern.DUMP,
-        "",
-        "Tables, views and sequences to leave out: patterns as for `pg_dump --exclude-table`, separated by commas or "
-        "line breaks. A restore does not bring them back.",
-    ),
-    Setting(
-        "BACKUP_EXCLUDE_TABLE_DATA",
-        "exclude_table_data",
-        parsing.parse_patterns,
-        Concern.DUMP,
-        "",
-        "Tables whose rows to leave out (sessions, caches): patterns as for `pg_dump --exclude-table-data`, "
-        "separated by commas or line breaks.",
+    *(
+        Setting(
+            f"BACKUP_EXCLUDE_{what.upper()}",
+            f"exclude_{what}",
+            parsing.parse_patterns,
+            Concern.DUMP,
+            "",
+            f"{meaning}: patterns as for `pg_dump --exclude-{flag}`, separated by commas or line breaks.{later}",
+        )
+        for what, flag, meaning, later in (
+            ("schema", "schema", "Schemas to leave out, such as those that the role may not read", _NOT_BACK),
+            ("table", "table", "Tables, views and sequences to leave out", _NOT_BACK),
+            ("table_data", "table-data", "Tables whose rows to leave out (sessions, caches)", ""),
+        )
     ),
     Setting(
         "BACKUP_UPLOAD_REFERENCES",
@@ -205,7 +182,7 @@ SETTINGS = (
         Concern.UPLOADS,
         "",
         "Columns that hold paths of uploads, as in `photos.path, users.avatar`: each value must have its file in the "
-        "archive, or there is a warning.",
+        "archive; if not, the backup warns.",
     ),
     Setting(
         "BACKUP_SENTINEL",
@@ -221,7 +198,7 @@ SETTINGS = (
         parsing.parse_count,
         Concern.SHARING,
         "7",
-        "After how many days everything is read and written anew; archives share no older blocks. 0: each time.",
+        "After how many days everything is read and written again; archives share no older blocks. 0: each time.",
     ),
     Setting(
         "BACKUP_MIN_FREE",
@@ -229,8 +206,8 @@ SETTINGS = (
         parsing.parse_room,
         Concern.DIRECTORY,
         "",
-        "How much stays free where archives and restored uploads are written: a size such as 2GiB, a part of the "
-        "filesystem such as 5%, or 0.",
+        "How much disk space stays free where archives and restored uploads are written: a size such as 2GiB, a part "
+        "of the filesystem such as 5%, or 0.",
         rule="the greater of 1 GiB and 5 %, but never more than 10 %",
     ),
     Setting(
@@ -242,12 +219,20 @@ SETTINGS = (
         "How old the newest archive may be before `status` calls it stale.",
     ),
     Setting(
+        "BACKUP_OFFSITE",
+        "offsite",
+        parsing.parse_offsite,
+        Concern.MONITORING,
+        "",
+        "`none`: you want no off-site copy, and nothing warns about it.",
+    ),
+    Setting(
         "BACKUP_STATUS_FILE",
         "status_file",
         parsing.parse_json_file,
         Concern.MONITORING,
         "",
-        "A file, named ….json, into which each run puts what `status --json` tells, for a page or a monitor elsewhere.",
+        "A file, named ….json, into which each run writes what `status --json` prints, for a page or a monitor.",
     ),
     Setting(
         "BACKUP_METRICS_FILE",
@@ -255,8 +240,8 @@ SETTINGS = (
         parsing.parse_prom_file,
         Concern.MONITORING,
         "",
-        "A file, named ….prom, into which each run puts metrics, for the textfile collector of node_exporter. Its "
-        "name tells several backups of a host apart.",
+        "A file, named ….prom, into which each run writes metrics, for the textfile collector of node_exporter. Its "
+        "name distinguishes several backups of one host.",
     ),
     Setting(
         "BACKUP_NOTIFY_URLS",
@@ -264,8 +249,8 @@ SETTINGS = (
         parsing.parse_notify_urls,
         Concern.MONITORING,
         "",
-        "Whom to tell when a run fails: addresses as Apprise takes them, such as mailto://… and slack://…, separated "
-        "by blanks or line breaks. They hold tokens, and are shown nowhere.",
+        "Where to send a message when a run fails: addresses for Apprise, such as mailto://… and slack://…, separated "
+        "by blanks or line breaks. They contain tokens, and are never shown.",
         is_secret=True,
     ),
     Setting(
@@ -274,7 +259,7 @@ SETTINGS = (
         parsing.parse_notify_on,
         Concern.MONITORING,
         "failure",
-        "Which runs to tell of: `failure`, `warning` (failures too) or `always`.",
+        "Which runs to report: `failure`, `warning` (failures too) or `always`.",
     ),
     Setting(
         "BACKUP_PING_URL",
@@ -282,7 +267,7 @@ SETTINGS = (
         parsing.parse_ping_url,
         Concern.MONITORING,
         "",
-        "A check that is to hear of each backup's start and end, as healthchecks.io and the like expect it.",
+        "A check that gets a ping at each backup's start and end, as healthchecks.io and the like expect it.",
         is_secret=True,
     ),
     Setting(
@@ -299,33 +284,33 @@ SETTINGS = (
         parsing.parse_command_line,
         Concern.MONITORING,
         "",
-        "How commands are typed here, as in `docker compose exec backups safeharbor`. Errors, alerts and the page "
-        "write what you are to type in this way.",
+        "How you type commands here, such as `docker compose exec backups safeharbor`. Errors, alerts and the "
+        "page then show commands in this form.",
         rule="as this run was started",
     ),
-    Setting(
-        "BACKUP_CONNECT_TIMEOUT",
-        "connect_timeout_seconds",
-        parsing.parse_seconds,
-        Concern.DATABASE,
-        "10s",
-        "How long a connection to the database may take.",
+    *(
+        Setting(
+            f"BACKUP_{what}_TIMEOUT",
+            f"{what.lower()}_timeout_seconds",
+            parsing.parse_seconds,
+            Concern.DATABASE,
+            default,
+            meaning,
+        )
+        for what, default, meaning in (
+            ("CONNECT", "10s", "How long a connection to the database may take."),
+            ("LOCK", "60s", "How long to wait for a table that somebody has locked."),
+            ("NETWORK", "30s", "How long a silent network may last before the database counts as lost."),
+        )
     ),
     Setting(
-        "BACKUP_LOCK_TIMEOUT",
-        "lock_timeout_seconds",
-        parsing.parse_seconds,
-        Concern.DATABASE,
-        "60s",
-        "How long to wait for a table that somebody has locked.",
-    ),
-    Setting(
-        "BACKUP_NETWORK_TIMEOUT",
-        "network_timeout_seconds",
-        parsing.parse_seconds,
-        Concern.DATABASE,
-        "30s",
-        "How long a silent network may last before the database counts as lost.",
+        "BACKUP_MAX_RUNTIME",
+        "max_runtime_seconds",
+        parsing.parse_seconds_or_none,
+        Concern.MONITORING,
+        "none",
+        "How long a backup, verify, prune or drill may take. A run that takes longer is ended and counts as "
+        "failed. `none`: no limit. Connecting, waiting for locks and a silent network have the limits above.",
     ),
     Setting(
         "RESTORE_DATABASE_URL",
@@ -363,8 +348,8 @@ SETTINGS = (
         parsing.parse_command,
         Concern.DRILL,
         "",
-        "A command that `drill` runs with DATABASE_URL and UPLOAD_DIR of its copy; another status than 0 fails the "
-        "drill. It is taken apart as a shell does, and run without one.",
+        "A command that `drill` runs with DATABASE_URL and UPLOAD_DIR of its copy; the drill fails if its exit status "
+        "is not 0. It is split into words like in a shell, but run without one.",
         is_secret=True,
     ),
     Setting(
@@ -373,8 +358,31 @@ SETTINGS = (
         parsing.parse_count,
         Concern.DRILL,
         "300",
-        "For how many seconds `drill` compares the rows of its copy with those of the dump, small tables first; 0: it "
-        "does not.",
+        "For how many seconds `drill` compares rows of its copy with those of the dump, small tables first; 0: never.",
+    ),
+    Setting(
+        "BACKUP_DRILL_MAX_SECONDS",
+        "drill_max_seconds",
+        parsing.parse_seconds_or_none,
+        Concern.DRILL,
+        "none",
+        "How long a restore may take: a drill whose restore takes longer warns. Seconds, or a duration such as 15m.",
+    ),
+    Setting(
+        "BACKUP_DRILL_AFTER_BACKUP",
+        "drill_after_backup",
+        parsing.parse_yes,
+        Concern.DRILL,
+        "no",
+        "`yes`: each backup, except with `--output`, is followed by a drill of its archive.",
+    ),
+    Setting(
+        "BACKUP_EVIDENCE_KEY",
+        "evidence_key",
+        parsing.parse_path,
+        Concern.DRILL,
+        "",
+        "A private key of OpenSSH without a passphrase, with which `drill` signs its evidence.",
     ),
     Setting(
         "SECRET_KEY",

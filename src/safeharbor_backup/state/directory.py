@@ -38,7 +38,7 @@ def make_state_directory(directory: Path) -> Path:
 
 @contextmanager
 def drill_lock(directory: Path) -> Iterator[None]:
-    """Hold the lock of drills in a backup directory, beside whatever else is at work there.
+    """Hold the lock of drills in a backup directory, beside any other run there.
 
     Raises LockHeld, StorageUnavailable.
     """

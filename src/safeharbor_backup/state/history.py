@@ -42,8 +42,8 @@ class Outcome:
     """How one run of a command ended.
 
     `exit_status` is the run's own, 3 if there were warnings whatever `--warnings-ok` made of it. `reason` says why it
-    failed, in a line; `archive` is the name of the archive it was about, if it got so far. `details` has what the
-    command's `--json` has, numbers above all. `output_lost` says that not all it printed could be written.
+    failed, in a line, `advice` what to do; `archive` is the name of the archive it was about, if it got so far.
+    `details` has what the command's `--json` has, above all numbers; `output_lost`: not all it printed was written.
     """
 
     command: str
@@ -54,6 +54,7 @@ class Outcome:
     archive: str | None = None
     warnings: tuple[str, ...] = ()
     details: Mapping[str, object] = field(default_factory=dict)
+    advice: str = ""
     output_lost: bool = False
 
     @property
@@ -74,9 +75,14 @@ def remember_outcome(settings: Settings, outcome: Outcome) -> None:
     Not if BACKUP_DIR does not exist (it is mistyped, or a copy is verified elsewhere), and not if the sentinel is
     missing: what is written where a share is not mounted would lie hidden below it. Raises OSError, SafeHarborError.
     """
-    is_mounted = settings.sentinel is None or os.path.lexists(settings.sentinel)
-    if is_mounted and settings.backup_dir.is_dir():
+    if is_in_place(settings):
         append_outcome(settings.backup_dir, outcome)
+
+
+def is_in_place(settings: Settings) -> bool:
+    """Whether the backup directory is there, and what is mounted on it."""
+    is_mounted = settings.sentinel is None or os.path.lexists(settings.sentinel)
+    return is_mounted and settings.backup_dir.is_dir()
 
 
 def append_outcome(directory: Path, outcome: Outcome) -> None:
@@ -99,7 +105,7 @@ def append_outcome(directory: Path, outcome: Outcome) -> None:
 
 
 def read_history(directory: Path) -> tuple[Outcome, ...]:
-    """What the runs of a backup directory remembered, the oldest first; lines that are none are left out.
+    """What the runs of a backup directory remembered, the oldest first; lines that are invalid are left out.
 
     Nothing if there is none or it cannot be read.
     """
@@ -161,6 +167,7 @@ def _encode(outcome: Outcome) -> bytes:
         started_at=outcome.started_at.astimezone(UTC).replace(microsecond=0),
         seconds=round(outcome.seconds, 3),
         reason=outcome.reason[:_TEXT],
+        advice=outcome.advice[:_TEXT],
         warnings=tuple(warning[:_TEXT] for warning in outcome.warnings[:_WARNINGS]),
     )
     line = dump_document(outcome).encode()

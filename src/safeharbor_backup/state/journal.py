@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.errors import SafeHarborError
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
+from safeharbor_backup.errors import CannotRestore, SafeHarborError
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side, UploadsPart
 from safeharbor_backup.system.atomic_file import fsync_directory, published_whole, sweep_drafts, write_all
 from safeharbor_backup.system.documents import convert_exactly, dump_document, load_json
 from safeharbor_backup.system.small_file import NotSmallFile, read_small_file
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOURNAL_NAME = ".safeharbor-restore.json"
-_LIMIT_BYTES = 64 * 1024 * 1024  # a hundred thousand entries that stay have their paths in it
-CURRENT_SCHEMA = 2
+_LIMIT_BYTES = 64 * 1024 * 1024  # the paths of entries that stay are in it: up to 100,000 of each directory
+CURRENT_SCHEMA = 3
 
 
 class JournalBroken(SafeHarborError):
@@ -48,13 +48,22 @@ class _Version:
 
 
 @dataclass(frozen=True, slots=True)
+class _WholeUploads:
+    """The same of each directory of uploads."""
+
+    path: str
+    name: str
+    frontier: tuple[str, ...]
+    stays: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _WholeRecord:
     """What each record has that we have written: what has a default in the program must not be made up here."""
 
     live: Side
     towards: Side
-    frontier: tuple[str, ...]
-    stays: tuple[str, ...]
+    uploads: tuple[_WholeUploads, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +97,29 @@ class _RecordOfSchema1:
         """As it is written today."""
         live = Side.OLD if self.is_undone else Side.NEW
         same = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _OF_SCHEMA_1}
+        uploads = (UploadsPart(self.uploads, mark=None),) if self.uploads else ()
         return RestoreRecord(
-            **same, live=live, towards=live.other, by_undo=self.was_live, has_been_live=self.was_live, mark=None
+            **same, live=live, towards=live.other, by_undo=self.was_live, has_been_live=self.was_live, uploads=uploads
         )
 
 
-_OF_SCHEMA_1 = ("is_undone", "was_live")
+_OF_SCHEMA_1 = ("is_undone", "was_live", "uploads")
+# what schema 2 had in the record itself: there was one directory of uploads, whose path was `uploads`, or none
+_OF_UPLOADS = ("stage", "mark", "frontier", "stays", "old_entries", "new_entries")
+
+
+def _upgrade_schema_2(document: object) -> object:
+    """A document of schema 2 as it is written today; what is none comes back as it is."""
+    records = document.get("restores") if isinstance(document, dict) else None
+    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+        return document
+    return {"schema": CURRENT_SCHEMA, "restores": [_with_parts(each) for each in records]}
+
+
+def _with_parts(record: dict[str, object]) -> dict[str, object]:
+    part = {name: record[name] for name in _OF_UPLOADS if name in record}
+    path = record.get("uploads")
+    return {**record, "uploads": [{"path": path, "name": "", **part}] if path else []}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +128,32 @@ class _JournalOfSchema1:
 
 
 class Journal:
-    """The restores that `directory` knows of, oldest first."""
+    """The restores that `directory` knows of, in the order in which they were done."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, limit_bytes: int = _LIMIT_BYTES) -> None:
         self.path = directory / JOURNAL_NAME
+        self._limit = limit_bytes
 
     def read(self) -> tuple[RestoreRecord, ...]:
         """All records. Raises JournalBroken, OSError."""
         try:
-            data = read_small_file(self.path, _LIMIT_BYTES)
+            data = read_small_file(self.path, self._limit)
         except FileNotFoundError:
             return ()
         except NotSmallFile as error:
             raise JournalBroken(f"{self.path} is damaged: {error.strerror}.") from None
         try:
             document = load_json(data)
-            if convert_exactly(document, _Version).schema == 1:
+            schema = convert_exactly(document, _Version).schema
+            if schema == 1:
                 return tuple(record.upgraded() for record in convert_exactly(document, _JournalOfSchema1).restores)
+            if schema > CURRENT_SCHEMA:
+                raise JournalBroken(
+                    f"{self.path} was written by a newer Safe Harbor, as schema {schema}.",
+                    hint=f"Type this with that version. This one reads schemas up to {CURRENT_SCHEMA}.",
+                    intact="Nothing was changed.",
+                )
+            document = _upgrade_schema_2(document) if schema == 2 else document
             convert_exactly(document, _WholeJournal)
             return convert_exactly(document, JournalDocument).restores
         except ValueError:
@@ -129,9 +164,16 @@ class Journal:
         return next((record for record in self.read() if record.id == restore_id), None)
 
     def write(self, record: RestoreRecord) -> RestoreRecord:
-        """Add or replace this record, on the disk when this returns. Raises OSError, StorageUnavailable."""
-        others = [each for each in self.read() if each.id != record.id]
-        self._publish(sorted([*others, record], key=lambda each: each.id))
+        """Add or replace this record, on the disk when this returns.
+
+        Raises CannotRestore if it would become too large to be read again, OSError, StorageUnavailable.
+
+        A new one comes last, whatever its id: ids are of a clock that may have been set back.
+        """
+        records = list(self.read())
+        at = next((number for number, each in enumerate(records) if each.id == record.id), len(records))
+        records[at : at + 1] = [record]
+        self._publish(records)
         return record
 
     def advance(self, record: RestoreRecord, phase: Phase) -> RestoreRecord:
@@ -153,6 +195,15 @@ class Journal:
 
     def _publish(self, records: list[RestoreRecord]) -> None:
         data = dump_document(JournalDocument(CURRENT_SCHEMA, tuple(records)), indent=1).encode() + b"\n"
+        staging = any(record.phase is Phase.STAGING for record in records)
+        if len(data) > self._limit - staging * self._limit // 64:  # the exchange that is to come adds to it
+            raise CannotRestore(
+                f"{self.path} would become too large to be read again ({len(data):,} bytes): it has the path of each "
+                "entry that is left out of backups and stays in the uploads.",
+                hint="In BACKUP_EXCLUDE, give patterns of whole directories, not of the files in them. What kept "
+                f"states have in it goes with `{typed('restore --discard-previous')}`.",
+                intact="The journal is as it was.",
+            )
         with published_whole(self.path, replace=True) as draft:  # `sweep` is for whoever has the lock
             write_all(draft.descriptor, data)
 

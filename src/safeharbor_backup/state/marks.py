@@ -7,13 +7,15 @@ the file is there is what counts; what is in it is only for people.
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from safeharbor_backup.system.atomic_file import sweep_drafts
 from safeharbor_backup.system.documents import dump_document, read_document
-from safeharbor_backup.system.small_file import read_small_file, replace_small_file
+from safeharbor_backup.system.small_file import DRAFT_LASTS_SECONDS, read_small_file, replace_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +34,7 @@ class Mark(Struct, frozen=True, kw_only=True):
 
 
 def is_kept(archive: Path) -> bool:
-    """Whether it is marked, as far as can be told: an error while looking is a yes."""
+    """Whether it is marked, as far as is known: an error while looking is a yes."""
     try:
         os.lstat(archive.with_name(archive.name + MARK_SUFFIX))
     except FileNotFoundError:
@@ -60,6 +62,12 @@ def remove_mark(archive: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def sweep_marks(directory: Path, archives: re.Pattern[str]) -> list[str]:
+    """Remove what killed runs left of marks, unless it is young: no lock is needed to mark. The names removed."""
+    names = re.compile(archives.pattern + re.escape(MARK_SUFFIX), archives.flags)
+    return sweep_drafts(directory, names, older_than_seconds=DRAFT_LASTS_SECONDS)
 
 
 def _reason(mark: Path) -> str:

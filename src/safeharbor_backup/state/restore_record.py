@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import RestorePending
 from safeharbor_backup.postgres.side_names import side_database
+from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.text import typed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 
 class Phase(StrEnum):
@@ -32,7 +38,7 @@ class Side(StrEnum):
         return Side.OLD if self is Side.NEW else Side.NEW
 
 
-class Leg(StrEnum):
+class SwapPhase(StrEnum):
     """How far the last exchange of uploads has come."""
 
     AT_REST = "at rest"  # one side is live as a whole, the other one in the stage
@@ -45,7 +51,7 @@ class Mark:
     """`going` is the side that the last exchange of uploads brings in, or has brought in."""
 
     going: Side
-    leg: Leg
+    leg: SwapPhase
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +71,47 @@ class StageIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadsPart:
+    """One directory of uploads in a restore, and the name that it has in the archive ("": the tree itself).
+
+    `mark`: how far its exchange is; None in a record of the first version, whose stage has it. `frontier` and `stays`
+    are paths below it: directories whose entries are exchanged one by one, and entries that stay where they are.
+    `old_entries` and `new_entries`: how many there were in each side of the stage when it was last whole; -1: unknown.
+    """
+
+    path: str
+    name: str = ""
+    stage: StageIdentity | None = None
+    mark: Mark | None = Mark(Side.OLD, SwapPhase.AT_REST)
+    frontier: tuple[str, ...] = ()
+    stays: tuple[str, ...] = ()
+    old_entries: int = -1
+    new_entries: int = -1
+
+    @property
+    def directory(self) -> UploadDir:
+        """As the settings have it."""
+        return UploadDir(Path(self.path), self.name)
+
+    def entries(self, side: Side) -> int:
+        """How many entries that side of the stage had when it was last whole; -1 if that is not known."""
+        return self.new_entries if side is Side.NEW else self.old_entries
+
+    def with_entries(self, side: Side, count: int) -> UploadsPart:
+        """The same with that many entries in that side of the stage."""
+        return replace(self, new_entries=count) if side is Side.NEW else replace(self, old_entries=count)
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreRecord:
-    """One restore. Names of databases are "" and `uploads` is "" where that part was not restored. Sizes in bytes.
+    """One restore. Names of databases are "" and `uploads` is empty where that part was not restored. Sizes in bytes.
 
     `live`: the side that was live when last at rest. `towards`: the side that the last command goes to, `by_undo` if
     that command was an undo. `has_been_live`: the restored state has been live at some time. `accepts_broken` and
     `accepts_open`: so that a resume accepts what the restore did. `had_database`: there was one to keep. `old_oid` and
     `new_oid`: the numbers of both databases, which they keep under any name; 0 before the swap began. `transaction`:
-    the id of the one transaction of a restore in place, "" before it began or if there is none. `mark`: how far the
-    exchange of uploads is; None in a record of the first version, whose stage has it. `frontier` and `stays` are paths
-    below the uploads: directories whose entries are exchanged one by one, and entries that stay where they are.
-    `old_entries` and `new_entries`: how many there were in each side of the stage when it was last whole; -1: unknown.
+    the id of the one transaction of a restore in place, "" before it began or if there is none. `uploads`: the
+    directories, all of which go to the same side.
     """
 
     id: str
@@ -97,13 +133,7 @@ class RestoreRecord:
     old_oid: int = 0
     new_oid: int = 0
     transaction: str = ""
-    uploads: str = ""
-    stage: StageIdentity | None = None
-    mark: Mark | None = Mark(Side.OLD, Leg.AT_REST)
-    frontier: tuple[str, ...] = ()
-    stays: tuple[str, ...] = ()
-    old_entries: int = -1
-    new_entries: int = -1
+    uploads: tuple[UploadsPart, ...] = ()
     kept_database_bytes: int = 0
     kept_uploads_bytes: int = 0
     slots: int = 0
@@ -122,14 +152,6 @@ class RestoreRecord:
         """The number of that side's database; 0 if it is not known."""
         return self.new_oid if side is Side.NEW else self.old_oid
 
-    def entries(self, side: Side) -> int:
-        """How many entries that side of the stage had when it was last whole; -1 if that is not known."""
-        return self.new_entries if side is Side.NEW else self.old_entries
-
-    def with_entries(self, side: Side, count: int) -> RestoreRecord:
-        """The same with that many entries in that side of the stage."""
-        return replace(self, new_entries=count) if side is Side.NEW else replace(self, old_entries=count)
-
     @property
     def kept_database(self) -> str:
         """The name of the database that is kept, when at rest."""
@@ -140,10 +162,18 @@ class RestoreRecord:
         """Whether there is a state beside the live one, when at rest."""
         return bool(self.uploads) or bool(self.database and not self.in_place and self.had_database)
 
-    def without_uploads(self) -> RestoreRecord:
-        """As if it had been of the database alone: its stage is lost, and the uploads stay as they are."""
-        rest = Mark(Side.OLD, Leg.AT_REST)
-        return replace(self, uploads="", stage=None, mark=rest, frontier=(), stays=(), kept_uploads_bytes=0)
+    def with_parts(self, change: Callable[[UploadsPart], UploadsPart]) -> RestoreRecord:
+        """The same with each directory of uploads changed."""
+        return replace(self, uploads=tuple(map(change, self.uploads)))
+
+    def with_part(self, part: UploadsPart) -> RestoreRecord:
+        """The same with another state of one directory of uploads."""
+        return self.with_parts(lambda each: part if each.path == part.path else each)
+
+    def without_uploads(self, paths: Collection[str]) -> RestoreRecord:
+        """As if these directories had been no part of it: their stages are lost, and they stay as they are."""
+        left = tuple(part for part in self.uploads if part.path not in paths)
+        return replace(self, uploads=left, kept_uploads_bytes=self.kept_uploads_bytes if left else 0)
 
     def without_database(self) -> RestoreRecord:
         """As if it had been of the uploads alone: its databases stay as they are."""

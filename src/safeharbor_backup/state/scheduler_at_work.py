@@ -18,7 +18,7 @@ _NAME = "scheduler.lock"
 
 @contextmanager
 def scheduler_mark(directory: Path) -> Iterator[str]:
-    """Mark that a scheduler is at work for this backup directory; yields why it is not marked, "" if it is."""
+    """Mark that a scheduler is running for this backup directory; yields why it is not marked, "" if it is."""
     with ExitStack() as until_ended:
         try:
             path = make_state_directory(directory) / _NAME
@@ -33,5 +33,5 @@ def scheduler_mark(directory: Path) -> Iterator[str]:
 
 
 def is_scheduler_at_work(directory: Path) -> bool:
-    """Whether one is, on this machine; False where that cannot be told."""
+    """Whether one is, on this machine; False if that is unknown."""
     return is_file_locked(directory / STATE_DIRECTORY / _NAME)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import LockHeld, translate_os_error
@@ -45,16 +45,17 @@ def lock_file(path: Path, directory: Path, opening: str, busy: str) -> Iterator[
         give_to_owner_of(directory, descriptor)
         yield _flock(descriptor, fcntl.LOCK_EX, busy)
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # nothing was written there, and what the run has done is done
+            os.close(descriptor)
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether somebody holds the lock of `directory` now; False where that cannot be told."""
+    """Whether somebody holds the lock of `directory` now; False if that is unknown."""
     return is_file_locked(directory / LOCK_NAME)
 
 
 def is_file_locked(path: Path) -> bool:
-    """Whether somebody holds the lock of this file now; False where that cannot be told."""
+    """Whether somebody holds the lock of this file now; False if that is unknown."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -68,7 +69,7 @@ def is_file_locked(path: Path) -> bool:
     return False
 
 
-def hold_while_reading(descriptor: int) -> None:
+def lock_shared(descriptor: int) -> None:
     """Keep `prune` away from an open archive until its descriptor is closed; silently nothing where there are no locks.
 
     Raises LockHeld if it is being deleted at this moment.
@@ -85,7 +86,7 @@ def is_being_read(descriptor: int) -> bool:
     return False
 
 
-def take_hold(descriptor: int) -> bool | None:
+def try_lock_exclusive(descriptor: int) -> bool | None:
     """Whether the open file is held by nobody else, and now by us, until it is closed; None where there are no locks.
 
     Raises StorageUnavailable.
@@ -96,7 +97,7 @@ def take_hold(descriptor: int) -> bool | None:
         return False
 
 
-def has_locks(descriptor: int) -> bool:
+def supports_locks(descriptor: int) -> bool:
     """Whether the filesystem of this open file, which nobody else has, knows locks; it is locked then."""
     return _flock(descriptor, fcntl.LOCK_EX, "")
 

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -264,11 +265,11 @@ def run_tool(
         return ToolResult(status, output, tool.stderr)
 
 
-_PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "KRB5CCNAME", "LD_LIBRARY_PATH")
+_PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "KRB5CCNAME", "SSH_AUTH_SOCK", "LD_LIBRARY_PATH")
 
 
 def tool_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """An environment for a PostgreSQL tool: what libpq reads, messages in English, none of the app's secrets."""
+    """An environment for a tool: what libpq reads, messages in English, none of the app's secrets."""
     kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(("PG", "SSL_"))}
     return {**kept, "LC_ALL": "C", **extra}
 
@@ -291,12 +292,17 @@ def app_environment(extra: Mapping[str, str]) -> dict[str, str]:
 def read_some(stream: IO[bytes], most: int) -> bytes:
     """What has come of a child's output, `most` bytes at the most; waits for the first, and is empty at the end.
 
-    Read past the buffer of the stream, whose other methods must not be used: under eventlet it has no `read1`.
+    Read past the buffer of the stream, whose other methods must not be used: under eventlet it has no `read1`, and
+    under gevent the pipe does not wait by itself, so that a read lets others of its threads go on.
     """
-    return os.read(stream.fileno(), most)
+    while True:
+        try:
+            return os.read(stream.fileno(), most)
+        except BlockingIOError:
+            select.select([stream], [], [])
 
 
-def widen(descriptor: int) -> None:
+def enlarge_pipe(descriptor: int) -> None:
     """Let a pipe hold a whole chunk."""
     try:
         fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)

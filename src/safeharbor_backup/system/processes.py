@@ -13,7 +13,7 @@ _FIRST_NAMESPACE = 0xEFFFFFFC
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class OtherProcess:
     """One process. `parent` is 0 if it came from outside, as `docker exec` makes them; `started` tells it from a later
     process with the same number.
     """
@@ -33,7 +33,7 @@ class Neighbour:
         return f"{self.pid} ({self.name})"
 
 
-def read_neighbours() -> list[Neighbour]:
+def read_other_processes() -> list[OtherProcess]:
     """All that run now, without us, PID 1, and those that have ended."""
     own = (1, os.getpid())
     pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
@@ -46,12 +46,17 @@ def is_first_namespace() -> bool:
     return os.stat("/proc/self/ns/pid").st_ino == _FIRST_NAMESPACE
 
 
+def where_typed(command: str, in_container: str) -> str:
+    """A command for a host. In a container it cannot be typed, or does not last: there with what to do instead."""
+    return command if is_first_namespace() else f"{command}  # in a container: {in_container}"
+
+
 def is_proc_ours() -> bool:
     """Whether `/proc` shows our own PID namespace, so that its numbers are those that signals go to."""
     return os.readlink("/proc/self") == str(os.getpid())
 
 
-def _read(pid: int) -> Neighbour | None:
+def _read(pid: int) -> OtherProcess | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             before, _, after = file.read().rpartition(b")")  # a name may have spaces and parentheses
@@ -64,4 +69,4 @@ def _read(pid: int) -> Neighbour | None:
         return None
     name = before.partition(b"(")[2].decode("utf-8", "backslashreplace")
     ignores_term = bool(int(ignored.split()[1], 16) & _TERM_BIT)
-    return Neighbour(pid, int(fields[1]), int(fields[19]), name, ignores_term)
+    return OtherProcess(pid, int(fields[1]), int(fields[19]), name, ignores_term)

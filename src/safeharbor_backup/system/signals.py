@@ -7,7 +7,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.errors import Interrupted
+from safeharbor_backup.errors import Interrupted, TookTooLong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,12 +53,40 @@ def signals_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class Deadline:
+    """Raises TookTooLong in the main thread after so many seconds, unless it is called off before. None: never."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._before: object = None
+
+    def start(self) -> None:
+        """From now on the time counts."""
+        if self._seconds is None or threading.current_thread() is not threading.main_thread():
+            return
+        self._before = signal.signal(signal.SIGALRM, self._ring)
+        signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def call_off(self) -> None:
+        """The run is over. May be repeated."""
+        if self._before is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._before)  # type: ignore[arg-type]
+            self._before = None
+
+    def _ring(self, number: int, _frame: FrameType | None) -> None:
+        if _Hold.depth:
+            _Hold.waiting = _Hold.waiting or number
+        elif self._seconds is not None:
+            raise TookTooLong(self._seconds)
+
+
 @contextmanager
 def signals_held() -> Iterator[set[int | signal.Signals]]:
     """Inside the block HUP, INT and TERM wait: for work of seconds that must not be left half-done.
 
     Yields what was blocked before, for a child that is started meanwhile. The mask alone would not do: it is of one
-    thread, the kernel gives a signal to any other, and Python then runs its handler in the main thread all the same.
+    thread, the kernel gives a signal to any other, and Python then runs its handler in the main thread anyway.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     _Hold.depth += 1

@@ -26,9 +26,8 @@ def read_small_file(path: Path, limit_bytes: int, *, follow_symlinks: bool = Fal
     It waits for nobody, not at a FIFO either. Raises NotSmallFile, OSError.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_symlinks else os.O_NOFOLLOW)
-    descriptor = os.open(path, flags)
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
+    with open(path, "rb", opener=lambda name, _flags: os.open(name, flags)) as file:
+        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise NotSmallFile(errno.EINVAL, "it is not a regular file", os.fspath(path))
         if found.st_size > limit_bytes and not only_end:

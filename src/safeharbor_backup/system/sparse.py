@@ -16,12 +16,12 @@ _COLLAPSE_RANGE, _INSERT_RANGE = 0x08, 0x20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def take_out(descriptor: int, offset: int, size: int) -> None:
+def collapse_range(descriptor: int, offset: int, size: int) -> None:
     """Let what follows the range come forward to `offset`; the file gets shorter by `size`. Raises OSError."""
     _fallocate(descriptor, _COLLAPSE_RANGE, offset, size)
 
 
-def put_in(descriptor: int, offset: int, size: int) -> None:
+def insert_range(descriptor: int, offset: int, size: int) -> None:
     """Let what stands at `offset` and after it go back by `size`; a hole comes before it. Raises OSError."""
     _fallocate(descriptor, _INSERT_RANGE, offset, size)
 
@@ -32,8 +32,8 @@ def can_move(descriptor: int, block: int) -> bool:
         return False
     try:
         os.ftruncate(descriptor, 3 * block)
-        put_in(descriptor, block, block)
-        take_out(descriptor, block, block)
+        insert_range(descriptor, block, block)
+        collapse_range(descriptor, block, block)
     except OSError:
         return False
     finally:

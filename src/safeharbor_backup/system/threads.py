@@ -27,7 +27,7 @@ class Worker:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Begin. Raises OutOfResources if the thread cannot be had."""
+        """Begin. Raises OutOfResources if the thread cannot be started."""
         try:
             _thread.start_new_thread(self._run, ())
         except (RuntimeError, MemoryError) as error:
@@ -43,7 +43,7 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is at work."""
+        """Whether it is running."""
         return self._begun.is_set() and not self._ended.is_set()
 
     def _run(self) -> None:

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.checksums import folder_of
-from safeharbor_backup.archive.index import FACTS_SIZE, Remembered
+from safeharbor_backup.archive.index import FACTS_SIZE, IndexEntry
 from safeharbor_backup.archive.layout import Member, canonical_line
 from safeharbor_backup.archive.splice import SharingRefused
 from safeharbor_backup.errors import translate_os_error
 from safeharbor_backup.uploads.omissions import Omissions
-from safeharbor_backup.uploads.previous_index import Recollection
+from safeharbor_backup.uploads.previous_index import IndexLookup
 from safeharbor_backup.uploads.read import UploadReader, directory_member
-from safeharbor_backup.uploads.readahead import NOT_OPEN, opened_ahead
-from safeharbor_backup.uploads.reuse import Counts, Weaver, chunk_piece, entry_piece
+from safeharbor_backup.uploads.readahead import NOT_OPEN, read_ahead
+from safeharbor_backup.uploads.reuse import Counts, ReusePlanner, chunk_segment, entry_segment
 from safeharbor_backup.uploads.stat_signature import pack_facts, tells_changes
-from safeharbor_backup.uploads.walk import Batch, open_root, walk_batches
+from safeharbor_backup.uploads.walk import Batch, opened_tree, walk_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from safeharbor_backup.archive.index import Chunk
     from safeharbor_backup.archive.writer import ArchiveWriter
     from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
     from safeharbor_backup.uploads.previous_index import Previous, Recorder
-    from safeharbor_backup.uploads.reuse import Piece
-    from safeharbor_backup.uploads.walk import Entry
+    from safeharbor_backup.uploads.reuse import Segment
+    from safeharbor_backup.uploads.walk import Entry, Roots
 
 UNRELIABLE = "the uploads are on a filesystem that does not show every change (NFS, CIFS, FUSE, an overlay or the like)"
+_TOP = Member(layout.UPLOADS_NAME, layout.DIRECTORY, 0o755, 0, 0, 0, 0)  # where it is no directory of an app
 _REPORT_ITEMS = 512
 _REPORT_BYTES = 8 * 1024 * 1024
 
@@ -62,27 +64,27 @@ def make_filter(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
 
 def write_uploads(
     writer: ArchiveWriter,
-    root: Path | None,
+    dirs: UploadDirs,
     is_excluded: Callable[[str], bool] | None,
     progress: Progress,
     previous: Previous | None = None,
     recorder: Recorder | None = None,
 ) -> Collected:
-    """Write `uploads/` and everything below `root` (None: nothing).
+    """Write `uploads/` and everything in these directories.
 
     With `previous`, what is unchanged since is taken from there or, if that is not to be, compared with it. What was
-    written is remembered in `recorder`. Raises OSError if the root cannot be read or the archive cannot be written.
+    written is remembered in `recorder`. Raises OSError if one of them cannot be read or the archive cannot be written.
     """
     if previous is None or not previous.may_share:
-        return _Collector(writer, progress, previous, recorder).collect(root, is_excluded)
+        return _Collector(writer, progress, previous, recorder).collect(dirs, is_excluded)
     mark = writer.mark()
     try:
-        return _Collector(writer, progress, previous, recorder).collect(root, is_excluded)
+        return _Collector(writer, progress, previous, recorder).collect(dirs, is_excluded)
     except SharingRefused as refused:
         writer.go_back(mark)
         if recorder is not None:
             recorder.restart()
-        again = _Collector(writer, progress, replace(previous, may_share=False), recorder).collect(root, is_excluded)
+        again = _Collector(writer, progress, replace(previous, may_share=False), recorder).collect(dirs, is_excluded)
         return replace(again, refused=str(refused))
 
 
@@ -94,8 +96,8 @@ class _Collector:
         self._progress = progress
         self._previous = previous
         self._recorder = recorder
-        self._recollection: Recollection | None = None
-        self._weaver: Weaver | None = None
+        self._lookup: IndexLookup | None = None
+        self._planner: ReusePlanner | None = None
         self._omissions = Omissions()
         self._reader = UploadReader(writer, self._omissions, self._report_bytes)
         self._refused = ""
@@ -103,20 +105,30 @@ class _Collector:
         self._items = 0
         self._reported = writer.position
 
-    def collect(self, root: Path | None, is_excluded: Callable[[str], bool] | None) -> Collected:
-        if root is None:
+    def collect(self, dirs: UploadDirs, is_excluded: Callable[[str], bool] | None) -> Collected:
+        if not dirs:
             if self._recorder is not None:
                 self._recorder.is_wanted = False
-            self._writer.write_member(Member(layout.UPLOADS_NAME, layout.DIRECTORY, 0o755, 0, 0, 0, 0))
+            self._writer.write_member(_TOP)
             return Collected(self._omissions)
+        with ExitStack() as stack:
+            try:
+                roots = stack.enter_context(opened_tree(dirs))
+            except OSError as error:
+                raise translate_os_error(error, "opening the uploads directory") from error
+            self._collect(roots, is_excluded)
+        if self._recorder is not None:
+            self._recorder.flush()
+        self._report()
+        shared = self._planner.members if self._planner is not None else 0
+        return Collected(self._omissions, shared, self._refused, frozenset(self._owners))
+
+    def _collect(self, roots: Roots, is_excluded: Callable[[str], bool] | None) -> None:
         try:
-            descriptor = open_root(root)
-        except OSError as error:
-            raise translate_os_error(error, "opening the uploads directory") from error
-        try:
-            self._recollect(descriptor)
-            self._add_directory(b"", os.fstat(descriptor))
-            for found in walk_batches(descriptor, is_excluded, self._omissions):
+            self._reader.has_names = bool(roots[0][0])
+            self._recollect(roots)
+            self._add_top(roots)
+            for found in walk_batches(roots, is_excluded, self._omissions):
                 if isinstance(found, Batch):
                     self._add_batch(found)
                 else:
@@ -127,35 +139,36 @@ class _Collector:
             for line in self._omissions.notes():
                 self._progress.note(line)
         finally:
-            if self._weaver is not None:
-                self._weaver.close()
-            os.close(descriptor)
-        if self._recorder is not None:
-            self._recorder.flush()
-        self._report()
-        shared = self._weaver.members if self._weaver is not None else 0
-        return Collected(self._omissions, shared, self._refused, frozenset(self._owners))
+            if self._planner is not None:
+                self._planner.close()
 
-    def _recollect(self, root: int) -> None:
-        """Go by what is remembered, unless the tree's filesystem does not show every change."""
-        if not tells_changes(root):
+    def _recollect(self, roots: Roots) -> None:
+        """Go by what is remembered, unless a filesystem of the tree does not show every change."""
+        if not all(tells_changes(root) for _, root in roots):
             if self._recorder is not None:
                 self._recorder.is_wanted = False
             self._recorder = None
             self._refused = UNRELIABLE if self._previous is not None else ""
         elif self._previous is not None:
-            self._recollection = Recollection(self._previous)
+            self._lookup = IndexLookup(self._previous)
             if self._previous.may_share:
-                self._weaver = Weaver(self._writer, self._previous)
+                self._planner = ReusePlanner(self._writer, self._previous)
+
+    def _add_top(self, roots: Roots) -> None:
+        """`uploads/` itself: as the one directory is, or, if there are several, as none of them."""
+        prefix, root = roots[0]
+        self._add(b"", _TOP if prefix else directory_member(b"", os.fstat(root)))
 
     def _add_directory(self, path: bytes, status: os.stat_result) -> None:
-        member = directory_member(path + b"/" if path else b"", status)
-        self._note_owners((status,) if path else ())
-        if self._recollection is not None:
+        self._note_owners((status,))
+        self._add(path, directory_member(path + b"/", status))
+
+    def _add(self, path: bytes, member: Member) -> None:
+        if self._lookup is not None:
             # nothing to trust here: a directory is its header, and an equal line makes an equal header
-            known = self._recollection.directory(path, canonical_line(member))
-            if known is not None and self._weaver is not None:
-                self._weaver.offer(self._directory_piece(path, member, known))
+            known = self._lookup.directory(path, canonical_line(member))
+            if known is not None and self._planner is not None:
+                self._planner.add(self._directory_segment(path, member, known))
                 self._items += 1
                 return
         self._settle()
@@ -168,49 +181,49 @@ class _Collector:
         self._items += 1
 
     def _add_batch(self, batch: Batch) -> None:
-        recollection, weaver = self._recollection, self._weaver
-        if recollection is None or not batch.is_home:
+        lookup, planner = self._lookup, self._planner
+        if lookup is None or not batch.is_home:
             self._settle()
             self._read_batch(batch, None)
             return
         facts = pack_facts(batch.statuses)
-        if weaver is None:
+        if planner is None:
             self._read_batch(batch, facts)
             return
-        found = recollection.chunk(batch, facts)
+        found = lookup.chunk(batch, facts)
         if found is not None:
             self._note_owners(batch.statuses)
-            weaver.offer(self._chunk_piece(batch, *found))
+            planner.add(self._chunk_segment(batch, *found))
             self._items += len(batch.names)
         else:
             for number in range(len(batch.names)):
                 self._add_entry(batch, batch.entry(number), _facts_of(number, facts))
-        weaver.leave(batch)
+        planner.leave(batch)
 
     def _read_batch(self, batch: Batch, facts: bytes | None) -> None:
         """Read all of it from the source, and compare it with what is remembered if there are facts."""
-        with opened_ahead(batch) as opened:
+        with read_ahead(batch) as opened:
             for number, descriptor in enumerate(opened):
                 entry = batch.entry(number)
                 known = self._known(entry, _facts_of(number, facts)) if facts is not None else None
                 self._read(batch, entry, known, descriptor)
 
-    def _known(self, entry: Entry, facts: bytes) -> Remembered | None:
+    def _known(self, entry: Entry, facts: bytes) -> IndexEntry | None:
         """What is remembered of it, if it is unchanged by its facts."""
-        known = self._recollection.entry(entry) if self._recollection is not None else None
+        known = self._lookup.entry(entry) if self._lookup is not None else None
         return known if known is not None and known.facts == facts else None
 
     def _add_entry(self, batch: Batch, entry: Entry, facts: bytes) -> None:
         known = self._known(entry, facts)
-        if known is not None and self._weaver is not None:
+        if known is not None and self._planner is not None:
             self._note_owners((entry.status,))
-            self._weaver.offer(self._entry_piece(batch, entry, known))
+            self._planner.add(self._entry_segment(batch, entry, known))
             self._items += 1
             return
         self._settle()
         self._read(batch, entry, known)
 
-    def _read(self, batch: Batch, entry: Entry, known: Remembered | None, opened: int = NOT_OPEN) -> None:
+    def _read(self, batch: Batch, entry: Entry, known: IndexEntry | None, opened: int = NOT_OPEN) -> None:
         """Put an entry in from the source; `known` is what is remembered of one with the same facts."""
         kept = self._reader.read(entry, opened)
         self._items += 1
@@ -225,15 +238,15 @@ class _Collector:
         if self._recorder is not None:
             self._recorder.add_read(batch, entry, kept.written, kept.status, is_whole=kept.is_whole)
 
-    def _directory_piece(self, path: bytes, member: Member, known: Remembered) -> Piece:
+    def _directory_segment(self, path: bytes, member: Member, known: IndexEntry) -> Segment:
         def record(shift: int) -> None:
             if self._recorder is not None:
                 self._recorder.add_directory(path, known.line, known.start + shift, known.end + shift)
 
         counts = Counts(0, 1, 0, 0, folder_of(path + b"/"))
-        return entry_piece(known, counts, None, record, partial(self._read_directory, path, member))
+        return entry_segment(known, counts, None, record, partial(self._read_directory, path, member))
 
-    def _entry_piece(self, batch: Batch, entry: Entry, known: Remembered) -> Piece:
+    def _entry_segment(self, batch: Batch, entry: Entry, known: IndexEntry) -> Segment:
         def record(shift: int) -> None:
             if self._recorder is not None:
                 moved = known._replace(start=known.start + shift, end=known.end + shift)
@@ -244,9 +257,9 @@ class _Collector:
 
         folder = folder_of(entry.path)
         counts = Counts(1, 0, 0, entry.status.st_size, folder) if known.sums else Counts(0, 0, 1, 0, folder)
-        return entry_piece(known, counts, batch, record, read)
+        return entry_segment(known, counts, batch, record, read)
 
-    def _chunk_piece(self, batch: Batch, ordinal: int, chunk: Chunk) -> Piece:
+    def _chunk_segment(self, batch: Batch, ordinal: int, chunk: Chunk) -> Segment:
         def record(shift: int) -> None:
             if self._recorder is not None:
                 self._recorder.add_chunk(chunk, shift)
@@ -256,14 +269,14 @@ class _Collector:
             for number, name in enumerate(batch.names):
                 self._read(batch, batch.entry(number), known[name])
 
-        return chunk_piece(ordinal, chunk, batch, record, read)
+        return chunk_segment(ordinal, chunk, batch, record, read)
 
     def _note_owners(self, statuses: Iterable[os.stat_result]) -> None:
         self._owners.update((status.st_uid, status.st_gid) for status in statuses)
 
     def _settle(self) -> None:
-        if self._weaver is not None:
-            self._weaver.settle()
+        if self._planner is not None:
+            self._planner.flush()
 
     def _report_bytes(self) -> None:
         if self._writer.position - self._reported >= _REPORT_BYTES:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.errors import translate_os_error
 from safeharbor_backup.postgres.scratch_database import MARK, is_id_of_drill
 from safeharbor_backup.system.atomic_file import write_all
-from safeharbor_backup.system.lock import take_hold
+from safeharbor_backup.system.lock import try_lock_exclusive
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.uploads.removal import remove_tree
 
@@ -44,7 +44,7 @@ def scratch_directory(parent: Path, drill_id: str, warn: Callable[[str], None]) 
             os.mkdir(path, 0o700)
             os.chmod(path, 0o700)  # a umask or a default ACL may have had its say
             descriptor = os.open(path / _MARKER, _CREATE, 0o600)
-            take_hold(descriptor)
+            try_lock_exclusive(descriptor)
             write_all(descriptor, _MARK)
             os.mkdir(path / "uploads", 0o700)
         except OSError as error:
@@ -87,7 +87,7 @@ def _is_left(path: Path) -> bool:
     try:
         about = os.fstat(descriptor)
         is_ours = stat.S_ISREG(about.st_mode) and _MARK.startswith(os.pread(descriptor, len(_MARK) + 1, 0))
-        is_free = take_hold(descriptor)
+        is_free = try_lock_exclusive(descriptor)
         if is_free is None:
             return is_ours and _age_of(about) > _LONGEST_DRILL_SECONDS
         return is_ours and is_free and (about.st_size > 0 or _age_of(about) > _YOUNG_SECONDS)

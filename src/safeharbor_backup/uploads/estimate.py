@@ -1,19 +1,19 @@
-"""How much room the uploads will take in an archive, by a walk that reads nothing."""
+"""How much space the uploads will take in an archive, by a walk that reads nothing."""
 
 from __future__ import annotations
 
-import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor_backup.archive import layout
 from safeharbor_backup.uploads.omissions import Omissions
-from safeharbor_backup.uploads.walk import Batch, open_root, walk_batches
+from safeharbor_backup.uploads.walk import Batch, opened_tree, walk_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-    from pathlib import Path
+
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
 
 class Estimate(NamedTuple):
@@ -24,19 +24,16 @@ class Estimate(NamedTuple):
 
 
 def estimate_size(
-    root: Path | None, is_excluded: Callable[[str], bool] | None, since: datetime | None = None
+    dirs: UploadDirs, is_excluded: Callable[[str], bool] | None, since: datetime | None = None
 ) -> Estimate:
     """How many bytes the tree will take in an archive, by a walk without reading; sparse files at their whole size.
 
     Raises OSError.
     """
-    if root is None:
-        return Estimate(0, 0)
     since_ns = int(since.timestamp()) * 1_000_000_000 if since is not None else 0
     whole = newer = 0
-    descriptor = open_root(root)
-    try:
-        for found in walk_batches(descriptor, is_excluded, Omissions()):
+    with opened_tree(dirs) as roots:
+        for found in walk_batches(roots, is_excluded, Omissions()):
             if not isinstance(found, Batch):
                 whole += layout.BLOCK
                 newer += layout.BLOCK
@@ -48,6 +45,4 @@ def estimate_size(
                 whole += size
                 if status.st_ctime_ns >= since_ns:
                     newer += size
-    finally:
-        os.close(descriptor)
     return Estimate(whole, newer)

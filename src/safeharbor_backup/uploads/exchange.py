@@ -48,7 +48,7 @@ class Exchange:
     def move_out(self, side: int, *, keep_attributes: bool) -> None:
         """Everything live that moves goes into the open directory `side`.
 
-        What the app makes anew under a name that is there already steps aside. `keep_attributes`: the directories of
+        What the app makes again under a name that is there already steps aside. `keep_attributes`: the directories of
         the frontier still have the mode, owner and times of what is moved out. Raises OSError, StorageUnavailable.
         """
         attributes: list[tuple[bytes, os.stat_result]] = []
@@ -137,7 +137,7 @@ class Exchange:
                 )
 
     def _move_or_clear(self, source: int, name: bytes, target: int, path: bytes) -> None:
-        """Move it; what the app has removed is gone, what it has made anew steps aside."""
+        """Move it; what the app has removed is gone, what it has made again steps aside."""
         try:
             self._move(source, name, target, path)
         except FileNotFoundError:

@@ -31,7 +31,7 @@ class Immovable:
 
 
 def is_left_alone(uploads: int, name: bytes) -> bool:
-    """Whether a top-level entry of the open uploads bears the name of a stage, or is root's lost+found."""
+    """Whether a top-level entry of the open uploads has the name of a stage, or is root's lost+found."""
     if is_staging_name(name):
         return True
     if name != _LOST_AND_FOUND:

@@ -14,7 +14,7 @@ _OF_THE_SYSTEM = frozenset({"security.selinux", "system.nfs4_acl"})
 
 
 @dataclass(slots=True)
-class Listed:
+class CappedList:
     """How many there were, and the first of them."""
 
     count: int = 0
@@ -47,13 +47,13 @@ class Omissions:
     And those whose content differs from that in the previous archive, although nothing shows that they were changed.
     """
 
-    changed: Listed = field(default_factory=Listed)
-    vanished: Listed = field(default_factory=Listed)
-    unreadable: Listed = field(default_factory=Listed)
-    skipped: Listed = field(default_factory=Listed)
-    excluded: Listed = field(default_factory=Listed)
-    altered: Listed = field(default_factory=Listed)
-    attributes: Listed = field(default_factory=Listed)
+    changed: CappedList = field(default_factory=CappedList)
+    vanished: CappedList = field(default_factory=CappedList)
+    unreadable: CappedList = field(default_factory=CappedList)
+    skipped: CappedList = field(default_factory=CappedList)
+    excluded: CappedList = field(default_factory=CappedList)
+    altered: CappedList = field(default_factory=CappedList)
+    attributes: CappedList = field(default_factory=CappedList)
     unreadable_directories: int = 0
 
     def notes(self) -> list[str]:
@@ -99,7 +99,7 @@ class Omissions:
 def has_attributes(descriptor: int) -> bool:
     """Whether a file or directory has what no archive keeps: ACLs, extended attributes, capabilities.
 
-    Labels of SELinux are none, nor is what NFS lists of every file. Of a filesystem that tells nothing: False.
+    Labels of SELinux are none, nor is what NFS lists of every file. Of a filesystem that reports nothing: False.
     """
     try:
         return any(name not in _OF_THE_SYSTEM for name in os.listxattr(descriptor))
@@ -111,7 +111,7 @@ def recorded_attributes(recorded: NameList) -> str:
     """What a manifest says of attributes that its archive does not keep; "" for nothing."""
     if not recorded.count:
         return ""
-    first = Listed(recorded.count, list(recorded.names)).first()
+    first = CappedList(recorded.count, list(recorded.names)).first()
     return (
         f"the access control lists, extended attributes or capabilities of {recorded.count:,} "
         f"upload{'' if recorded.count == 1 else 's'}, which archives do not keep: {first}"

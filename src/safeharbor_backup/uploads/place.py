@@ -16,11 +16,11 @@ from safeharbor_backup.system.atomic_file import rename_between
 from safeharbor_backup.system.filesystem import names_in
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import ascii_safe
-from safeharbor_backup.uploads.omissions import Listed
+from safeharbor_backup.uploads.omissions import CappedList
 from safeharbor_backup.uploads.removal import remove_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _LONGEST_NAME = 255  # bytes
@@ -55,21 +55,23 @@ def staged_beside(target: Path) -> Iterator[tuple[int, int]]:
 
 
 class Placement:
-    """Moves a staged tree into an open directory. `suffix`, if there is one, is the name's end of what is replaced."""
+    """Moves staged trees into open directories. `suffix`, if there is one, is the name's end of what is replaced."""
 
     def __init__(self, *, overwrite: bool, suffix: str = "") -> None:
         self._overwrite = overwrite
         self._suffix = os.fsencode(suffix)
-        self.kept = Listed()
-        self.moved = Listed()
+        self.kept = CappedList()
+        self.moved = CappedList()
 
-    def place(self, stage: int, target: int) -> None:
+    def place(self, staged: Sequence[tuple[int, int, bytes]]) -> None:
         """Move everything, after a look at all of it, and not half of it for a signal.
 
-        Raises CannotRestore if something is in the way, OSError.
+        Each is a staged tree, the open directory where it goes, and what its paths begin with in a message. Raises
+        CannotRestore if something is in the way, OSError.
         """
-        found = Listed()
-        self._look(stage, target, b"", found)
+        found = CappedList()
+        for stage, target, prefix in staged:
+            self._look(stage, target, prefix, found)
         if found.count:
             many = "exists" if found.count == 1 else "exist"
             raise CannotRestore(
@@ -79,7 +81,8 @@ class Placement:
                 intact="Nothing was changed.",
             )
         with signals_held():
-            self._move(stage, target, b"")
+            for stage, target, prefix in staged:
+                self._move(stage, target, prefix)
 
     def describe_moved(self) -> str:
         """What had come to its place when something failed."""
@@ -87,7 +90,7 @@ class Placement:
             return "Nothing was changed."
         return f"Already in place: {self.moved.first()}."
 
-    def _look(self, stage: int, target: int, prefix: bytes, found: Listed) -> None:
+    def _look(self, stage: int, target: int, prefix: bytes, found: CappedList) -> None:
         for name in names_in(stage):
             try:
                 there = os.lstat(name, dir_fd=target)

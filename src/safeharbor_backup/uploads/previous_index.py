@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.archive.index import NEVER, Chunk, DirectoryRecord, Remembered, pack_chunk, read_records
-from safeharbor_backup.uploads.stat_signature import settled_facts
+from safeharbor_backup.archive.index import NEVER, Chunk, DirectoryRecord, IndexEntry, pack_chunk, read_records
+from safeharbor_backup.uploads.stat_signature import stable_signature
 
 if TYPE_CHECKING:
     import os
@@ -33,7 +33,7 @@ class Previous:
     moved: int = 0
 
 
-class Recollection:
+class IndexLookup:
     """The earlier archive's members, asked for in the order of the tree only; constant memory."""
 
     def __init__(self, previous: Previous) -> None:
@@ -41,15 +41,15 @@ class Recollection:
         self._record: Record | None = None
         self._ordinal = 0
         self._last: tuple[bytes, ...] = ()
-        self._entries: dict[bytes, Remembered] | None = None
+        self._entries: dict[bytes, IndexEntry] | None = None
         self._advance()
 
-    def directory(self, path: bytes, line: bytes) -> Remembered | None:
+    def directory(self, path: bytes, line: bytes) -> IndexEntry | None:
         """The directory at `path` (no trailing slash), if it was there and its line was the same."""
         self._skip_to(tuple(path.split(b"/")) if path else ())
         record = self._record
         if isinstance(record, DirectoryRecord) and record.path == path and record.line == line:
-            return Remembered(self._ordinal, NEVER, record.start, record.end, line, b"")
+            return IndexEntry(self._ordinal, NEVER, record.start, record.end, line, b"")
         return None
 
     def chunk(self, batch: Batch, facts: bytes) -> tuple[int, Chunk] | None:
@@ -65,7 +65,7 @@ class Recollection:
             return self._ordinal, record
         return None
 
-    def entry(self, entry: Entry) -> Remembered | None:
+    def entry(self, entry: Entry) -> IndexEntry | None:
         """What was at this path, if it was no directory."""
         record = self._record
         prefix = entry.path[: len(entry.path) - len(entry.name)]
@@ -102,7 +102,7 @@ class Recorder:
         self._index = index
         self.started_ns = started_ns
         self._batch: Batch | None = None
-        self._entries: list[tuple[bytes, Remembered]] = []
+        self._entries: list[tuple[bytes, IndexEntry]] = []
         self.failure: OSError | None = None
         self.is_wanted = True
 
@@ -118,10 +118,10 @@ class Recorder:
 
     def add_read(self, batch: Batch, entry: Entry, written: Written, status: os.stat_result, *, is_whole: bool) -> None:
         """An entry of a batch that was read from the source."""
-        facts = settled_facts(status, self.started_ns) if is_whole and batch.is_home else NEVER
-        self.add(batch, entry.name, Remembered(0, facts, *written))
+        facts = stable_signature(status, self.started_ns) if is_whole and batch.is_home else NEVER
+        self.add(batch, entry.name, IndexEntry(0, facts, *written))
 
-    def add(self, batch: Batch, name: bytes, remembered: Remembered) -> None:
+    def add(self, batch: Batch, name: bytes, remembered: IndexEntry) -> None:
         """An entry of a batch, where it stands in this archive."""
         if batch is not self._batch:
             self.flush()
@@ -136,7 +136,7 @@ class Recorder:
         self._batch = None
 
     def restart(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         self._entries, self._batch = [], None
         if self.failure is None:
             try:

@@ -44,13 +44,17 @@ class _Unreadable(Exception):
 
 
 class UploadReader:
-    """Reads uploads into an archive; `report` is called now and then while a large one is under way."""
+    """Reads uploads into an archive; `report` is called now and then while a large one is under way.
+
+    `has_names`: what is at the top of the tree are directories of their own, which no link leaves.
+    """
 
     def __init__(self, writer: ArchiveWriter, omissions: Omissions, report: Callable[[], None]) -> None:
         self._writer = writer
         self._omissions = omissions
         self._report = report
         self._last_with_attributes = b""
+        self.has_names = False
 
     def read(self, entry: Entry, opened: int = NOT_OPEN) -> Kept | None:
         """Put in what is no directory; None, and noted, if it is not in the archive. Raises OSError of the archive.
@@ -71,7 +75,8 @@ class UploadReader:
         except OSError as error:
             note_failure(error, entry.path, self._omissions)
             return None
-        if not layout.link_stays_inside(entry.path.rpartition(b"/")[0], target):
+        inside = entry.path.partition(b"/")[2] if self.has_names else entry.path
+        if not layout.link_stays_inside(inside.rpartition(b"/")[0], target):
             self._omissions.skipped.add(entry.path, "a symlink that can leave the tree")
             return None
         member = member_of(entry.path, layout.SYMLINK, 0o777, entry.status, 0, target)

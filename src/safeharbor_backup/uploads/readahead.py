@@ -26,7 +26,7 @@ _BYTES = 1024 * 1024  # of each; what comes after that the kernel reads ahead by
 
 
 @contextmanager
-def opened_ahead(batch: Batch) -> Iterator[Iterator[int]]:
+def read_ahead(batch: Batch) -> Iterator[Iterator[int]]:
     """A descriptor for each entry of a batch in turn, which its taker closes; NOT_OPEN for what must be opened then."""
     waiting: deque[int] = deque()
     try:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.layout import UPLOADS_NAME
 from safeharbor_backup.archive.manifest_sections import ReferencesSection
-from safeharbor_backup.uploads.omissions import Listed
+from safeharbor_backup.uploads.omissions import CappedList
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
+
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//|data:")
 _SHOWN = 4096  # the longest path that can be; a column may hold anything
@@ -33,24 +34,24 @@ class References:
     """
 
     columns: dict[str, int] = field(default_factory=dict)
-    missing: Listed = field(default_factory=Listed)
-    outside: Listed = field(default_factory=Listed)
+    missing: CappedList = field(default_factory=CappedList)
+    outside: CappedList = field(default_factory=CappedList)
     elsewhere: int = 0
     unknown: list[str] = field(default_factory=list)
 
-    def judge(self, column: str, value: str, root: str, is_there: Callable[[bytes], bool]) -> None:
-        """Look for one value's file; `root` is where the uploads are, or were."""
+    def judge(self, column: str, value: str, dirs: UploadDirs, is_there: Callable[[bytes], bool]) -> None:
+        """Look for one value's file; `dirs` is where the uploads are, or were."""
         if not value:
             return
         self.columns[column] += 1
         if _ELSEWHERE.match(value):
             self.elsewhere += 1
             return
-        path = path_of(value, root)
+        paths = paths_of(value, dirs)
         shown = value[:_SHOWN].encode("utf-8", "surrogateescape")
-        if path is None:
+        if not paths:
             self.outside.add(shown, column)
-        elif not is_there(path):
+        elif not any(map(is_there, paths)):
             self.missing.add(shown, column)
 
     def recorded(self) -> ReferencesSection:
@@ -72,6 +73,23 @@ class References:
                 has = "reference to uploads has" if one else "references to uploads have"
                 lines.append(f"{listed.count:,} {has} {what}: {listed.first()}")
         return lines
+
+
+def paths_of(value: str, dirs: UploadDirs) -> list[bytes]:
+    """The paths in the tree that a value can mean; none if it leads out of it.
+
+    Where the directories have names, that is one in the directory that an absolute path begins with, else one in each
+    of them, or one that begins with such a name.
+    """
+    found = []
+    begins = [each for each in dirs if value.startswith(f"{str(each.path).rstrip('/')}/")]
+    for each in begins or dirs:
+        path = path_of(value, str(each.path))
+        found += [each.prefix + path] if path is not None else []
+    if not begins and (not dirs or dirs[0].name):
+        path = path_of(value, "/")
+        found += [path] if path is not None else []
+    return found
 
 
 def path_of(value: str, root: str) -> bytes | None:
@@ -116,8 +134,11 @@ class ArchivedPaths:
         at = bisect_left(bucket, number)
         return at < len(bucket) and bucket[at] == number
 
-    def lead_to(self, path: bytes, uploads: Path) -> bool:
+    def lead_to(self, path: bytes, dirs: UploadDirs) -> bool:
         """Whether it leads to a file by links as they are in the tree now."""
-        root = os.path.realpath(os.fsencode(uploads))
-        real = os.path.realpath(os.path.join(root, path))
-        return real.startswith(root + b"/") and real[len(root) + 1 :] in self
+        for each in dirs:
+            if path.startswith(each.prefix):
+                root = os.path.realpath(os.fsencode(each.path))
+                real = os.path.realpath(os.path.join(root, path[len(each.prefix) :]))
+                return real.startswith(root + b"/") and each.prefix + real[len(root) + 1 :] in self
+        return False

@@ -15,7 +15,7 @@ from safeharbor_backup.archive.runs import RunEdges, smallest_run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from safeharbor_backup.archive.index import Chunk, Remembered
+    from safeharbor_backup.archive.index import Chunk, IndexEntry
     from safeharbor_backup.archive.writer import ArchiveWriter
     from safeharbor_backup.uploads.previous_index import Previous
     from safeharbor_backup.uploads.walk import Batch
@@ -31,7 +31,7 @@ class Counts(NamedTuple):
     folder: bytes
 
 
-class Piece(NamedTuple):
+class Segment(NamedTuple):
     """Unchanged members that stand together in the earlier archive.
 
     `record` remembers them, so much further on; `read` puts them in from the source instead. `batch` is theirs, or
@@ -53,32 +53,32 @@ class Piece(NamedTuple):
     read: Callable[[], None]
 
 
-def entry_piece(
-    known: Remembered, counts: Counts, batch: Batch | None, record: Callable[[int], None], read: Callable[[], None]
-) -> Piece:
+def entry_segment(
+    known: IndexEntry, counts: Counts, batch: Batch | None, record: Callable[[int], None], read: Callable[[], None]
+) -> Segment:
     """The piece of one entry, or of a directory."""
 
     def line() -> bytes:
         return known.line
 
-    return Piece(
+    return Segment(
         known.ordinal, 1, known.start, known.start, known.end, line, line, known.line, known.sums, counts, batch,
         record, read,
     )  # fmt: skip
 
 
-def chunk_piece(
+def chunk_segment(
     ordinal: int, chunk: Chunk, batch: Batch, record: Callable[[int], None], read: Callable[[], None]
-) -> Piece:
+) -> Segment:
     """The piece of a whole chunk."""
     counts = Counts(chunk.files, 0, chunk.members - chunk.files, chunk.upload_bytes, folder_of(chunk.prefix))
-    return Piece(
+    return Segment(
         ordinal, chunk.members, chunk.base, chunk.last_start, chunk.end, lambda: chunk.first_line,
         lambda: chunk.last_line, chunk.lines, chunk.sums, counts, batch, record, read,
     )  # fmt: skip
 
 
-class Weaver:
+class ReusePlanner:
     """Offered one piece after another; `settle` comes before anything else is written."""
 
     def __init__(self, writer: ArchiveWriter, previous: Previous) -> None:
@@ -86,33 +86,33 @@ class Weaver:
         self._archive = previous.archive
         self._block = previous.block_size
         self._smallest = smallest_run(previous.block_size)
-        self._waiting: list[Piece] = []
+        self._waiting: list[Segment] = []
         self._held: dict[int, Batch] = {}
-        self._first: Piece | None = None
-        self._last: Piece | None = None
+        self._first: Segment | None = None
+        self._last: Segment | None = None
         self._shift: int | None = None
         self.members = 0
 
-    def offer(self, piece: Piece) -> None:
+    def add(self, segment: Segment) -> None:
         """One more unchanged piece, in the order of the tree. Raises OSError, SharingRefused."""
         last = self._last
-        if last is not None and last.ordinal + last.members != piece.ordinal:
-            self.settle()
+        if last is not None and last.ordinal + last.members != segment.ordinal:
+            self.flush()
         if self._first is None:
-            self._first = piece
-        self._last = piece
+            self._first = segment
+        self._last = segment
         if self._shift is not None:
-            self._take(piece, self._shift)
+            self._take(segment, self._shift)
             return
-        self._waiting.append(piece)
-        if piece.end - self._first.start >= self._smallest:
+        self._waiting.append(segment)
+        if segment.end - self._first.start >= self._smallest:
             self._shift = self._writer.begin_run(self._first.start, self._block)
             waiting, self._waiting = self._waiting, []
             for each in waiting:
                 self._take(each, self._shift)
             self._let_go()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """End the run, or have what was too small for one read from the source. Raises OSError, SharingRefused."""
         first, last, shift, waiting = self._first, self._last, self._shift, self._waiting
         self._first = self._last = self._shift = None
@@ -124,8 +124,8 @@ class Weaver:
             self._writer.write_run(self._archive, edges, self._block)
             return
         try:
-            for piece in waiting:
-                piece.read()
+            for segment in waiting:
+                segment.read()
         finally:
             self._let_go()
 
@@ -135,7 +135,7 @@ class Weaver:
             try:
                 batch.directory = os.dup(batch.directory)
             except OSError:  # too many open files
-                self.settle()
+                self.flush()
             else:
                 self._held[id(batch)] = batch
 
@@ -144,10 +144,10 @@ class Weaver:
         self._waiting = []
         self._let_go()
 
-    def _take(self, piece: Piece, shift: int) -> None:
-        self._writer.count_shared(piece.lines, piece.sums, piece.counts)
-        self.members += piece.members
-        piece.record(shift)
+    def _take(self, segment: Segment, shift: int) -> None:
+        self._writer.count_shared(segment.lines, segment.sums, segment.counts)
+        self.members += segment.members
+        segment.record(shift)
 
     def _let_go(self) -> None:
         for batch in self._held.values():

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.archive.index import IndexFront, IndexUnusable, IndexWriter, read_index_front
 from safeharbor_backup.archive.runs import block_size_of
 from safeharbor_backup.errors import SafeHarborError
+from safeharbor_backup.settings.upload_dirs import describe_dirs
 from safeharbor_backup.state.directory import STATE_DIRECTORY, make_state_directory
 from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts
-from safeharbor_backup.system.lock import hold_while_reading
+from safeharbor_backup.system.lock import lock_shared
 from safeharbor_backup.system.reflink import clone_range
 from safeharbor_backup.uploads.previous_index import Previous, Recorder
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
     Clock = Callable[[], int]
 
@@ -35,16 +37,13 @@ _CLOCK_JUMP_NS = 10**9
 
 WHY_FULL = "--full"
 WHY_ALWAYS = "BACKUP_FULL_READ_DAYS=0"
-WHY_DUE = "its blocks are as old as BACKUP_FULL_READ_DAYS allows, so everything is read and written anew"
-CANNOT_SHARE = (
-    "archives cannot share blocks on this filesystem, so everything is read and written; on XFS or Btrfs an archive "
-    "takes only what changed"
-)
+WHY_DUE = "its blocks are as old as BACKUP_FULL_READ_DAYS allows, so everything is read and written again"
+CANNOT_SHARE = "archives cannot share blocks on this filesystem"  # doctor says it; nobody can act on it each night
 
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """What a run goes by: the earlier archive to share with or to compare with, if any, and why not to share."""
+    """What a run works with: the earlier archive to share with or to compare with, if any, and why not to share."""
 
     previous: Previous | None = None
     front: IndexFront | None = None
@@ -58,10 +57,10 @@ class Sharing:
     @property
     def note(self) -> str:
         """What the operator should know of it and has not asked for."""
-        return "" if self.why_not in (WHY_FULL, WHY_ALWAYS) else self.why_not
+        return "" if self.why_not in (WHY_FULL, WHY_ALWAYS, CANNOT_SHARE) else self.why_not
 
     def despite_age(self) -> Sharing:
-        """The same, sharing blocks that are due to be written anew."""
+        """The same, sharing blocks that are due to be written again."""
         if self.previous is None or self.why_not != WHY_DUE:
             return self
         return replace(self, previous=replace(self.previous, may_share=True), why_not="")
@@ -71,7 +70,7 @@ def judge_index(front: IndexFront, now_ns: int, settings: Settings, *, full: boo
     """Whether an index may be gone by at all, and why no blocks may be shared by it; "" if they may."""
     if front.started_ns > now_ns or front.written_anew_ns > front.started_ns:
         return False, "everything is read: the clock was set back since the previous backup"
-    if front.uploads != _name_uploads(settings.upload_dir):
+    if front.uploads != _name_uploads(settings.upload_dirs):
         return False, "everything is read: the previous backup was of another uploads directory"
     if full:
         return True, WHY_FULL
@@ -103,7 +102,7 @@ def _look(held: ExitStack, directory: Path, settings: Settings, now_ns: int, *, 
         found = (status.st_size, status.st_ino, status.st_mtime_ns)
         if found != (front.size, front.inode, front.mtime_ns):
             raise IndexUnusable(f"{front.archive} is not as it was left")
-        hold_while_reading(archive)
+        lock_shared(archive)
     except FileNotFoundError:
         return Sharing()
     except (OSError, IndexUnusable, SafeHarborError) as error:
@@ -118,9 +117,9 @@ def _look(held: ExitStack, directory: Path, settings: Settings, now_ns: int, *, 
     return Sharing(previous, front, why_not)
 
 
-def _name_uploads(uploads: Path | None) -> str:
+def _name_uploads(uploads: UploadDirs) -> str:
     """A digest of where the uploads are; a path can be longer than an index's front."""
-    return hashlib.sha256(os.fsencode(str(uploads))).hexdigest()
+    return hashlib.sha256(os.fsencode(describe_dirs(uploads))).hexdigest()
 
 
 def _open(held: ExitStack, path: Path) -> int:
@@ -169,7 +168,7 @@ class Recording:
         self,
         archive: os.stat_result,
         name: str,
-        uploads: Path | None,
+        uploads: UploadDirs,
         block_size: int,
         basis: IndexFront | None,
         moved: int = 0,

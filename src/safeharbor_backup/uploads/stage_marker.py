@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 
 from safeharbor_backup.archive.layout import STAGING_MARKER
-from safeharbor_backup.state.restore_record import Leg, Mark, Side
+from safeharbor_backup.state.restore_record import Mark, Side, SwapPhase
 from safeharbor_backup.system.atomic_file import fsync_open_directory, write_all
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -49,7 +49,7 @@ def read_marker(stage: int) -> Marker:
     secret, _, last = more.partition("\n")
     transaction = last.strip()
     try:
-        mark = Mark(Side(going), Leg(leg))
+        mark = Mark(Side(going), SwapPhase(leg))
     except ValueError:
         return Marker(secret=secret)
     return Marker(mark, secret, transaction if transaction.isascii() and transaction.isdigit() else "")

@@ -11,11 +11,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.layout import STAGING_MARKER, is_staging_name
 from safeharbor_backup.errors import CannotRestore
-from safeharbor_backup.state.restore_record import Leg, Mark, Side, StageIdentity
+from safeharbor_backup.state.restore_record import Mark, Side, StageIdentity, SwapPhase
 from safeharbor_backup.system.atomic_file import fsync_open_directory, rename_between
 from safeharbor_backup.system.filesystem import is_inode, mount_of, names_in, set_mode
 from safeharbor_backup.uploads.exchange import Exchange
@@ -68,7 +69,7 @@ class Stage:
         if found is None or found.st_ino != os.fstat(self._stage).st_ino or not stat.S_ISDIR(found.st_mode):
             raise StageReplaced(f"{self.path} was replaced while this ran.")
 
-    def bring_in(
+    def make_live(
         self,
         side: Side,
         mark: Mark,
@@ -82,28 +83,28 @@ class Stage:
         `note` remembers each point that it gets to, before it goes on. If this fails or the process dies, calling it
         again with the mark noted last, and either side, ends whole. Raises OSError, StorageUnavailable.
         """
-        if mark == Mark(side, Leg.AT_REST):
+        if mark == Mark(side, SwapPhase.AT_REST):
             return
         encoded = [tuple(map(os.fsencode, paths)) for paths in (frontier, stays)]
         exchange = Exchange(self._root, self._stage, str(self.path.parent), *encoded)
 
-        def now(going: Side, leg: Leg) -> None:
+        def now(going: Side, leg: SwapPhase) -> None:
             note(Mark(going, leg))
             self._write_marker(Mark(going, leg))
 
-        if mark.leg is Leg.AT_REST:
-            now(side, Leg.OUT)
-            mark = Mark(side, Leg.OUT)
+        if mark.leg is SwapPhase.AT_REST:
+            now(side, SwapPhase.OUT)
+            mark = Mark(side, SwapPhase.OUT)
         if mark.going is side:
-            if mark.leg is Leg.OUT:
+            if mark.leg is SwapPhase.OUT:
                 exchange.move_out(self.side(side.other), keep_attributes=True)
-                now(side, Leg.IN)
-        elif mark.leg is Leg.IN:
+                now(side, SwapPhase.IN)
+        elif mark.leg is SwapPhase.IN:
             # whatever is live now came from the side that was going in, or was written by the app meanwhile
             exchange.move_out(self.side(mark.going), keep_attributes=False)
-            now(mark.going, Leg.OUT)
+            now(mark.going, SwapPhase.OUT)
         exchange.move_in(self.side(side))
-        now(side, Leg.AT_REST)
+        now(side, SwapPhase.AT_REST)
 
     def read_marker(self) -> tuple[Mark | None, str]:
         """What its marker says, for when the journal does not say it: the mark, and the id of a transaction in place.
@@ -146,15 +147,20 @@ class Stage:
 
     def write_first_marker(self) -> int:
         """Put the secret into it; the owner that what we make has there. Raises OSError."""
-        return self._write_marker(Mark(Side.OLD, Leg.AT_REST))
+        return self._write_marker(Mark(Side.OLD, SwapPhase.AT_REST))
 
     def _write_marker(self, mark: Mark) -> int:
-        return write_marker(self._stage, mark, self._secret, self._transaction)
+        try:
+            return write_marker(self._stage, mark, self._secret, self._transaction)
+        except OSError as error:
+            error.filename = str(self.path)  # says which of several filesystems is full
+            raise
 
     def close(self) -> None:
-        """Give the open directories back."""
+        """Give the open directories back. What was to last was synced: an error now says nothing of it."""
         for descriptor in (self._old, self._new, self._stage, self._root):
-            os.close(descriptor)
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 def stage_path(uploads: Path, restore_id: str) -> Path:
@@ -226,7 +232,10 @@ def remove_unfinished(uploads: Path, restore_id: str) -> bool:
 
     Nothing but empty directories and a marker is deleted, whoever made them. Raises OSError.
     """
-    root = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        root = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # the uploads themselves are gone
+        return True
     name = os.fsencode(f"{_PREFIX}{restore_id}")
     stage = -1
     try:
@@ -252,7 +261,7 @@ def remove_unfinished(uploads: Path, restore_id: str) -> bool:
 
 
 def find_look_alikes(uploads: Path, known: set[str]) -> list[str]:
-    """What bears the name of a stage in the uploads and is of no restore in `known`, whatever it is. Raises OSError."""
+    """What has the name of a stage in the uploads and is of no restore in `known`, whatever it is. Raises OSError."""
     names = [name for name in os.listdir(uploads) if is_staging_name(os.fsencode(name))]
     return sorted(name for name in names if name.removeprefix(_PREFIX) not in known)
 

@@ -41,7 +41,7 @@ def pack_facts(statuses: Iterable[os.stat_result]) -> bytes:
     )
 
 
-def settled_facts(status: os.stat_result, started_ns: int) -> bytes:
+def stable_signature(status: os.stat_result, started_ns: int) -> bytes:
     """The facts to remember of an entry that a run read which began its walk at `started_ns`.
 
     What changed that late may change again without showing it: its facts are such as never compare equal.

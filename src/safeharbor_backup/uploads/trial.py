@@ -60,7 +60,7 @@ def try_filesystem(
     has_links: bool,
     owners: Iterable[tuple[int, int]],
 ) -> Refusals:
-    """What in an archive the filesystem of `uploads` refuses; `list_names` gives the archive's names, each time anew.
+    """What in an archive the filesystem of `uploads` refuses; `list_names` gives the archive's names, again each time.
 
     `owners` are user and group of what is in it: some may not be ours to give.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
@@ -18,7 +19,10 @@ from safeharbor_backup.uploads.omissions import Omissions, has_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
+
+    Roots = list[tuple[bytes, int]]
 
 # A batch ends after one name in about a thousand, told by the name itself: so a new file moves no batch but its own.
 _BATCH_MASK = 1023
@@ -74,37 +78,50 @@ class _Level:
         self.names = iter(names)
 
 
-def open_root(root: Path) -> int:
-    """A descriptor of the tree's root, which may itself be a symlink. Raises OSError."""
-    return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+@contextmanager
+def opened_tree(dirs: UploadDirs) -> Iterator[Roots]:
+    """The directories of a tree, each with what its paths in the tree begin with, held open. Raises OSError."""
+    with ExitStack() as stack:
+        roots = []
+        for each in dirs:  # each may itself be a symlink
+            descriptor = os.open(each.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            roots.append((each.prefix, descriptor))
+        yield roots
 
 
-def walk_tree(root: int, is_excluded: Callable[[str], bool] | None, omissions: Omissions) -> Iterator[Entry]:
-    """Every entry below the open directory `root` that can be archived; the others are noted in `omissions`.
+def walk_tree(roots: Roots, is_excluded: Callable[[str], bool] | None, omissions: Omissions) -> Iterator[Entry]:
+    """Every entry of an open tree that can be archived; the others are noted in `omissions`.
 
-    `is_excluded` gets a path below the root, with a trailing slash for a directory. Raises SafeHarborError only if
-    the root itself cannot be listed.
+    `is_excluded` gets a path in the tree, with a trailing slash for a directory. Raises SafeHarborError only if a root
+    itself cannot be listed.
     """
-    for found in walk_batches(root, is_excluded, omissions):
+    for found in walk_batches(roots, is_excluded, omissions):
         if isinstance(found, Batch):
             yield from map(found.entry, range(len(found.names)))
         else:
             yield found
 
 
-def walk_batches(root: int, is_excluded: Callable[[str], bool] | None, omissions: Omissions) -> Iterator[Batch | Entry]:
+def walk_batches(
+    roots: Roots, is_excluded: Callable[[str], bool] | None, omissions: Omissions
+) -> Iterator[Batch | Entry]:
     """The same: each directory as an entry, and what lies between directories in batches."""
-    return _Walk(root, is_excluded, omissions).run()
+    for prefix, root in roots:
+        if prefix:
+            name = prefix.rstrip(b"/")
+            yield Entry(name, name, root, os.fstat(root))
+        yield from _Walk(prefix, root, is_excluded, omissions).run()
 
 
 def count_entries(root: int) -> int:
-    """How many entries there are below the open directory `root`; -1 if it cannot be told."""
+    """How many entries there are below the open directory `root`; -1 if it is unknown."""
     try:
         anew = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)  # as `names_in` does, for Btrfs
     except OSError:
         return -1
     try:
-        found = walk_batches(anew, None, Omissions())
+        found = walk_batches([(b"", anew)], None, Omissions())
         return sum(len(each.names) if isinstance(each, Batch) else 1 for each in found)
     except (SafeHarborError, OSError):
         return -1
@@ -113,7 +130,11 @@ def count_entries(root: int) -> int:
 
 
 class _Walk:
-    def __init__(self, root: int, is_excluded: Callable[[str], bool] | None, omissions: Omissions) -> None:
+    def __init__(
+        self, prefix: bytes, root: int, is_excluded: Callable[[str], bool] | None, omissions: Omissions
+    ) -> None:
+        self._prefix = prefix
+        self._above = prefix.count(b"/")
         self._root = root
         self._device = os.fstat(root).st_dev
         self._is_excluded = is_excluded
@@ -121,13 +142,13 @@ class _Walk:
 
     def run(self) -> Iterator[Batch | Entry]:
         try:
-            stack = [_Level(self._root, b"", _sorted_names(self._root))]
+            stack = [_Level(self._root, self._prefix, _sorted_names(self._root))]
         except OSError as error:
             raise translate_os_error(error, "listing the uploads directory") from error
         try:
             while stack:
                 level = stack[-1]
-                batch, below = self._next(level, len(stack))
+                batch, below = self._next(level, self._above + len(stack))
                 if batch is not None:
                     yield batch
                 if below is not None:
@@ -162,7 +183,7 @@ class _Walk:
                 note_failure(error, prefix + name, self._omissions)
                 continue
             is_below = is_directory(status.st_mode)
-            if is_below or len(name) > longest or self._is_excluded is not None or not prefix:
+            if is_below or len(name) > longest or self._is_excluded is not None or directory == self._root:
                 if self._is_left_out(level, name, status, too_long=len(name) > longest):
                     continue
                 if is_below:
@@ -181,7 +202,7 @@ class _Walk:
         path = level.prefix + name
         is_directory = stat.S_ISDIR(status.st_mode)
         if level.directory == self._root and _is_left_alone(name, status):
-            self._omissions.excluded.add(name)
+            self._omissions.excluded.add(path)
             return True
         if self._is_excluded is not None and self._is_excluded(os.fsdecode(path) + ("/" if is_directory else "")):
             self._omissions.excluded.add(path)
@@ -234,7 +255,7 @@ def _sorted_names(descriptor: int) -> list[bytes]:
 
 
 def _is_left_alone(name: bytes, status: os.stat_result) -> bool:
-    """Whether an entry at the root is root's own lost+found, or bears the name of a stage, whatever it is."""
+    """Whether an entry at the root is root's own lost+found, or has the name of a stage, whatever it is."""
     if name == b"lost+found":
         return stat.S_ISDIR(status.st_mode) and status.st_uid == 0
     return layout.is_staging_name(name)

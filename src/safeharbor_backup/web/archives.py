@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,10 @@ _ROOT = "in no folder"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An archive of the list: facts as name and text, rows of its tables and folders, commands that restore it."""
+    """An archive of the list: facts as name and text, rows of its tables and folders.
+
+    `commands` restore it, `parts` take a part of it out.
+    """
 
     archive: Contents
     facts: list[tuple[str, str]]
@@ -31,6 +35,7 @@ class Item:
     folders: list[tuple[str, ...]]
     more_folders: str
     commands: tuple[str, ...]
+    parts: tuple[str, ...]
 
 
 def items_of(document: StatusDocument, now: datetime) -> list[Item]:
@@ -51,13 +56,23 @@ def _item(archive: Contents, index: int, document: StatusDocument, now: datetime
         [(_ROOT if name == "." else name, number(files), show_bytes(total)) for name, files, total in folders],
         _rest(len(archive.folders or ()) - len(folders), "more folder"),
         restore_commands(archive.name, document) if has_commands else (),
+        _parts(archive) if index < _COMMANDS and archive.is_usable else (),
     )
+
+
+def _parts(archive: Contents) -> tuple[str, ...]:
+    """Commands that take a part of it out: its largest folder, and the rows of its largest table."""
+    folder = next((name for name, _, _ in archive.folders or () if name != "."), None)
+    table = archive.largest_tables[0][0] if archive.largest_tables else None
+    find = f"extract {shlex.quote(archive.name)}"
+    parts = [f"{find} {shlex.quote(f'uploads/{folder}')} --to extracted"] if folder is not None else []
+    return tuple(parts + ([f"{find} --table {shlex.quote(table)} --csv rows.csv"] if table is not None else []))
 
 
 def _facts(archive: Contents, now: datetime) -> list[tuple[str, str]]:
     new = archive.new_bytes
     is_shared = new is not None and archive.size_bytes is not None and new < archive.size_bytes
-    shared = f", of which {size(new)} were written anew" if is_shared else ""
+    shared = f", of which {size(new)} were written" if is_shared else ""
     facts = [
         ("Taken", UNKNOWN if archive.taken_at is None else absolute(archive.taken_at)),
         ("Size", f"{size(archive.size_bytes)}{shared}"),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, abort, current_app
+from flask import Blueprint, Response, abort, current_app, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from safeharbor_backup.system.documents import NotJson, load_json
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Access = Callable[[], object]
 
 _LIMIT_BYTES = 16 << 20
+_LONGEST_PATH = 500
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -31,22 +32,26 @@ _HEADERS = {
 
 
 class UnusableDocument(Exception):
-    """The file is there, but no document can be had from it; the message says why."""
+    """The file is there, but no document can be read from it; the message says why."""
 
 
 def make_blueprint(
-    access: Access, status_file: str | os.PathLike[str] | None, unknown_after: timedelta | None
+    access: Access, status_file: str | os.PathLike[str] | None, unknown_after: timedelta | None, back: str
 ) -> Blueprint:
     """What `safeharbor_backup.web.backups_page` gives."""
     _check_access(access)
     if unknown_after is not None and unknown_after <= timedelta(0):
         raise ValueError("unknown_after must be longer than nothing, such as timedelta(minutes=10)")
+    if back and not safe_path(back):
+        raise ValueError(f"back must be a path of this site, such as /admin, not {back!r}")
     pages = Blueprint("backups", __name__)
 
     @pages.get("/")
     def show_backups() -> AnyResponse:
         refusal = _refusal(access)
-        return _show(status_file, unknown_after) if refusal is None else refusal
+        if refusal is not None:
+            return refusal
+        return _show(status_file, unknown_after, safe_path(request.args.get("back", "")) or back)
 
     @pages.after_request
     def store_nowhere(response: AnyResponse) -> AnyResponse:
@@ -54,6 +59,15 @@ def make_blueprint(
         return response
 
     return pages
+
+
+def safe_path(text: str) -> str:
+    """The text if it is a path of the same site that a link may lead to; else "".
+
+    Browsers take `//host`, and `/\\host`, for another site, and pass over tabs and line breaks.
+    """
+    is_path = text.startswith("/") and not text.startswith(("//", "/\\")) and len(text) <= _LONGEST_PATH
+    return text if is_path and text.isascii() and text.isprintable() and " " not in text else ""
 
 
 def _check_access(access: object) -> None:
@@ -84,34 +98,36 @@ def _refusal(access: Access) -> AnyResponse | None:
     return abort(403)
 
 
-def _show(status_file: str | os.PathLike[str] | None, unknown_after: timedelta | None) -> Response:
+def _show(status_file: str | os.PathLike[str] | None, unknown_after: timedelta | None, back: str) -> Response:
     from safeharbor_backup.web.page import content_security_policy  # an app starts more often than somebody looks
 
-    response = Response(_page(status_file, unknown_after), mimetype="text/html")
+    response = Response(_page(status_file, unknown_after, back), mimetype="text/html")
     response.headers.update(_HEADERS)
     # frame-ancestors cannot stand in the page itself
     response.headers["Content-Security-Policy"] = f"{content_security_policy()}; frame-ancestors 'none'"
     return response
 
 
-def _page(status_file: str | os.PathLike[str] | None, unknown_after: timedelta | None) -> str:
+def _page(status_file: str | os.PathLike[str] | None, unknown_after: timedelta | None, back: str) -> str:
     from safeharbor_backup.web.page import render_absence, render_page
 
     now = datetime.now(UTC)
     path = _configured() if status_file is None else Path(status_file)
     not_known = "The state of the backups is not known."
     if path is None:
-        return render_absence(not_known, "BACKUP_STATUS_FILE is not set here; it names the file that tells.", now)
+        return render_absence(
+            not_known, "BACKUP_STATUS_FILE is not set here; it names the file with the state.", now, back=back
+        )
     try:
         document = _read(path)
     except FileNotFoundError:
         told = f"There is no {path} yet. It will be there as soon as a backup, or a check, has run."
-        return render_absence("Nothing has run yet.", told, now, is_expected=True)
+        return render_absence("Nothing has run yet.", told, now, is_expected=True, back=back)
     except (UnusableDocument, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        return render_absence(not_known, f"{path} cannot be read: {why}.", now)
+        return render_absence(not_known, f"{path} cannot be read: {why}.", now, back=back)
     seconds = None if unknown_after is None else unknown_after.total_seconds()
-    return render_page(document, now, unknown_after_seconds=seconds)
+    return render_page(document, now, unknown_after_seconds=seconds, back=back)
 
 
 def _configured() -> Path | None:

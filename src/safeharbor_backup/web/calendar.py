@@ -12,7 +12,7 @@ from safeharbor_backup.web.format import day, month, weekday
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from safeharbor_backup.actions.status.schema import Contents, PastRun
+    from safeharbor_backup.actions.status.schema import Contents, PastRun, StatusDocument
 
 _PITCH = 18  # as the template draws a day, and the names of the days
 _LEFT, _TOP = 30, 18
@@ -26,6 +26,7 @@ _MEANINGS = {
     "gone": "taken, deleted since",
     "damaged": "cannot be restored",
     "failed": "failed, no backup taken",
+    "missed": "missed: nothing ran",
 }
 
 
@@ -67,8 +68,9 @@ class Calendar:
     older: str
 
 
-def draw_calendar(archives: Sequence[Contents], history: Sequence[PastRun], now: datetime) -> Calendar | None:
+def draw_calendar(document: StatusDocument, now: datetime) -> Calendar | None:
     """The calendar; None if nothing was ever taken."""
+    archives, history = document.contents, document.history
     if not archives and not history:
         return None
     by_day: dict[str, list[Contents]] = {}
@@ -76,7 +78,8 @@ def draw_calendar(archives: Sequence[Contents], history: Sequence[PastRun], now:
         if archive.taken_at is not None:
             by_day.setdefault(day(archive.taken_at), []).append(archive)
     runs = [run for run in history if run.command == "backup"]
-    marks = {day(run.started_at): "failed" for run in runs if not run.is_success}
+    marks = dict.fromkeys(_expected(document, runs, now), "missed")
+    marks |= {day(run.started_at): "failed" for run in runs if not run.is_success}
     marks |= {day(run.started_at): "gone" for run in runs if run.is_success}
     marks |= {date: _mark(found) for date, found in by_day.items()}
     oldest = min((archive.taken_at for archive in archives if archive.taken_at is not None), default=now)
@@ -89,6 +92,16 @@ def draw_calendar(archives: Sequence[Contents], history: Sequence[PastRun], now:
         legend=[(name, meaning) for name, meaning in _MEANINGS.items() if name in marks.values()],
         older=without_place if oldest < _monday(now, _FEWEST_WEEKS) else "",
     )
+
+
+def _expected(document: StatusDocument, runs: Sequence[PastRun], now: datetime) -> list[str]:
+    """The days that are over, since the first run that is known, where the schedule has a backup on each day."""
+    fields = (document.schedule or "").split()
+    is_daily = fields[-3:] == ["*"] * 3 or fields in (["@daily"], ["@midnight"], ["@hourly"])
+    if not is_daily or not runs:
+        return []
+    first = min(run.started_at for run in runs)
+    return [day(first + timedelta(days=number)) for number in range((now.date() - first.date()).days)]
 
 
 def _draw(kind: str, weeks: int, by_day: dict[str, list[Contents]], marks: dict[str, str], now: datetime) -> Drawing:

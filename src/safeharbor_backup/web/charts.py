@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from safeharbor_backup.actions.status.schema import Contents, PastRun
+    from safeharbor_backup.actions.status.schema import Contents, PastRun, StatusDocument
 
 _WIDTH, _HEIGHT = 1000, 100  # of the drawing, as its template has it
 _ROOM = 8  # above the highest value
@@ -66,8 +66,13 @@ class Chart:
     area: str
 
 
-def draw_charts(archives: Sequence[Contents], history: Sequence[PastRun]) -> list[Chart]:
-    """Size, rows and uploads of the archives, and how long backups took; those of which there are two values."""
+def draw_charts(document: StatusDocument) -> list[Chart]:
+    """Size, rows and uploads of the archives, and how long backups, and restores in drills, took; those of which there
+    are two values.
+    """
+    archives, history = document.contents, document.history
+    drills = [(run, run.restore_seconds) for run in history if run.command == "drill" and run.restore_seconds]
+    most = document.drill_max_seconds
     backups = [run for run in history if run.command == "backup"]
     taken = _taken(archives, backups)
     series = [
@@ -88,6 +93,13 @@ def draw_charts(archives: Sequence[Contents], history: Sequence[PastRun]) -> lis
             "time",
             "Time that a backup takes",
             [Point(run.started_at, run.seconds, not run.is_success) for run in backups],
+            took,
+            is_bars=True,
+        ),
+        Series(
+            "restore",
+            "Time that a restore takes" + (f", at most {took(most)} wanted" if most is not None else ""),
+            [Point(run.started_at, seconds, not run.is_success) for run, seconds in drills],
             took,
             is_bars=True,
         ),

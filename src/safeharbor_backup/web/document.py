@@ -34,7 +34,7 @@ def read_document(given: object) -> StatusDocument:
     history = given.get("history")
     # the newest of them stand at the end
     told = {**given, "history": history[-RUNS:] if isinstance(history, list) else ()}
-    document = convert_document(told, StatusDocument, _sane)
+    document = convert_document(told, StatusDocument, sane)
     if document.findings is None:  # an earlier version wrote it
         findings = tuple(Finding(text=reason) for reason in document.reasons)
         return msgspec.structs.replace(document, findings=findings)
@@ -46,11 +46,12 @@ def readable(text: str) -> str:
     return _DECEIVING.sub("\N{REPLACEMENT CHARACTER}", text[:_TEXT_LIMIT])
 
 
-def _sane(value: object) -> object:
+def sane(value: object) -> object:
+    """The value as a page can show it. Raises Misfit if it cannot."""
     if isinstance(value, str):
         return readable(value)
     if isinstance(value, tuple):
-        return tuple(map(_sane, value))
+        return tuple(map(sane, value))
     if isinstance(value, datetime):
         if value.year not in _YEARS:
             raise Misfit

@@ -32,8 +32,8 @@ def took(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s".removesuffix(" 0 s")
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min".removesuffix(" 0 min")
 
 
 def ago(moment: datetime, now: datetime) -> str:

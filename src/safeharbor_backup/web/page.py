@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safeharbor_backup.actions.status.schema import StatusDocument
 from safeharbor_backup.text import iso_time, plural
 from safeharbor_backup.web import format as words
+from safeharbor_backup.web.advice import advice_of
 from safeharbor_backup.web.archives import items_of
 from safeharbor_backup.web.calendar import draw_calendar
 from safeharbor_backup.web.charts import draw_charts
@@ -30,21 +31,23 @@ if TYPE_CHECKING:
 _RUNS = 40
 
 
-def render_page(document: object, now: datetime, *, unknown_after_seconds: float | None = None) -> str:
+def render_page(document: object, now: datetime, *, unknown_after_seconds: float | None = None, back: str = "") -> str:
     """The page for a status document, or what JSON has of one, as it is at `now` (aware).
+
+    `back` is where a link leads back to: a path of the same site.
 
     Whatever the document holds, this never fails and nothing in it becomes markup. If the document tells when it was
     published, and that is longer ago than `unknown_after_seconds` (default: its `max_age_seconds`), the page says
     that the state is not known.
     """
     told = read_document(document)
-    return _page(judge_document(told, now, unknown_after_seconds), told, now)
+    return _page(judge_document(told, now, unknown_after_seconds), told, now, back)
 
 
-def render_absence(sentence: str, explanation: str, now: datetime, *, is_expected: bool = False) -> str:
+def render_absence(sentence: str, explanation: str, now: datetime, *, is_expected: bool = False, back: str = "") -> str:
     """The page if there is no document; `is_expected` if that is no alarm."""
     verdict = Verdict(State.WAITING if is_expected else State.UNKNOWN, sentence, readable(explanation))
-    return _page(verdict, StatusDocument(), now)
+    return _page(verdict, StatusDocument(), now, back)
 
 
 @cache
@@ -56,11 +59,11 @@ def content_security_policy() -> str:
 
 @cache
 def _style() -> str:
-    return _environment().get_template("page.css").render()
+    return templates().get_template("page.css").render()
 
 
 @cache
-def _environment() -> Environment:
+def templates() -> Environment:
     """The templates. What they are given is escaped, whatever it is; a name that they misspell is an error."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
@@ -76,20 +79,23 @@ def _environment() -> Environment:
     return environment
 
 
-def _page(verdict: Verdict, document: StatusDocument, now: datetime) -> str:
+def _page(verdict: Verdict, document: StatusDocument, now: datetime, back: str) -> str:
     return (
-        _environment()
+        templates()
         .get_template("page.html")
         .render(
             policy=content_security_policy(),
+            what="Backups",
             verdict=verdict,
             document=document,
             now=now,
             is_known=document != StatusDocument(),
             subject=_subject(document),
+            back=back,
+            advice=advice_of(verdict, document),
             facts=facts_of(document, now),
-            calendar=draw_calendar(document.contents, document.history, now),
-            charts=draw_charts(document.contents, document.history),
+            calendar=draw_calendar(document, now),
+            charts=draw_charts(document),
             runs=document.history[::-1][:_RUNS],
             restore=restore_of(document),
             archives=items_of(document, now),

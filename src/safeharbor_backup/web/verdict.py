@@ -53,10 +53,10 @@ def judge_document(document: StatusDocument, now: datetime, unknown_after_second
     age = None if newest is None else (now - newest.taken_at).total_seconds()
     silence = _silence(document, now, unknown_after_seconds or limit)
     if silence:
-        known = "" if age is None else f" The newest archive that is known of is {span(age)} old."
+        known = "" if age is None else f" The newest known archive is {span(age)} old."
         return Verdict(State.UNKNOWN, "The state of the backups is not known.", silence + known, _but(document))
     if document.interrupted is not None or document.health == "interrupted":
-        explanation = "Until it is settled no backup is taken. Two commands below settle it."
+        explanation = "No backup is taken until it is settled. Two commands below settle it."
         reasons = _but(document, Code.INTERRUPTED)
         return Verdict(State.INTERRUPTED, "A restore was interrupted.", explanation, reasons)
     if newest is None or age is None:
@@ -72,15 +72,15 @@ def _judge_absence(document: StatusDocument) -> Verdict:
         return Verdict(
             State.FAILED, "The backups are gone.", f"{gone[:1].upper()}{gone[1:]}.", _but(document, Code.GONE)
         )
-    explanation = "There is no archive that is known to be complete."
+    explanation = "No archive is known to be complete."
     reasons = _but(document, Code.NO_ARCHIVE)
     return Verdict(State.STALE, "There is no backup.", explanation, reasons)
 
 
 def _judge_newest(document: StatusDocument, newest: Newest, age: float, limit: float) -> Verdict:
     what = (
-        f"The newest archive is {span(age)} old, {size(newest.size_bytes)}, "
-        f"with {number(newest.rows)} rows and {number(newest.upload_files)} uploads."
+        f"The newest archive is {span(age)} old, {size(newest.size_bytes)}, with {number(newest.rows)} rows and "
+        f"{number(newest.upload_files)} uploads."
     )
     reasons = _but(document, Code.TOO_OLD)
     if age > limit or document.health == "stale":

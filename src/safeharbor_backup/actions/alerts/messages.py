@@ -48,7 +48,7 @@ def _advice(status: ExitStatus | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class Guidance:
     """What an error says besides its reason: what is still there, and what to do next."""
 
     intact: str = ""
@@ -64,7 +64,7 @@ def tell_start(settings: Settings, command: str, run_id: str) -> tuple[str, ...]
 
 
 def tell_end(
-    settings: Settings, outcome: Outcome, advice: Advice, *, run_id: str, history: Sequence[Outcome]
+    settings: Settings, outcome: Outcome, advice: Guidance, *, run_id: str, history: Sequence[Outcome]
 ) -> tuple[str, ...]:
     """Tell all who want to know how a run ended; warnings about what could not be told.
 
@@ -128,6 +128,12 @@ def newest_of(command: str, history: Sequence[Outcome]) -> Outcome | None:
     return next((one for one in reversed(history) if one.command == command), None)
 
 
+def ways_of_telling(settings: Settings) -> tuple[str, ...]:
+    """By which ways somebody hears of a failed run, without any address."""
+    ways = [f"{plural(len(settings.notify_urls), 'receiver')} of messages"] if settings.notify_urls else []
+    return tuple(ways + (["a check that expects a ping"] if settings.ping_url is not None else []))
+
+
 def find_telling_problems(settings: Settings, history: Sequence[Outcome]) -> tuple[str, ...]:
     """What hindered the newest message and the newest ping, in a sentence each; nothing once telling works again."""
     return tuple(
@@ -144,7 +150,7 @@ def find_undelivered(settings: Settings, history: Sequence[Outcome]) -> tuple[Ou
     return tuple(one for one in newest if one is not None and not one.is_success)
 
 
-def compose_message(settings: Settings, outcome: Outcome, advice: Advice, before: Outcome | None = None) -> Message:
+def compose_message(settings: Settings, outcome: Outcome, advice: Guidance, before: Outcome | None = None) -> Message:
     """What people read of it; `before` is the run before that did the same."""
     is_recovery = outcome.is_success and before is not None and not before.is_success
     if not outcome.is_success:

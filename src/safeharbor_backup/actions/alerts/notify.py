@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from safeharbor_backup.errors import one_line
-from safeharbor_backup.settings.alerts import name_way
+from safeharbor_backup.settings.alerts import redacted_name
 from safeharbor_backup.system.timeouts import run_within
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def send_message(message: Message, urls: Sequence[str], *, seconds: float = SECO
         for service in services
     ]
     results = run_within(seconds, senders, (_LATE, seconds))
-    names = [name_way(number, url) for number, url in enumerate(urls, 1)]
+    names = [redacted_name(number, url) for number, url in enumerate(urls, 1)]
     return tuple(Delivery(name, *result) for name, result in zip(names, results, strict=True))
 
 
@@ -82,12 +82,12 @@ class NotifyProblem:
 
 
 def find_notify_problems(urls: Sequence[str]) -> tuple[NotifyProblem, ...]:
-    """What would hinder sending, as far as can be told without doing it: the extra, addresses that mean nothing."""
+    """What would hinder sending, as far as is known without doing it: the extra, addresses that mean nothing."""
     services = find_services(urls)
     if Unusable.NO_APPRISE in services:
         return (NotifyProblem(MISSING, "pip install apprise"),)
     return tuple(
-        NotifyProblem(f"{name_way(number, url)}: {service}", "Put BACKUP_NOTIFY_URLS right.")
+        NotifyProblem(f"{redacted_name(number, url)}: {service}", "Correct BACKUP_NOTIFY_URLS.")
         for number, (url, service) in enumerate(zip(urls, services, strict=True), 1)
         if isinstance(service, str)
     )
@@ -148,7 +148,7 @@ def _send(message: Message, service: _Service) -> tuple[str, float]:
         is_taken = service.plugin.notify(
             title=message.subject, body=message.body, notify_type=message.kind.value, body_format="text"
         )
-        problem = "" if is_taken else said.text or "the other side did not take it"
+        problem = "" if is_taken else said.text or "the receiver did not accept it"
     except Exception as error:  # whatever a plugin of Apprise raises
         problem = f"{type(error).__name__}: {error}"
     finally:

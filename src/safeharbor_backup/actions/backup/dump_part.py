@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from safeharbor_backup.archive.parallel_dump import Gap
+    from safeharbor_backup.archive.parallel_dump import DumpRegion
     from safeharbor_backup.archive.writer import ArchiveWriter
     from safeharbor_backup.postgres.client_tools import ClientTools
     from safeharbor_backup.postgres.copied_rows import TableName
@@ -73,7 +73,7 @@ class Inventory:
 
 
 def take_inventory(snapshot: Snapshot) -> Inventory:
-    """See which tables there are, where sequences stand, and how many constraints and indexes there are."""
+    """See which tables there are, the values of sequences, and how many constraints and indexes there are."""
     tables, structure = snapshot.tables(), snapshot.structure()
     names: dict[str, int | None] = {table.quoted: 0 for table in tables}
     fits = fits_manifest({**names, **structure.sequences, **structure.views})
@@ -111,7 +111,7 @@ class DumpPart:
 
     @contextmanager
     def beside(
-        self, descriptor: int, gap: Gap, when_dumped: Callable[[], None], require_room: Callable[[int], None]
+        self, descriptor: int, gap: DumpRegion, when_dumped: Callable[[], None], require_room: Callable[[int], None]
     ) -> Iterator[DumpBeside]:
         """It is being written while the block runs; `when_dumped` is called when the snapshot is not needed any more.
 
@@ -190,8 +190,8 @@ class DumpPart:
             rows = at_work.decoder.finish()
         except SafeHarborError as error:
             raise ToolFailed(
-                f"pg_dump ended well, but what it wrote does not decode to its end: {error.message}",
-                hint="pg_dump and pg_restore of one installation belong together; see BACKUP_PG_BIN.",
+                f"pg_dump reported success, but its dump cannot be decoded to the end: {error.message}",
+                hint="Use pg_dump and pg_restore of the same installation; see BACKUP_PG_BIN.",
             ) from error
         let_go_of_snapshot(source.session)
         return rows
@@ -206,16 +206,19 @@ class DumpPart:
         without: list[str] = []
         missing: list[str] = []
         for table in inventory.tables:
-            if table.raw in counted:
-                rows[table.quoted] = counted[table.raw]
+            found = [counted[name] for name in (table.raw, *table.parts) if name in counted]
+            if found:
+                rows[table.quoted] = sum(found)
             elif is_left_out(table, left_out.schemas, left_out.tables):
                 missing.append(table.quoted)
             elif left_out.data:
                 without.append(table.quoted)
             else:
-                raise ToolFailed(f"pg_dump ended well, but its dump lacks the rows of {ascii_safe(table.quoted)}.")
+                raise ToolFailed(
+                    f"pg_dump reported success, but its dump lacks the rows of {ascii_safe(table.quoted)}."
+                )
         if missing:
-            self.progress.note(f"{len(missing)} tables left out, which a restore will not bring back")
+            self.progress.note(f"{len(missing)} tables left out; a restore will not bring them back")
         how = (source.compression, source.tools, source.properties)
         tables = rows if inventory.fits else {}
         return DumpRecord(size, digest, *how, tables, without, inventory.structure, left_out, missing)

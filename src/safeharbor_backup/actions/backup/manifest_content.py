@@ -14,6 +14,7 @@ from safeharbor_backup.archive.manifest_sections import (
     Digests,
     Extension,
     Folder,
+    Place,
     RoleSettings,
     SharedSection,
     Source,
@@ -152,6 +153,7 @@ def _database_section(dump: DumpRecord) -> DatabaseSection:
         excluded_tables=tuple(dump.left_out.tables),
         tables_left_out=tuple(dump.tables_left_out),
         materialized_views=dict(structure.views) if structure is not None else None,
+        materialized_view_hashes=dict(structure.view_hashes) if structure is not None else None,
         sequences=dict(structure.sequences) if structure is not None else None,
         constraints=structure.constraints if structure is not None else None,
         indexes=structure.indexes if structure is not None else None,
@@ -177,4 +179,5 @@ def _uploads_section(
             Folder(name=name.decode("utf-8", "surrogateescape"), files=files, bytes=size)
             for name, files, size in tally.folders()
         ),
+        directories=tuple(Place(name=each.name, path=str(each.path)) for each in settings.upload_dirs if each.name),
     )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import newest_manifest
-from safeharbor_backup.actions.preflight import describe_hindrances, expected_upload_bytes
+from safeharbor_backup.actions.preflight import describe_hindrances
 from safeharbor_backup.archive.layout import ARCHIVE_NAME, archive_name
 from safeharbor_backup.postgres.connection import bounded
 from safeharbor_backup.settings.model import Concern
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
 
 @dataclass(frozen=True, slots=True)
 class BackupPlan:
-    """What a backup goes by. `uploads` is None if the app has none.
+    """What a backup works with. `uploads` is empty if the app has none.
 
     `directory` is where the archive goes: as `output`, or under its own name. `previous` is the manifest of the newest
     archive there, for estimates. `is_full`: no block is shared. `is_in_backup_dir`: it goes where archives are compared
@@ -37,7 +38,7 @@ class BackupPlan:
 
     settings: Settings
     address: DatabaseUrl
-    uploads: Path | None
+    uploads: UploadDirs
     directory: Path
     output: Path | None
     is_excluded: Callable[[str], bool] | None
@@ -54,13 +55,8 @@ class BackupPlan:
 
     @property
     def dump_bytes(self) -> int | None:
-        """How large the dump will probably be; None without an archive to go by."""
+        """How large the dump will probably be; None without an archive to estimate from."""
         return self.previous.dump_size if self.previous is not None else None
-
-    @property
-    def upload_bytes(self) -> int | None:
-        """The same of the uploads."""
-        return expected_upload_bytes(self.previous)
 
     def free_name(self) -> tuple[Path, datetime]:
         """Where the archive goes and the moment it is of; a second that is taken is waited out."""
@@ -83,13 +79,13 @@ def plan_backup(
     Raises SettingsInvalid, StorageUnavailable, JournalBroken, OSError.
     """
     is_excluded = make_filter(settings.exclude)
-    uploads = settings.upload_dir
+    uploads = settings.upload_dirs
     without_age = settings.problems_in(Concern.SHARING)  # that costs time, and no backup
     warnings = (
         *([] if is_locked else [f"{directory} is on a filesystem without locks: nothing keeps two runs apart there"]),
         *describe_changed_uploads(settings),
-        *(describe_hindrances(uploads, settings.backup_dir, is_excluded) if uploads is not None else []),
-        *(f"everything is read and written anew: {problem}" for problem in without_age),
+        *describe_hindrances(uploads, settings.backup_dir, is_excluded),
+        *(f"all uploads are read and written again: {problem}" for problem in without_age),
     )
     is_in_backup_dir = os.path.realpath(directory) == os.path.realpath(settings.backup_dir)
     return BackupPlan(

@@ -22,11 +22,14 @@ from safeharbor_backup.actions.preflight import check_places, require_no_interru
 from safeharbor_backup.actions.prune import PruneResult, prune_under_lock
 from safeharbor_backup.actions.scratch_cleanup import sweep_leftovers
 from safeharbor_backup.actions.steps import Steps
-from safeharbor_backup.archive.layout import time_in_name
+from safeharbor_backup.archive.layout import ARCHIVE_NAME, time_in_name
 from safeharbor_backup.errors import SafeHarborError, translate_os_error
 from safeharbor_backup.postgres.connection import backup_lock
 from safeharbor_backup.progress import NoProgress, Progress
 from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.settings.upload_dirs import describe_dirs
+from safeharbor_backup.state.journal import Journal
+from safeharbor_backup.state.marks import sweep_marks
 from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.uploads.sharing import recording, remembered
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.backup.manifest_content import SharedRecord
     from safeharbor_backup.actions.backup.plan import BackupPlan
-    from safeharbor_backup.actions.backup.self_check import Written
+    from safeharbor_backup.actions.backup.self_check import ArchiveWritten
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.system.atomic_file import Draft
 
@@ -120,13 +123,14 @@ def take_backup(
 def plan_output(settings: Settings) -> str:
     """The first line of a run: what is backed up. Raises SettingsInvalid."""
     settings.require(Concern.DATABASE, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP)
-    uploads = settings.upload_dir if settings.upload_dir is not None else "none"
+    uploads = describe_dirs(settings.upload_dirs)
     return f"Backing up database {settings.database_address().describe()} and uploads {uploads}"
 
 
-def _publish(plan: BackupPlan, steps: Steps) -> tuple[Path, datetime, Written]:
+def _publish(plan: BackupPlan, steps: Steps) -> tuple[Path, datetime, ArchiveWritten]:
     """Write the archive, prove it, and give it its name; where it is, and the moment it is of."""
-    for name in sweep_drafts(plan.directory, plan.draft_names):
+    Journal(plan.directory).sweep()
+    for name in (*sweep_drafts(plan.directory, plan.draft_names), *sweep_marks(plan.directory, ARCHIVE_NAME)):
         steps.progress.note(f"removed {name}, left behind by a run that was killed")
     with (
         backup_lock(plan.address) as session,
@@ -150,7 +154,7 @@ def _publish(plan: BackupPlan, steps: Steps) -> tuple[Path, datetime, Written]:
     return path, taken_at, written
 
 
-def _prove(plan: BackupPlan, draft: Draft, written: Written, steps: Steps) -> None:
+def _prove(plan: BackupPlan, draft: Draft, written: ArchiveWritten, steps: Steps) -> None:
     """Raises SafeHarborError if what is on the disk would not restore."""
     with steps.phase("sync"):
         draft.settle()

@@ -28,7 +28,7 @@ _READ_AHEAD = 32 * 1024  # of a run only two headers are read, and what stands b
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ArchiveWritten:
     """What was written into a draft; `basis` is the front of the index that blocks were shared by, if any were.
 
     `moved` is by how many bytes the uploads came forward after they were written.
@@ -43,7 +43,7 @@ class Written:
     moved: int = 0
 
 
-def prove_draft(draft: Draft, written: Written, settings: Settings, progress: Progress) -> tuple[str, ...]:
+def prove_draft(draft: Draft, written: ArchiveWritten, settings: Settings, progress: Progress) -> tuple[str, ...]:
     """Warnings, after everything that this run wrote was read back and compared; the dump was decoded while it came.
 
     Raises SafeHarborError if the archive would not restore.
@@ -60,7 +60,7 @@ def prove_draft(draft: Draft, written: Written, settings: Settings, progress: Pr
     return warnings
 
 
-def prove_uploads_apart(draft: Draft, start: int, writer: ArchiveWriter, look_up: Callable[[], None]) -> None:
+def prove_uploads_in_parallel(draft: Draft, start: int, writer: ArchiveWriter, look_up: Callable[[], None]) -> None:
     """Read back the uploads that stand behind the gap and were forced to the disk; `look_up` is called now and then.
 
     Raises SafeHarborError if they are not what was written.

@@ -9,7 +9,7 @@ from safeharbor_backup.actions.app_data import AppData, find_missing
 from safeharbor_backup.actions.backup.dump_part import DumpSource
 from safeharbor_backup.actions.preflight import estimate_uploads, require_space
 from safeharbor_backup.postgres.client_tools import choose_client_tools, find_client_tools, what_a_newer_client_costs
-from safeharbor_backup.postgres.connection import pinned
+from safeharbor_backup.postgres.connection import pin_to_host
 from safeharbor_backup.postgres.dump import choose_compression
 from safeharbor_backup.postgres.snapshot import open_snapshot
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.steps import Steps
     from safeharbor_backup.uploads.sharing import Sharing
 
+_USUAL_DUMP_PART = 5  # a compressed dump is about so small a part of its database
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
@@ -31,17 +33,23 @@ class Sources:
     until_dumped: ExitStack
     sharing: Sharing
     app_data: AppData
+    upload_bytes: int  # of the archive, by a walk
+
+    @property
+    def dump_bytes(self) -> int:
+        """A guess where there is no earlier dump to estimate from."""
+        return self.dump.properties.size_bytes // _USUAL_DUMP_PART
 
 
 def open_sources(
     plan: BackupPlan, session: psycopg.Connection, until_dumped: ExitStack, sharing: Sharing, steps: Steps
 ) -> Sources:
-    """Everything that can fail before something is written. `sharing` is what would be shared if there is room.
+    """Everything that can fail before something is written. `sharing` is what would be shared if there is space.
 
     Raises ToolFailed, StorageUnavailable, DatabaseUnavailable.
     """
     settings = plan.settings
-    url = pinned(plan.address, session)
+    url = pin_to_host(plan.address, session)
     major = session.info.server_version // 10000
     tools = choose_client_tools(find_client_tools(settings.pg_bin), major)
     if costs := what_a_newer_client_costs(tools, major):
@@ -61,4 +69,4 @@ def open_sources(
     if warning:
         steps.warn(warning)
     dump = DumpSource(url, tools, compression, session, snapshot, properties)
-    return Sources(dump, until_dumped, sharing, app_data)
+    return Sources(dump, until_dumped, sharing, app_data, uploads.whole)

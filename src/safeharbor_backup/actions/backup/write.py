@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.backup.dump_part import DumpPart, take_inventory
 from safeharbor_backup.actions.backup.manifest_content import SharedRecord, manifest_document
 from safeharbor_backup.actions.backup.own_restore import find_refusals
-from safeharbor_backup.actions.backup.self_check import Written, prove_uploads_apart
+from safeharbor_backup.actions.backup.self_check import ArchiveWritten, prove_uploads_in_parallel
 from safeharbor_backup.actions.references import Gathered
 from safeharbor_backup.archive.manifest import encode_manifest
-from safeharbor_backup.archive.parallel_dump import plan_gap
+from safeharbor_backup.archive.parallel_dump import reserve_dump_region
 from safeharbor_backup.archive.runs import block_size_of
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.dump import LeftOut
 from safeharbor_backup.settings.min_free import Floor
+from safeharbor_backup.settings.upload_dirs import describe_dirs
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.uploads.collect import write_uploads
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.backup.plan import BackupPlan
     from safeharbor_backup.actions.backup.sources import Sources
     from safeharbor_backup.actions.steps import Steps
-    from safeharbor_backup.archive.parallel_dump import Gap
+    from safeharbor_backup.archive.parallel_dump import DumpRegion
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.system.atomic_file import Draft
     from safeharbor_backup.uploads.collect import Collected
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 def write_archive(
     plan: BackupPlan, sources: Sources, draft: Draft, taken_at: datetime, index: Recording | None, steps: Steps
-) -> Written:
+) -> ArchiveWritten:
     """Everything, from the front to the end. `index` takes what the next backup is to know of the uploads.
 
     Raises SafeHarborError, OSError, psycopg.Error.
@@ -66,14 +67,16 @@ class _Writing:
     writer: ArchiveWriter
     gathered: Gathered
 
-    def write(self, taken_at: datetime) -> Written:
+    def write(self, taken_at: datetime) -> ArchiveWritten:
         steps, writer, sharing = self.steps, self.writer, self.sources.sharing
         dump, collected, shared = self._write_parts()
         writer.flush()
-        if self.plan.settings.restore_database is None:  # else another role restores
-            steps.warn(*find_refusals(self.draft.descriptor, dump, self.sources.dump.session, steps.progress.note))
+        source, settings = self.sources.dump.session, self.plan.settings
+        steps.warn(*find_refusals(self.draft.descriptor, dump, source, settings, steps.progress.note))
         omissions = collected.omissions
         steps.warn(*omissions.warnings())
+        if not dump.tables and not writer.tally.files:
+            steps.warn(self._say_empty(dump))
         references = self._check_references()
         block_size = block_size_of(os.fstatvfs(self.draft.descriptor).f_bsize)
 
@@ -97,7 +100,16 @@ class _Writing:
 
         manifest = writer.finish(manifest_for)
         basis = sharing.front if shared is not None else None
-        return Written(manifest, dump.sha256, writer.runs, writer.witness_sha256, shared, basis, writer.moved_bytes)
+        return ArchiveWritten(
+            manifest, dump.sha256, writer.runs, writer.witness_sha256, shared, basis, writer.moved_bytes
+        )
+
+    def _say_empty(self, dump: DumpRecord) -> str:
+        """That there is nothing to back up, as before an app's first migration, or in a database that nobody meant."""
+        return (
+            f'this archive has no table and no upload: the database "{dump.properties.name}" and the uploads '
+            f"({describe_dirs(self.plan.settings.upload_dirs)}) are empty, or the settings name the wrong ones"
+        )
 
     def _write_parts(self) -> tuple[DumpRecord, Collected, SharedRecord | None]:
         """The dump and the uploads, at the same time where that is possible and worth it."""
@@ -112,25 +124,24 @@ class _Writing:
         left_out = LeftOut(plan.settings.exclude_schema, plan.settings.exclude_table, plan.settings.exclude_table_data)
         part = DumpPart(source, inventory, left_out, plan.settings.lock_timeout_seconds, steps.progress)
         gap = None
-        if not self.sources.sharing.may_share and plan.uploads is not None:
-            gap = plan_gap(self.draft.descriptor, source.properties.size_bytes)
+        if not self.sources.sharing.may_share and plan.uploads:
+            gap = reserve_dump_region(self.draft.descriptor, source.properties.size_bytes)
         return self._write_in_turn(part) if gap is None else self._write_beside(part, gap)
 
     def _write_in_turn(self, part: DumpPart) -> tuple[DumpRecord, Collected, SharedRecord | None]:
-        with self.steps.phase("dump", self.plan.dump_bytes):
+        with self.steps.phase("dump", self.plan.dump_bytes or self.sources.dump_bytes):
             dump = part.write(self.writer)
         self.sources.until_dumped.close()  # a snapshot that nobody needs holds back vacuum
-        with self.steps.phase("uploads", self.plan.upload_bytes):
+        with self.steps.phase("uploads", self.sources.upload_bytes):
             return dump, *self._write_uploads(self.steps.progress)
 
-    def _write_beside(self, part: DumpPart, gap: Gap) -> tuple[DumpRecord, Collected, SharedRecord | None]:
+    def _write_beside(self, part: DumpPart, gap: DumpRegion) -> tuple[DumpRecord, Collected, SharedRecord | None]:
         writer, steps = self.writer, self.steps
-        dump_bytes, upload_bytes = self.plan.dump_bytes, self.plan.upload_bytes
-        expected = None if dump_bytes is None or upload_bytes is None else dump_bytes + upload_bytes
-        steps.progress.phase("dump and uploads", expected)
+        dump_bytes = self.plan.dump_bytes or self.sources.dump_bytes
+        steps.progress.phase("dump and uploads", dump_bytes + self.sources.upload_bytes)
         with part.beside(self.draft.descriptor, gap, self.sources.until_dumped.close, writer.require_room) as beside:
             with signals_held():  # it opens a file, as the writer itself
-                writer.begin_apart(gap.start)
+                writer.begin_parallel(gap.start)
             with steps.timed("uploads"):
                 collected, shared = self._write_uploads(beside)
                 writer.flush()
@@ -147,7 +158,7 @@ class _Writing:
         with self.steps.timed("sync"):
             os.fsync(self.draft.descriptor)
         with self.steps.timed("verify"):
-            prove_uploads_apart(self.draft, start, self.writer, look_up)
+            prove_uploads_in_parallel(self.draft, start, self.writer, look_up)
 
     def _write_uploads(self, progress: Progress) -> tuple[Collected, SharedRecord | None]:
         previous, writer = self.sources.sharing.previous, self.writer

@@ -46,8 +46,8 @@ def is_word(text: str) -> bool:
 
 
 def choose_by_word(text: str, settings: Settings, now: datetime | None = None, *, takes_short: bool = False) -> Choice:
-    """What a word means, with the archives that were passed over. Raises ArchiveNotFound if there are not so many, or
-    the time is none; StorageUnavailable.
+    """What a word means, with the archives that were skipped. Raises ArchiveNotFound if there are not so many, or
+    the time is invalid; StorageUnavailable.
     """
     settings.require(Concern.DIRECTORY)
     back = _BACK.fullmatch(text)
@@ -55,14 +55,16 @@ def choose_by_word(text: str, settings: Settings, now: datetime | None = None, *
         count = int(back[1] or 0)
         choice = read_choice(settings, settings.database_name, now, back=count, takes_short=takes_short)
         if choice.entry is None and count:
-            raise ArchiveNotFound(f"{text}: there are not so many archives in {settings.backup_dir} to rely on.")
+            raise ArchiveNotFound(
+                f"{text}: there are not that many archives in {settings.backup_dir} that can be relied on."
+            )
         return choice
     try:
         moment = datetime.fromisoformat(_BEFORE.sub(r"\1", text))
         moment = moment if moment.tzinfo is not None else _as_local(moment, local_zone(settings))
     except (ValueError, OverflowError):
         raise ArchiveNotFound(
-            f"{ascii_safe(text)}: that is no time. Write it as in `before 2026-11-27T12:00`, local, or in UTC with a "
+            f"{ascii_safe(text)}: not a time. Write it like `before 2026-11-27T12:00`: local time, or UTC with a "
             "Z at its end."
         ) from None
     choice = read_choice(settings, settings.database_name, now, before=moment, takes_short=takes_short)
@@ -72,7 +74,7 @@ def choose_by_word(text: str, settings: Settings, now: datetime | None = None, *
 
 
 def find_by_name(text: str, settings: Settings) -> Path:
-    """The archive of that name in the backup directory, or the only one whose time begins so; `.tar` may be left away.
+    """The archive of that name in the backup directory, or the only one whose time begins so; `.tar` may be left out.
 
     Raises ArchiveNotFound with the nearest names, or with all that it may mean; StorageUnavailable.
     """
@@ -90,7 +92,7 @@ def find_by_name(text: str, settings: Settings) -> Path:
     if found:
         raise ArchiveNotFound(
             f"{ascii_safe(text)} may mean {plural(len(found), 'archive')} in {directory}:\n{_list(found, times, zone)}",
-            hint="Give more of its time, or its name; a time with a Z at its end is in UTC.",
+            hint="Type more of its time, or its name; a time that ends with Z is in UTC.",
         )
     whole = wanted if re.match(r"\d{4}-", wanted) else f"{names[-1][len(_PREFIX) :][:5] if names else ''}{wanted}"
     place = bisect(names, _PREFIX + whole)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """What a look at an archive's first header, manifest and end tells.
+    """What a look at an archive's first header, manifest and end shows.
 
     DAMAGED is what the bytes say. UNREADABLE: they could not be read, so nothing is known.
     """
@@ -72,7 +72,7 @@ class CatalogEntry:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is whole, as far as a quick look tells, and says what is in it."""
+        """Whether it is whole, as far as a quick look shows, and says what is in it."""
         return self.state is State.COMPLETE
 
     @property

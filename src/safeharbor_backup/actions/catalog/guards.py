@@ -1,4 +1,4 @@
-"""When an archive is not to be relied on: seriously short beside an earlier one, or of another database.
+"""When an archive cannot be relied on: much too small beside an earlier one, or of another database.
 
 Retention deletes nothing then, and `latest` does not mean it.
 """
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """Why an archive looks seriously short, in words, and the archive that it was measured by."""
+    """Why an archive looks much too small, in words, and the archive that it was measured by."""
 
     text: str
     usual: CatalogEntry | None = None
 
 
 def judge_shortfall(newest: Manifest, earlier: Manifest | None) -> str:
-    """Why an archive looks seriously short beside an earlier one; "" if it does not."""
+    """Why an archive looks much too small beside an earlier one; "" if it does not."""
     asked = newest.upload_files + newest.unreadable
     if newest.unreadable_directories or newest.unreadable * 100 > asked:
         return f"{newest.unreadable} of {asked} uploads could not be read"
@@ -40,14 +40,14 @@ def judge_shortfall(newest: Manifest, earlier: Manifest | None) -> str:
     ]
     for what, now, before, most in kinds:
         if now * 2 <= before and before > 0:
-            return f"there are {now:,} {what}, where an earlier archive had {before:,}{most}"
+            return f"the archive has {now:,} {what}, an earlier one had {before:,}{most}"
     return ""
 
 
 def find_shortfall(
     archives: Sequence[CatalogEntry], newest: CatalogEntry, adopted: Adopted, is_comparable: Callable[[Manifest], bool]
 ) -> Shortfall | None:
-    """Whether `newest` is seriously short beside the last of `archives` that was not itself short, if it is comparable.
+    """Whether `newest` is much too small beside the last of `archives` that was not itself short, if it is comparable.
 
     Measured by the previous archive alone, a loss would be noticed for one night, and the next would prune what is
     still good. What was adopted is where counting begins anew, also when that archive is pruned one day.
@@ -74,7 +74,7 @@ def judge_size(newest: CatalogEntry, before: CatalogEntry | None) -> str:
     # another compression is another size, and no loss
     if now.identity != then.identity or newest.size * 2 > before.size or now.compression != then.compression:
         return ""
-    return f"the archive has {newest.size:,} bytes, where the previous one had {before.size:,}"
+    return f"the archive has {newest.size:,} bytes, the previous one had {before.size:,}"
 
 
 def _most_lost(now: Mapping[str, int], then: Mapping[str, int]) -> str:

@@ -31,7 +31,7 @@ _CLOCK_TICK = timedelta(seconds=1)  # the history has whole seconds
 class LastRuns:
     """The last run of each kind, however it ended, and the failures that no later success has made good.
 
-    `failures` has one of a command at most, the newest first. A quick verify is none.
+    `failures` has one of a command at most, the newest first. A quick verify does not count.
     """
 
     backup: Outcome | None = None
@@ -52,14 +52,17 @@ class Proofs:
 def judge_runs(history: Iterable[Outcome], newest: CatalogEntry | None) -> LastRuns:
     """The last runs; the history is in the order in which they ended, `newest` is the newest complete archive.
 
+    A drill of what was fetched from a copy elsewhere says nothing of those here, nor of another copy.
+
     One that was made while a backup failed, or since, makes that good, also if the history knows nothing of it.
+    What the history knows was made before, whatever its time says: clocks are set back.
     """
-    made = None
+    made: set[str | None] = set()
     last: dict[str, Outcome] = {}
     failed: dict[str, Outcome] = {}
     for outcome in history:
-        command = outcome.command
-        if command not in (BACKUP, VERIFY, DRILL) or _is_quick(outcome):
+        command = _kind_of(outcome)
+        if outcome.command not in (BACKUP, VERIFY, DRILL) or _is_quick(outcome):
             continue
         if outcome.exit_status == ExitStatus.LOCKED:  # it was refused: that says nothing of the one before
             last.setdefault(command, outcome)
@@ -70,9 +73,9 @@ def judge_runs(history: Iterable[Outcome], newest: CatalogEntry | None) -> LastR
         if not outcome.is_success:
             failed[command] = outcome
         elif command == BACKUP:
-            made = outcome.archive
+            made.add(outcome.archive)
     backup = failed.get(BACKUP)
-    if backup is not None and newest is not None and newest.taken_at >= backup.started_at and newest.name != made:
+    if backup is not None and newest is not None and newest.taken_at >= backup.started_at and newest.name not in made:
         del failed[BACKUP]
     return LastRuns(last.get(BACKUP), last.get(VERIFY), last.get(DRILL), tuple(reversed(failed.values())))
 
@@ -126,6 +129,12 @@ def tells_of_archives(failure: Outcome) -> bool:
     return failure.exit_status in (ExitStatus.FAILED, ExitStatus.REJECTED, ExitStatus.CANNOT_RESTORE)
 
 
+def _kind_of(outcome: Outcome) -> str:
+    """Its command, and for a drill of what was elsewhere, which copy that is."""
+    offsite = outcome.details.get("offsite")
+    return f"{outcome.command} {offsite}" if isinstance(offsite, str) else outcome.command
+
+
 def _is_quick(outcome: Outcome) -> bool:
     return outcome.command == VERIFY and outcome.details.get("quick") is True
 
@@ -133,7 +142,7 @@ def _is_quick(outcome: Outcome) -> bool:
 def _names_in(outcome: Outcome, names: Iterable[str]) -> list[str]:
     """The archives that a run was about: the one that it names, or that one and all older ones."""
     newest = outcome.archive
-    if newest is None:
+    if newest is None or _kind_of(outcome) != outcome.command:  # one elsewhere only bears the same name
         return []
     count = outcome.details.get("archives")
     if outcome.command == VERIFY and isinstance(count, int) and count > 1:

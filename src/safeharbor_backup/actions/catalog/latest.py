@@ -1,4 +1,4 @@
-"""Which archive `latest` means: the newest complete one of this database, not from the future, not seriously short.
+"""Which archive `latest` means: the newest complete one of this database, not from the future, not much too small.
 
 All who mean the newest archive ask here: restore, drill, verify, the status and the page.
 """
@@ -47,7 +47,7 @@ NOT_COMPLETE = (WhyNot.DAMAGED, WhyNot.UNREADABLE, WhyNot.NO_MANIFEST)
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """An archive that was passed over, and why."""
+    """An archive that was skipped, and why."""
 
     entry: CatalogEntry
     code: WhyNot
@@ -84,7 +84,7 @@ def choose_latest(
     """The choice among `archives`, which come newest first; `database` is the name of this one, if that is known.
 
     `back` is how many that can be relied on are to be left aside first; with `before` no archive from then on counts.
-    `takes_short`: one that is seriously short is not passed over, by somebody who looks for what went.
+    `takes_short`: one that is much too small is not skipped, by somebody who looks for what went.
     """
     if all(entry.manifest is None or entry.manifest.database != database for entry in archives):
         database = ""  # an alias of a pooler, or a directory of others: then the name tells nothing
@@ -122,7 +122,7 @@ def read_choice(
 def choose_to_prove(settings: Settings, database: str = "") -> tuple[CatalogEntry, tuple[str, ...]]:
     """The archive that a verify or a drill is of if none is named, and what is to be said of newer ones.
 
-    One that is damaged or cannot be read is proven all the same: that is what proving is for. Raises ArchiveRejected if
+    One that is damaged or cannot be read is proven anyway: that is what proving is for. Raises ArchiveRejected if
     there is none, StorageUnavailable.
     """
     choice = read_choice(settings, database)
@@ -135,7 +135,7 @@ def choose_to_prove(settings: Settings, database: str = "") -> tuple[CatalogEntr
         return choice.entry, tuple(map(_say_passed, over))
     if not over:
         raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint=f"`{typed('backup')}` takes one.")
-    return over[0].entry, (f"{over[0].entry.name} is not to be relied on: {over[0].text}",)
+    return over[0].entry, (f"{over[0].entry.name} cannot be relied on: {over[0].text}",)
 
 
 def describe_choice(choice: Choice) -> str:
@@ -144,7 +144,7 @@ def describe_choice(choice: Choice) -> str:
     if choice.passed:
         newest = choice.passed[0]
         lines.append(f"  the newest: {_describe(newest.entry)}\n    {newest.text}")
-        lines += [f"  also passed over: {_describe(each.entry)}\n    {each.text}" for each in choice.passed[1:4]]
+        lines += [f"  also skipped: {_describe(each.entry)}\n    {each.text}" for each in choice.passed[1:4]]
     if choice.entry is not None:
         which = "the newest that can be relied on" if choice.passed else "the newest"
         lines.append(f"  {which}: {_describe(choice.entry)}")
@@ -167,7 +167,7 @@ def _judge(
         return Passed(entry, WhyNot.OTHER_DATABASE, f'it is of the database "{ascii_safe(manifest.database)}"')
     short = find_shortfall(since, entry, adopted, lambda each: each.database == manifest.database)
     if short is not None:
-        return Passed(entry, WhyNot.SHORT, f"it is seriously short: {short.text}")
+        return Passed(entry, WhyNot.SHORT, f"it is much too small: {short.text}")
     return None
 
 
@@ -187,12 +187,12 @@ def _find_rival(entry: CatalogEntry, older: Sequence[CatalogEntry], adopted: Ado
 def notices_of(choice: Choice) -> tuple[str, ...]:
     """What is to be said of a choice that is not clear to somebody who only looks."""
     rival = choice.rival
-    also = [f"{rival.entry.name} may be meant as well: {rival.text}"] if rival is not None else []
+    also = [f"{rival.entry.name} may also be the right one: {rival.text}"] if rival is not None else []
     return (*map(_say_passed, choice.passed), *also)
 
 
 def _say_passed(passed: Passed) -> str:
-    return f"{passed.entry.name} was passed over: {passed.text}"
+    return f"{passed.entry.name} was skipped: {passed.text}"
 
 
 def _describe(entry: CatalogEntry) -> str:

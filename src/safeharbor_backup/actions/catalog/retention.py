@@ -174,7 +174,7 @@ def judge_archives(
     return verdicts
 
 
-_STILL_YOUNG = Reason(Why.DAMAGED, "damaged; it takes no place of a good one, and goes when it would go as a good one")
+_STILL_YOUNG = Reason(Why.DAMAGED, "damaged; it does not count, and is deleted when a good one of its age would be")
 
 
 def _given_up(candidate: Candidate, tiers: Tiers) -> Reason:
@@ -185,15 +185,15 @@ def _given_up(candidate: Candidate, tiers: Tiers) -> Reason:
 
 def _judge_by_both_orders(candidates: Sequence[Candidate], tiers: Tiers) -> dict[str, list[Reason]]:
     """The reasons to keep by the contract and, where names and modification times contradict each other, by name."""
-    reasons = judge_by_contract(candidates, tiers, _by_modification)
+    reasons = apply_retention(candidates, tiers, _by_modification)
     if orders_disagree(candidates):
-        for name, why in judge_by_contract(candidates, tiers, _by_name).items():
+        for name, why in apply_retention(candidates, tiers, _by_name).items():
             words = f"{why[0].text} by its name, which its modification time contradicts"
             reasons.setdefault(name, [Reason(Why.BY_NAME, words)])
     return reasons
 
 
-def judge_by_contract(
+def apply_retention(
     candidates: Sequence[Candidate], tiers: Tiers, time_of: Callable[[Candidate], datetime]
 ) -> dict[str, list[Reason]]:
     """The reasons to keep, by name, of the contract alone, with time told by `time_of`."""

@@ -1,4 +1,4 @@
-"""Whether those who want to know how runs end can be told. No message is sent: `notify --test` does that."""
+"""Whether those who want to know how runs end is known. No message is sent: `notify --test` does that."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safeharbor_backup.actions.doctor.check import Check, Context
 from safeharbor_backup.actions.doctor.findings import Finding, fine, remark, warning
 from safeharbor_backup.actions.status.metrics import MISSING as NO_METRICS
 from safeharbor_backup.state.history import read_history
+from safeharbor_backup.system.processes import where_typed
 from safeharbor_backup.text import plural, typed
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def check_alerts(settings: Settings, now: datetime) -> list[Finding]:
     ways = [f"{plural(count, 'receiver')} in BACKUP_NOTIFY_URLS"] if count else []
     ways += ["the check of BACKUP_PING_URL"] if settings.ping_url is not None else []
     if not ways:
-        text = "nobody hears of a failed run: neither BACKUP_NOTIFY_URLS nor BACKUP_PING_URL is set"
+        text = "nobody learns of a failed run: neither BACKUP_NOTIFY_URLS nor BACKUP_PING_URL is set"
         is_new = all(now - each.started_at < _NEW for each in history if each.command == BACKUP)
         is_watched = settings.metrics_file is not None or settings.status_file is not None
         if is_new or is_watched or _SILENCED in settings.ignore:
@@ -69,7 +70,9 @@ def check_published(name: str, path: Path | None) -> list[Finding]:
         warning(
             name,
             f"{path} cannot be written: {path.parent} does not exist, or uid {user} has no access to it",
-            f"sudo install -d -m 0755 -o {user} -g {group} {path.parent}",
+            where_typed(
+                f"sudo install -d -m 0755 -o {user} -g {group} {path.parent}", "mount a directory of the host there"
+            ),
         )
     ]
 
@@ -77,18 +80,18 @@ def check_published(name: str, path: Path | None) -> list[Finding]:
 CHECKS: tuple[Check[Context], ...] = (
     Check(
         "status file",
-        "the one that `BACKUP_STATUS_FILE` names can be written, if it is set",
+        "the file of `BACKUP_STATUS_FILE` can be written, if one is set",
         lambda context: check_published("status file", context.settings.status_file),
     ),
     Check(
         "metrics file",
-        "the one that `BACKUP_METRICS_FILE` names can be written, if it is set, and the extra for it is there",
+        "the file of `BACKUP_METRICS_FILE` can be written, if one is set, and the Python package for it is installed",
         lambda context: check_metrics_file(context.settings.metrics_file),
     ),
     Check(
         "alerts",
-        "the addresses of [alerts](notify.md) mean something, the extra for them is there, and the last message and "
-        "ping arrived; from the second day on, that an alert would reach somebody at all. Nothing is sent",
+        "the addresses of [alerts](notify.md) can be used, the Python package for them is installed, and the last "
+        "message and ping arrived; from the second day on, that anybody would be alerted at all. Nothing is sent",
         lambda context: check_alerts(context.settings, context.now),
     ),
 )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.catalog.entries import find_candidates
 from safeharbor_backup.actions.catalog.retention import tiers_of
 from safeharbor_backup.actions.doctor.check import UNREACHABLE, Check, Context, unreadable
-from safeharbor_backup.actions.doctor.findings import Finding, fine, not_checked, warning
+from safeharbor_backup.actions.doctor.findings import Finding, fine, not_checked, remark, warning
+from safeharbor_backup.actions.offsite import describe_old_copy, find_copies
 from safeharbor_backup.actions.preflight import estimate_uploads, require_space
 from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.settings.min_free import show_room
@@ -18,7 +19,7 @@ from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import UNRELIABLE, make_filter
 from safeharbor_backup.uploads.sharing import remembered
 from safeharbor_backup.uploads.stat_signature import tells_changes
-from safeharbor_backup.uploads.walk import open_root
+from safeharbor_backup.uploads.walk import opened_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,10 +35,10 @@ def _check_room(context: Context) -> list[Finding]:
     settings, live, newest = context.settings, context.live, context.newest
     directory = settings.backup_dir
     if live.size is None and newest is None:
-        return [not_checked("space", UNREACHABLE if live.unknown else "the database did not tell its size")]
+        return [not_checked("space", UNREACHABLE if live.unknown else "the size of the database is not known")]
     is_excluded = make_filter(settings.exclude)
     with remembered(directory, settings, full=False) as sharing:
-        uploads = estimate_uploads(settings.upload_dir, is_excluded, sharing)
+        uploads = estimate_uploads(settings.upload_dirs, is_excluded, sharing)
         _, despite = require_space(settings.min_free, directory, live.size or 0, newest, uploads, sharing)
     free = show_room(directory, os.statvfs(directory), settings.min_free)
     if despite:
@@ -52,9 +53,9 @@ def _check_retention(context: Context) -> list[Finding]:
         return [not_checked("retention", "its settings or those of the schedule cannot be used")]
     plan = plan_prune(settings)
     if plan.warnings:
-        return [warning("retention", text, f"{typed('prune --dry-run')} tells the rest.") for text in plan.warnings]
+        return [warning("retention", text, f"{typed('prune --dry-run')} shows the rest.") for text in plan.warnings]
     kept = f"{str(tiers_of(settings)).replace(', ', ' and ', 1)} archives stay"
-    return [fine("retention", f"{kept}; of {len(plan.verdicts)} there, {len(plan.doomed)} would go now")]
+    return [fine("retention", f"{kept}; of {len(plan.verdicts)} there, {len(plan.to_delete)} would be deleted now")]
 
 
 def check_archive_times(directory: Path, now: datetime) -> list[Finding]:
@@ -73,32 +74,51 @@ def check_archive_times(directory: Path, now: datetime) -> list[Finding]:
     return [fine("archive times", "no archive is from the future")]
 
 
+def check_copies(settings: Settings, now: datetime) -> list[Finding]:
+    """Whether archives are copied elsewhere, as far as jobs say."""
+    copies = find_copies(settings)
+    if copies is None:
+        return [fine("off-site", "there is no copy elsewhere on purpose (BACKUP_OFFSITE=none)")]
+    if not copies:
+        remedy = (
+            f"The jobs of docs/off-site.md record each copy; your own job does it by `{typed('offsite-done NAME')}`."
+        )
+        return [remark("off-site", "no off-site copy is known", f"{remedy} BACKUP_OFFSITE=none if you want none.")]
+    old = [text for each in copies if (text := describe_old_copy(each, now))]
+    if old:
+        forget = typed("offsite-done NAME --forget")
+        return [
+            warning("off-site", text, f"Look at its job. If that copy no longer exists: `{forget}`.") for text in old
+        ]
+    return [fine("off-site", f"copies: {', '.join(each.name for each in copies)}")]
+
+
 def check_sharing(settings: Settings, probed: Probed | None) -> list[Finding]:
     """Whether the next archive can share blocks with the one before. If not, it costs more and is as good."""
     if probed is None:
         return [not_checked("sharing", "no file can be written in BACKUP_DIR")]
     if not probed.can_share:
-        return [fine("sharing", "this filesystem cannot share blocks: each archive takes its full size")]
-    uploads = settings.upload_dir
-    if uploads is not None and uploads.is_dir():
-        descriptor = open_root(uploads)
-        try:
-            if not tells_changes(descriptor):
+        return [
+            fine(
+                "sharing", "this filesystem cannot share blocks as XFS and Btrfs can: each archive takes its full size"
+            )
+        ]
+    if all(each.path.is_dir() for each in settings.upload_dirs):
+        with opened_tree(settings.upload_dirs) as roots:
+            if not all(tells_changes(root) for _, root in roots):
                 return [fine("sharing", f"blocks could be shared, but everything is read: {UNRELIABLE}")]
-        finally:
-            os.close(descriptor)
     return [fine("sharing", "archives share the blocks of what has not changed")]
 
 
 CHECKS: tuple[Check[Context], ...] = (
     Check(
         "space",
-        "the next archive will find room: the last dump or the size of the database, and a walk of the uploads; "
+        "the next archive fits, estimated from the last dump or the size of the database and from the uploads; "
         "`BACKUP_MIN_FREE` stays free",
         _check_room,
         blocked_by=unreadable,
     ),
-    Check("retention", "no [guard](prune.md) holds it back", _check_retention, blocked_by=unreadable),
+    Check("retention", "no [guard](prune.md) stops it", _check_retention, blocked_by=unreadable),
     Check(
         "archive times",
         "no archive is from the future",
@@ -107,7 +127,13 @@ CHECKS: tuple[Check[Context], ...] = (
     ),
     Check(
         "sharing",
-        "whether archives can [share blocks](sharing.md) here. Not to share is no warning",
+        "whether archives can [share blocks](sharing.md) here. If not, that is no warning",
         lambda context: check_sharing(context.settings, context.probed),
+    ),
+    Check(
+        "off-site",
+        "when the archives were last [copied elsewhere](off-site.md); no known copy is a note, one older than two days "
+        "a warning",
+        lambda context: check_copies(context.settings, context.now),
     ),
 )

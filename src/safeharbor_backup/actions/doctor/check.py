@@ -28,7 +28,7 @@ Subject = TypeVar("Subject")
 class DatabaseInspection:
     """What the live database answered. `unknown` is why it did not; "" if it did.
 
-    `major` is the server's, None if it was not reached. Size in bytes; None where it could not be told.
+    `major` is the server's, None if it was not reached. Size in bytes; None where it is unknown.
     """
 
     connection: Finding
@@ -41,7 +41,7 @@ class DatabaseInspection:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What all checks go by. `unreadable` is why BACKUP_DIR cannot be read; "" if it can."""
+    """What all checks use. `unreadable` is why BACKUP_DIR cannot be read; "" if it can."""
 
     settings: Settings
     now: datetime
@@ -93,8 +93,8 @@ class Check(Generic[Subject]):
             if session.broken or session.closed:
                 raise
             # a server's answer to our own query, which holds no address
-            why = f"the database would not tell: {one_line(error)}"
-            return [warning(self.name, why, "The server's log may tell more.")]
+            why = f"the database did not answer: {one_line(error)}"
+            return [warning(self.name, why, "The server's log may say more.")]
 
 
 def unasked(checks: Iterable[Check[Any]], why: str) -> Answers:

@@ -45,8 +45,8 @@ def judge_sockets(sockets: Sequence[Path], *, is_host: bool) -> Finding:
         return fine("engine socket", "no container engine can be reached from here")
     return warning(
         "engine socket",
-        f"{sockets[0]} is mounted here: whoever gets in here is root on the host, also if it is mounted read-only",
-        "Take that mount away from this service; backups do not need it.",
+        f"{sockets[0]} is mounted here: whoever breaks in here is root on the host, even if it is mounted read-only",
+        "Remove that mount from this service; backups do not need it.",
     )
 
 

@@ -13,7 +13,7 @@ from safeharbor_backup.actions.doctor.findings import Finding, fine, problem, re
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.postgres.damage import find_damage, find_unfinished
 from safeharbor_backup.postgres.errors import GRANT, ROW_SECURITY
-from safeharbor_backup.postgres.privileges import Readable, read_privileges
+from safeharbor_backup.postgres.privileges import ReadPrivileges, read_privileges
 from safeharbor_backup.postgres.query import one_row
 from safeharbor_backup.postgres.reference_values import find_unknown_references
 from safeharbor_backup.postgres.scratch_database import find_left_scratch
@@ -62,7 +62,7 @@ def _check_pooler(asked: Asked) -> list[Finding]:
     row = asked.session.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
     if row is not None and row[0] == asked.session.info.backend_pid:  # a pooler makes process ids up
         return [fine("pooler", "the server itself is reached")]
-    restores = "restores go by RESTORE_DATABASE_URL" if asked.settings.restore_database else "a restore will refuse it"
+    restores = "restores use RESTORE_DATABASE_URL" if asked.settings.restore_database else "a restore will refuse it"
     return [
         warning(
             "pooler",
@@ -72,7 +72,7 @@ def _check_pooler(asked: Asked) -> list[Finding]:
     ]
 
 
-def judge_privileges(readable: Readable) -> list[Finding]:
+def judge_privileges(readable: ReadPrivileges) -> list[Finding]:
     """Whether pg_dump, which fails as a whole, can read everything."""
     found = []
     if readable.unreadable or readable.unreadable_large_objects:
@@ -100,7 +100,7 @@ def _check_damage(asked: Asked) -> list[Finding]:
     notes: list[str] = []
     damage = find_damage(asked.session, notes.append)
     found = [warning("damage", each.text, each.remedy) for each in damage] + [remark("damage", each) for each in notes]
-    return found or [fine("damage", "collations are of the versions that the library has, no page failed its checksum")]
+    return found or [fine("damage", "collations have the library's versions, and no page failed its checksum")]
 
 
 def _check_unfinished(asked: Asked) -> list[Finding]:
@@ -116,7 +116,7 @@ def _shorten(names: tuple[str, ...]) -> str:
 def _check_references(asked: Asked) -> list[Finding]:
     unknown = find_unknown_references(asked.session, asked.settings.upload_references)
     if unknown:
-        remedy = "Put it right in BACKUP_UPLOAD_REFERENCES; each backup ends with 3 until then."
+        remedy = "Correct it in BACKUP_UPLOAD_REFERENCES; each backup ends with 3 until then."
         return [warning("references", each, remedy) for each in unknown]
     if not asked.settings.upload_references:
         return [fine("references", "BACKUP_UPLOAD_REFERENCES names no columns that hold paths of uploads")]
@@ -152,7 +152,7 @@ def judge_clock(before: datetime, theirs: datetime, after: datetime) -> Finding:
     return warning(
         "clock",
         f"is {abs(int(ahead.total_seconds())):,} s {'ahead of' if ahead > timedelta() else 'behind'} the database "
-        "server's; archives are named by it, and retention goes by it",
+        "server's; archives get their names and retention its order from it",
         "On whichever is wrong: sudo timedatectl set-ntp true",
     )
 
@@ -161,7 +161,7 @@ def _check_app_data(asked: Asked) -> list[Finding]:
     missing = find_missing(asked.settings, asked.session)
     found = [remark("app data", describe_folders(missing.folders))] if missing.folders else []
     found += [warning("app data", each.text, each.remedy) for each in missing.databases]
-    return found or [fine("app data", "the app's configuration names no database or folder that no archive has")]
+    return found or [fine("app data", "archives lack no database or folder that the app's configuration names")]
 
 
 QUERIES: tuple[Check[Asked], ...] = (
@@ -169,14 +169,14 @@ QUERIES: tuple[Check[Asked], ...] = (
     Check("pooler", "the server itself is reached, not a pooler", _check_pooler),
     Check(
         "tables",
-        "every table, sequence and large object may be read. `pg_dump` fails as a whole for one that may not",
+        "the role may read every table, sequence and large object; if it may not read one, `pg_dump` fails as a whole",
         lambda asked: judge_privileges(read_privileges(asked.session)),
     ),
     Check("row security", "no policy hides rows; `pg_dump` refuses rather than leave them out"),
     Check(
         "damage",
-        "[damage](backup.md#damage-in-the-database) that can be dumped all the same: a collation of another version "
-        "than the library's, pages that failed their checksum",
+        "[damage](backup.md#damage-in-the-database) that does not stop a dump: a collation whose version is "
+        "not the library's, pages that failed their checksum",
         _check_damage,
     ),
     Check(
@@ -197,8 +197,8 @@ QUERIES: tuple[Check[Asked], ...] = (
     ),
     Check(
         "app data",
-        "no other database of the app, and no folder with files that its configuration names, is in no archive without "
-        "`BACKUP_IGNORE`; see [any app](apps.md)",
+        "the app's configuration names no other database, and no folder with files, that archives lack and "
+        "`BACKUP_IGNORE` does not name; see [any app](apps.md)",
         _check_app_data,
     ),
     Check("clock", "it is within a minute of the server's", _check_clock),

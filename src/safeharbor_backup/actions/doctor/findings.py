@@ -28,7 +28,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check tells. `exit_status` is the one that the run would end with; 0 unless it is a problem."""
+    """What one check found. `exit_status` is the one that the run would end with; 0 unless it is a problem."""
 
     name: str
     level: Level
@@ -89,7 +89,7 @@ def problem(name: str, text: str, remedy: str, status: ExitStatus) -> Finding:
 
 
 def not_checked(name: str, why: str) -> Finding:
-    """What cannot be told for a reason that stands in another finding."""
+    """What is unknown for a reason that stands in another finding."""
     return Finding(name, Level.UNKNOWN, f"not checked: {why}")
 
 

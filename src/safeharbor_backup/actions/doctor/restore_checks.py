@@ -1,4 +1,7 @@
-"""What a restore would meet here: room beside the live uploads, room for a copy of the dump, the same SECRET_KEY."""
+"""What a restore would meet here: room beside the live uploads, room for a copy of the dump, the same SECRET_KEY.
+
+And whether the evidence of drills can be signed.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,19 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.doctor.check import Check, Context, unreadable
 from safeharbor_backup.actions.doctor.findings import Finding, fine, not_checked, warning
 from safeharbor_backup.actions.restore.dump_copy import lives_in_memory
-from safeharbor_backup.actions.restore.plan import check_upload_room
+from safeharbor_backup.actions.restore.uploads_plan import check_rooms
 from safeharbor_backup.actions.restore.uploads_target import check_movable
 from safeharbor_backup.archive.manifest import fingerprint_matches
-from safeharbor_backup.errors import StorageUnavailable, one_line
+from safeharbor_backup.errors import SafeHarborError, StorageUnavailable, one_line
 from safeharbor_backup.settings.min_free import show_room
+from safeharbor_backup.settings.upload_dirs import describe_dirs
+from safeharbor_backup.system.signature import sign
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.model import Settings
 
@@ -27,21 +34,23 @@ _SHORTEST_KEY = 20
 def _check_uploads(context: Context) -> list[Finding]:
     """Whether uploads could be put beside the present ones and exchanged; what fails there can be mended before."""
     settings, newest = context.settings, context.newest
-    uploads = settings.upload_dir
-    if uploads is None:
+    uploads = settings.upload_dirs
+    if not uploads:
         return [fine("restore uploads", "the app has none")]
-    if not uploads.is_dir():
+    if not all(each.path.is_dir() for each in uploads):
         return [not_checked("restore uploads", "the uploads directory is missing")]
+    is_excluded = make_filter(settings.exclude)
     try:
-        check_movable(uploads, make_filter(settings.exclude))
+        for each in uploads:
+            check_movable(each.path, each.inside(is_excluded))
         if newest is None:
-            return [fine("restore uploads", f"{uploads} can be exchanged; for its size there is no archive to go by")]
-        return [
-            fine(
-                "restore uploads",
-                check_upload_room(uploads, newest.upload_bytes, newest.upload_files, settings.min_free),
-            )
-        ]
+            text = f"{describe_dirs(uploads)} can be exchanged; there is no archive to estimate their size from"
+            return [fine("restore uploads", text)]
+        folders = (
+            {each.name: (each.files, each.bytes) for each in newest.folders} if newest.folders is not None else None
+        )
+        whole = (newest.upload_files, newest.upload_bytes)
+        return [fine("restore uploads", text) for text in check_rooms(uploads, folders, whole, settings.min_free)]
     except StorageUnavailable as error:
         return [warning("restore uploads", one_line(error.message), error.hint)]
 
@@ -69,7 +78,7 @@ def _check_tmp_dir(context: Context) -> list[Finding]:
             warning(
                 "restore speed",
                 f"{why}: one job would load the dump, not several",
-                "Name a directory on a disk with room for the dump in BACKUP_TMP_DIR.",
+                "Set BACKUP_TMP_DIR to a directory on a disk with space for the dump.",
             )
         ]
     return [fine("restore speed", f"several jobs can load the dump; its copy goes to {directory}")]
@@ -87,8 +96,8 @@ def check_secret_key(settings: Settings, newest: Manifest | None) -> list[Findin
                 return [
                     warning(
                         "SECRET_KEY",
-                        "it is another one than when the newest archive was taken: after a restore of that, sessions "
-                        "and signed links from then are not valid",
+                        "it is not the key that the newest archive was taken with: after a restore of that archive, "
+                        "its sessions and signed links are not valid",
                         f"If the change was meant, take a backup: {typed('backup')}",
                     )
                 ]
@@ -99,28 +108,44 @@ def check_secret_key(settings: Settings, newest: Manifest | None) -> list[Findin
             warning(
                 "SECRET_KEY",
                 f"it has fewer than {_SHORTEST_KEY} characters and can be guessed",
-                "Give the app and this the output of: openssl rand -hex 32",
+                "Set it, for the app and for Safe Harbor, to the output of: openssl rand -hex 32",
             )
         ]
     return [fine("SECRET_KEY", "set; archives hold a fingerprint of it, never the key")]
+
+
+def check_evidence_key(key: Path | None) -> list[Finding]:
+    """Whether a drill could sign its evidence; nothing to find if it is not to. It signs nothing at all, to see."""
+    if key is None:
+        return []
+    try:
+        sign(b"", key)
+    except SafeHarborError as error:
+        return [warning("evidence key", f"drills would end with 3: {one_line(error.message)}", error.hint)]
+    return [fine("evidence key", f"drills sign their evidence with {key}")]
 
 
 CHECKS: tuple[Check[Context], ...] = (
     Check(
         "restore uploads",
         "they can be exchanged: nothing is mounted inside them that backups read, nothing is immutable; and there is "
-        "room for a second copy",
+        "disk space for a second copy",
         _check_uploads,
     ),
     Check(
         "restore speed",
-        "there is room for a copy of the dump, which several jobs need (`BACKUP_TMP_DIR`)",
+        "there is disk space for a copy of the dump, which several jobs need (`BACKUP_TMP_DIR`)",
         _check_tmp_dir,
         blocked_by=unreadable,
     ),
     Check(
+        "evidence key",
+        "drills can sign their evidence with the key of `BACKUP_EVIDENCE_KEY`, if it is set",
+        lambda context: check_evidence_key(context.settings.evidence_key),
+    ),
+    Check(
         "SECRET_KEY",
-        "it is the one of the newest archive, and cannot be guessed",
+        "it is the key of the newest archive, and cannot be guessed",
         lambda context: check_secret_key(context.settings, context.newest),
     ),
 )

@@ -12,6 +12,7 @@ from safeharbor_backup.actions.doctor.database_checks import QUERIES, Asked
 from safeharbor_backup.actions.doctor.findings import Finding, failed, fine, not_checked, problem, warning
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, ToolFailed
 from safeharbor_backup.postgres.client_tools import (
+    NEW_IMAGE,
     choose_client_tools,
     find_client_tools,
     first_safe_version,
@@ -23,6 +24,7 @@ from safeharbor_backup.postgres.dump import choose_compression
 from safeharbor_backup.postgres.privileges import installed_extensions
 from safeharbor_backup.postgres.sessions import answered_within
 from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.system.processes import where_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +37,7 @@ _OWN_WAITS_SECONDS = 10  # what the server itself may take for an answer
 
 
 def inspect_database(settings: Settings) -> DatabaseInspection:
-    """Everything that can be told of the database."""
+    """Everything that is known of the database."""
     if settings.database is None or settings.problems_in(Concern.DATABASE):
         why = "its settings cannot be used"
         return _not_asked(not_checked("database", why), why)
@@ -118,7 +120,10 @@ def judge_client_alone(found: Sequence[ClientTools], why: str) -> list[Finding]:
     if not found:
         raise ToolFailed(
             "No pg_dump was found.",
-            hint="Install postgresql-client in the server's major version, or point BACKUP_PG_BIN at its pg_dump.",
+            hint=where_typed(
+                "Install postgresql-client in the server's major version, or point BACKUP_PG_BIN at its pg_dump.",
+                NEW_IMAGE,
+            ),
         )
     return [not_checked("client", f"{why}; here is {', '.join(tools.version for tools in found)}")]
 
@@ -128,14 +133,19 @@ def _judge_client(settings: Settings, server_major: int) -> list[Finding]:
     compression = choose_compression(settings.dump_compression, tools)
     found = [fine("client", f"pg_dump {tools.version} in {tools.bin_dir}, compression {compression}")]
     if costs := what_a_newer_client_costs(tools, server_major):
-        found.append(warning("client", costs, f"apt-get install postgresql-client-{server_major}"))
+        remedy = where_typed(f"apt-get install postgresql-client-{server_major}", NEW_IMAGE)
+        found.append(warning("client", costs, remedy))
     if not is_safe_for_foreign_dumps(tools):
         needed = first_safe_version(tools.major)
         found.append(
             warning(
                 "client",
-                f"pg_restore {tools.version} is older than the fixes of 2026 against made-up dumps ({needed})",
-                f"Update postgresql-client-{tools.major} to {needed} or newer; until then restore only what you trust.",
+                f"pg_restore {tools.version} lacks the fixes of 2026 against hostile dumps ({needed})",
+                where_typed(
+                    f"Update postgresql-client-{tools.major} to {needed} or newer; until then restore only what you "
+                    "trust.",
+                    NEW_IMAGE,
+                ),
             )
         )
     return found

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.catalog.entries import find_candidates
 from safeharbor_backup.actions.doctor.check import Check, Context
 from safeharbor_backup.actions.doctor.findings import Finding, SettingShown, fine, not_checked, problem, remark, warning
-from safeharbor_backup.actions.status.schedule_seen import Seen, look_for_schedule
+from safeharbor_backup.actions.status.schedule_seen import (
+    STOP_ONE,
+    TWICE,
+    Seen,
+    has_second_scheduler,
+    look_for_schedule,
+)
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.settings.database_url import DatabaseUrl
+from safeharbor_backup.settings.misspelt import find_misspelt
 from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.schedule import find_zone, upcoming_runs
-from safeharbor_backup.settings.table import SETTINGS, Setting, find_misspelt
+from safeharbor_backup.settings.table import SETTINGS, Setting
 from safeharbor_backup.state.history import read_history
 
 if TYPE_CHECKING:
@@ -59,7 +66,7 @@ def _show(setting: Setting, value: object) -> str:
 
 def describe_ignored_zone(settings: Settings) -> str:
     """That TZ is not the zone of the schedules."""
-    return f"TZ={settings.ignored_zone} does not count: the schedules are read in {settings.timezone}"
+    return f"TZ={settings.ignored_zone} is ignored: the schedules are read in {settings.timezone}"
 
 
 def check_settings(settings: Settings) -> list[Finding]:
@@ -67,7 +74,7 @@ def check_settings(settings: Settings) -> list[Finding]:
     found = []
     for each in settings.problems:
         origin = settings.origins.get(each.variable, "the environment")
-        remedy = f"Put it right in {origin}, or unset it." if each.value else f"Set {each.variable}."
+        remedy = f"Correct it in {origin}, or unset it." if each.value else f"Set {each.variable}."
         if each.concern in _REFUSED:
             found.append(problem("settings", str(each), remedy, ExitStatus.USAGE))
         else:
@@ -75,7 +82,7 @@ def check_settings(settings: Settings) -> list[Finding]:
     told = {each.variable for each in settings.problems}
     for name, meant in find_misspelt(settings.unknown):
         if name not in told:
-            found.append(warning("settings", f"{name} is no setting and has no effect", f"Did you mean {meant}?"))
+            found.append(warning("settings", f"{name} is not a setting and has no effect", f"Did you mean {meant}?"))
     if settings.ignored_zone:
         found.append(
             warning("settings", describe_ignored_zone(settings), "Set BACKUP_TIMEZONE, to that zone or to UTC.")
@@ -109,13 +116,16 @@ def check_schedule(settings: Settings, now: datetime) -> list[Finding]:
                 f"BACKUP_MAX_AGE={_hours(apart.total_seconds() + 7200)}",
             )
         ]
-    seen = look_for_schedule(settings, read_history(settings.backup_dir), _taken(settings.backup_dir), now)
+    history = read_history(settings.backup_dir)
+    if has_second_scheduler(settings, history, now):
+        return [warning("schedule", TWICE, STOP_ONE)]
+    seen = look_for_schedule(settings, history, _taken(settings.backup_dir), now)
     if seen is Seen.NOTHING:
         return [
             warning(
                 "schedule",
-                f"nothing runs by it: no backup began at the last times of `{settings.schedule}` "
-                f"({settings.timezone}), and no scheduler is at work",
+                f"no backup began at the last times of `{settings.schedule}` ({settings.timezone}), and no scheduler "
+                "is running",
                 "Start the scheduler or a timer (docs/scheduling.md). If backups run at other times, put those into "
                 "BACKUP_SCHEDULE.",
             )
@@ -123,7 +133,7 @@ def check_schedule(settings: Settings, now: datetime) -> list[Finding]:
     verify = f"verify `{settings.verify_schedule}`" if settings.verify_schedule else "no verify"
     text = f"backup `{settings.schedule}`, {verify}, in {settings.timezone}"
     if seen is Seen.NOT_YET:
-        return [remark("schedule", f"{text}; whether something runs by it cannot be seen yet")]
+        return [remark("schedule", f"{text}; not yet seen to run")]
     return [fine("schedule", text)]
 
 
@@ -146,8 +156,8 @@ CHECKS: tuple[Check[Context], ...] = (
     ),
     Check(
         "schedule",
-        "`status` is as patient (`BACKUP_MAX_AGE`) as backups are apart, and backups have begun at the times of "
-        "`BACKUP_SCHEDULE`, or a scheduler is at work",
+        "`BACKUP_MAX_AGE` is longer than the time between two backups. Backups have begun at the times of "
+        "`BACKUP_SCHEDULE`, or a scheduler is running. Only one scheduler starts them",
         lambda context: check_schedule(context.settings, context.now),
     ),
 )

@@ -18,6 +18,7 @@ from safeharbor_backup.actions.preflight import (
     describe_unknown_stages,
 )
 from safeharbor_backup.errors import SafeHarborError, translate_os_error
+from safeharbor_backup.settings.upload_dirs import describe_dirs
 from safeharbor_backup.state.journal import Journal
 from safeharbor_backup.system.lock import is_locked
 from safeharbor_backup.text import typed
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 
 
 def _check_uploads(context: Context) -> list[Finding]:
-    """The uploads are there, can be listed, and lie apart from the archives."""
-    uploads = context.settings.upload_dir
-    if uploads is None:
+    """The uploads are there, can be listed, and are separate from the archives."""
+    uploads = context.settings.upload_dirs
+    if not uploads:
         return [fine("uploads", "the app has none (BACKUP_UPLOAD_DIR=none)")]
-    check_uploads(context.settings, uploads)
+    check_uploads(context.settings)
     check_apart(uploads, context.settings.backup_dir)
-    return [fine("uploads", f"{uploads} can be read")]
+    return [fine("uploads", f"{describe_dirs(uploads)} can be read")]
 
 
 def check_backup_dir(directory: Path) -> tuple[list[Finding], Probed | None]:
@@ -49,12 +50,12 @@ def check_backup_dir(directory: Path) -> tuple[list[Finding], Probed | None]:
     except OSError as error:
         return [failed("directory", translate_os_error(error, f"writing a probe in {directory}"))], None
     found = [fine("directory", f"{directory}: a probe was written, fsynced, renamed and removed")]
-    if not probed.has_locks:
+    if not probed.supports_locks:
         found.append(
             warning(
                 "locks",
                 f"{directory} is on a filesystem without locks: nothing keeps two runs apart there",
-                "See that no two runs are started at once, or mount the share with locks.",
+                "Make sure that no two runs start at once, or mount the share with locks.",
             )
         )
     return found, probed
@@ -74,7 +75,11 @@ def check_access(directory: Path) -> list[Finding]:
     found = []
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         found.append(
-            warning("access", f"everybody here can delete or replace what is in {directory}", f"chmod o-w {directory}")
+            warning(
+                "access",
+                f"every user of this host can delete or replace what is in {directory}",
+                f"chmod o-w {directory}",
+            )
         )
     if mode & stat.S_IXOTH:
         names = [each.name for each in find_candidates(directory)]
@@ -84,7 +89,7 @@ def check_access(directory: Path) -> list[Finding]:
             found.append(
                 warning(
                     "access",
-                    f"everybody here can read all data in {which}",
+                    f"every user of this host can read all data in {which}",
                     f"chmod 0600 {directory}/safeharbor-backup-*.tar",
                 )
             )
@@ -107,8 +112,7 @@ def check_restores(settings: Settings) -> list[Finding]:
         if is_locked(directory):
             return [fine("restores", f"the restore {pending.id} is at work at this moment")]
         raise pending.pending_error()
-    uploads = settings.upload_dir
-    unknown = describe_unknown_stages(uploads, directory) if uploads is not None else []
+    unknown = describe_unknown_stages(settings.upload_dirs, directory)
     if unknown:
         return [
             warning(
@@ -124,14 +128,16 @@ def check_restores(settings: Settings) -> list[Finding]:
 
 
 CHECKS: tuple[Check[Context], ...] = (
-    Check("uploads", "they are there, can be listed, and are not in `BACKUP_DIR` nor the reverse", _check_uploads),
+    Check(
+        "uploads", "they exist, can be listed, and are not inside `BACKUP_DIR`, nor is it inside them", _check_uploads
+    ),
     Check(
         "directory",
         "a file can be written in `BACKUP_DIR`, forced to the disk, renamed and removed. If not: the exact `chown` or "
         "`mount`",
         lambda context: context.directory,
     ),
-    Check("locks", "only told if the filesystem has none"),
+    Check("locks", "shown only if the filesystem has none"),
     Check("sentinel", "the file that `BACKUP_SENTINEL` names is there", _check_mounted),
     Check(
         "access",
@@ -141,7 +147,8 @@ CHECKS: tuple[Check[Context], ...] = (
     ),
     Check(
         "restores",
-        "none was interrupted: then no backup is taken. Nothing in the uploads only looks like what a restore keeps",
+        "no restore waits to be settled, which would stop all backups; nothing in the uploads has the name of a "
+        "restore's directory without being one",
         lambda context: check_restores(context.settings),
         blocked_by=unreadable,
     ),

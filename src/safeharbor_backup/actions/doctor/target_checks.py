@@ -64,7 +64,7 @@ def _check_extensions(reached: _Reached) -> list[Finding]:
 
 
 def judge_extensions(installed: tuple[str, ...], available: dict[str, bool], *, is_superuser: bool) -> list[Finding]:
-    """Whether the role can create them anew; `available` says which of them need no superuser."""
+    """Whether the role can create them again; `available` says which of them need no superuser."""
     missing = [name for name in installed if name not in available]
     if missing:
         return [
@@ -97,7 +97,7 @@ def _check_slots(reached: _Reached) -> list[Finding]:
         warning(
             "logical slots",
             f"{', '.join(slots)}: after a restore they stay with the previous database and hold WAL there",
-            f"After a restore: {typed('restore --discard-previous')}, soon; then make the slots anew.",
+            f"After a restore: {typed('restore --discard-previous')}, soon; then create the slots again.",
         )
     ]
 
@@ -114,7 +114,7 @@ def _check_kept(reached: _Reached) -> list[Finding]:
     return [
         warning(
             "kept databases",
-            f"the journal knows no restore that left {names}",
+            f"no restore in the journal left {names}",
             f"`{typed('restore --undo --id ID')}` shows what it would move, and asks; `{typed('restore')} "
             "--discard-previous --id ID` asks, then drops them. ID is the end of the name.",
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.runs import block_size_of
 from safeharbor_backup.system.atomic_file import fsync_directory, published_whole, sweep_drafts, when_closed, write_all
-from safeharbor_backup.system.lock import LOCK_NAME, has_locks
+from safeharbor_backup.system.lock import LOCK_NAME, supports_locks
 from safeharbor_backup.system.small_file import DRAFT_LASTS_SECONDS
 from safeharbor_backup.uploads.sharing import can_share
 
@@ -25,7 +25,7 @@ PROBE_NAME = ".safeharbor-doctor"
 class Probed:
     """What the filesystem can do."""
 
-    has_locks: bool
+    supports_locks: bool
     can_share: bool
 
 
@@ -42,7 +42,8 @@ def probe_directory(directory: Path) -> Probed:
                 block = block_size_of(os.fstatvfs(draft.descriptor).f_bsize)
                 write_all(draft.descriptor, bytes(block))
                 probed = Probed(
-                    has_locks=has_locks(draft.descriptor), can_share=can_share(directory, draft.descriptor, block)
+                    supports_locks=supports_locks(draft.descriptor),
+                    can_share=can_share(directory, draft.descriptor, block),
                 )
         finally:
             try:

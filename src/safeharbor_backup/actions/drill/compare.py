@@ -62,10 +62,22 @@ class Comparison:
         wrong = [f"{name} has other rows than the dump" for name in found.different if name not in self._miscounted]
         where += _shortened(wrong, "tables")
         self.compared["content"] = found.document()
+        objects = found.document_of_objects()
+        if objects is not None:
+            self.compared["large_objects"] = objects
+            if objects["different"]:
+                where.append("the large objects have other content than in the dump")
+        views = self.compared.get("materialized_views")
+        if views is not None and found.views:
+            different = [*views["different"], *found.views]
+            self.compared["materialized_views"] = {
+                **views, "equal": views["equal"] - len(found.views), "different": different[:_LISTED],
+            }  # fmt: skip
 
-    def judge_structure(self, found: Structure, manifest: Manifest, *, same_major: bool) -> None:
-        """Compare sequences, and the numbers of constraints and indexes."""
+    def judge_structure(self, found: Structure, manifest: Manifest, *, same_major: bool) -> list[str]:
+        """Compare sequences, and the numbers of constraints and indexes. The views that stay unpopulated."""
         recorded = manifest.about_database
+        unpopulated: list[str] = []
         if recorded.sequences is not None:
             self._judge_sequences(found, recorded.sequences)
         else:
@@ -75,6 +87,8 @@ class Comparison:
             self.not_recorded.append("materialized views")
         else:
             compared = compare_views(found.views, views)  # the restore itself has told of them
+            stay = {name for name, rows in views.items() if rows is None}
+            unpopulated = [ascii_safe(name) for name in sorted(stay) if found.views.get(name, 0) is None]
             different = compared.lost + compared.recomputed
             equal = len(views) - len(different)
             self.compared["materialized_views"] = {
@@ -91,6 +105,7 @@ class Comparison:
             if stated != number:
                 where = self.differences if same_major else self.cautions
                 where.append(f"there are {number:,} {what} instead of {stated:,}")
+        return unpopulated
 
     def _judge_sequences(self, found: Structure, recorded: Mapping[str, int | None]) -> None:
         """None may be behind: the next number would be one that is taken. pg_dump reads them a moment later."""
@@ -110,6 +125,11 @@ class Comparison:
             "equal": len(recorded) - len(wrong),
             "different": wrong[:_LISTED],
         }
+
+    def judge_sequences_in_use(self, behind: list[str], unseen: int) -> None:
+        """Of a copy that is as it was backed up they tell what is wrong with the database itself."""
+        self.cautions += _shortened([ascii_safe(text) for text in behind], "sequences")
+        self.compared["sequences_in_use"] = {"behind": behind[:_LISTED], "not_looked_at": unseen}
 
     def judge_revision(self, session: psycopg.Connection, manifest: Manifest) -> None:
         """Compare the revision of the migrations, within the session's open transaction."""

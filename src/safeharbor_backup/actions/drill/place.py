@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor_backup.actions.drill.server import Kind, drill_server, furnish, private_drill_server
+from safeharbor_backup.actions.drill.server import (
+    Kind,
+    create_roles_and_tablespaces,
+    drill_server,
+    private_drill_server,
+)
 from safeharbor_backup.actions.restore.database_plan import choose_entries, read_dump
 from safeharbor_backup.actions.restore.findings import Findings
-from safeharbor_backup.actions.restore.server_checks import bound_extensions
 from safeharbor_backup.actions.restore.staged_database import create_staged
 from safeharbor_backup.actions.scratch_cleanup import remove_left_databases
 from safeharbor_backup.errors import CannotRestore, SafeHarborError, one_line
@@ -20,6 +24,7 @@ from safeharbor_backup.postgres.scratch_database import hold_scratch
 from safeharbor_backup.postgres.sessions import end_backend
 from safeharbor_backup.postgres.target import drop_database, target_connected
 from safeharbor_backup.system.signals import signals_held
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.request import OpenArchive
     from safeharbor_backup.actions.restore.staged_database import StagedDatabase
+    from safeharbor_backup.postgres.contents import Needs
     from safeharbor_backup.postgres.properties import Properties
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
@@ -46,7 +52,7 @@ def find_server(
     server = stack.enter_context(drill_server(settings, archive.manifest, progress))
     remove_left_databases(server.target, progress.note)
     try:
-        return server, _plan(server, archive, report)
+        return server, plan_copy(server, archive, report)
     except CannotRestore as refusal:
         private = private_drill_server(settings, archive.manifest)
         if server.kind is not Kind.OWN or private is None:
@@ -54,20 +60,22 @@ def find_server(
         progress.note(f"{refusal.message} The drill is on a private server")
         try:
             other = stack.enter_context(private)
-            plan = _plan(other, archive, report)
+            plan = plan_copy(other, archive, report)
         except CannotRestore:
             raise refusal from None
         report.warnings.append(f"on the server itself it would not restore: {refusal.message}")
         return other, plan
 
 
-def _plan(server: DrillServer, archive: OpenArchive, report: Report) -> DatabasePlan:
-    """Raises what a restore there would meet."""
+def plan_copy(server: DrillServer, archive: OpenArchive, report: Report) -> DatabasePlan:
+    """How a copy of its database is made there. Raises what a restore there would meet."""
     findings = Findings()
     contents, needs = read_dump(server.target, archive, server.settings.pg_bin, findings)
     if server.kind is Kind.PRIVATE:
-        furnish(server.target, needs)
-    bound = bound_extensions(contents)
+        create_roles_and_tablespaces(server.target, needs)
+    if server.kind is Kind.COPY:
+        _own_all_for_want_of_roles(server.target, needs, findings)
+    bound = contents.bound_extensions
     findings.warnings += [f"left out: extension {name}, which can be in one database only" for name in bound]
     plan = choose_entries(server.target, contents, needs, server.live, findings, without=bound, accepts_open=True)
     findings.require_none()
@@ -82,6 +90,15 @@ def _plan(server: DrillServer, archive: OpenArchive, report: Report) -> Database
     return replace(plan, entries=tuple(entries))
 
 
+def _own_all_for_want_of_roles(target: Target, needs: Needs, findings: Findings) -> None:
+    """A laptop has no roles of the production's: a superuser then loads as any other role does, and owns all itself."""
+    missing = target.missing_roles(needs.owners)
+    if target.is_superuser and missing:
+        target.is_superuser = False
+        which = ascii_safe(", ".join(missing))
+        findings.facts.append(f"the server has no role {which}: everything belongs to {target.role}")
+
+
 def create_copy(
     server: DrillServer, archive: OpenArchive, plan: DatabasePlan, name: str, warn: Callable[[str], None]
 ) -> StagedDatabase:
@@ -89,7 +106,7 @@ def create_copy(
     try:
         return create_staged(plan, name, archive, adapt=_settings_only)
     except CannotRestore as error:
-        if server.kind is not Kind.PRIVATE:
+        if server.kind not in (Kind.PRIVATE, Kind.COPY) or plan.live is not None:
             raise
         # this machine may lack the locale of the database's own
         like = replace(server.target.template(), owner="", tablespace="pg_default")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from msgspec import to_builtins
+from msgspec import UNSET, to_builtins
 
 import safeharbor_backup
 from safeharbor_backup.actions.drill.server import Kind
@@ -38,6 +38,7 @@ class DrillResult:
 
     archive: Path
     evidence: Path | None
+    signature: Path | None
     server: str
     tables: int
     rows: int | None
@@ -66,7 +67,10 @@ class Report:
 
     archive: Path
     begun_at: datetime
+    offsite: str | None = None
+    max_restore_seconds: float | None = None
     evidence: Path | None = None
+    signature: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -132,8 +136,8 @@ class Report:
         if found.unreadable.count:
             first = ", ".join(found.unreadable.names[:3])
             self.warnings.append(
-                f"{found.unreadable.count:,} uploads shut out their own owner: they were not read back, only compared "
-                f"while they were written: {first}"
+                f"{found.unreadable.count:,} uploads cannot be read by their own owner: they were not read back, only "
+                f"compared while they were written: {first}"
             )
 
     def describe_references(self, found: References, manifest: Manifest | None) -> None:
@@ -143,6 +147,13 @@ class Report:
         lost, before = found.missing.count + found.outside.count, recorded_missing(manifest)
         if set(found.columns) <= set(recorded_columns(manifest)) and lost > before:
             self.problems.append(f"{lost:,} references to uploads have no file; when it was taken, {before:,} had none")
+
+    def judge_time(self) -> None:
+        """Whether the restore kept to the objective."""
+        took, most = self.seconds.get("restore", 0.0), self.max_restore_seconds
+        if most is not None and took > most:
+            text = f"the restore took {took:.1f} s, and the objective is {most:g} s (BACKUP_DRILL_MAX_SECONDS)"
+            self.warnings.append(text)
 
     def give_up(self, error: SafeHarborError) -> None:
         """The drill cannot be done here, which says nothing of the archive."""
@@ -156,7 +167,9 @@ class Report:
             drilled_at=_iso(self.begun_at),
             result=self._verdict(),
             exit_status=int(self._status()),
-            archive=DrilledArchive(name=self.archive.name, path=str(self.archive), **self._archive),
+            archive=DrilledArchive(
+                name=self.archive.name, path=str(self.archive), offsite=self.offsite or UNSET, **self._archive
+            ),
             server=self._server,
             versions=Versions(safeharbor=safeharbor_backup.__version__, **self._versions),
             tables=self._tables,
@@ -164,6 +177,7 @@ class Report:
             upload_files=self._upload_files,
             upload_bytes=self._upload_bytes,
             restore_seconds=self.seconds.get("restore"),
+            max_restore_seconds=self.max_restore_seconds,
             seconds=dict(self.seconds),
             compared={name: dict(found) for name, found in self._compared.items()},
             not_recorded=tuple(self._not_recorded),
@@ -184,6 +198,7 @@ class Report:
         return DrillResult(
             archive=self.archive,
             evidence=self.evidence,
+            signature=self.signature,
             server=self._place_in_words(),
             tables=self._tables,
             rows=self._rows,

@@ -15,12 +15,13 @@ import psycopg
 
 from safeharbor_backup.actions.drill.app_check import TIMEOUT_SECONDS, check_app
 from safeharbor_backup.actions.drill.compare import Comparison
-from safeharbor_backup.actions.drill.content_check import compare_content
+from safeharbor_backup.actions.drill.content_check import compare_content, compare_views
 from safeharbor_backup.actions.drill.place import create_copy, dropped_at_the_end, find_server
 from safeharbor_backup.actions.drill.result import Report
 from safeharbor_backup.actions.drill.uploads_check import read_back
+from safeharbor_backup.actions.offsite import note_drill
 from safeharbor_backup.actions.preflight import check_directory
-from safeharbor_backup.actions.references import check_copy, recorded_columns
+from safeharbor_backup.actions.references import check_copy, recorded_columns, recorded_dirs
 from safeharbor_backup.actions.restore.dump_load import LoadOptions
 from safeharbor_backup.actions.restore.request import opened_for_restore
 from safeharbor_backup.actions.restore.stage import stage_archive
@@ -37,6 +38,7 @@ from safeharbor_backup.errors import (
     one_line,
     translate_os_error,
 )
+from safeharbor_backup.postgres.behind_sequences import find_behind
 from safeharbor_backup.postgres.errors import FULL
 from safeharbor_backup.postgres.load import ServerFull
 from safeharbor_backup.postgres.scratch_database import is_disk_full, mark_scratch, scratch_name
@@ -45,11 +47,12 @@ from safeharbor_backup.postgres.structure import read_structure
 from safeharbor_backup.settings.min_free import show_room
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.directory import drill_lock
-from safeharbor_backup.state.evidence import free_evidence, publish_evidence
+from safeharbor_backup.state.evidence import free_evidence, publish_evidence, signature_of, write_evidence
+from safeharbor_backup.system.signature import sign
 from safeharbor_backup.uploads.drill_directory import scratch_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from safeharbor_backup.actions.drill.result import DrillResult
@@ -67,10 +70,16 @@ _INTACT = "The live database and uploads were not touched, and nothing of the co
 
 
 def drill_archive(
-    path: Path, settings: Settings, *, jobs: int, progress: Progress, notices: Sequence[str] = ()
+    path: Path,
+    settings: Settings,
+    *,
+    jobs: int,
+    progress: Progress,
+    notices: Sequence[str] = (),
+    offsite: str | None = None,
 ) -> DrillResult:
     """How the restore of an archive into a scratch copy went; its evidence is beside the archives. `notices` are
-    warnings of whoever chose it.
+    warnings of whoever chose it; `offsite` is the copy elsewhere that it was fetched from.
 
     An archive that does not restore, or differs, is a result with problems. Raises SafeHarborError if the drill itself
     cannot be done here, after that was written down too.
@@ -79,7 +88,7 @@ def drill_archive(
     check_directory(settings.backup_dir)
     with drill_lock(settings.backup_dir):
         evidence, begun_at = free_evidence(settings.backup_dir)
-        report = Report(path, begun_at)
+        report = Report(path, begun_at, offsite, settings.drill_max_seconds)
         report.warnings += notices
         run = _Run(settings, report, jobs, Steps(progress, report.seconds, report.warnings), Comparison())
         try:
@@ -92,21 +101,38 @@ def drill_archive(
             failure = _translated(error)
             failure.intact = failure.intact or _INTACT
             report.give_up(failure)
-            _write_down(evidence, report, progress)
+            _write_down(evidence, report, settings, progress)
             raise failure from error
-        _write_down(evidence, report, progress)
+        _write_down(evidence, report, settings, progress)
+        if offsite is not None and not report.problems:
+            note_drill(offsite, settings)
         return report.result()
 
 
-def _write_down(path: Path, report: Report, progress: Progress) -> None:
-    """Evidence that cannot be written is missing from a drill that was done: a warning, and no failure."""
-    try:
-        publish_evidence(path, report.document())
-        report.evidence = path
-    except (SafeHarborError, OSError) as error:
-        failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
-        report.warnings.append(f"the evidence {path} could not be written: {failure.message}")
+def _write_down(path: Path, report: Report, settings: Settings, progress: Progress) -> None:
+    """Evidence that cannot be signed or written is missing from a drill that was done: a warning, and no failure."""
+
+    def warn(what: str, why: str) -> None:
+        report.warnings.append(f"the evidence {path} could not be {what}: {why}")
         progress.warn(report.warnings[-1])
+
+    signature = None
+    if settings.evidence_key is not None:
+        try:
+            signature = sign(write_evidence(report.document()), settings.evidence_key)
+        except (SafeHarborError, OSError) as error:
+            refusal = _translated(error)
+            warn("signed", f"{refusal.message} {refusal.hint}".rstrip())  # which is part of what is written now
+    failure = None
+    try:
+        publish_evidence(path, write_evidence(report.document()), signature)
+    except (SafeHarborError, OSError) as error:
+        failure = _translated(error)
+    report.evidence = path if os.path.exists(path) else None
+    report.signature = signature_of(path) if signature is not None and os.path.exists(signature_of(path)) else None
+    if failure is not None:
+        lacks_signature = signature is not None and report.evidence is not None and report.signature is None
+        warn("signed" if lacks_signature else "written", failure.message)
 
 
 def _translated(error: SafeHarborError | psycopg.Error | OSError) -> SafeHarborError:
@@ -128,7 +154,7 @@ class _Run:
     comparison: Comparison
 
     def drill(self) -> None:
-        """Raises ArchiveRejected if the archive does not restore, and other errors if that cannot be told here."""
+        """Raises ArchiveRejected if the archive does not restore, and other errors if that is unknown here."""
         with opened_for_restore(self.report.archive) as archive, ExitStack() as stack:
             self.report.describe_archive(archive)
             remove_left_directories(self.settings.scratch_dir, self.steps.progress.note)
@@ -165,6 +191,7 @@ class _Run:
             except CannotRestore as error:
                 raise self._refused(error, archive, server.target, name) from error
         self.steps.progress.step("restored")
+        self.report.judge_time()
         self.report.warnings += staged.warnings
         self.report.describe_staged(staged)
         with self.steps.phase("compare"):
@@ -191,12 +218,22 @@ class _Run:
         dumped_major = copy.loader.plan.contents.server_version.partition(".")[0]
         same_major = dumped_major == str(copy.target.major)
         with copy.session() as session, session.transaction():
-            self.comparison.judge_structure(read_structure(session), manifest, same_major=same_major)
+            structure = read_structure(session)
+            unpopulated = self.comparison.judge_structure(structure, manifest, same_major=same_major)
             self.comparison.judge_revision(session, manifest)
-        self._compare_content(copy, archive, manifest, same_major=same_major)
+            self.comparison.judge_sequences_in_use(*find_behind(session))
+        if unpopulated:  # decision 87
+            self.steps.progress.note(f"not populated, as in the backup, and to be refreshed: {_some(unpopulated)}")
+        self._compare_content(copy, archive, manifest, structure.views, same_major=same_major)
 
     def _compare_content(
-        self, copy: StagedDatabase, archive: OpenArchive, manifest: Manifest, *, same_major: bool
+        self,
+        copy: StagedDatabase,
+        archive: OpenArchive,
+        manifest: Manifest,
+        views: Mapping[str, int | None],
+        *,
+        same_major: bool,
     ) -> None:
         seconds = self.settings.drill_hash_seconds
         if not seconds:
@@ -207,7 +244,14 @@ class _Run:
         tools = copy.loader.plan.contents.tools
         with copy.session() as session:
             found = compare_content(session, archive.dump, tools, manifest, seconds)
+        if same_major:
+            with copy.session() as session:  # whose settings are those of the backup's
+                found.views = compare_views(session, manifest, views, seconds - found.seconds)
+        if found.views:  # decision 87
+            self.steps.progress.note(_some(found.views))
         self.comparison.judge_content(found, same_major=same_major)
+        if found.objects_are not in ("equal", "different"):
+            found.not_hashed.append(f"large objects: {found.objects_are}")
         if found.not_hashed:
             self.steps.progress.note(f"not compared by content: {_some(found.not_hashed)}")
 
@@ -216,7 +260,8 @@ class _Run:
         if not columns:
             return
         with copy.session() as session, session.transaction():
-            found = check_copy(session, columns, self.settings.upload_dir, uploads)
+            live = recorded_dirs(archive.manifest) or self.settings.upload_dirs
+            found = check_copy(session, columns, live, uploads)
         self.report.describe_references(found, archive.manifest)
 
     def _read_back(self, archive: OpenArchive, uploads: Path) -> None:

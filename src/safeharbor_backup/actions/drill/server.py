@@ -45,6 +45,7 @@ class Kind(StrEnum):
     NAMED = "BACKUP_DRILL_DATABASE_URL"
     OWN = "the server that restores go to"
     PRIVATE = "a private server"
+    COPY = "the server of a copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class DrillServer:
 def drill_server(settings: Settings, manifest: Manifest | None, progress: Progress) -> Iterator[DrillServer]:
     """The server for a drill of the archive with this manifest.
 
-    Raises DatabaseUnavailable if one that is named does not serve, or none is to be had; SettingsInvalid.
+    Raises DatabaseUnavailable if one that is named does not serve, or none is available; SettingsInvalid.
     """
     settings.require(Concern.DRILL)
     base = manifest.database if manifest is not None else ""
@@ -72,7 +73,7 @@ def drill_server(settings: Settings, manifest: Manifest | None, progress: Progre
         if settings.drill_database is not None:
             url = bounded(settings.drill_database, settings)
             target = stack.enter_context(target_connected(url, base or "archive"))
-            why_not = _why_not(target)
+            why_not = why_no_scratch(target)
             if why_not:
                 raise DatabaseUnavailable(
                     f"BACKUP_DRILL_DATABASE_URL cannot be used: {why_not}.", hint=_GRANT.format(role=target.role)
@@ -83,7 +84,7 @@ def drill_server(settings: Settings, manifest: Manifest | None, progress: Progre
         if is_database_named(settings):
             url, name = target_address(settings)
             target = stack.enter_context(target_connected(url, name))
-            why_not, hint = _why_not(target), _GRANT.format(role=target.role)
+            why_not, hint = why_no_scratch(target), _GRANT.format(role=target.role)
             if not why_not:
                 yield DrillServer(Kind.OWN, target, _live(target), settings)
                 return
@@ -115,7 +116,7 @@ def _private_drill_server(bin_dir: Path, settings: Settings, manifest: Manifest 
 _GRANT = 'ALTER ROLE "{role}" CREATEDB; or set BACKUP_DRILL_DATABASE_URL to a server and a role that may.'
 
 
-def _why_not(target: Target) -> str:
+def why_no_scratch(target: Target) -> str:
     """Why no scratch database can be made there; "" if one can."""
     if target.is_pooled:
         return f"{target.url.describe()} is reached through a connection pooler"
@@ -164,15 +165,18 @@ def _private_target(bin_dir: Path, place: Path | None, settings: Settings, name:
             with target_connected(url, name) as target:
                 yield target
     except ToolFailed as error:
-        hint = "Set BACKUP_TMP_DIR to a directory with room for it, or BACKUP_DRILL_DATABASE_URL to a server."
+        hint = "Set BACKUP_TMP_DIR to a directory with space for it, or BACKUP_DRILL_DATABASE_URL to a server."
         if "No space left" in error.message:
             raise StorageUnavailable(error.message, hint=hint) from error
-        raise CannotRestore(f"The private server cannot be had: {error.message}", hint=hint) from error
+        raise CannotRestore(f"The private server cannot be started: {error.message}", hint=hint) from error
 
 
-def furnish(target: Target, needs: Needs) -> None:
-    """Give a private server the roles and tablespaces that the dump names. Raises psycopg.Error."""
+def create_roles_and_tablespaces(target: Target, needs: Needs) -> None:
+    """Give a private server the roles and tablespaces that the dump names. Raises psycopg.Error.
+
+    Superusers, so that each may own and grant what it did: none can log in.
+    """
     for role in target.missing_roles(needs.owners | needs.grantees | needs.grantors | needs.subjects):
-        target.session.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+        target.session.execute(sql.SQL("CREATE ROLE {} NOLOGIN SUPERUSER").format(sql.Identifier(role)))
     for tablespace in target.missing_tablespaces(needs.tablespaces):
         target.session.execute(sql.SQL("CREATE TABLESPACE {} LOCATION ''").format(sql.Identifier(tablespace)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.layout import UPLOADS_NAME
 from safeharbor_backup.errors import require_own_resources
-from safeharbor_backup.uploads.omissions import Listed
+from safeharbor_backup.uploads.omissions import CappedList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,8 +27,8 @@ class ReadBack:
 
     files: int = 0
     size_bytes: int = 0
-    different: Listed = field(default_factory=Listed)
-    unreadable: Listed = field(default_factory=Listed)
+    different: CappedList = field(default_factory=CappedList)
+    unreadable: CappedList = field(default_factory=CappedList)
 
 
 def read_back(uploads: Path, sums: Iterable[tuple[bytes, str]], progress: Progress) -> ReadBack:

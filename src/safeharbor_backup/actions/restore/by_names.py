@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.in_place import is_committed
 from safeharbor_backup.actions.restore.kept import target_of
+from safeharbor_backup.actions.restore.lost_stage import left_as_they_are, refuse_whole_stages
 from safeharbor_backup.actions.restore.recovered import Recovery, try_swap
-from safeharbor_backup.actions.restore.swap import Swap, opened_stage
+from safeharbor_backup.actions.restore.swap import Swap
 from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded
+from safeharbor_backup.actions.restore.upload_stages import opened_stages
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
-from safeharbor_backup.state.restore_record import Mark, Side
+from safeharbor_backup.state.restore_record import Side
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed
+from safeharbor_backup.uploads.staging import stage_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from safeharbor_backup.actions.restore.lost_stage import Abandoned
+    from safeharbor_backup.actions.restore.upload_stages import UploadStages
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.journal import Journal
+    from safeharbor_backup.state.restore_record import RestoreRecord
 
 
 def choose_unrecorded(settings: Settings, journal: Journal, restore_id: str, option: str) -> Unrecorded:
-    """What names tell of the restore of that id. Raises CannotRestore naming what there is."""
+    """What names show of the restore of that id. Raises CannotRestore naming what there is."""
     what = "no interrupted restore" if option == "--resume" else "no kept state to go back to"
     found = find_unrecorded(settings, journal)
     chosen = next((each for each in found if each.id == restore_id), None)
@@ -36,9 +42,9 @@ def choose_unrecorded(settings: Settings, journal: Journal, restore_id: str, opt
     if found:
         listed = "; ".join(f"{each.id}: {each.describe()}" for each in found)
         hint = (
-            f"Names of databases and uploads speak of restores that the journal does not know: {listed}. Anybody who "
-            "can write there can make such names. "
-            f"`{typed(f'restore {option} --id ID')}` shows what it would move, and asks."
+            f"Databases or directories have names of restores that the journal does not know: {listed}. Anybody who "
+            f"can write there can create such names. `{typed(f'restore {option} --id ID')}` shows what it would move, "
+            "and asks."
         )
     which = f" of id {restore_id}" if restore_id else ""
     raise CannotRestore(f"There is {what}{which}.", hint=hint, intact="Nothing was changed.")
@@ -54,29 +60,18 @@ def adopt(
     abandoned: Abandoned,
 ) -> Recovery:
     """Do by names what the operator says yes to, and delete nothing. Raises CannotRestore."""
-    if abandoned.uploads:
-        found = replace(found, uploads="")
     if abandoned.database:
         found = replace(found, databases=())
-    record = found.record(to)
-    with opened_stage(replace(record, mark=None)) as stage:
-        mark: Mark | None = None
-        if stage is not None:
-            mark, transaction = stage.read_marker()
-            if mark is None:
-                raise CannotRestore(
-                    f"The marker in {stage.path} does not say how far the restore came.",
-                    hint="Look at what is in it, and move by hand what is to be live.",
-                    intact="Nothing was changed.",
-                )
-            if transaction and not abandoned.database:
-                record = replace(record, in_place=True, transaction=transaction, database=found.database)
-            record = replace(record, stage=stage.identity, mark=mark)
+    whole = found.record(to)
+    of_any_mark = whole.with_parts(lambda part: replace(part, mark=None))
+    with opened_stages(of_any_mark, {} if abandoned.uploads else None) as stages:
+        record = _as_marked(found, whole, stages, abandoned)
+        others = tuple(each for each in settings.upload_dirs if str(each.path) not in stages)
         with target_of(settings, record) as target, signals_held():
-            swap = Swap(journal, record, target, stage)
+            swap = Swap(journal, record, target, stages)
             _require_known(swap, target, to)
             swap.require_both()
-            if not confirm(found.plan(to, stage.path if stage is not None else None)):
+            if not confirm(found.plan(to, [stage.path for stage in stages.values()], others)):
                 raise SafeHarborError("Not confirmed.", intact="Nothing was changed.")
             swap.begin(to, by_undo=to is Side.OLD)
             if record.in_place:
@@ -84,7 +79,35 @@ def adopt(
             else:
                 try_swap(swap, progress)
             swap.settle()
-    return Recovery(record.id, f"done by its names. Live is: {record.describe(to)}", not record.in_place)
+    done = f"done by its names. Now live: {record.describe(to)}"
+    return Recovery(record.id, done, not record.in_place, warnings=left_as_they_are(whole, record))
+
+
+def _as_marked(found: Unrecorded, record: RestoreRecord, stages: UploadStages, abandoned: Abandoned) -> RestoreRecord:
+    """The record with what the markers say, without the stages that are given up as of no use. Raises CannotRestore."""
+    for part in record.uploads:
+        stage = stages.get(part.path)
+        mark, transaction = stage.read_marker() if stage is not None else (None, "")
+        if stage is not None and mark is not None:
+            if transaction and not abandoned.database:
+                record = replace(record, in_place=True, transaction=transaction, database=found.database)
+            record = record.with_part(replace(part, stage=stage.identity, mark=mark))
+        elif abandoned.uploads:
+            stages.pop(part.path, None)
+        else:
+            raise CannotRestore(
+                f"The marker in {stage_path(Path(part.path), record.id)} does not say how far the restore came.",
+                hint="Look at what is in it, and move by hand what is to be live. `--abandon-uploads` leaves this "
+                "directory as it is.",
+                intact="Nothing was changed.",
+            )
+    refuse_whole_stages(stages, record, abandoned)
+    record = record.without_uploads({part.path for part in record.uploads if part.path not in stages})
+    if not (record.database or record.uploads):
+        raise CannotRestore(
+            f"Of what names show of restore {record.id}, nothing is left to bring in.", intact="Nothing was changed."
+        )
+    return record
 
 
 def _require_known(swap: Swap, target: Target | None, to: Side) -> None:
@@ -102,8 +125,10 @@ def _require_known(swap: Swap, target: Target | None, to: Side) -> None:
                 intact="Nothing was changed.",
             )
     elif to is Side.NEW and swap.live_database is Side.OLD:
+        is_mixed = not swap.stages.are_at(record, Side.OLD)
+        back = f" `{typed(f'restore --undo --id {record.id}')}` goes back to what was live before." if is_mixed else ""
         raise CannotRestore(
             f"Only the journal knew whether what restore {record.id} had prepared is complete.",
-            hint="Restore the archive again.",
+            hint=f"Restore the archive again.{back}",
             intact="Nothing was changed.",
         )

@@ -46,12 +46,12 @@ def compare_database(plan: DatabasePlan, archive: OpenArchive, findings: Finding
         return
     newer = sorted(set(live) - set(manifest.tables) - set(manifest.about_database.tables_without_data))
     if newer:
-        names = ", ".join(newer[:_SHOWN]) + (" …" if len(newer) > _SHOWN else "")
+        names = ", ".join(map(ascii_safe, newer[:_SHOWN])) + (" …" if len(newer) > _SHOWN else "")
         findings.losses.append(f"{len(newer):,} table{_s(len(newer))} made since this backup: {names}")
     more = {name: live[name] - rows for name, rows in manifest.tables.items() if live.get(name, 0) > rows}
     if more:
         most = sorted(more, key=lambda name: -more[name])[:_SHOWN]
-        lost = ", ".join(f"{name} ({more[name]:,})" for name in most)
+        lost = ", ".join(f"{ascii_safe(name)} ({more[name]:,})" for name in most)
         count = sum(more.values())
         about = "" if is_exact else "about "
         findings.losses.append(f"{about}{count:,} row{_s(count)} added since this backup: {lost}")

@@ -21,6 +21,16 @@ from safeharbor_backup.actions.restore.server_checks import (
 from safeharbor_backup.errors import CannotRestore, ToolFailed
 from safeharbor_backup.postgres.client_tools import choose_restore_tools, find_client_tools, is_safe_for_foreign_dumps
 from safeharbor_backup.postgres.contents import Needs, read_contents, read_needs, select_entries
+from safeharbor_backup.postgres.lost_rights import (
+    LABELS,
+    OF_A_SUPERUSER,
+    WAY,
+    closed_tablespaces,
+    labels_need_a_library,
+    not_of_a_superuser,
+    owned_by_others_than_superusers,
+    read_grantors,
+)
 from safeharbor_backup.postgres.privilege_entries import choose_privileges
 from safeharbor_backup.postgres.remaining import is_extension
 
@@ -36,11 +46,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DatabasePlan:
-    """What the database part goes by: the server and name that it goes to, and what of the dump is loaded there.
+    """What the database part works with: the server and name that it goes to, and what of the dump is loaded there.
 
     `live` is the database of that name, None if it does not exist yet.
 
-    `statements` are what can be replayed of entries with privileges that cannot be replayed as a whole.
+    `statements` are what can be replayed of entries with privileges that cannot be replayed as a whole; `vain` is what
+    nobody can grant again: where it is from and why, and its SQL.
     """
 
     target: Target
@@ -50,12 +61,13 @@ class DatabasePlan:
     keep_privileges: bool
     live: TargetDatabase | None
     statements: tuple[str, ...] = ()
+    vain: tuple[tuple[str, str], ...] = ()
 
 
 def look_at_database(
     target: Target, archive: OpenArchive, pg_bin: tuple[Path, ...], request: RestoreRequest, findings: Findings
 ) -> DatabasePlan:
-    """What stands in the way on the database's side. Raises SafeHarborError if that cannot even be told."""
+    """What prevents the restore on the database's side. Raises SafeHarborError if that cannot even be told."""
     live = target.find(target.name)
     check_writable(target, findings)
     check_role(target, live, request, findings)
@@ -64,7 +76,14 @@ def look_at_database(
     check_bound_extensions(target, contents, live, request, findings)
     check_locks(target, contents, live, request, findings)
     return choose_entries(
-        target, contents, needs, live, findings, in_place=request.in_place, accepts_open=request.accepts_open
+        target,
+        contents,
+        needs,
+        live,
+        findings,
+        in_place=request.in_place,
+        accepts_open=request.accepts_open,
+        accepts_broken=request.accepts_broken,
     )
 
 
@@ -84,8 +103,8 @@ def read_dump(
     except ToolFailed as error:
         raise CannotRestore(error.message, hint=error.hint) from error
     findings.facts.append(
-        f"dump of PostgreSQL {contents.server_version or '(unknown)'}, server {target.version}, "
-        f"pg_restore {contents.tools.version}"
+        f"dump of PostgreSQL {contents.server_version or '(unknown)'}, server {target.version}, pg_restore "
+        f"{contents.tools.version}"
     )
     dumped_major = int((contents.server_version.partition(".")[0] or "0")[:4])
     if dumped_major > target.major:
@@ -98,8 +117,8 @@ def read_dump(
         )
     if archive.manifest is None and not is_safe_for_foreign_dumps(contents.tools):
         findings.warnings.append(
-            f"pg_restore {contents.tools.version} is older than the fixes of 2026 against made-up dumps; "
-            "restore only what you trust"
+            f"pg_restore {contents.tools.version} lacks the fixes of 2026 against hostile dumps; restore only what you "
+            "trust"
         )
     return contents, needs
 
@@ -114,23 +133,27 @@ def choose_entries(
     in_place: bool = False,
     without: Collection[str] = (),
     accepts_open: bool = False,
+    accepts_broken: bool = False,
 ) -> DatabasePlan:
     """Which entries will be loaded, and what the server lacks for them. `without` these extensions.
 
     `accepts_open`: it is no problem, but a warning, that things would be open to all roles that were closed.
+    `accepts_broken`: nor that nobody can grant again what was granted.
     """
     check_client(target, contents, findings, in_place=in_place)
     entries, staying = _choose_by_role(target, contents, needs, live, findings, in_place=in_place, without=without)
     entries = without_followers(target, contents, entries, live, findings, staying)
-    _check_names(target, needs, findings)
     owner = live.owner if live is not None else target.role
     role = None if target.is_superuser else owner
+    _check_names(target, needs, findings)
+    _check_rights(target, contents, needs, role, findings, in_place=in_place, accepts_broken=accepts_broken)
     missing = set(target.missing_roles(needs.grantees | needs.grantors))
     others_stay = in_place and not target.is_superuser
-    privileges = choose_privileges(entries, contents.toc, role, missing, others_stay=others_stay)
-    report_privileges(privileges, findings, accepts_open=accepts_open)
+    grantors = read_grantors(target.session, contents.toc, owner)
+    privileges = choose_privileges(entries, contents.toc, role, missing, grantors=grantors, others_stay=others_stay)
+    report_privileges(privileges, findings, accepts_open=accepts_open, accepts_broken=accepts_broken)
     chosen, statements = tuple(privileges.entries), tuple(privileges.statements)
-    return DatabasePlan(target, contents, needs, chosen, True, live, statements)
+    return DatabasePlan(target, contents, needs, chosen, True, live, statements, tuple(privileges.vain))
 
 
 def _choose_by_role(
@@ -182,6 +205,33 @@ def _check_names(target: Target, needs: Needs, findings: Findings) -> None:
         "The server has no role {}, which a policy or a user mapping of the dump is for.",
         'CREATE ROLE "{}"; on the server. As long as it may not log in, that gives nobody anything.',
     )
+
+
+def _check_rights(
+    target: Target,
+    contents: DumpContents,
+    needs: Needs,
+    role: str | None,
+    findings: Findings,
+    *,
+    in_place: bool,
+    accepts_broken: bool,
+) -> None:
+    """The role may use the tablespaces; whoever is to own what only superusers may own is one."""
+    if role is not None:
+        report_missing(
+            findings,
+            closed_tablespaces(target.session, role, needs.tablespaces),
+            f'"{role}" may not create anything in the tablespace {{}}, which the dump needs.',
+            f'GRANT CREATE ON TABLESPACE "{{}}" TO "{role}";',
+        )
+        if not in_place and labels_need_a_library(target.session, contents.toc.values(), target.name):
+            findings.problems.append(CannotRestore(f"{LABELS}.", hint=f"{WAY}, or restore with `--in-place`."))
+        return
+    if accepts_broken:
+        return  # they stay those of the role that restores
+    for owner, thing in owned_by_others_than_superusers(target.session, contents.toc.values()):
+        findings.problems.append(CannotRestore(f"{not_of_a_superuser(owner, thing)}.", hint=OF_A_SUPERUSER))
 
 
 def report_missing(findings: Findings, missing: list[str], what: str, hint: str) -> None:

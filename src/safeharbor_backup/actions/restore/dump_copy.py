@@ -54,7 +54,7 @@ class DumpCopy:
         os.pwrite(self._descriptor, data, offset)
 
     def write(self, chunk: bytes) -> None:
-        """The next piece. Raises StorageUnavailable if there is no room for it, OSError."""
+        """The next piece. Raises StorageUnavailable if there is no space for it, OSError."""
         self._floor.require(len(chunk))
         write_all(self._descriptor, chunk)
 

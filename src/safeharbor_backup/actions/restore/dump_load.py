@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from safeharbor_backup.actions.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
-from safeharbor_backup.actions.restore.second_try import ACCEPT, Broken, load_again, mending_script
+from safeharbor_backup.actions.restore.loader import ACCEPT
+from safeharbor_backup.actions.restore.second_try import Broken, load_again, load_entries, mending_script
 from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.errors import CannotRestore, one_line
 from safeharbor_backup.postgres.load import LoadFailed, finish_loading
@@ -51,7 +52,8 @@ class LoadOptions:
     """How a dump is loaded: with so many jobs, from a copy in `scratch` if there are several.
 
     `judge_rows` gets the rows of each table that was loaded, and says how many there are; it raises what is to end the
-    staging. `accepts_broken`: what cannot be restored as it was is left out, and written down in `mending`.
+    staging. `accepts_broken`: what cannot be restored as it was is left out, and written down in `mending`. Statistics
+    hold values of the rows: without `analyzes` there are none. What is not `is_whole` has views of fewer rows.
     """
 
     jobs: int
@@ -60,6 +62,8 @@ class LoadOptions:
     min_free: MinFree
     judge_rows: Callable[[Mapping[str, int], Manifest], int] = compare_rows
     accepts_broken: bool = False
+    analyzes: bool = True
+    is_whole: bool = True
 
 
 class DumpLoad:
@@ -116,12 +120,12 @@ class DumpLoad:
         try:
             finish_loading(self._begun, self._loader.url)
         except LoadFailed as error:
-            if not self._loader.may_succeed_otherwise(error, accepts=self._options.accepts_broken):
+            if not self._may_succeed_otherwise(error):
                 raise
             self._is_judged = True
 
     def finish(self) -> tuple[int | None, list[str]]:
-        """How many rows there are now, None if they cannot be told, and warnings.
+        """How many rows there are now, None if they are unknown, and warnings.
 
         Raises LoadFailed, CannotRestore, DatabaseUnavailable, psycopg.Error.
         """
@@ -130,7 +134,7 @@ class DumpLoad:
         try:
             self._load()
         except LoadFailed as error:
-            if not self._loader.may_succeed_otherwise(error, accepts=self._options.accepts_broken):
+            if not self._may_succeed_otherwise(error):
                 raise
             broken = self._load_again(error)
         self._loader.give_rights(self._database.session)
@@ -138,14 +142,23 @@ class DumpLoad:
         rows, warnings = self._check_rows()
         self._progress.phase("analyze")
         with self._database.session() as session:
-            for note in analyze_tables(session):  # decision 30
+            for note in analyze_tables(session) if self._options.analyzes else ():  # decision 30
                 self._progress.note(note)
-            warnings += judge_views(session, self._archive.manifest, self._progress.note)
-        self._loader.load(self._order.passes[Pass.EVENT_TRIGGERS], 1)
+            if self._options.is_whole:
+                warnings += judge_views(session, self._archive.manifest, self._progress.note)
+        broken += load_entries(
+            self._loader,
+            self._database.session,
+            self._order.passes[Pass.EVENT_TRIGGERS],
+            accepts=self._options.accepts_broken,
+        )
         warnings += self._database.complete()
-        if broken:
-            warnings += self._write_down(broken)
+        if self._options.accepts_broken:
+            warnings += self._write_down(broken, [Broken(what, "", sql) for what, sql in self._loader.plan.vain])
         return rows, warnings
+
+    def _may_succeed_otherwise(self, error: LoadFailed) -> bool:
+        return self._loader.may_succeed_otherwise(error, self._database.session, accepts=self._options.accepts_broken)
 
     def _open_copy(self, size: int) -> DumpCopy | None:
         """None: one job will load straight from the archive."""
@@ -155,7 +168,7 @@ class DumpLoad:
         if lives_in_memory(directory):
             why = f"{directory} is in memory"
         elif room is not None and room < size:
-            why = f"{directory} has no room for a copy of the dump"
+            why = f"{directory} has no space for a copy of the dump"
         if not why:
             try:
                 return self._until_loaded.enter_context(copied_dump(directory, min_free))
@@ -168,11 +181,11 @@ class DumpLoad:
         """Raises LoadFailed, DatabaseUnavailable."""
         finish_loading(self.begin(), self._loader.url)
         for each in (Pass.RULES, Pass.PRIVILEGES, Pass.VIEWS):
-            self._loader.load(self._order.passes[each], 1 if each is Pass.PRIVILEGES else self._options.jobs)
+            self._loader.load(self._order.passes[each], 1 if each in self._order.serial else self._options.jobs)
 
     def _load_again(self, error: LoadFailed) -> list[Broken]:
         """Into a new database of the same name; what is broken, if that is accepted."""
-        self._progress.note(f"{error.message} It is loaded again with one job, all rows before what judges them")
+        self._progress.note(f"{error.message} It is loaded again with one job, all rows before the constraints")
         self._database.make_anew()
         try:
             return load_again(self._loader, self._database.session, accepts=self._options.accepts_broken)
@@ -180,10 +193,12 @@ class DumpLoad:
             second.hint = ACCEPT
             raise
 
-    def _write_down(self, broken: list[Broken]) -> list[str]:
-        """The SQL to mend it, in a file beside the archives; warnings."""
+    def _write_down(self, broken: list[Broken], known: list[Broken]) -> list[str]:
+        """The SQL to mend it, and what was known before, in a file beside the archives; warnings."""
+        if not broken and not known:
+            return []
         path = self._options.mending / f"{self._database.name}-to-mend.sql"
-        script = mending_script(broken, self._archive.path.name).encode("utf-8", "surrogateescape")
+        script = mending_script([*broken, *known], self._archive.path.name).encode("utf-8", "surrogateescape")
         with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(script)
         more = f" ({len(broken):,} things)" if len(broken) > _SHOWN else ""

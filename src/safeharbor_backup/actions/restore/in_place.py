@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.dump_load import compare_rows
 from safeharbor_backup.actions.restore.loader import own_search_path, table_of_contents
-from safeharbor_backup.actions.restore.swap import interrupted
+from safeharbor_backup.actions.restore.swap_errors import interrupted, translated
 from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor_backup.postgres.checks_aside import PUT_BACK, SET_ASIDE
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.request import OpenArchive
     from safeharbor_backup.actions.restore.swap import Swap
     from safeharbor_backup.postgres.in_place_load import InPlaceLoad
+    from safeharbor_backup.postgres.order import Order
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
 
@@ -64,9 +65,9 @@ def load_in_place(
             session.execute("SET statement_timeout = 0")
             for note in analyze_tables(session):
                 progress.note(note)
-            warnings = judge_views(session, archive.manifest, progress.note)
-    except SafeHarborError as error:
-        progress.warn(f"the restore is done, but ANALYZE is still to be run: {error.message}")
+            warnings += judge_views(session, archive.manifest, progress.note)
+    except (SafeHarborError, OSError) as error:
+        warnings.append(f"the restore is done, but ANALYZE is still to be run: {translated(error, 'ANALYZE')}")
     return rows, warnings
 
 
@@ -87,12 +88,15 @@ def _load_and_swap(
             progress.step("transaction begun")
             progress.phase("load")
             load.wipe()
+            order = order_entries(plan.entries, plan.contents.toc)
+            definitions, data = order.definitions(plan.contents.toc)
+            _load_entries(load, archive, plan, definitions)
             try:
-                (_load_tolerantly if is_last else _load)(load, archive, plan)
+                (_load_tolerantly if is_last else _load)(load, archive, plan, order, data)
             except LoadFailed as error:
-                if is_last or not plan.contents.toc:
+                if is_last or error.is_final:
                     raise
-                progress.note(f"{error.message} It is loaded again, all rows before what judges them")
+                progress.note(f"{error.message} It is loaded again, all rows before the constraints")
                 continue
             load.execute(plan.statements)
             progress.step("loaded")
@@ -105,19 +109,20 @@ def _load_and_swap(
     raise AssertionError  # the last one returns or raises
 
 
-def _load(load: InPlaceLoad, archive: OpenArchive, plan: DatabasePlan) -> None:
-    _load_entries(load, archive, plan, order_entries(plan.entries, plan.contents.toc).flat())
+def _load(load: InPlaceLoad, archive: OpenArchive, plan: DatabasePlan, order: Order, data: tuple[str, ...]) -> None:
+    """What comes after the definitions."""
+    later = [entry for each in Pass if each is not Pass.DATA for entry in order.passes[each]]
+    _load_entries(load, archive, plan, (*data, *later))
 
 
-def _load_tolerantly(load: InPlaceLoad, archive: OpenArchive, plan: DatabasePlan) -> None:
-    """As a staged restore does it the second time."""
-    order = order_entries(plan.entries, plan.contents.toc)
-    definitions, rows = order.definitions(plan.contents.toc)
-    _load_entries(load, archive, plan, definitions)
+def _load_tolerantly(
+    load: InPlaceLoad, archive: OpenArchive, plan: DatabasePlan, order: Order, data: tuple[str, ...]
+) -> None:
+    """The same, as a staged restore does it the second time."""
     load.execute([SET_ASIDE])
     patch = own_search_path(plan.contents.toc)
     later = [entry for each in (Pass.RULES, Pass.PRIVILEGES, Pass.VIEWS) for entry in order.passes[each]]
-    _load_entries(load, archive, plan, (*rows, *later), patch)
+    _load_entries(load, archive, plan, (*data, *later), patch)
     load.execute([PUT_BACK])
     _load_entries(load, archive, plan, order.passes[Pass.EVENT_TRIGGERS])
 

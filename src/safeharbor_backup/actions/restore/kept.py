@@ -14,8 +14,9 @@ import psycopg
 from safeharbor_backup.actions.preflight import check_directory
 from safeharbor_backup.actions.restore.lost_database import missing_database
 from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, way_around
-from safeharbor_backup.actions.restore.swap import Swap, finish_removal, opened_stage
+from safeharbor_backup.actions.restore.swap import Swap, finish_removal
 from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded
+from safeharbor_backup.actions.restore.upload_stages import UploadStages, opened_stages
 from safeharbor_backup.errors import (
     CannotRestore,
     DatabaseUnavailable,
@@ -33,7 +34,6 @@ from safeharbor_backup.state.journal import Journal, find_interrupted
 from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.text import typed
-from safeharbor_backup.uploads.staging import StageReplaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,14 +41,16 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.state.restore_record import UploadsPart
+    from safeharbor_backup.uploads.staging import StageReplaced
 
 
 class AnotherServer(CannotRestore):
     """The server is not the one that a restore went to, by its system identifier."""
 
     hint = (
-        "Give the address it had, with --database-url or RESTORE_DATABASE_URL. If that server is gone, or was made "
-        "anew (pg_upgrade does that too), `--abandon-database` goes on with the uploads alone."
+        "Give the address it had, with --database-url or RESTORE_DATABASE_URL. If that server is gone, or was set up "
+        "again (pg_upgrade does that too), `--abandon-database` goes on with the uploads alone."
     )
     intact = "Nothing was changed."
 
@@ -91,11 +93,18 @@ def _delete(settings: Settings, journal: Journal, record: RestoreRecord, abandon
             finish_removal(journal, record, target)
         return
     with opened(settings, journal, record, abandoned) as (swap, _):
+        gone = [part.path for part in swap.record.uploads if part.stage is not None and part.path not in swap.stages]
+        if gone:
+            raise CannotRestore(
+                f"What restore {record.id} keeps in {' and '.join(gone)} is gone.",
+                hint=f"First see that the filesystem of the uploads is mounted. {way_around(record)}",
+                intact="Nothing was deleted.",
+            )
         swap.discard()
 
 
 def list_unrecorded(settings: Settings) -> list[Unrecorded]:
-    """What names speak of and the journal does not know, newest first. Raises SafeHarborError, OSError."""
+    """What names show and the journal does not know, newest first. Raises SafeHarborError, OSError."""
     return find_unrecorded(settings, Journal(settings.backup_dir))
 
 
@@ -168,26 +177,28 @@ def opened(
 ) -> Iterator[tuple[Swap, Target | None]]:
     """Both halves of a restore, and the server.
 
-    `abandoned`: if the stage is gone, or not ours any more, the record is that of the database alone; so it is anyway
-    while nothing had been exchanged. If a database is gone, or the server another one, it is that of the uploads alone.
-    Raises StageReplaced, OSError, DatabaseUnavailable, CannotRestore.
+    `abandoned`: a directory of uploads whose stage is gone, or not ours any more, is no part of the record; so it is
+    anyway while nothing had been exchanged. If a database is gone, or the server another one, it is that of the uploads
+    alone. Raises StageReplaced, OSError, DatabaseUnavailable, CannotRestore.
     """
     if abandoned.database:
         record = _without_database(settings, record)
     with target_of(settings, record) as target, ExitStack() as stack:
-        try:
-            stage = stack.enter_context(opened_stage(record))
-        except StageReplaced as error:
+        replaced: dict[str, StageReplaced] = {}
+        stages = stack.enter_context(opened_stages(record, replaced))
+        for error in replaced.values():
             if not (abandoned.uploads or record.phase is Phase.STAGING):
                 error.hint = f"{error.hint} {way_around(record)}"
-                raise
-            stage = None
-            record = record.without_uploads()
-        if abandoned.uploads and stage is None:
-            record = record.without_uploads()
-        if stage is not None and record.stage is None:  # a record of the first version: from now on the journal knows
-            record = replace(record, stage=stage.identity)
-        yield Swap(journal, record, target, stage), target
+                raise error
+        gone = {part.path for part in record.uploads if part.path not in stages}
+        record = record.without_uploads(gone if abandoned.uploads else replaced)
+
+        def known(part: UploadsPart) -> UploadsPart:
+            """A record of the first version: from now on the journal knows its stage."""
+            stage = stages.get(part.path)
+            return part if stage is None or part.stage is not None else replace(part, stage=stage.identity)
+
+        yield Swap(journal, record.with_parts(known), target, stages), target
 
 
 def _without_database(settings: Settings, record: RestoreRecord) -> RestoreRecord:
@@ -197,7 +208,7 @@ def _without_database(settings: Settings, record: RestoreRecord) -> RestoreRecor
     """
     try:
         with target_of(settings, record) as target:
-            swap = Swap(Journal(settings.backup_dir), record, target, None)
+            swap = Swap(Journal(settings.backup_dir), record, target, UploadStages())
             live = swap.live_database if record.phase is Phase.SWAPPING and not record.in_place else record.live
             is_there = target is not None and target.find(record.database) is not None
             if is_there and not any(missing_database(target, record, side, live) for side in Side):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.postgres.connection import connected
+from safeharbor_backup.postgres.lost_rights import GRANTOR
 from safeharbor_backup.postgres.remaining import tables_of_extensions, usable_extensions, what_remains
 
 if TYPE_CHECKING:
@@ -59,20 +60,25 @@ def without_followers(
     return found.entries
 
 
-def report_privileges(privileges: Privileges, findings: Findings, *, accepts_open: bool) -> None:
-    """What is left out: a warning, and a problem if things would be open that were closed, unless that is accepted."""
+def report_privileges(privileges: Privileges, findings: Findings, *, accepts_open: bool, accepts_broken: bool) -> None:
+    """What is left out: a warning. It is a problem, unless that is accepted, if things would be open that were closed,
+    or if nobody can grant it again.
+    """
     shown = _some(privileges.left_out)
     if privileges.left_out:
         findings.warnings.append(f"privileges are left out: {shown}")
+    if privileges.vain and not accepts_broken:
+        vain = _some([what for what, _ in privileges.vain])
+        findings.problems.append(CannotRestore(f"Not every privilege can be given again: {vain}.", hint=GRANTOR))
     if not privileges.opened:
         return
-    opened = f"{_some(privileges.opened)}; so all roles may do what they could not"
+    opened = f"{_some(privileges.opened)}; so all roles have rights that they did not have"
     if accepts_open:
         findings.warnings.append(f"left out: {opened}. Give these statements as a superuser")
         return
     findings.problems.append(
         CannotRestore(
-            f"Only a superuser may close again what was closed to all roles: {opened}.",
+            f"Only a superuser may revoke again what was revoked from all roles: {opened}.",
             hint="Set RESTORE_DATABASE_URL to a superuser on that server. Or `--accept-open`, and then give these "
             "statements as a superuser.",
         )
@@ -93,4 +99,4 @@ def _way(target: Target, live: TargetDatabase | None, names: list[str]) -> str:
             usable = usable_extensions(session, names)
     except SafeHarborError:
         return way
-    return f"{way} Or `--in-place`, which keeps what is there of it." if usable == set(names) else way
+    return f"{way} Or `--in-place`, which keeps what already exists of it." if usable == set(names) else way

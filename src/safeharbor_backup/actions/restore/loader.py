@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import sql
 
 from safeharbor_backup.errors import CannotRestore, one_line
+from safeharbor_backup.postgres.errors import ends_the_same_again
 from safeharbor_backup.postgres.load import (
     Failure,
     LoadFailed,
@@ -22,6 +24,8 @@ from safeharbor_backup.postgres.load import (
     loading,
     read_failures,
 )
+from safeharbor_backup.postgres.lost_rights import GRANTOR
+from safeharbor_backup.postgres.rows import names_as_bytes, sendable
 from safeharbor_backup.postgres.scratch_database import is_disk_full
 from safeharbor_backup.postgres.toc import PRE_DATA
 
@@ -36,10 +40,11 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.system.process import RunningTool
 
-_GRANTOR = (
-    "A role that granted this may not grant it any more. `--accept-broken` leaves it out and writes it into a file. "
-    "For the next backups, give that role back what it needs, or revoke what it granted."
+ACCEPT = (
+    "`--accept-broken` restores everything else: it leaves that out or makes it NOT VALID, and writes the SQL to mend "
+    "it into a file."
 )
+_BEFORE_ASKING = "SET LOCAL lock_timeout = '10s'"
 _RESET = b"RESET search_path;"  # decision 81
 
 
@@ -97,7 +102,7 @@ class Loader:
         """Replay what can be of entries with privileges that cannot be as a whole. Raises CannotRestore."""
         if not self.plan.statements:
             return
-        with session() as connection:
+        with session() as connection, names_as_bytes(connection):
             for statement in self.plan.statements:
                 try:
                     connection.execute(statement.encode("utf-8", "surrogateescape"))
@@ -106,21 +111,57 @@ class Loader:
                         raise
                     raise CannotRestore(f"{statement} failed: {one_line(error)}") from error
 
-    def may_succeed_otherwise(self, error: LoadFailed, *, accepts: bool) -> bool:
+    def may_succeed_otherwise(
+        self,
+        error: LoadFailed,
+        session: Callable[[], AbstractContextManager[psycopg.Connection]],
+        *,
+        accepts: bool,
+    ) -> bool:
         """Whether it failed at rows, or at what needs them: then another order, or another way, may do.
 
-        At a privilege only if it may be left out. Raises ServerFull if there is no room for them, whatever language
+        At a privilege only if it may be left out. Raises ServerFull if there is no space for them, whatever language
         that was said in.
         """
-        entry = error.failure.find(self.plan.contents.toc) if error.failure is not None else None
+        if error.failure is None:
+            return False
+        if error.failure.is_of_its_owner:
+            return accepts
+        entry = error.failure.find(self.plan.contents.toc)
         if entry is not None and entry.kind in ("ACL", "DEFAULT ACL"):
-            error.hint = _GRANTOR
+            error.hint = f"A role that granted this may not grant it any more. {GRANTOR}"
             return accepts
         if entry is None or entry.section == PRE_DATA:
             return False
         if is_disk_full(self.url, self.dump.size):
             raise ServerFull(error.message) from error
+        if not accepts and _is_final(entry, error.failure, session):
+            error.hint = error.hint or ACCEPT
+            return False
         return True
+
+
+def _is_final(
+    entry: TocEntry, failure: Failure, session: Callable[[], AbstractContextManager[psycopg.Connection]]
+) -> bool:
+    """Whether the server would refuse it in any order. It is asked once more, since pg_restore tells no code."""
+    if failure.has_context:
+        return False
+    with session() as connection, names_as_bytes(connection):
+        place = sql.Identifier(sendable(connection, entry.schema), sendable(connection, entry.name))
+        again: sql.Composed | bytes = entry.definition.encode("utf-8", "surrogateescape")
+        if entry.kind == "TABLE DATA":
+            again = sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(place)
+        try:
+            with connection.transaction(force_rollback=True):
+                connection.execute(_BEFORE_ASKING)
+                connection.execute("SELECT set_config('default_tablespace', %s, true)", (entry.tablespace,))
+                connection.execute(again)
+        except psycopg.Error as error:
+            if connection.broken:
+                raise
+            return ends_the_same_again(error.sqlstate or "", has_context=error.diag.context is not None)
+    return False
 
 
 def own_search_path(toc: Mapping[int, TocEntry]) -> tuple[int, bytes] | None:

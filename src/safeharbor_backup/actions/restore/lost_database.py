@@ -1,4 +1,4 @@
-"""A restore of which somebody dropped or renamed a database, or whose server was made anew: what can still be done.
+"""A restore of which somebody dropped or renamed a database, or whose server was made again: what can still be done.
 
 Databases keep their numbers (oid) under any name, so the journal knows them again.
 """
@@ -67,5 +67,5 @@ def way_around_database(record: RestoreRecord, to: Side, *, other: str) -> str:
     if not other and not record.by_undo:
         verb = "undo" if to is Side.NEW else "resume"
         return f"`{typed('restore --')}{verb}` instead; live will be: {record.describe(to.other)}."
-    ends = f"live will be: {record.describe(to.other)}" if not other else "the uploads alone are brought in"
+    ends = f"live will be: {record.describe(to.other)}" if not other else "only the uploads become live"
     return f"`{typed('restore --undo --abandon-database')}` leaves the databases as they are; {ends}."

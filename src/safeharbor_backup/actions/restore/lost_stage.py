@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore
-from safeharbor_backup.state.restore_record import Leg, Mark, Phase, Side
+from safeharbor_backup.state.restore_record import Mark, Phase, Side, SwapPhase
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.staging import stage_path
 from safeharbor_backup.uploads.walk import count_entries
 
 if TYPE_CHECKING:
-    from safeharbor_backup.state.restore_record import RestoreRecord
+    from collections.abc import Mapping
+
+    from safeharbor_backup.state.restore_record import RestoreRecord, UploadsPart
     from safeharbor_backup.uploads.staging import Stage
 
 
@@ -36,40 +38,45 @@ def way_around(record: RestoreRecord) -> str:
     """What can still be done with a restore whose stage is lost, and what to type."""
     anew = f"restore the uploads of an archive (`{typed('restore --from PATH --only')} uploads`)"
     verb = typed("restore")
+    several = len(record.uploads) > 1
+    lost = "that directory" if several else "the uploads"
     if record.phase is Phase.KEPT:
-        back = f"`{verb} --undo --id {record.id} --abandon-uploads` brings back the database alone. "
+        rest = "all but that directory" if several else "the database alone"
+        back = f"`{verb} --undo --id {record.id} --abandon-uploads` brings back {rest}. "
         return (
-            f"Restore an archive. {back if record.database and not record.in_place else ''}"
+            f"Restore an archive. {back if (record.database or several) and not record.in_place else ''}"
             f"`{verb} --discard-previous --id {record.id} --abandon-uploads` deletes the rest."
         )
+    they = "it is" if several else "they are"
     if not record.database:
-        return f"`{verb} --undo --abandon-uploads` leaves the uploads as they are now. Then {anew}."
+        return f"`{verb} --undo --abandon-uploads` leaves {lost} as {they} now. Then {anew}."
     if record.in_place:
-        return f"`{verb} --undo --abandon-uploads` leaves the uploads as they are and ends the rest. Then {anew}."
+        return f"`{verb} --undo --abandon-uploads` leaves {lost} as {they} and ends the rest. Then {anew}."
     old = f"`{verb} --undo --abandon-uploads` makes the database live that has {record.describe(Side.OLD)}"
     new = f", `{verb} --resume --abandon-uploads` the one that has {record.describe(Side.NEW)}"
-    return f"{old}{'' if record.by_undo else new}; the uploads stay as they are now. Then {anew}."
+    stays = "stays as it is" if several else "stay as they are"
+    return f"{old}{'' if record.by_undo else new}; {lost} {stays} now. Then {anew}."
 
 
-def changes_of(stage: Stage, record: RestoreRecord, mark: Mark) -> tuple[str, ...]:
+def changes_of(stage: Stage, part: UploadsPart, mark: Mark, side: Side) -> tuple[str, ...]:
     """What to say of the side that is to come in, if it has not as many entries as when it was put aside as a whole."""
-    side = record.towards
-    if mark not in (Mark(side.other, Leg.AT_REST), Mark(side, Leg.OUT)):
+    if mark not in (Mark(side.other, SwapPhase.AT_REST), Mark(side, SwapPhase.OUT)):
         return ()  # a part of it is live already
-    before, now = record.entries(side), count_entries(stage.side(side))
+    before, now = part.entries(side), count_entries(stage.side(side))
     if before == now or -1 in (before, now):
         return ()
     return (
         f"{stage.path}/{side} had {before:,} entries when it was put there, and has {now:,} now: whoever can write to "
-        f"the uploads has changed it. `{typed('restore --from PATH --only')} uploads` brings in those of an archive",
+        f"the uploads has changed it. `{typed('restore --from PATH --only')} uploads` restores those of an archive",
     )
 
 
-def refuse_whole_stage(stage: Stage | None, record: RestoreRecord, abandoned: Abandoned) -> None:
-    """Raises CannotRestore if the uploads of a restore are to be abandoned that are there and ours."""
-    if abandoned.uploads and stage is not None:
+def refuse_whole_stages(stages: Mapping[str, Stage], record: RestoreRecord, abandoned: Abandoned) -> None:
+    """Raises CannotRestore if the uploads of a restore are to be abandoned that are all there and ours."""
+    if abandoned.uploads and stages and all(part.path in stages for part in record.uploads):
+        kept = ", ".join(str(stage.path) for stage in stages.values())
         raise CannotRestore(
-            f"The uploads that restore {record.id} keeps are in {stage.path}, and can be brought in.",
+            f"The uploads that restore {record.id} keeps are in {kept}, and can be brought in.",
             hint="Type it without --abandon-uploads.",
             intact="Nothing was changed.",
         )
@@ -82,21 +89,23 @@ def left_as_they_are(before: RestoreRecord, after: RestoreRecord) -> tuple[str, 
     if before.database and not (after.database or follows) and before.phase is not Phase.STAGING:
         warnings += (
             f'the database "{before.database}" was left as it is, whatever it has. '
-            f"`{typed('restore --from PATH --only')} database` brings in that of an archive",
+            f"`{typed('restore --from PATH --only')} database` restores that of an archive",
         )
     return warnings
 
 
 def _uploads_left(before: RestoreRecord, after: RestoreRecord) -> tuple[str, ...]:
-    if not before.uploads or after.uploads:
-        return ()
-    stage = stage_path(Path(before.uploads), before.id)
-    left = (f"what is in the place of {stage} is not ours, and was left there: look at it",)
-    warnings = left if os.path.lexists(stage) else ()
-    if before.phase is Phase.STAGING:  # nothing live had changed
-        return warnings
-    return (
-        f"the uploads in {before.uploads} were left as they are, and may be of two states, or lack files. "
-        f"`{typed('restore --from PATH --only')} uploads` brings in those of an archive",
-        *warnings,
-    )
+    still = {part.path for part in after.uploads}
+    warnings = []
+    for part in before.uploads:
+        if part.path in still:
+            continue
+        stage = stage_path(Path(part.path), before.id)
+        if before.phase is not Phase.STAGING:  # else nothing live had changed
+            warnings.append(
+                f"the uploads in {part.path} were left as they are, and may be of two states, or lack files. "
+                f"`{typed('restore --from PATH --only')} uploads` restores those of an archive"
+            )
+        if os.path.lexists(stage):
+            warnings.append(f"{stage} is not the directory that the restore made, and was left there: look at it")
+    return tuple(warnings)

@@ -34,7 +34,7 @@ def judge_origin(
         findings.problems.append(
             CannotRestore(
                 f'The archive is of the database "{of}", and the target is of "{ascii_safe(name)}".',
-                hint=f"Choose another archive (`{typed('list')}`). If this one is meant: --from-another.",
+                hint=f"Choose another archive (`{typed('list')}`). If you mean this one: --from-another.",
             )
         )
 

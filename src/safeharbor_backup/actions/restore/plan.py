@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.diff import describe_what_went
-from safeharbor_backup.actions.preflight import check_apart, check_directory
+from safeharbor_backup.actions.preflight import check_directory
 from safeharbor_backup.actions.references import describe_recorded
 from safeharbor_backup.actions.restore.database_losses import compare_database
 from safeharbor_backup.actions.restore.database_plan import look_at_database
 from safeharbor_backup.actions.restore.findings import Findings
-from safeharbor_backup.actions.restore.losses import compare_uploads
 from safeharbor_backup.actions.restore.origin import judge_origin
-from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, left_out_patterns, opened_for_restore
+from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, opened_for_restore
 from safeharbor_backup.actions.restore.server_checks import fit_jobs
-from safeharbor_backup.actions.restore.uploads_target import check_filesystem, check_movable, check_staying
+from safeharbor_backup.actions.restore.uploads_plan import look_at_uploads
 from safeharbor_backup.actions.verify import verify_source
-from safeharbor_backup.archive.listing import read_lines
 from safeharbor_backup.archive.manifest import fingerprint_matches
-from safeharbor_backup.archive.source import Truncated
 from safeharbor_backup.errors import (
-    ArchiveRejected,
+    CannotRestore,
     ExitStatus,
     SafeHarborError,
     SettingsInvalid,
-    StorageUnavailable,
-    translate_os_error,
 )
 from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.progress import NoProgress
-from safeharbor_backup.settings.min_free import free_restores, show_room
+from safeharbor_backup.settings.model import Concern
+from safeharbor_backup.settings.upload_dirs import describe_dirs
 from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.system.lock import is_locked
 from safeharbor_backup.text import typed
-from safeharbor_backup.uploads.collect import make_filter
-from safeharbor_backup.uploads.omissions import recorded_attributes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,15 +40,16 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
-    from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
     """What a restore would do, and how it would end. Sizes in bytes.
 
-    `database_part` is what the load goes by; None without a database, and where problems forbid it.
+    `database_part` is what the load works with; None without a database, and where problems forbid it. `upload_dirs`
+    are the directories that are exchanged, `uploads` those in words.
     """
 
     archive: Path
@@ -73,6 +67,7 @@ class RestorePlan:
     warnings: tuple[str, ...]
     problems: tuple[SafeHarborError, ...]
     database_part: DatabasePlan | None = None
+    upload_dirs: UploadDirs = ()
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -91,7 +86,7 @@ def plan_restore(
     """
     with opened_for_restore(request.archive) as archive, ExitStack() as stack:
         findings = Findings()
-        check_request(request, settings.upload_dir)
+        check_request(request, settings)
         verification = verify_source(archive.source, settings, quick=quick, progress=progress or NoProgress())
         verification.require_sound()
         findings.warnings += dict.fromkeys((*verification.warnings, *archive.warnings))
@@ -137,9 +132,15 @@ def draw_up_plan(
             compare_database(plan, archive, findings, exact=exact)
         except SafeHarborError as error:
             findings.problems.append(error)
-    if request.with_uploads:
-        look_at_uploads(archive, settings, findings)
-    _describe_ways_back(settings, request, plan, findings)
+    dirs = look_at_uploads(archive, settings, findings) if request.with_uploads else ()
+    if request.with_uploads and not (dirs or request.with_database):
+        findings.problems.append(
+            CannotRestore(
+                f"{archive.path} has no uploads of {describe_dirs(settings.upload_dirs)}: nothing would be restored.",
+                hint="Choose another archive.",
+            )
+        )
+    _describe_ways_back(dirs, request, plan, findings)
     return RestorePlan(
         archive=archive.path,
         taken_at=archive.taken_at,
@@ -147,7 +148,8 @@ def draw_up_plan(
         upload_files=archive.upload_files,
         upload_bytes=archive.upload_bytes,
         database=_describe_database(settings, target) if request.with_database else "",
-        uploads=str(settings.upload_dir) if request.with_uploads else "",
+        uploads=describe_dirs(dirs) if request.with_uploads else "",
+        upload_dirs=dirs,
         jobs=jobs,
         facts=tuple(findings.facts),
         losses=tuple(findings.losses),
@@ -179,14 +181,16 @@ def require_nothing_pending(directory: Path) -> None:
         raise pending.pending_error()
 
 
-def check_request(request: RestoreRequest, uploads: Path | None) -> None:
+def check_request(request: RestoreRequest, settings: Settings) -> None:
     """What is asked for makes sense with these settings. Raises SettingsInvalid."""
-    if request.with_uploads and uploads is None and not request.with_database:
+    if request.with_uploads:
+        settings.require(Concern.UPLOADS)
+    if request.with_uploads and not settings.upload_dirs and not request.with_database:
         raise SettingsInvalid(["BACKUP_UPLOAD_DIR=none: expected a directory to restore uploads into"])
 
 
 def look_at_archive(archive: OpenArchive, secret_key: str | None, findings: Findings) -> None:
-    """Age, origin, key: what the manifest alone tells."""
+    """Age, origin, key: what the manifest alone shows."""
     manifest = archive.manifest
     try:
         went = describe_what_went(archive.path, "the previous backup, {}, still had what this one has not:")
@@ -226,48 +230,12 @@ def _ago(moment: datetime) -> str:
     return f"{hours // 24} days ago"
 
 
-def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings) -> None:
-    """What stands in the way on the uploads' side."""
-    uploads = settings.upload_dir
-    try:
-        if uploads is None:
-            if archive.upload_files:
-                findings.warnings.append(
-                    f"BACKUP_UPLOAD_DIR=none: the {archive.upload_files:,} uploads of the archive are left out"
-                )
-            return
-        check_apart(uploads, settings.backup_dir)
-        if not uploads.is_dir():
-            raise StorageUnavailable(
-                f"The uploads directory {uploads} does not exist.", hint=f"Create it, or mount it: mkdir -p {uploads}"
-            )
-        is_excluded = make_filter(left_out_patterns(archive.manifest, settings.exclude))
-        check_movable(uploads, is_excluded)
-        check_staying(uploads, archive, is_excluded, findings)
-        check_filesystem(uploads, archive, findings)
-        findings.facts.append(check_upload_room(uploads, archive.upload_bytes, archive.upload_files, settings.min_free))
-        if archive.manifest is None:
-            findings.losses.append("uploads that are not in this archive: it has no list of files to compare with")
-        else:
-            lines = read_lines(archive.source, archive.front)
-            findings.losses += compare_uploads(uploads, lines, archive.manifest.taken_at, is_excluded)
-            attributes = recorded_attributes(archive.manifest.about_uploads.attributes)
-            if attributes:
-                findings.losses.append(attributes)
-    except Truncated:
-        findings.problems.append(ArchiveRejected(f"{archive.path}: it was cut: it ends in the middle."))
-    except SafeHarborError as error:
-        findings.problems.append(error)
-    except OSError as error:
-        findings.problems.append(translate_os_error(error, "looking at the uploads"))
-
-
 def _describe_ways_back(
-    settings: Settings, request: RestoreRequest, plan: DatabasePlan | None, findings: Findings
+    dirs: UploadDirs, request: RestoreRequest, plan: DatabasePlan | None, findings: Findings
 ) -> None:
     """What of the present state a restore keeps, and how to return to it."""
     swaps_database = request.with_database and not request.in_place and plan is not None and plan.live is not None
-    swaps_uploads = request.with_uploads and settings.upload_dir is not None
+    swaps_uploads = bool(dirs)
     if request.with_database and request.in_place:
         findings.ways_back.append(
             "The database is wiped and loaded in one transaction: there will be no way back. To be able to go back, "
@@ -286,19 +254,3 @@ def _describe_ways_back(
         )
     else:
         findings.ways_back.append(f"Kept until `{typed('restore --discard-previous')}`: {what}.")
-
-
-def check_upload_room(uploads: Path, size: int, files: int, min_free: MinFree) -> str:
-    """How much room uploads of this size in bytes take beside those in `uploads`, and how much there is.
-
-    Raises StorageUnavailable if that is too little, OSError.
-    """
-    system = os.statvfs(uploads)
-    room, needed = min_free.room(system), size + files * max(system.f_bsize, 512)
-    free = show_room(uploads, system, min_free)
-    if room is not None and needed > room:
-        raise StorageUnavailable(
-            f"{free}; the restored uploads take about {needed:,} beside the present ones.",
-            hint=free_restores(),
-        )
-    return f"{free}; the restored uploads take {needed:,}"

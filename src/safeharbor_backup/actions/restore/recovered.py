@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.restore.swap import Swap, translated
+from safeharbor_backup.actions.restore.swap_errors import translated
 from safeharbor_backup.errors import RestorePending, SafeHarborError
 from safeharbor_backup.state.restore_record import RestoreRecord, Side
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.request import RestoreRequest
+    from safeharbor_backup.actions.restore.swap import Swap
     from safeharbor_backup.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What was done about a restore. `again`: what has to be restored anew to finish it, None if nothing.
+    """What was done about a restore. `again`: what has to be restored again to finish it, None if nothing.
 
     `warnings` say what was left as it is.
     """
@@ -37,7 +38,7 @@ def try_swap(swap: Swap, progress: Progress, *, at_rest: RestoreRecord | None = 
             swap.rest(at_rest)
         raised = translated(error, "moving uploads")
         if at_rest is None and isinstance(raised, SafeHarborError) and not isinstance(raised, RestorePending):
-            raised.intact = f"Live is: {swap.record.describe(swap.live_database)}."
+            raised.intact = f"Now live: {swap.record.describe(swap.live_database)}."
         raise raised from error
 
 
@@ -46,8 +47,8 @@ def settled(swap: Swap) -> Recovery:
     record = swap.record
     if record.towards is Side.OLD and not record.has_been_live:
         swap.remove_stage()
-        return Recovery(record.id, f"it was taken back. Live is: {record.describe(Side.OLD)}", False)
-    done = f"Live is: {record.describe(record.towards)}"
+        return Recovery(record.id, f"it was taken back. Now live: {record.describe(Side.OLD)}", False)
+    done = f"Now live: {record.describe(record.towards)}"
     if not record.keeps_anything:
         swap.forget()
         return Recovery(record.id, done, False)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.by_names import adopt, choose_unrecorded
 from safeharbor_backup.actions.restore.in_place import is_committed
-from safeharbor_backup.actions.restore.kept import opened, recovering
-from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, left_as_they_are, refuse_whole_stage
+from safeharbor_backup.actions.restore.kept import finish_removals, opened, recovering
+from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, left_as_they_are, refuse_whole_stages
 from safeharbor_backup.actions.restore.recovered import Recovery, settled, try_swap
 from safeharbor_backup.actions.restore.request import RestoreRequest
 from safeharbor_backup.errors import CannotRestore
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.state.journal import Journal
 
 
 def resume_restore(
@@ -50,7 +51,7 @@ def resume_restore(
             found = choose_unrecorded(settings, journal, restore_id, "--resume")
             return adopt(settings, journal, found, Side.NEW, confirm, progress, abandoned)
         with opened(settings, journal, record, abandoned) as (swap, target), signals_held():
-            refuse_whole_stage(swap.stage, record, abandoned)
+            refuse_whole_stages(swap.stages, record, abandoned)
             done = (
                 _end_uploads(swap, progress)
                 if record.database and not swap.record.database
@@ -61,6 +62,14 @@ def resume_restore(
 
 def _resume(swap: Swap, record: RestoreRecord, target: Target | None, progress: Progress) -> Recovery:
     if record.phase is Phase.STAGING:
+        gone = [part.path for part in swap.record.uploads if part.stage is not None and part.path not in swap.stages]
+        if gone:  # it would begin again in what may be the empty place of a filesystem that is not mounted
+            raise CannotRestore(
+                f"What restore {record.id} had begun in {' and '.join(gone)} is gone.",
+                hint="First see that the filesystem of the uploads is mounted. "
+                f"`{typed('restore --undo')}` removes the rest.",
+                intact="Nothing was changed.",
+            )
         swap.remove_stage()
         return Recovery(record.id, "what it had prepared was removed", False, again=_request_of(record))
     if record.in_place:
@@ -83,12 +92,15 @@ def undo_restore(
     it cannot be done now. `confirm` is asked before anything is done with what only names tell of. `abandoned`:
     what stays as it is, where it is lost.
     """
-    with recovering(settings, progress) as journal:
+    with recovering(settings) as journal:
+        removed = _finish_removal(settings, journal, restore_id, progress)
         record = _pending(settings.backup_dir, restore_id)
+        if record is None and removed is not None:
+            return removed
         if record is not None:
             asked = replace(record, towards=Side.OLD) if abandoned.database else record
             with opened(settings, journal, asked, abandoned) as (swap, target), signals_held():
-                refuse_whole_stage(swap.stage, record, abandoned)
+                refuse_whole_stages(swap.stages, record, abandoned)
                 if record.database and not swap.record.database:
                     done = _end_uploads(swap, progress)
                 else:
@@ -101,7 +113,7 @@ def undo_restore(
         record = _choose_kept(kept, restore_id)
         _require_way_back(record)
         with opened(settings, journal, record, abandoned) as (swap, _), signals_held():
-            refuse_whole_stage(swap.stage, record, abandoned)
+            refuse_whole_stages(swap.stages, record, abandoned)
             at_rest = swap.record
             if not (at_rest.database or at_rest.uploads):
                 raise CannotRestore(
@@ -120,13 +132,34 @@ def undo_restore(
             return replace(recovery, warnings=swap.changes + left_as_they_are(record, swap.record))
 
 
+def _finish_removal(settings: Settings, journal: Journal, restore_id: str, progress: Progress) -> Recovery | None:
+    """Finish deletions that were interrupted, first of all; the recovery, if one is of a restore that was never live.
+
+    An undo that ends so is done: to go on would undo another restore, which nobody has asked for. Raises CannotRestore
+    if what that one had prepared is still there, and no id says that another is meant.
+    """
+    begun = [each for each in journal.read() if each.phase is Phase.REMOVING and restore_id in ("", each.id)]
+    warnings = finish_removals(settings, journal)
+    if begun and (left := journal.find(begun[-1].id)) is not None:
+        raise CannotRestore(
+            f"What restore {left.id} had prepared is being removed, and cannot be: {'; '.join(warnings)}",
+            hint=f"To go back by another restore, name it: `{typed('restore --undo --id')} ID`.",
+            intact="The live database and uploads are as they were.",
+        )
+    for warning in warnings:
+        progress.warn(warning)
+    if not begun:
+        return None
+    return Recovery(begun[-1].id, "what it had prepared was removed; the live data is as it was", False)
+
+
 def retargeted(settings: Settings, request: RestoreRequest) -> Settings:
     """The settings with which an interrupted restore is run again: to where it went the first time."""
-    uploads = request.uploads if request.uploads is not None else settings.upload_dir
+    uploads = request.uploads if request.uploads is not None else settings.upload_dirs
     database = settings.database
     if database is not None and request.database:
         database = database.with_database(request.database)
-    return replace(settings, upload_dir=uploads, database=database)
+    return replace(settings, upload_dirs=uploads, database=database)
 
 
 def _pending(directory: Path, restore_id: str) -> RestoreRecord | None:
@@ -147,8 +180,7 @@ def _require_way_back(record: RestoreRecord) -> None:
     if record.in_place:
         raise CannotRestore(
             f"The restore {record.id} was done in place: its database has no way back.",
-            hint="Restore an archive from before it. The uploads from before are still in "
-            f"{record.uploads}/.safeharbor-restore-{record.id}/old.",
+            hint=f"Restore an archive from before it.{_previous_uploads(record)}",
             intact="Nothing was changed.",
         )
     if not record.had_database and not record.is_undone:
@@ -157,6 +189,11 @@ def _require_way_back(record: RestoreRecord) -> None:
             hint="Drop it by hand if it is to go.",
             intact="Nothing was changed.",
         )
+
+
+def _previous_uploads(record: RestoreRecord) -> str:
+    kept = " and ".join(f"{part.path}/.safeharbor-restore-{record.id}/old" for part in record.uploads)
+    return f" The uploads from before are still in {kept}." if kept else ""
 
 
 def _undo_interrupted(swap: Swap, target: Target | None, progress: Progress) -> Recovery:
@@ -219,7 +256,7 @@ def _request_of(record: RestoreRecord) -> RestoreRequest | None:
         keep_previous=record.keep_previous,
         jobs=record.jobs,
         database=record.database,
-        uploads=Path(record.uploads) if record.uploads else None,
+        uploads=tuple(part.directory for part in record.uploads) if record.uploads else None,
         from_another=True,  # it was accepted when that restore began
         accepts_broken=record.accepts_broken,
         accepts_open=record.accepts_open,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.catalog.choose import choose_by_word, is_word
 from safeharbor_backup.actions.catalog.latest import NOT_COMPLETE, describe_choice
 from safeharbor_backup.archive import layout
-from safeharbor_backup.archive.checksums import parse_sums
+from safeharbor_backup.archive.checksums import folder_of, parse_sums
 from safeharbor_backup.archive.foreign_reader import Skipped, read_foreign_members
 from safeharbor_backup.archive.reader import Front, Rejected, bears_leading_mark, read_front
 from safeharbor_backup.archive.source import Source, Truncated, opened_archive
@@ -18,11 +19,12 @@ from safeharbor_backup.errors import ArchiveRejected, CannotRestore
 from safeharbor_backup.postgres.contents import DumpInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
 _CHUNK = 1024 * 1024
 _HEADERS_READ_AHEAD = 32 * 1024  # where only headers are wanted, each read beyond them is for nothing
@@ -43,7 +45,7 @@ class RestoreRequest:
     keep_previous: bool = True
     jobs: int = 1
     database: str = ""
-    uploads: Path | None = None
+    uploads: UploadDirs | None = None
     from_another: bool = False
     accepts_broken: bool = False
     accepts_open: bool = False
@@ -54,6 +56,7 @@ class OpenArchive:
     """An archive held open; whatever happens to its name meanwhile, this is the file that is restored.
 
     `warnings` say what of it is left out. `owners` are user and group of its uploads, as far as it tells unread.
+    `folders` has how many files and bytes are in each directory at the top of the uploads; None if it does not tell.
     """
 
     source: Source
@@ -63,6 +66,16 @@ class OpenArchive:
     upload_bytes: int
     warnings: tuple[str, ...] = ()
     owners: frozenset[tuple[int, int]] = frozenset()
+    folders: Mapping[str, tuple[int, int]] | None = None
+
+    def folder_names(self) -> set[str]:
+        """The directories at the top of the uploads; `.` if there are files beside them. Raises Truncated, OSError."""
+        if self.folders is not None:
+            return set(self.folders)
+        names = (
+            folder_of(name[len(layout.UPLOADS_NAME) :]) for name, _ in self.listed_files() if name != layout.DUMP_NAME
+        )
+        return {os.fsdecode(name) for name in names}
 
     @property
     def path(self) -> Path:
@@ -86,7 +99,7 @@ class OpenArchive:
 
     @property
     def taken_at(self) -> datetime | None:
-        """When it was taken, as far as it tells."""
+        """When it was taken, as far as it says."""
         return self.manifest.taken_at if self.manifest is not None else layout.time_in_name(self.path.name)
 
 
@@ -119,11 +132,16 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
             front = read_front(source)
             manifest = front.manifest
             dump = DumpInput(own, layout.DUMP_OFFSET, manifest.dump_size)
-            yield OpenArchive(source, front, dump, manifest.upload_files, manifest.upload_bytes, owners=manifest.owners)
+            folders = None
+            if manifest.folders is not None:
+                folders = {each.name: (each.files, each.bytes) for each in manifest.folders}
+            counts = (manifest.upload_files, manifest.upload_bytes)
+            yield OpenArchive(source, front, dump, *counts, owners=manifest.owners, folders=folders)
             return
         offset = size = files = length = 0
         skipped = Skipped()
         owners: set[tuple[int, int]] = set()
+        found: dict[str, tuple[int, int]] = {}
         try:
             headers = Source(source.descriptor, path, _HEADERS_READ_AHEAD)
             for member, at in read_foreign_members(headers, skipped):
@@ -133,6 +151,11 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
                     owners.add((member.uid, member.gid))
                 if member.name != layout.DUMP_NAME and member.kind not in (layout.DIRECTORY, layout.SYMLINK):
                     files, length = files + 1, length + member.size
+                if member.name not in (layout.DUMP_NAME, layout.UPLOADS_NAME):
+                    folder = os.fsdecode(folder_of(member.name[len(layout.UPLOADS_NAME) :]))
+                    is_file = member.kind not in (layout.DIRECTORY, layout.SYMLINK)
+                    before = found.get(folder, (0, 0))
+                    found[folder] = (before[0] + is_file, before[1] + member.size)
                 if at + member.size > source.size:
                     raise Truncated
                 headers.seek(at + member.size)
@@ -140,7 +163,7 @@ def opened_for_restore(path: Path) -> Iterator[OpenArchive]:
             why = str(error) or "it was cut: it ends in the middle"
             raise ArchiveRejected(f"{path}: {why.rstrip('.')}.") from None
         yield OpenArchive(
-            source, None, DumpInput(own, offset, size), files, length, skipped.warnings(), frozenset(owners)
+            source, None, DumpInput(own, offset, size), files, length, skipped.warnings(), frozenset(owners), found
         )
 
 

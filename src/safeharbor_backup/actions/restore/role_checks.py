@@ -44,7 +44,7 @@ def check_role(target: Target, live: TargetDatabase | None, request: RestoreRequ
 def judge_target(target: Target, live: TargetDatabase | None) -> list[SafeHarborError]:
     """What keeps a new database from being built there and swapped with `live`, if there is one."""
     where = target.url.describe()
-    in_place = "`--in-place` loads into the database that is there, without a way back."
+    in_place = "`--in-place` loads into the existing database, without a way back."
     problems: list[SafeHarborError] = []
     if target.is_pooled:
         problems.append(
@@ -82,7 +82,7 @@ def judge_target(target: Target, live: TargetDatabase | None) -> list[SafeHarbor
         problems.append(
             CannotRestore(
                 f"{where} has prepared transactions: {', '.join(prepared)}.",
-                hint="Settle each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
+                hint="Finish each there: COMMIT PREPARED 'name'; or ROLLBACK PREPARED 'name';",
             )
         )
     return problems
@@ -90,12 +90,12 @@ def judge_target(target: Target, live: TargetDatabase | None) -> list[SafeHarbor
 
 def _check_strangers(target: Target, findings: Findings) -> None:
     with connected(target.url) as session:
-        strangers = find_strangers(session)
-    if strangers:
+        foreign_objects = find_strangers(session)
+    if foreign_objects:
         findings.problems.append(
             CannotRestore(
                 f"In {target.url.describe()} other roles own things that only they can remove: "
-                f"{', '.join(strangers[:3])}.",
+                f"{', '.join(foreign_objects[:3])}.",
                 hint="Drop them or give them to the owner (REASSIGN OWNED BY …), or restore as a superuser.",
             )
         )

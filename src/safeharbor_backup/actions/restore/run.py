@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,9 @@ from safeharbor_backup.actions.restore.request import OpenArchive, RestoreReques
 from safeharbor_backup.actions.restore.result import RestoreResult
 from safeharbor_backup.actions.restore.stage import Staged, stage_archive
 from safeharbor_backup.actions.restore.staged_database import create_staged
-from safeharbor_backup.actions.restore.swap import Swap, translated
+from safeharbor_backup.actions.restore.swap import Swap
+from safeharbor_backup.actions.restore.swap_errors import translated
+from safeharbor_backup.actions.restore.upload_stages import UploadStages
 from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace
 from safeharbor_backup.actions.steps import Steps
 from safeharbor_backup.actions.verify import verify_source
@@ -43,15 +45,14 @@ from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side, UploadsPart
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.estimate import estimate_size
-from safeharbor_backup.uploads.frontier import find_frontier
 from safeharbor_backup.uploads.stage_marker import new_secret
-from safeharbor_backup.uploads.staging import Stage, StageReplaced, create_stage
+from safeharbor_backup.uploads.staging import StageReplaced, create_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ def _restore(
     settings: Settings, request: RestoreRequest, confirm: Callable[[RestorePlan], bool], progress: Progress
 ) -> RestoreResult:
     settings.require(Concern.DIRECTORY)
-    check_request(request, settings.upload_dir)
+    check_request(request, settings)
     check_directory(settings.backup_dir)
     with directory_lock(settings.backup_dir), ExitStack() as stack:
         Journal(settings.backup_dir).sweep()
@@ -138,7 +139,7 @@ class _Run:
             try:
                 rows = self._exchange(swap, staged)
             except Interrupted as interruption:  # it came before the swap, or has waited until that was done
-                interruption.left = _what_is_left(swap.record)
+                interruption.left = _what_is_left(swap)
                 raise
             keeps, left = self._keep_or_discard(journal, swap)
         return RestoreResult(
@@ -183,24 +184,25 @@ class _Run:
         """Whether a previous state is kept, and warnings."""
         record = swap.record
         keeps = record.keeps_anything
+        warnings = []
         try:
             if not keeps:
                 journal.remove(record.id)
             elif not self.request.keep_previous:
                 swap.discard()
                 return False, []
-            elif swap.stage is not None:
-                swap.stage.require_in_place()
+            else:
+                swap.stages.require_in_place()
         except StageReplaced as error:
-            return keeps, [f"the restore is done and whole, but {error.message} It holds the previous uploads."]
+            warnings = [f"the restore is done and whole, but {error.message} It holds the previous uploads."]
         except (SafeHarborError, psycopg.Error, OSError) as error:
-            return keeps, [f"the restore is done, but the previous state could not be discarded: {error}"]
-        return keeps, []
+            warnings = [f"the restore is done, but the previous state could not be discarded: {error}"]
+        return keeps and swap.record.phase is Phase.KEPT, warnings  # one that is deleted in part cannot be brought back
 
     def _record(self) -> RestoreRecord:
         part = self.plan.database_part
         target, live = (part.target, part.live) if part is not None else (None, None)
-        uploads = self.settings.upload_dir if self.request.with_uploads else None
+        dirs = self.plan.upload_dirs
         return RestoreRecord(
             id=new_id(),
             started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -214,33 +216,32 @@ class _Run:
             server=target.system_identifier() if target is not None else "",
             database=target.name if target is not None else "",
             had_database=live is not None or target is None,
-            uploads=os.fspath(uploads) if uploads is not None else "",
+            uploads=tuple(UploadsPart(os.fspath(each.path), each.name) for each in dirs),
             kept_database_bytes=live.size if live is not None and not self.request.in_place else 0,
-            kept_uploads_bytes=estimate_size(uploads, None).whole if uploads is not None else 0,
+            kept_uploads_bytes=estimate_size(dirs, None).whole,
             slots=len(target.logical_slots(live.name)) if target is not None and live is not None else 0,
         )
 
     def _stage(self, journal: Journal, record: RestoreRecord, stack: ExitStack) -> tuple[Swap, Staged]:
-        """Both halves, the stage in the uploads held open by `stack`, and what is to stay where it is.
+        """Both halves, the stages in the uploads held open by `stack`, and what is to stay where it is.
 
         If this fails: both halves are removed, and nothing live has changed.
         """
-        swap = Swap(journal, record, self._target, None)
+        swap = Swap(journal, record, self._target, UploadStages())
         try:
             if record.in_place:
                 with self.steps.timed("verify"):
                     verify_source(self.archive.source, self.settings, progress=self.steps.progress).require_sound()
             with self.steps.timed("stage"):
-                if record.uploads:
-                    secret = new_secret()
-                    stage = create_stage(Path(record.uploads), record.id, secret)
+                for part in record.uploads:
+                    stage = create_stage(Path(part.path), record.id, new_secret())
                     stack.callback(stage.close)
-                    swap = Swap(journal, journal.write(replace(record, stage=stage.identity)), self._target, stage)
+                    swap.hold(part, stage)
                     self.steps.progress.step("staging directory")
                 done = self._build(swap)
-                if swap.stage is not None:
-                    swap.stage.require_in_place()
-                    self._find_what_stays(swap, swap.stage)
+                swap.stages.require_in_place()
+                patterns = left_out_patterns(self.archive.manifest, self.settings.exclude)
+                swap.find_what_stays(make_filter(patterns))
                 self.steps.progress.step("staged")
         except BaseException as error:
             self._remove_stage(swap, error)
@@ -254,8 +255,12 @@ class _Run:
         return swap, done
 
     def _build(self, swap: Swap) -> Staged:
-        record, stage = swap.record, swap.stage
-        new = [] if stage is None else [UploadsPlace(stage.path / Side.NEW, Path(record.uploads), stage.side(Side.NEW))]
+        record = swap.record
+        new = [
+            UploadsPlace(stage.path / Side.NEW, Path(part.path), stage.side(Side.NEW), part.directory.prefix)
+            for part in record.uploads
+            if (stage := swap.stages.get(part.path)) is not None
+        ]
         options = LoadOptions(
             jobs=record.jobs,
             scratch=self.settings.scratch_dir,
@@ -271,14 +276,6 @@ class _Run:
         with self._no_backup_meanwhile(plan.target, plan.live):
             return stage_archive(self.archive, database, new, options, self.steps.progress)
 
-    def _find_what_stays(self, swap: Swap, stage: Stage) -> None:
-        """Write down what the exchange is to leave where it is. Raises CannotRestore, OSError."""
-        uploads = Path(swap.record.uploads)
-        patterns = left_out_patterns(self.archive.manifest, self.settings.exclude)
-        frontier = find_frontier(uploads, stage.side(Side.NEW), make_filter(patterns))
-        if frontier.stays:
-            swap.step_around(frontier)
-
     @contextmanager
     def _no_backup_meanwhile(self, target: Target, live: TargetDatabase | None) -> Iterator[None]:
         """A backup that began now would dump a database which is about to be swapped."""
@@ -289,7 +286,7 @@ class _Run:
                 except DatabaseUnavailable as error:
                     if not live.is_open:  # a restore whose journal is lost may have closed it
                         raise
-                    self.steps.progress.note(f"{error.message}; it is replaced all the same, and kept as it is")
+                    self.steps.progress.note(f"{error.message}; it is replaced anyway, and kept as it is")
             yield
 
     def _remove_stage(self, swap: Swap, error: BaseException) -> None:
@@ -310,11 +307,11 @@ def _intact(swap: Swap) -> str:
         return "The live database and uploads are as they were; what was staged is gone."
     return (
         f"Nothing live was changed, but what restore {swap.record.id} had prepared is left; "
-        f"`{typed('restore --undo')}` removes it."
+        f"`{typed(f'restore --undo --id {swap.record.id}')}` removes it."
     )
 
 
-def _what_is_left(record: RestoreRecord) -> str:
-    if record.phase is Phase.KEPT:
-        return f"The restore is done. To go back: {typed(f'restore --undo --id {record.id}')}"
-    return f"What was prepared may be left: `{typed('restore --undo')}` removes it."
+def _what_is_left(swap: Swap) -> str:
+    if swap.record.phase is Phase.KEPT:
+        return f"The restore is done. To go back: {typed(f'restore --undo --id {swap.record.id}')}"
+    return _intact(swap)

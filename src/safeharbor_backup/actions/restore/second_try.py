@@ -6,17 +6,18 @@ search_path. What is asked to be accepted then is left out, or made NOT VALID, a
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
+from safeharbor_backup.actions.restore.loader import ACCEPT
 from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.checks_aside import set_aside
 from safeharbor_backup.postgres.load import Failure, LoadFailed
 from safeharbor_backup.postgres.order import Pass, order_entries
+from safeharbor_backup.postgres.rows import SURROGATES, names_as_bytes, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.checks_aside import Check
     from safeharbor_backup.postgres.toc import TocEntry
 
-ACCEPT = (
-    "`--accept-broken` restores everything else: it leaves that out or makes it NOT VALID, and writes the SQL to mend "
-    "it into a file."
-)
-_SURROGATES = re.compile("[\udc80-\udcff]")  # bytes of a database without an encoding
 _NEWEST = """
     SELECT pg_catalog.format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', conrelid::regclass, conname)
     FROM pg_catalog.pg_constraint WHERE xmin = pg_catalog.pg_current_xact_id()::xid AND conrelid <> 0
@@ -63,19 +59,19 @@ def load_again(
     """
     order = order_entries(loader.plan.entries, loader.plan.contents.toc)
     definitions, rows = order.definitions(loader.plan.contents.toc)
-    broken = _load(loader, session, definitions, accepts=accepts)
+    broken = load_entries(loader, session, definitions, accepts=accepts)
     with session() as connection:
         checks = set_aside(connection)
     loader.own_search_path = True
-    broken += _load(loader, session, rows, accepts=accepts)
+    broken += load_entries(loader, session, rows, accepts=accepts)
     for each in (Pass.RULES, Pass.PRIVILEGES, Pass.VIEWS):
-        broken += _load(loader, session, order.passes[each], accepts=accepts)
+        broken += load_entries(loader, session, order.passes[each], accepts=accepts)
     return broken + _put_back(session, checks, accepts=accepts)
 
 
 def mending_script(broken: list[Broken], archive: str) -> str:
     """The file for whoever mends it."""
-    has_encoding = not any(_SURROGATES.search(each.sql) for each in broken)
+    has_encoding = not any(SURROGATES.search(each.sql) for each in broken)
     parts = [
         f"-- What the restore of {one_line_of(archive)} could not restore as it was. Mend the rows, then run each.",
         f"SET client_encoding = '{'UTF8' if has_encoding else 'SQL_ASCII'}';",
@@ -91,13 +87,14 @@ def one_line_of(text: str) -> str:
     return " ".join(text.split())
 
 
-def _load(
+def load_entries(
     loader: Loader,
     session: Callable[[], AbstractContextManager[psycopg.Connection]],
     entries: tuple[str, ...],
     *,
     accepts: bool,
 ) -> list[Broken]:
+    """Load these with one job; what of them is broken, if that is accepted. Raises LoadFailed, DatabaseUnavailable."""
     if not accepts:
         loader.load(entries, 1)
         return []
@@ -109,16 +106,20 @@ def _settle(
     session: Callable[[], AbstractContextManager[psycopg.Connection]], entry: TocEntry | None, failure: Failure
 ) -> Broken:
     """Make a constraint NOT VALID; of anything else, say what was left out."""
+    if failure.is_of_its_owner:
+        what = failure.statement.removeprefix("ALTER ").partition(" OWNER TO ")[0]
+        return Broken(f"the owner of {what}", failure.reason, failure.statement)
     if entry is None:
         return Broken("an entry of the dump", failure.reason, "")
     if entry.kind in ("FK CONSTRAINT", "CHECK CONSTRAINT"):
         statement = entry.definition.rstrip().removesuffix(";") + " NOT VALID"
-        with session() as connection:
+        with session() as connection, names_as_bytes(connection):
             try:
                 with connection.transaction():
                     connection.execute(statement.encode("utf-8", "surrogateescape"))
                     row = connection.execute(_NEWEST).fetchone()
-                return Broken(entry.what, failure.reason, str(row[0]) if row is not None else "", is_not_valid=True)
+                finish = readable(connection, str(row[0])) if row is not None else ""
+                return Broken(entry.what, failure.reason, finish, is_not_valid=True)
             except psycopg.Error:  # a foreign key of a partitioned table cannot be, before 18: it is left out
                 if connection.broken:
                     raise
@@ -135,18 +136,20 @@ def _put_back(
     session: Callable[[], AbstractContextManager[psycopg.Connection]], checks: list[Check], *, accepts: bool
 ) -> list[Broken]:
     broken = []
-    with session() as connection:
+    with session() as connection, names_as_bytes(connection):
         for check in reversed(checks):
+            sent = check.sent_by(connection)
             try:
-                connection.execute(check.add)
+                connection.execute(sent.add)
             except psycopg.Error as error:
                 if connection.broken:
                     raise
+                reason = readable(connection, one_line(error))
                 if not accepts:
-                    raise LoadFailed(f"The {check.what} does not hold: {one_line(error)}", hint=ACCEPT) from error
-                connection.execute(sql.SQL("{} NOT VALID").format(check.add))
-                finish = f"{check.validate.as_string(connection)};"
-                broken.append(Broken(check.what, one_line(error), finish, is_not_valid=True))
-            if check.remark is not None:
-                connection.execute(check.remark)
+                    raise LoadFailed(f"The {check.what} does not hold: {reason}", hint=ACCEPT) from error
+                connection.execute(sql.SQL("{} NOT VALID").format(sent.add))
+                finish = readable(connection, f"{sent.validate.as_string(connection)};")
+                broken.append(Broken(check.what, reason, finish, is_not_valid=True))
+            if sent.remark is not None:
+                connection.execute(sent.remark)
     return broken

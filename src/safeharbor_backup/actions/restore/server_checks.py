@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.contents import DumpContents
     from safeharbor_backup.postgres.target import Target, TargetDatabase
 
-# extensions that can be created only in the one database that a setting of the server names
-_BOUND = {"pg_cron": "cron.database_name"}
 _OTHER_SESSIONS = 1  # beside the one that asks and the jobs: the lock against backups
 
 _CONNECTIONS = """
@@ -86,23 +84,17 @@ def check_client(target: Target, contents: DumpContents, findings: Findings, *, 
         CannotRestore(
             f"The dump was made by a newer client: only pg_restore {contents.tools.version} here reads it, which sends "
             f"a setting (transaction_timeout) that the server, {target.version}, does not know.",
-            hint="`--in-place` loads it all the same; so does a server of PostgreSQL 17 or newer. For the next backups "
+            hint="`--in-place` loads it anyway; so does a server of PostgreSQL 17 or newer. For the next backups "
             f"install the client of PostgreSQL {target.major}, and see BACKUP_PG_BIN.",
         )
     )
-
-
-def bound_extensions(contents: DumpContents) -> list[str]:
-    """The extensions in the dump that can be created only in the one database that a setting names."""
-    return [name for name in contents.extensions if name in _BOUND]
 
 
 def check_bound_extensions(
     target: Target, contents: DumpContents, live: TargetDatabase | None, request: RestoreRequest, findings: Findings
 ) -> None:
     """An extension bound to one database by its name can be created in that one only. Raises psycopg.Error."""
-    for name in bound_extensions(contents):
-        setting = _BOUND[name]
+    for name, setting in contents.bound_extensions.items():
         home = _home_of(target, name, setting, live)
         if home is None:
             findings.problems.append(
@@ -153,7 +145,7 @@ def check_locks(
     if needed > room:
         findings.problems.append(
             CannotRestore(
-                f"One transaction must lock {needed:,} large objects; the server has room for about {room:,} locks.",
+                f"One transaction must lock {needed:,} large objects; the server can hold about {room:,} locks.",
                 hint="Raise max_locks_per_transaction on the server and restart it, or restore without `--in-place`.",
             )
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.dump_load import DumpLoad, LoadOptions
-from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace, UploadsStage, opened_uploads
+from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace, UploadsStage, opened_uploads, stage_of
 from safeharbor_backup.archive.reader import Rejected
 from safeharbor_backup.archive.source import Truncated
 from safeharbor_backup.archive.verified_reader import CheckedPass, run_foreign_pass
@@ -78,8 +78,7 @@ def stage_archive(
             rows, warnings = load.finish() if load is not None else (None, [])
     except OSError as error:
         raise _translate(error, archive.path) from error
-    for each in uploads:
-        warnings += each.warnings
+    warnings += dict.fromkeys(warning for each in uploads for warning in each.warnings)
     files, size = (sum(each.extraction.files for each in uploads), sum(each.extraction.size_bytes for each in uploads))
     return Staged(files, size, rows, tuple(warnings))
 
@@ -119,17 +118,13 @@ class _Pass:
         if self._load is not None:
             self._load.begin_when_read()
         self._report(512)
-        stage = self._stage_of(member)
+        stage = stage_of(member, self._uploads)
         if stage is None:
             for chunk in data:
                 self._report(len(chunk))
             return
         stage.take(member, data)
         self._report(member.size)
-
-    def _stage_of(self, _: Member) -> UploadsStage | None:
-        """Where it belongs; None if it is not wanted. There is one place for all of them at most."""
-        return next(iter(self._uploads), None)
 
     def _report(self, size: int) -> None:
         self._unreported += size

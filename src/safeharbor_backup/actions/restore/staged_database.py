@@ -43,7 +43,7 @@ class StagedDatabase:
             yield session
 
     def make_anew(self) -> None:
-        """Empty it again; it keeps the comment that it bears. Raises CannotRestore, DatabaseUnavailable."""
+        """Empty it again; it keeps the comment that it has. Raises CannotRestore, DatabaseUnavailable."""
         mark = replace(self.properties.while_loading, comment=read_properties(self.target, self.name).comment)
         drop_database(self.target, self.name)
         create_beside(self.target, self.name, self.like)

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.side_names import side_database
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
-from safeharbor_backup.uploads.staging import find_look_alikes
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side, UploadsPart
+from safeharbor_backup.uploads.staging import find_look_alikes, stage_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
     from safeharbor_backup.state.journal import Journal
 
 
 @dataclass(frozen=True, slots=True)
 class Unrecorded:
-    """Names that end in one id: databases beside the live one, and an entry in the uploads ("" for none).
+    """Names that end in one id: databases beside the live one, and an entry in some directories of uploads.
 
     `database_bytes`: what the databases take, as far as our role may ask.
     """
@@ -34,14 +35,19 @@ class Unrecorded:
     id: str
     database: str
     databases: tuple[str, ...]
-    uploads: str
+    uploads: UploadDirs
     has_database: bool
     database_bytes: int = 0
 
     def describe(self) -> str:
         """What there is, for a list."""
         names = [f'database "{name}"' for name in self.databases]
-        return ", ".join([*names, *([f"{self.uploads}/.safeharbor-restore-{self.id}"] if self.uploads else [])])
+        return ", ".join([*names, *map(str, self.stages)])
+
+    @property
+    def stages(self) -> list[Path]:
+        """The entries in the uploads."""
+        return [stage_path(each.path, self.id) for each in self.uploads]
 
     def record(self, towards: Side) -> RestoreRecord:
         """As the journal would have it, as far as names can tell."""
@@ -55,22 +61,24 @@ class Unrecorded:
             by_undo=towards is Side.OLD,
             has_been_live=True,  # so that nothing of it is ever removed as if it had only been staged
             database=self.database if self.databases else "",
-            uploads=self.uploads,
+            uploads=tuple(UploadsPart(str(each.path), each.name) for each in self.uploads),
         )
 
-    def plan(self, to: Side, stage: Path | None) -> str:
-        """What would be moved, for the operator to say yes or no."""
+    def plan(self, to: Side, stages: list[Path], others: UploadDirs) -> str:
+        """What would be moved, for the operator to say yes or no; `others` are directories that stay as they are."""
         record = self.record(to)
         incoming, outgoing = record.staged_database, record.previous_database
         if to is Side.OLD:
             incoming, outgoing = outgoing, incoming
-        lines = [f"The journal knows no restore {self.id}; only names tell of it."]
+        lines = [f"The journal knows no restore {self.id}; only names point to it."]
         if self.databases and incoming in self.databases:
             lines.append(f'  database "{incoming}" becomes "{self.database}", which is kept as "{outgoing}"')
         elif self.databases:
             lines.append(f'  database "{self.database}" stays live and is opened')
-        if stage is not None:
-            lines.append(f"  what is in {stage}/{to} becomes live; what is live is kept in {stage}/{to.other}")
+        lines += [
+            f"  what is in {stage}/{to} becomes live; what is live is kept in {stage}/{to.other}" for stage in stages
+        ]
+        lines += [f"  {each} has nothing of it to bring in, and stays as it is; is it mounted?" for each in others]
         lines.append("Nothing is deleted.")
         return "\n".join(lines)
 
@@ -78,8 +86,12 @@ class Unrecorded:
 def find_unrecorded(settings: Settings, journal: Journal) -> list[Unrecorded]:
     """Those of the configured database and uploads, newest first. Raises SafeHarborError, OSError."""
     known = {record.id for record in journal.read()}
-    uploads = settings.upload_dir if settings.upload_dir is not None and settings.upload_dir.is_dir() else None
-    stages = {name[-12:] for name in find_look_alikes(uploads, known)} if uploads is not None else set[str]()
+    look_alikes = {
+        each: {name[-12:] for name in find_look_alikes(each.path, known)}
+        for each in settings.upload_dirs
+        if each.path.is_dir()
+    }
+    stages = set[str]().union(*look_alikes.values())
     url, name = target_address(settings)
     with target_connected(url, name) as target:
         sizes = find_unrecorded_databases(target, known)
@@ -89,7 +101,7 @@ def find_unrecorded(settings: Settings, journal: Journal) -> list[Unrecorded]:
             id=each,
             database=name,
             databases=tuple(database for database in sizes if database.endswith(each)),
-            uploads=str(uploads) if each in stages else "",
+            uploads=tuple(directory for directory, ids in look_alikes.items() if each in ids),
             has_database=has_database,
             database_bytes=sum(size for database, size in sizes.items() if database.endswith(each)),
         )

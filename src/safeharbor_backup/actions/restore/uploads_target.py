@@ -15,11 +15,12 @@ from safeharbor_backup.uploads.movable import find_immovable
 from safeharbor_backup.uploads.trial import try_filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from safeharbor_backup.actions.restore.findings import Findings
     from safeharbor_backup.actions.restore.request import OpenArchive
+    from safeharbor_backup.settings.upload_dirs import Excluded, UploadDir
 
 
 def check_movable(uploads: Path, is_excluded: Callable[[str], bool] | None = None) -> None:
@@ -29,17 +30,16 @@ def check_movable(uploads: Path, is_excluded: Callable[[str], bool] | None = Non
         raise StorageUnavailable(f"{what} cannot be moved aside: {found.why}.", hint=found.remedy)
 
 
-def check_staying(
-    uploads: Path, archive: OpenArchive, is_excluded: Callable[[str], bool] | None, findings: Findings
-) -> None:
+def check_staying(directory: UploadDir, archive: OpenArchive, is_excluded: Excluded | None, findings: Findings) -> None:
     """What a restore leaves where it is can stay there. Raises CannotRestore, Truncated, OSError."""
-    staying = find_frontier(uploads, None, is_excluded).stays
+    uploads = directory.path
+    staying = find_frontier(uploads, None, directory.inside(is_excluded)).stays
     if staying:
-        first = ", ".join(map(ascii_safe, staying[:3]))
+        first = ", ".join(ascii_safe(directory.shown(path)) for path in staying[:3])
         more = f" and {len(staying) - 3:,} more" if len(staying) > 3 else ""
         stay = "stays where it is: archives do not hold it" if len(staying) == 1 else "stay: archives do not hold them"
         findings.facts.append(f"{first}{more} {stay}")
-    mounts = {UPLOADS_NAME + mount + b"/": mount for mount in mounts_below(uploads)}
+    mounts = {UPLOADS_NAME + directory.prefix + mount + b"/": mount for mount in mounts_below(uploads)}
     if not mounts:
         return
     for name, _ in archive.listed_files():
@@ -47,12 +47,19 @@ def check_staying(
             raise refused_mount(uploads, next(mount for prefix, mount in mounts.items() if name.startswith(prefix)))
 
 
-def check_filesystem(uploads: Path, archive: OpenArchive, findings: Findings) -> None:
-    """The filesystem of `uploads` takes what is in the archive. Raises OSError."""
+def _names_for(directory: UploadDir, archive: OpenArchive) -> Iterator[bytes]:
+    """The archive's names that belong there, as if that were the whole tree."""
+    prefix = UPLOADS_NAME + directory.prefix
+    for name, _ in archive.listed_files():
+        if name.startswith(prefix):
+            yield UPLOADS_NAME + name[len(prefix) :]
+
+
+def check_filesystem(directory: UploadDir, archive: OpenArchive, findings: Findings) -> None:
+    """The filesystem of a directory takes what is in the archive. Raises OSError."""
+    uploads = directory.path
     links = archive.manifest is not None and archive.manifest.upload_links > 0
-    refused = try_filesystem(
-        uploads, lambda: (name for name, _ in archive.listed_files()), has_links=links, owners=archive.owners
-    )
+    refused = try_filesystem(uploads, lambda: _names_for(directory, archive), has_links=links, owners=archive.owners)
     if refused.names:
         names = ", ".join(ascii_safe(os.fsdecode(name)) for name in refused.names[:3])
         findings.problems.append(
@@ -75,7 +82,6 @@ def check_filesystem(uploads: Path, archive: OpenArchive, findings: Findings) ->
                 f"The archive has symbolic links, which the filesystem of {uploads} does not take.", hint=ELSEWHERE
             )
         )
-    if refused.modes:
-        findings.warnings.append(LACKS_MODES)
-    if refused.owners:
-        findings.warnings.append(LACKS_OWNERS)
+    for is_refused, warning in ((refused.modes, LACKS_MODES), (refused.owners, LACKS_OWNERS)):
+        if is_refused and warning not in findings.warnings:
+            findings.warnings.append(warning)

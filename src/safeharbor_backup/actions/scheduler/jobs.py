@@ -31,7 +31,7 @@ class JobName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job. All slots up to `settled` were run or passed over; `slot` is the next one, and may be due already."""
+    """One job. All slots up to `settled` were run or skipped; `slot` is the next one, and may be due already."""
 
     name: JobName
     schedule: str

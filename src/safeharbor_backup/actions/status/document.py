@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 import safeharbor_backup
+from safeharbor_backup.actions.alerts.messages import ways_of_telling
 from safeharbor_backup.actions.catalog.last_runs import BACKUP, DRILL, VERIFY
 from safeharbor_backup.actions.status.schedule_seen import Seen
 from safeharbor_backup.actions.status.schema import (
@@ -26,6 +27,7 @@ from safeharbor_backup.actions.status.schema import (
     Gone,
     Interrupted,
     KeptState,
+    KnownCopy,
     LastRun,
     Latest,
     Newest,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.archive.manifest_sections import Folder
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
+    from safeharbor_backup.state.offsite import OffsiteCopy
     from safeharbor_backup.state.restore_record import RestoreRecord
 
 _RUNS_OF = (BACKUP, VERIFY, DRILL, "restore")
@@ -72,6 +75,8 @@ def describe_status(status: Status, settings: Settings) -> StatusDocument:
         findings=tuple(_finding(each) for each in status.findings[:FEW]),
         max_age_seconds=status.max_age_seconds,
         age_seconds=status.age_seconds,
+        drill_max_seconds=settings.drill_max_seconds,
+        told=ways_of_telling(settings),
         archives=len(status.archives),
         damaged=status.damaged,
         next_backup=moment(status.next_backup if status.seen is not Seen.NOTHING else None),
@@ -106,6 +111,7 @@ def describe_status(status: Status, settings: Settings) -> StatusDocument:
         newest=_newest(status.newest),
         latest=_latest(status.latest),
         gone=None if status.gone is None else Gone(archives=status.gone.archives, seen_at=moment(status.gone.seen_at)),
+        offsite=None if status.copies is None else tuple(_copy(each) for each in status.copies),
         contents=tuple(_contents(entry, status, number) for number, entry in enumerate(status.archives[:ARCHIVES])),
         history=tuple(_past(each) for each in past),
     )
@@ -123,6 +129,7 @@ def _run(outcome: Outcome | None) -> LastRun | None:
         reason=_cut(outcome.reason),
         warnings=_cut_all(outcome.warnings[:_WARNINGS]),
         notes=_cut_all(outcome.notes[:_WARNINGS]),
+        advice=_cut(outcome.advice),
     )
 
 
@@ -138,12 +145,17 @@ def _past(outcome: Outcome) -> PastRun:
         size_bytes=_whole(outcome.details.get("size_bytes")),
         rows=_whole(outcome.details.get("rows")),
         upload_files=_whole(outcome.details.get("upload_files")),
+        restore_seconds=_amount(outcome.details.get("restore_seconds")),
         phases=_numbers(phases) if isinstance(phases, dict) else {},
     )
 
 
 def _whole(value: object) -> int | None:
     return value if type(value) is int else None
+
+
+def _amount(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf else None
 
 
 def _numbers(phases: Mapping[object, object]) -> dict[str, float]:
@@ -193,6 +205,13 @@ def _latest(choice: Choice) -> Latest:
         path=str(choice.entry.path) if choice.entry is not None else None,
         is_clear=choice.is_clear,
         others=tuple(NotLatest(name=each.entry.name, code=each.code.value, text=_cut(each.text)) for each in others),
+    )
+
+
+def _copy(copy: OffsiteCopy) -> KnownCopy:
+    archive = None if copy.archive is None else _cut(copy.archive, _SHORT_TEXT)
+    return KnownCopy(
+        name=copy.name, copied_at=moment(copy.copied_at), archive=archive, drilled_at=moment(copy.drilled_at)
     )
 
 

@@ -24,7 +24,7 @@ _SLACK_SECONDS = 3600.0  # as `sharing` has it: a nightly run does not begin at 
 class Room:
     """What is free, what the next archive will probably take of it, and how many will fit. Sizes in bytes.
 
-    None is unknown: a filesystem that does not tell, no archive to go by. `fits` is at most MOST_COUNTED.
+    None is unknown: a filesystem that does not report it, no archive to go by. `fits` is at most MOST_COUNTED.
     """
 
     free: int | None = None

@@ -29,6 +29,7 @@ class Code(StrEnum):
     RUN_FAILED = "run failed"
     RUN_REFUSED = "run refused"
     NOT_CAUGHT_UP = "not caught up"
+    TWO_SCHEDULERS = "two schedulers"
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
     FUTURE = "future"
@@ -39,6 +40,7 @@ class Code(StrEnum):
     RETENTION = "retention"
     ROOM = "room"
     TELLING = "telling"
+    OFFSITE = "offsite"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
+    from safeharbor_backup.state.offsite import OffsiteCopy
 
 MISSING = "prometheus-client is not installed; type: pip install prometheus-client"
 _MODE = 0o644  # the collector is another user
@@ -104,6 +105,7 @@ def gather_metrics(settings: Settings, now: datetime) -> list[Metric]:
         metrics.append(_one("fitting_archives", "How many more archives fit", float(status.room.fits)))
     if status.newest is not None and status.newest.manifest is not None:
         metrics += _describe_archive(status.newest, status.newest.manifest)
+    metrics += _describe_copies(status.copies or ())
     metrics += _describe_runs(history)
     undelivered = {outcome.command for outcome in find_undelivered(settings, history)}
     samples = {way: float(way in undelivered) for way in (NOTIFY, PING)}
@@ -129,6 +131,14 @@ def _describe_archive(entry: CatalogEntry, manifest: Manifest) -> list[Metric]:
         _one(f"newest_archive_{key}", f"Newest complete archive: {meaning}", float(value))
         for key, (meaning, value) in values.items()
     ]
+
+
+def _describe_copies(copies: Sequence[OffsiteCopy]) -> Iterator[Metric]:
+    made = {each.name: each.copied_at.timestamp() for each in copies if each.copied_at is not None}
+    drilled = {each.name: each.drilled_at.timestamp() for each in copies if each.drilled_at is not None}
+    yield Metric("offsite_copy_timestamp_seconds", "When a copy elsewhere was last made", made, "copy")
+    meaning = "When an archive that was fetched from a copy elsewhere last restored in a drill"
+    yield Metric("offsite_drill_timestamp_seconds", meaning, drilled, "copy")
 
 
 def _describe_runs(history: Sequence[Outcome]) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from safeharbor_backup.actions.catalog.entries import State, is_from_future
 from safeharbor_backup.actions.catalog.guards import judge_size
 from safeharbor_backup.actions.catalog.last_runs import BACKUP, DRILL, SCHEDULER, tells_of_archives
 from safeharbor_backup.actions.catalog.latest import WhyNot
+from safeharbor_backup.actions.offsite import describe_old_copy
 from safeharbor_backup.actions.prune import Guard
 from safeharbor_backup.actions.status.health import Code, Health, Reason
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.status.schedule_seen import Seen
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
+    from safeharbor_backup.state.offsite import OffsiteCopy
     from safeharbor_backup.state.restore_record import RestoreRecord
 
 
@@ -58,7 +60,8 @@ class Status:
 
     `newest` is the newest complete archive that is not from the future; `latest` is what a restore would take.
     `next_backup` is what follows from the schedule, None if that cannot be used; `seen` is whether something goes by
-    it. `gone` is set if there were archives and are none.
+    it. `gone` is set if there were archives and are none. `copies` are those elsewhere, None if there are none on
+    purpose.
     """
 
     health: Health
@@ -78,6 +81,7 @@ class Status:
     kept: tuple[RestoreRecord, ...] = ()
     interrupted: RestoreRecord | None = None
     gone: Gone | None = None
+    copies: tuple[OffsiteCopy, ...] | None = ()
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -166,7 +170,7 @@ def judge_restores(directory: Path) -> tuple[tuple[RestoreRecord, ...], RestoreR
     pending = next((record for record in records if record.is_interrupted), None)
     if pending is None or is_locked(directory):  # one that is at work is not interrupted
         return kept, None, []
-    text = f"{pending.pending_error().message} Until it is settled no backup is taken."
+    text = f"{pending.pending_error().message} No backup is taken until it is settled."
     return kept, pending, [Reason(Code.INTERRUPTED, Health.INTERRUPTED, text)]
 
 
@@ -194,8 +198,13 @@ def judge_archives(status: Status, complete: Sequence[CatalogEntry], settings: S
             takes = (
                 f"{status.room.free or 0:,} bytes are free, and the next one takes {status.room.next_archive or 0:,}"
             )
-            found.append(_warn(Code.ROOM, f"there is no room for another archive: {takes}"))
+            found.append(_warn(Code.ROOM, f"there is no disk space for another archive: {takes}"))
     return [each for each in found if each is not None]
+
+
+def judge_copies(copies: Sequence[OffsiteCopy], now: datetime) -> list[Reason]:
+    """Which copies elsewhere are too old."""
+    return [_warn(Code.OFFSITE, text) for each in copies if (text := describe_old_copy(each, now))]
 
 
 def _count_bad(archives: Sequence[CatalogEntry], state: State, code: Code) -> Reason | None:
@@ -225,7 +234,7 @@ def _judge_latest(status: Status) -> list[Reason]:
     found = []
     for each in choice.passed:
         if each.code is WhyNot.SHORT:
-            why = "it is seriously short" if held else each.text
+            why = "it is much too small" if held else each.text
             found.append(_warn(Code.LATEST, f"`latest` does not mean {each.entry.name}, since {why}{meant}"))
         elif each.code is WhyNot.OTHER_DATABASE:
             found.append(_warn(Code.LATEST, f"`latest` does not mean {each.entry.name}: {each.text}{meant}"))

@@ -11,6 +11,7 @@ from safeharbor_backup.actions.catalog.entries import is_from_future, read_catal
 from safeharbor_backup.actions.catalog.last_runs import as_verified, find_proofs, judge_runs
 from safeharbor_backup.actions.catalog.latest import choose_latest
 from safeharbor_backup.actions.catalog.retention import Candidate
+from safeharbor_backup.actions.offsite import find_copies
 from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.actions.status.free_space import measure_room
 from safeharbor_backup.actions.status.gone import find_gone
@@ -20,10 +21,11 @@ from safeharbor_backup.actions.status.reasons import (
     Status,
     judge_age,
     judge_archives,
+    judge_copies,
     judge_last_runs,
     judge_restores,
 )
-from safeharbor_backup.actions.status.schedule_seen import look_for_schedule
+from safeharbor_backup.actions.status.schedule_seen import TWICE, has_second_scheduler, look_for_schedule
 from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.schedule import find_zone, next_slot
@@ -65,14 +67,18 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
         proofs=proofs,
         history=history,
         room=measure_room(directory, complete, settings.full_read_days, settings.min_free),
-        outlook=_look_ahead(settings, archives, next_backup or now),
+        outlook=_look_ahead(settings, archives, now, next_backup or now),
         next_backup=next_backup,
         seen=look_for_schedule(settings, history, [entry.taken_at for entry in archives], now),
         gone=find_gone(history, settings.status_file) if not archives else None,
+        copies=find_copies(settings),
     )
     kept, interrupted, found = judge_restores(directory)
     found += [*judge_age(status, directory, now), *judge_last_runs(status)]
     found += judge_archives(status, complete, settings, now)
+    found += judge_copies(status.copies or (), now)
+    if has_second_scheduler(settings, history, now):
+        found.append(Reason(Code.TWO_SCHEDULERS, Health.WARNING, TWICE))
     telling = find_telling_problems(settings, history)
     found += [Reason(Code.TELLING, Health.WARNING, ascii_safe(problem)) for problem in telling]
     worst_first = sorted(found, key=lambda each: -list(Health).index(each.health))
@@ -86,13 +92,15 @@ def _next_backup(settings: Settings, now: datetime) -> datetime | None:
     return next_slot(settings.schedule, find_zone(settings.timezone), now)
 
 
-def _look_ahead(settings: Settings, archives: Sequence[CatalogEntry], next_backup: datetime) -> Outlook:
+def _look_ahead(
+    settings: Settings, archives: Sequence[CatalogEntry], moment: datetime, next_backup: datetime
+) -> Outlook:
     """What retention says, and will say when the next archive is there. Raises StorageUnavailable."""
     problems = settings.problems_in(Concern.RETENTION, Concern.SCHEDULE)
     if problems:
         return Outlook(problems=tuple(str(problem) for problem in problems))
-    now = plan_prune(settings, archives=archives)
+    now = plan_prune(settings, archives=archives, now=moment)
     upcoming = Candidate(archive_name(next_backup), int(next_backup.timestamp()) * 10**9)
-    then = plan_prune(settings, archives=archives, upcoming=upcoming)
-    doomed = tuple(sorted(name for name in then.doomed if name != upcoming.name))
-    return Outlook({verdict.name: verdict for verdict in now.verdicts}, doomed, now.notices)
+    then = plan_prune(settings, archives=archives, upcoming=upcoming, now=next_backup)
+    to_delete = tuple(sorted(name for name in then.to_delete if name != upcoming.name))
+    return Outlook({verdict.name: verdict for verdict in now.verdicts}, to_delete, now.notices)

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _LATE = timedelta(hours=1)  # a timer may start at random, or wait for what runs before
 _SPANS = (timedelta(days=2), timedelta(days=16), timedelta(days=70))
 _SLOTS = 2  # one night may have been missed
+_AT_ONCE = timedelta(minutes=1)
+
+
+TWICE = "two backups begin at each time of the schedule: two schedulers are at work, or one and a timer"
+STOP_ONE = "Stop one of them. In the Compose stack: docs/backups.md#change-what-runs"
 
 
 class Seen(StrEnum):
@@ -48,10 +53,30 @@ def look_for_schedule(
     slots = _last_slots(settings, now)
     if not begun or not slots or slots[-1] <= begun[0]:
         return Seen.NOT_YET
-    for slot, after in zip(slots, [*slots[1:], now + _LATE], strict=True):
-        if any(slot <= each < min(slot + _LATE, after) for each in begun):
-            return Seen.RUNS
-    return Seen.NOTHING
+    return Seen.RUNS if any(_count_begun(begun, slots, now, _LATE)) else Seen.NOTHING
+
+
+def has_second_scheduler(settings: Settings, history: Sequence[Outcome], now: datetime) -> bool:
+    """Whether two things start backups by the schedule, as after a change of scheduler that left the old one running.
+
+    Two backups began within a minute of the last time that was due, or within the hour after each of the last two; one
+    that found the other at work counts as well.
+    """
+    if settings.problems_in(Concern.SCHEDULE):
+        return False
+    begun = [each.started_at for each in history if each.command == "backup"]
+    slots = _last_slots(settings, now)
+    if not slots:
+        return False
+    at_once = _count_begun(begun, slots, now, _AT_ONCE)
+    late = _count_begun(begun, slots, now, _LATE)
+    return any(many > 1 for many in at_once[-1:]) or (len(late) == _SLOTS and min(late) > 1)
+
+
+def _count_begun(begun: Sequence[datetime], slots: Sequence[datetime], now: datetime, patience: timedelta) -> list[int]:
+    """How many began at each slot: before the next one, and not much later."""
+    ends = [min(slot + patience, after) for slot, after in zip(slots, [*slots[1:], now + patience], strict=True)]
+    return [sum(slot <= each < end for each in begun) for slot, end in zip(slots, ends, strict=True)]
 
 
 def _last_slots(settings: Settings, now: datetime) -> list[datetime]:

@@ -53,6 +53,7 @@ class LastRun(AnyRun, frozen=True, kw_only=True):
 
     warnings: Texts = ()
     notes: Texts = ()
+    advice: str = ""
 
 
 class PastRun(AnyRun, frozen=True, kw_only=True):
@@ -61,6 +62,7 @@ class PastRun(AnyRun, frozen=True, kw_only=True):
     size_bytes: Count | None = None
     rows: Count | None = None
     upload_files: Count | None = None
+    restore_seconds: Amount | None = None
     phases: dict[str, Amount] = {}
 
 
@@ -140,6 +142,15 @@ class Gone(Struct, frozen=True, kw_only=True):
     seen_at: Moment | None = None
 
 
+class KnownCopy(Struct, frozen=True, kw_only=True):
+    """A copy elsewhere: when it was last made, of which archive, and when one fetched from there was restored."""
+
+    name: Name
+    copied_at: Moment | None = None
+    archive: str | None = None
+    drilled_at: Moment | None = None
+
+
 class Contents(Struct, frozen=True, kw_only=True):
     """One archive and what is in it.
 
@@ -171,14 +182,15 @@ class Contents(Struct, frozen=True, kw_only=True):
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can be restored, as a quick look tells: complete, or another program's."""
+        """Whether it can be restored, as a quick look shows: complete, or another program's."""
         return self.state in ("complete", "no manifest")
 
 
 class StatusDocument(Struct, frozen=True, kw_only=True):
     """The state of the backups. `published_at` is there in the published file only.
 
-    `typed_as` is what stands before a command that the reader is to type.
+    `typed_as` is what stands before a command that the reader is to type. `offsite` is null where there is no copy
+    elsewhere on purpose. `told` are the ways by which somebody hears of a failed run, without any address.
     """
 
     schema: Count | None = None
@@ -189,6 +201,8 @@ class StatusDocument(Struct, frozen=True, kw_only=True):
     findings: Annotated[tuple[Finding, ...], Meta(max_length=FEW)] | None = None
     max_age_seconds: Amount | None = None
     age_seconds: float | None = None
+    drill_max_seconds: Amount | None = None
+    told: Texts | None = None
     archives: Count = 0
     damaged: Count = 0
     next_backup: Moment | None = None
@@ -207,6 +221,7 @@ class StatusDocument(Struct, frozen=True, kw_only=True):
     newest: Newest | None = None
     latest: Latest | None = None
     gone: Gone | None = None
+    offsite: Annotated[tuple[KnownCopy, ...], Meta(max_length=FEW)] | None = None
     contents: Annotated[tuple[Contents, ...], Meta(max_length=ARCHIVES)] = ()
     history: Annotated[tuple[PastRun, ...], Meta(max_length=RUNS)] = ()
     published_at: Moment | UnsetType | None = UNSET

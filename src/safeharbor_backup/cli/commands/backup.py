@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.backup.run import BackupResult
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
+    from safeharbor_backup.settings.model import Settings
 
 
 @safeharbor_command(
@@ -60,8 +61,23 @@ def command(
         run.output.document(described)
     elif not quiet:
         _print(run.output, result)
-    if result.warnings and not warnings_ok:
+    drill_warns = settings.drill_after_backup and output is None and _drill(run, result.path, settings, quiet=quiet)
+    if (result.warnings or drill_warns) and not warnings_ok:
         exit_with(ExitStatus.WARNINGS)
+
+
+def _drill(run: Run, archive: Path, settings: Settings, *, quiet: bool) -> bool:
+    """Whether the drill of what was just taken leaves a warning."""
+    from safeharbor_backup.cli.commands.drill import drill_after_backup  # a backup needs no restore
+
+    run.over()  # what the backup may take is not the drill's
+    with run.output.watching(quiet=True) as progress:
+        said, warning = drill_after_backup(archive, settings, run.output, progress)
+    if said and not quiet:
+        run.output.aside(said)
+    if warning:
+        run.output.warning(warning)
+    return bool(warning)
 
 
 def _print(output: Output, result: BackupResult) -> None:

@@ -12,7 +12,7 @@ from safeharbor_backup.actions.diff import compare_archives, compare_with_live
 from safeharbor_backup.archive.listing import Change
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
-from safeharbor_backup.cli.documents import (
+from safeharbor_backup.cli.diff_documents import (
     ChangeCounts,
     ChangedNames,
     ColumnChanges,

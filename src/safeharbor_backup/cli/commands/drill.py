@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from safeharbor_backup.actions.catalog.choose import LATEST
 from safeharbor_backup.actions.catalog.latest import choose_to_prove
 from safeharbor_backup.actions.drill.run import drill_archive
+from safeharbor_backup.actions.drill.words import as_recorded
+from safeharbor_backup.actions.offsite import require_name
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
-from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.attempt import RecordedRun
+from safeharbor_backup.cli.command import WHILE_RESTORING, exit_with, safeharbor_command
 from safeharbor_backup.cli.documents import DrillDocument
+from safeharbor_backup.cli.ending import Ending, ending_of
 from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.cli.options import jobs_option, quiet_option, warnings_ok_option
-from safeharbor_backup.errors import ExitStatus
+from safeharbor_backup.errors import ExitStatus, Interrupted, SafeHarborError, SettingsInvalid
 from safeharbor_backup.text import plural, show_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from safeharbor_backup.actions.drill.result import DrillResult
-    from safeharbor_backup.cli.attempt import Attempt
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
+    from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
+
+
+def _copy_name(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        try:
+            require_name(value)
+        except SettingsInvalid as error:
+            raise click.BadParameter(error.problems[0]) from None
+    return value
 
 
 @safeharbor_command(
@@ -35,31 +47,38 @@ if TYPE_CHECKING:
     "would. Compare every table's rows, sequences, migrations, constraints, indexes and each upload's SHA-256 with "
     "what was recorded, remove both, and write down what was found beside the archives. The live database and uploads "
     "are not touched, and a backup can run meanwhile.",
-    ExitStatus.DONE,
-    ExitStatus.FAILED,
-    ExitStatus.USAGE,
-    ExitStatus.WARNINGS,
-    ExitStatus.LOCKED,
-    ExitStatus.REJECTED,
-    ExitStatus.DATABASE,
-    ExitStatus.STORAGE,
-    ExitStatus.CANNOT_RESTORE,
+    *WHILE_RESTORING,
     meanings={
         ExitStatus.LOCKED: "another drill is at work, or the archive is being deleted",
         ExitStatus.REJECTED: "the archive does not restore, or differs, or the app check failed; or there is none",
-        ExitStatus.CANNOT_RESTORE: "this server cannot take the dump, which says nothing of the archive",
+        ExitStatus.CANNOT_RESTORE: "this server cannot take the dump, which says nothing about the archive",
     },
 )
 @click.argument("archive", required=False, type=ArchivePath())
+@click.option(
+    "--offsite",
+    metavar="NAME",
+    callback=_copy_name,
+    help="The archive was fetched from the off-site copy NAME: the result counts for that copy.",
+)
 @jobs_option
 @warnings_ok_option("would call that failed")
 @quiet_option("what is wrong")
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of text.")
 @log_format_option
 def command(
-    run: Run, archive: Path | str | None, *, jobs: int | None, warnings_ok: bool, quiet: bool, as_json: bool
+    run: Run,
+    archive: Path | str | None,
+    *,
+    offsite: str | None,
+    jobs: int | None,
+    warnings_ok: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Parse, drill, render."""
+    if offsite is not None and archive is None:
+        raise click.UsageError("--offsite needs the path of the archive that was fetched")
     settings = run.start(quiet=quiet or as_json)
     if archive is None or archive == LATEST:
         path, notices = _newest(settings)
@@ -69,10 +88,13 @@ def command(
         run.output.result(f"Drilling {path}")
     with run.output.watching(quiet=quiet or as_json) as progress:
         jobs = jobs or os.cpu_count() or 1
-        result = drill_archive(path, settings, jobs=jobs, progress=progress, notices=notices)
+        result = drill_archive(path, settings, jobs=jobs, progress=progress, notices=notices, offsite=offsite)
     describe_drill(run, result)
     if as_json:
-        run.output.document(DrillDocument(**structs.asdict(result.document), evidence=_evidence(result)))
+        signature = str(result.signature) if result.signature is not None else None
+        run.output.document(
+            DrillDocument(**structs.asdict(result.document), evidence=_evidence(result), signature=signature)
+        )
     else:
         _print(run.output, result, quiet=quiet)
     if not (warnings_ok and result.exit_status is ExitStatus.WARNINGS):
@@ -84,14 +106,16 @@ def _newest(settings: Settings) -> tuple[Path, tuple[str, ...]]:
     return newest.path, notices
 
 
-def describe_drill(run: Run | Attempt, result: DrillResult) -> None:
+def describe_drill(run: Run | RecordedRun, result: DrillResult) -> None:
     """What the history keeps of it: the numbers. What was compared in detail is in the evidence."""
+    offsite = result.document.archive.offsite
+    of = {} if offsite is UNSET else {"offsite": offsite}
     kept = ("result", "tables", "rows", "upload_files", "upload_bytes", "restore_seconds")
     run.describe(
         archive=result.archive.name,
         warnings=result.warnings,
         problem="; ".join(result.problems[:3]),
-        details={**{key: getattr(result.document, key) for key in kept}, "evidence": _evidence(result)},
+        details={**{key: getattr(result.document, key) for key in kept}, "evidence": _evidence(result), **of},
     )
 
 
@@ -116,7 +140,7 @@ def _print(output: Output, result: DrillResult, *, quiet: bool) -> None:
     if quiet:
         return
     output.result(f"  on {result.server}")
-    if equal := _as_recorded(result.compared):
+    if equal := as_recorded(result.compared):
         output.result(f"  as recorded: {', '.join(equal)}")
     if result.not_recorded:
         output.result(f"  not recorded by this archive: {', '.join(result.not_recorded)}")
@@ -125,34 +149,27 @@ def _print(output: Output, result: DrillResult, *, quiet: bool) -> None:
         output.result(f"  app check: {check.program} ended with {check.exit_status} in {check.seconds:.1f} s")
     if result.evidence is not None:
         output.result(f"evidence: {result.evidence}")
-
-
-def _as_recorded(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What was compared and is equal, in words."""
-    words = []
-    for what, noun, of in (
-        ("tables", "rows of {}", "table"),
-        ("content", "content of {}", "table"),
-        ("materialized_views", "rows of {}", "materialized view"),
-        ("sequences", "{}", "sequence"),
-        ("uploads", "SHA-256 of {}", "upload"),
-    ):
-        found = compared.get(what)
-        is_complete = found and (found["recorded"] == found["equal"] or (what == "content" and not found["different"]))
-        if found and is_complete and (found["equal"] or what not in ("content", "materialized_views")):
-            words.append(noun.format(plural(found["equal"], of)))
-    for what in ("constraints", "indexes"):
-        found = compared.get(what)
-        if found and found["recorded"] == found["found"]:
-            words.append(f"{found['found']:,} {what}")
-    references = compared.get("references")
-    if references and not (references["missing"]["count"] or references["outside"]["count"]):
-        words.append(f"{plural(sum(references['columns'].values()), 'reference')} to uploads")
-    revision = compared.get("alembic_revision")
-    if revision and revision["recorded"] == revision["found"]:
-        words.append(f"migrations at {revision['found']}")
-    return words
+    if result.signature is not None:
+        output.result(f"signature: {result.signature}")
 
 
 def _evidence(result: DrillResult) -> str | None:
     return str(result.evidence) if result.evidence is not None else None
+
+
+def drill_after_backup(archive: Path, settings: Settings, output: Output, progress: Progress) -> tuple[str, str]:
+    """What the drill said, and the warning that a backup ends with if it failed: the archive is there anyway."""
+    attempt = RecordedRun("drill", settings, output)
+    attempt.begin()
+    try:
+        result = drill_archive(archive, settings, jobs=os.cpu_count() or 1, progress=progress)
+    except SafeHarborError as error:
+        attempt.end(ending_of(error, "drill"))
+        return "", f"the drill after it could not be done: {error.message}"
+    except (Exception, Interrupted) as error:
+        attempt.end(ending_of(error, "drill"))
+        raise
+    describe_drill(attempt, result)
+    attempt.end(Ending(result.exit_status, "; ".join(result.problems[:3])))
+    found = (*result.problems, *result.warnings)
+    return tell_drill(result), f"the drill after it: {found[0]}" if found else ""

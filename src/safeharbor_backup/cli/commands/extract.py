@@ -11,7 +11,7 @@ import click
 from safeharbor_backup.actions.extract import extract_files, put_back_files
 from safeharbor_backup.actions.extract_table import rows_into_live, table_beside, table_to_file
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
-from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.command import WHILE_RESTORING, exit_with, safeharbor_command
 from safeharbor_backup.cli.documents import ExtractDocument, ExtractTableDocument
 from safeharbor_backup.cli.options import json_option, quiet_option
 from safeharbor_backup.errors import ExitStatus
@@ -48,19 +48,12 @@ class TableOptions:
 
 @safeharbor_command(
     "Take files or folders out of an archive: into a directory, or back among the live uploads, where what they "
-    "replace is kept. PATHS are as in the archive; `uploads/` may be left away. Each file is checked against its "
-    "checksum, and gets its owner and mode. All of them come, or none.\n\nWith --table, rows: into a table beside the "
-    "live one, whose name ends with the archive's date, into a file, or, with --into-live, those that the live table "
-    "lacks by its primary key. No live row is changed or deleted.",
-    ExitStatus.DONE,
-    ExitStatus.FAILED,
-    ExitStatus.USAGE,
-    ExitStatus.WARNINGS,
-    ExitStatus.LOCKED,
-    ExitStatus.REJECTED,
-    ExitStatus.DATABASE,
-    ExitStatus.STORAGE,
-    ExitStatus.CANNOT_RESTORE,
+    "replace is kept. PATHS are as in the archive; `uploads/` may be left out. Each file is checked against its "
+    "checksum, and gets its owner and mode. All of them are extracted, or none.\n\nWith --table, take rows: into a "
+    "table beside the "
+    "live one, whose name ends with the archive's date; into a file; or, with --into-live, into the live table, "
+    "which gets the rows that it lacks by its primary key. No live row is changed or deleted.",
+    *WHILE_RESTORING,
     ExitStatus.RESTORE_PENDING,
     meanings={ExitStatus.CANNOT_RESTORE: "something is in the way; nothing was changed"},
 )
@@ -69,7 +62,7 @@ class TableOptions:
 @click.option("--to", "target", type=click.Path(file_okay=False), help="The directory to put them into.")
 @click.option("--in-place", is_flag=True, help="Put them back among the live uploads, and keep what they replace.")
 @click.option("--overwrite", is_flag=True, help="With --to: replace files that are there.")
-@click.option("--table", help="Rows of this table instead of files.")
+@click.option("--table", help="Take rows of this table instead of files.")
 @click.option("--where", default="", help="With --table: only rows for which this SQL condition holds.")
 @click.option("--csv", "csv_file", type=_FILE, help="With --table: write the rows into this file, as CSV.")
 @click.option("--sql", "sql_file", type=_FILE, help="With --table: write them as a script for psql.")

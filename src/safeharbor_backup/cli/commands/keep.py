@@ -9,6 +9,8 @@ import click
 from safeharbor_backup.actions.keep import keep_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import safeharbor_command
+from safeharbor_backup.cli.documents import KeepDocument
+from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import typed
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @safeharbor_command(
     "Keep an archive for ever: retention never deletes it, whatever the settings say. The mark is a file beside the "
-    "archive, NAME.keep, which is copied with it. `unkeep` takes it away.",
+    "archive, NAME.keep. `unkeep` removes it.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,
@@ -30,9 +32,13 @@ if TYPE_CHECKING:
 )
 @click.argument("archive", type=ArchivePath())
 @click.option("--because", required=True, help="Why; the list and the page show it.")
-def command(run: Run, archive: Path | str, *, because: str) -> None:
+@json_option
+def command(run: Run, archive: Path | str, *, because: str, as_json: bool) -> None:
     """Parse, mark, render."""
     settings = run.read_settings(quiet=True, renews_files=True)
     path = chosen_archive(archive, settings, run.output)
     keep_archive(path, because, settings)
-    run.output.result(f"{path.name} is kept until `{typed(f'unkeep {path.name}')}`")
+    if as_json:
+        run.output.document(KeepDocument(name=path.name, because=" ".join(because.split())))
+    else:
+        run.output.result(f"{path.name} is kept until `{typed(f'unkeep {path.name}')}`")

@@ -8,6 +8,8 @@ import click
 
 from safeharbor_backup.actions.alerts.messages import send_test
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.documents import DeliveryDocument, NotifyDocument
+from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.errors import ExitStatus, SettingsInvalid
 from safeharbor_backup.settings.alerts import VARIABLES_OF_ALERTS
 from safeharbor_backup.settings.model import Concern
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
     meanings={ExitStatus.FAILED: "a message or the ping was not delivered"},
 )
 @click.option("--test", is_flag=True, required=True, help="Send it.")
-def command(run: Run, *, test: bool) -> None:  # noqa: ARG001 - required, so that nobody sends one by mistake
+@json_option
+def command(run: Run, *, test: bool, as_json: bool) -> None:  # noqa: ARG001 - required, so that nobody sends one by mistake
     """Parse, send, render."""
     settings = run.read_settings(quiet=True, notices_restore=False)
     _require_ways(settings)
     deliveries = send_test(settings)
-    for delivery in deliveries:
+    if as_json:
+        sent = (DeliveryDocument(way=e.way, problem=e.problem, seconds=round(e.seconds, 3)) for e in deliveries)
+        run.output.document(NotifyDocument(deliveries=tuple(sent)))
+    for delivery in () if as_json else deliveries:
         told = f"FAILED: {delivery.problem}" if delivery.problem else f"delivered in {delivery.seconds:.1f} s"
         run.output.result(f"{delivery.way}: {told}")
     if any(delivery.problem for delivery in deliveries):

@@ -10,22 +10,28 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safeharbor_backup import __version__
 from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.cli.command import safeharbor_command
+from safeharbor_backup.cli.documents import ReportDocument
+from safeharbor_backup.cli.evidence_report import drills_day, period_of, report_evidence
+from safeharbor_backup.cli.options import json_option, signed_by_option
 from safeharbor_backup.errors import ExitStatus, translate_os_error
 from safeharbor_backup.system.small_file import replace_small_file
 from safeharbor_backup.text import show_bytes
+from safeharbor_backup.web.evidence import render_evidence
 from safeharbor_backup.web.page import render_page
 
 _STANDARD_OUTPUT = "-"
+_DAY = click.DateTime(["%Y-%m-%d"])
 
 if TYPE_CHECKING:
     from safeharbor_backup.cli.run import Run
 
 
-def _page_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    if value == _STANDARD_OUTPUT:
+def _page_name(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is None or value == _STANDARD_OUTPUT:
         return value
     directory, name = os.path.split(value)
     if not re.fullmatch(r"[^.].*\.html?", name, re.DOTALL):
@@ -38,29 +44,60 @@ def _page_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 @safeharbor_command(
     "Write an HTML page that shows the state of the backups, what is in them and how to restore them. It is one file "
-    "that needs nothing else, readable for its owner only. The exit status is about the page; use `status` for the "
-    "backups.",
+    "that needs nothing else, readable for its owner only. With --evidence, it shows what drills have proven. The "
+    "exit status is about the page; use `status` for the backups.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,
     ExitStatus.STORAGE,
-    only_prints=lambda options: options["name"] == _STANDARD_OUTPUT,
+    only_prints=lambda options: options["name"] in (None, _STANDARD_OUTPUT),
 )
 @click.option(
-    "--html", "name", metavar="FILE", required=True, callback=_page_name,
+    "--html", "name", metavar="FILE", callback=_page_name,
     help="Where to; replaced if it is there. - prints it.",
 )  # fmt: skip
-def command(run: Run, name: str) -> None:
+@click.option(
+    "--evidence", is_flag=True, help="A page for an auditor instead: what the drills of a period have proven."
+)
+@click.option(
+    "--since", type=_DAY, callback=drills_day, metavar="DAY",
+    help="The first day of the period, such as 2026-01-01. Default: a year before.",
+)  # fmt: skip
+@click.option("--until", type=_DAY, callback=drills_day, metavar="DAY", help="Its last day, in UTC. Default: today.")
+@signed_by_option("With --evidence: who must have signed")
+@json_option
+def command(
+    run: Run, name: str | None, *, evidence: bool, since: datetime | None, until: datetime | None,
+    signed_by: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Parse, look, publish."""
+    if not evidence and (since or until or signed_by):
+        raise click.UsageError("--since, --until and --signed-by go with --evidence.")
+    if name is None and not (evidence and as_json):
+        raise click.UsageError("Missing option '--html'.")
+    if as_json and name == _STANDARD_OUTPUT:
+        raise click.UsageError("--json is about a file: it does not go with --html -.")
     settings = run.read_settings(quiet=True, notices_restore=False)
-    text = render_page(describe_status(read_status(settings), settings), datetime.now(UTC))
+    now = datetime.now(UTC)
+    if evidence:
+        found = report_evidence(settings, period_of(since, until, now), signed_by, now)
+        text = render_evidence(found, __version__)
+        if name is None:
+            run.output.document(found)
+            return
+    else:
+        text = render_page(describe_status(read_status(settings), settings), now)
+    assert name is not None  # noqa: S101 - seen above
     if name == _STANDARD_OUTPUT:
         run.output.result(text.removesuffix("\n"))
         return
     page = text.encode()
     path = Path(name).absolute()
     _publish(path, page)
-    run.output.result(f"{path} ({show_bytes(len(page))})")
+    if as_json:
+        run.output.document(ReportDocument(path=str(path), size_bytes=len(page)))
+    else:
+        run.output.result(f"{path} ({show_bytes(len(page))})")
 
 
 def _publish(path: Path, page: bytes) -> None:

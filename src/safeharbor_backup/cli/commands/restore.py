@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,10 +16,11 @@ from safeharbor_backup.actions.restore.recovery import retargeted as retargeted_
 from safeharbor_backup.actions.restore.request import RestoreRequest, choose_archive
 from safeharbor_backup.actions.restore.run import restore_archive
 from safeharbor_backup.cli.archive_path import ArchivePath
-from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.command import WHILE_RESTORING, exit_with, safeharbor_command
 from safeharbor_backup.cli.json_output import log_format_option
-from safeharbor_backup.cli.options import jobs_option, quiet_option
+from safeharbor_backup.cli.options import jobs_option, json_option, quiet_option
 from safeharbor_backup.cli.restore_discard import discard
+from safeharbor_backup.cli.restore_documents import describe_plan, describe_recovery, describe_result
 from safeharbor_backup.cli.restore_lines import (
     ask,
     first_line,
@@ -33,6 +33,8 @@ from safeharbor_backup.cli.restore_target import TargetOptions, require_whole_ta
 from safeharbor_backup.errors import ExitStatus
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from safeharbor_backup.actions.restore.plan import RestorePlan
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
@@ -42,18 +44,10 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 
 
 @safeharbor_command(
-    "Replace the live database and uploads by those of an archive: both, or neither. "
-    "The new state is built and checked beside the live one, then both are exchanged in moments; the previous state is "
-    "kept until `--discard-previous`, and `--undo` brings it back.",
-    ExitStatus.DONE,
-    ExitStatus.FAILED,
-    ExitStatus.USAGE,
-    ExitStatus.WARNINGS,
-    ExitStatus.LOCKED,
-    ExitStatus.REJECTED,
-    ExitStatus.DATABASE,
-    ExitStatus.STORAGE,
-    ExitStatus.CANNOT_RESTORE,
+    "Replace the live database and uploads by those of an archive: both, or neither. The new state is built and "
+    "checked beside the live one, then both are exchanged in moments; the previous state is kept until "
+    "`--discard-previous`, and `--undo` brings it back.",
+    *WHILE_RESTORING,
     ExitStatus.RESTORE_PENDING,
 )
 @click.option(
@@ -68,7 +62,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--only", type=click.Choice(["database", "uploads"]), help="Restore only this part.")
 @click.option("--database-url", help="Restore to this database instead of the configured one.")
-@click.option("--upload-dir", type=click.Path(path_type=Path), help="Restore to this directory instead.")
+@click.option("--upload-dir", help="Restore to this directory instead, or to several: NAME=DIR,NAME=DIR.")
 @target_options
 @jobs_option
 @click.option(
@@ -86,7 +80,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option(
     "--accept-open",
     is_flag=True,
-    help="Restore all the same if only a superuser may close again what was closed to all roles.",
+    help="Restore even if only a superuser may revoke again what was revoked from all roles.",
 )
 @click.option("--no-keep-previous", is_flag=True, help="Delete the previous state as soon as the new one is live.")
 @click.option("--undo", is_flag=True, help="Bring the previous state back, or take an interrupted restore back.")
@@ -101,11 +95,15 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option(
     "--abandon-database",
     is_flag=True,
-    help="The same for a database that was dropped, or a server that was made anew: go on with the uploads alone, and "
+    help="The same for a database that was dropped, or a server that was set up again: go on with the uploads alone, "
+    "and "
     "leave the databases as they are.",
 )
-@click.option("--id", "restore_id", default="", help="With --undo, --resume or --discard-previous: this restore's.")
+@click.option(
+    "--id", "restore_id", default="", help="With --undo, --resume or --discard-previous: the restore with this id."
+)
 @quiet_option("the result, warnings and errors")
+@json_option
 @log_format_option
 def command(run: Run, archive: Path | str | None, **given: Any) -> None:
     """Parse, do one of the five, render."""
@@ -113,12 +111,13 @@ def command(run: Run, archive: Path | str | None, **given: Any) -> None:
     options = _Options(**given)
     _check(options, where, is_of_archive=archive is not None)
     load = run.read_settings if options.dry_run else run.start
-    settings = load(quiet=options.quiet, notices_restore=False)
+    settings = load(quiet=options.is_silent, notices_restore=False)
     if archive is not None:
         require_whole_target(settings, where, irrevocably=options.yes and options.no_keep_previous)
         _restore_from(run, retargeted(settings, where), str(archive), where, options)
     elif options.discard_previous:
-        discard(run, retargeted(settings, where), options.restore_id, options.abandoned, yes=options.yes)
+        where_to = retargeted(settings, where)
+        discard(run, where_to, options.restore_id, options.abandoned, yes=options.yes, as_json=options.as_json)
     else:
         _recover(run, retargeted(settings, where), options)
 
@@ -142,6 +141,12 @@ class _Options:
     abandon_database: bool
     restore_id: str
     quiet: bool
+    as_json: bool
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing but the end is printed."""
+        return self.quiet or self.as_json
 
     @property
     def abandoned(self) -> Abandoned:
@@ -153,6 +158,8 @@ def _check(options: _Options, where: TargetOptions, *, is_of_archive: bool) -> N
     """Raises UsageError for options that do not go with each other."""
     if [is_of_archive, options.undo, options.resume, options.discard_previous].count(True) != 1:
         raise click.UsageError("Give one of --from PATH, --undo, --resume and --discard-previous.")
+    if options.as_json and not (options.yes or options.dry_run):
+        raise click.UsageError("--json asks nobody: it goes with --yes or --dry-run.")
     if options.quick and not options.dry_run:
         raise click.UsageError("--quick goes with --dry-run; a restore proves every byte.")
     if options.accept_broken and options.in_place:
@@ -186,31 +193,39 @@ def _restore_from(run: Run, settings: Settings, archive: str, where: TargetOptio
         accepts_open=options.accept_open,
     )
     if not options.dry_run:
-        _restore(run, settings, request, yes=options.yes, quiet=options.quiet)
+        _restore(run, settings, request, options)
         return
-    with run.output.watching(quiet=options.quiet) as progress:
+    with run.output.watching(quiet=options.is_silent) as progress:
         plan = plan_restore(settings, request, progress, quick=options.quick)
-    print_plan(run.output, plan)
+    if options.as_json:
+        run.output.document(describe_plan(plan))
+    else:
+        print_plan(run.output, plan)
     exit_with(plan.exit_status)
 
 
 def _recover(run: Run, settings: Settings, options: _Options) -> None:
     """Undo or resume."""
-    confirm = partial(_confirm_by_names, output=run.output, yes=options.yes)
-    with run.output.watching(quiet=options.quiet) as progress:
+    confirm = partial(_confirm_by_names, output=run.output, options=options)
+    with run.output.watching(quiet=options.is_silent) as progress:
         if options.undo:
             done = undo_restore(settings, options.restore_id, progress, confirm, options.abandoned)
         else:
             done = resume_restore(settings, progress, options.restore_id, confirm, options.abandoned)
-    print_recovery(run.output, done)
+    is_restored_anew = options.resume and done.again is not None
+    if not options.as_json:
+        print_recovery(run.output, done)
+    elif not is_restored_anew:  # else the document is that of the restore
+        run.output.document(describe_recovery(done, is_undo=options.undo))
     if options.resume and done.again is not None:
-        _restore(run, retargeted_to(settings, done.again), done.again, yes=True, quiet=options.quiet)
+        _restore(run, retargeted_to(settings, done.again), done.again, replace(options, yes=True))
     if done.warnings:
         exit_with(ExitStatus.WARNINGS)
 
 
-def _restore(run: Run, settings: Settings, request: RestoreRequest, *, yes: bool, quiet: bool) -> None:
+def _restore(run: Run, settings: Settings, request: RestoreRequest, options: _Options) -> None:
     told: set[str] = set()
+    quiet, yes = options.is_silent, options.yes
 
     def confirm(plan: RestorePlan) -> bool:
         if not quiet:
@@ -229,12 +244,15 @@ def _restore(run: Run, settings: Settings, request: RestoreRequest, *, yes: bool
             run.output.warning(warning)
     details = {"id": result.id, "tables": result.tables, "upload_files": result.upload_files}
     run.describe(archive=result.archive.name, warnings=result.warnings, details=details)
-    print_result(run.output, result, quiet=quiet)
+    if options.as_json:
+        run.output.document(describe_result(result))
+    else:
+        print_result(run.output, result, quiet=quiet)
     if result.warnings:
         exit_with(ExitStatus.WARNINGS)
 
 
-def _confirm_by_names(plan: str, *, output: Output, yes: bool) -> bool:
+def _confirm_by_names(plan: str, *, output: Output, options: _Options) -> bool:
     """Show what would be done with a restore that only names speak of, and ask."""
-    output.result(plan)
-    return yes or ask(output, "Type 'yes' to do that:", "yes")
+    (output.line if options.as_json else output.result)(plan)
+    return options.yes or ask(output, "Type 'yes' to do that:", "yes")

@@ -6,6 +6,7 @@ import os
 import time
 import traceback
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,11 @@ from safeharbor_backup.actions.catalog.latest import choose_to_prove
 from safeharbor_backup.actions.catalog.retention import tiers_of
 from safeharbor_backup.actions.doctor.settings_checks import describe_ignored_zone
 from safeharbor_backup.actions.drill.run import drill_archive
-from safeharbor_backup.actions.idle import end_neighbours, why_not_ours
+from safeharbor_backup.actions.idle import end_other_processes, why_not_ours
 from safeharbor_backup.actions.scheduler.jobs import JobName
 from safeharbor_backup.actions.scheduler.run import require_schedulable, run_scheduler
 from safeharbor_backup.actions.verify import verify_archive
-from safeharbor_backup.cli.attempt import Attempt, renew_files
+from safeharbor_backup.cli.attempt import RecordedRun, renew_files
 from safeharbor_backup.cli.command import safeharbor_command
 from safeharbor_backup.cli.commands.backup import describe_backup
 from safeharbor_backup.cli.commands.drill import describe_drill, tell_drill
@@ -31,7 +32,7 @@ from safeharbor_backup.cli.ending import Ending, ending_of
 from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.cli.metrics_server import Address, AddressType, metrics_served
 from safeharbor_backup.cli.output import ERROR, WARNING
-from safeharbor_backup.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError
+from safeharbor_backup.errors import ArchiveRejected, ExitStatus, Interrupted, SafeHarborError, TookTooLong
 from safeharbor_backup.state.history import Outcome, remember_outcome
 from safeharbor_backup.state.scheduler_at_work import scheduler_mark
 from safeharbor_backup.text import iso_time, plural, show_bytes, show_slot, show_time
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
     "--listen",
     type=AddressType(),
     metavar="ADDRESS",
-    help="Serve /metrics and /healthz over HTTP at this address, such as 127.0.0.1:9187. A port alone is one of "
-    "127.0.0.1. Whoever reaches the address can read them.",
+    help="Serve /metrics and /healthz over HTTP at this address, such as 127.0.0.1:9187. A port alone means "
+    "127.0.0.1. Anyone who reaches the address can read them.",
 )
 @log_format_option
 def command(run: Run, listen: Address | None) -> None:
@@ -83,7 +84,7 @@ def command(run: Run, listen: Address | None) -> None:
             run_scheduler(settings, front)
     except Interrupted as interruption:
         if is_own_container:  # when this ends, the kernel kills what `docker exec` has started beside it
-            end_neighbours(front.say)
+            end_other_processes(front.say)
         front.say(f"stopped: {interruption}")
 
 
@@ -105,18 +106,23 @@ class Front:
     def run(self, job: Job) -> None:
         """Run it and tell how it ended, whatever happens."""
         name = job.name.value
-        attempt = Attempt(name, self._settings, self._output)
+        attempt = RecordedRun(name, self._settings, self._output)
         self.say(f"{name}: starts", "start", command=name)
         stopped: Interrupted | None = None
         ending = Ending(ExitStatus.DONE)
         try:
-            self._do(job, attempt)
+            try:
+                self._do(job, attempt)
+            finally:
+                attempt.over()
+        except TookTooLong as limit:
+            ending = ending_of(limit, name)
         except Interrupted as interruption:
             stopped, ending = interruption, ending_of(interruption, name)
         except Exception as error:  # tomorrow's backup may still be good
             ending = ending_of(error, name)
             if ending.is_bug:
-                self.say(f"{name}: FAILED in a way that nobody foresaw\n{traceback.format_exc()}", level=ERROR)
+                self.say(f"{name}: FAILED with an unexpected error\n{traceback.format_exc()}", level=ERROR)
         try:
             self._log.end(ending, attempt.outcome(ending), name)
         except OSError:
@@ -124,6 +130,8 @@ class Front:
         attempt.end(ending)
         if stopped is not None:
             raise stopped
+        if job.name is JobName.BACKUP and self._settings.drill_after_backup and ending.status == ExitStatus.DONE:
+            self.run(replace(job, name=JobName.DRILL))
 
     def planned(self, jobs: Sequence[Job]) -> None:
         """Tell when they come."""
@@ -137,38 +145,36 @@ class Front:
             self.say(f"missed {job.name.value}: there is no complete archive, so one is taken now")
             return
         due = show_slot(job.slot, job.zone)
-        self.say(f"missed {job.name.value}: the newest is of {show_time(newest)}, one was due at {due}: it runs now")
+        self.say(f"missed {job.name.value}: the newest is from {show_time(newest)}, one was due at {due}: it runs now")
 
     def waived(self, job: Job, why: str) -> None:
         """Tell, and remember for the status, why a missed run is not caught up."""
         next_one = show_slot(job.slot, job.zone)
-        text = (
-            f"a missed {job.name.value} is not caught up: {why}. Restore first, or take one yourself; next: {next_one}"
-        )
+        text = f"a missed {job.name.value} is not taken: {why}. Restore first, or take one yourself; next: {next_one}"
         self.say(text, "warning", level=WARNING, command=job.name.value)
         outcome = Outcome(SCHEDULER, datetime.now(UTC), 0.0, int(ExitStatus.WARNINGS), text)
         try:
             remember_outcome(self._settings, outcome)
         except (SafeHarborError, OSError) as error:
-            self.say(f"the history of runs was not continued: {error}", "warning", level=WARNING)
+            self.say(f"the run was not recorded in the history: {error}", "warning", level=WARNING)
         renew_files(self._settings, self._output)
 
     def passed_over(self, job: Job, slot: datetime) -> None:
         """Tell that no run comes of this slot."""
-        self.say(f"{job.name.value}: passed over {show_slot(slot, job.zone)} and what came after it during this run")
+        self.say(f"{job.name.value}: skipped {show_slot(slot, job.zone)} and what came after it during this run")
 
     def set_back(self, job: Job, now: datetime) -> None:
         """Tell that the clock was wrong."""
         self.say(f"the clock was set back to {show_time(now)}; next {job.name.value}: {show_slot(job.slot, job.zone)}")
 
-    def _do(self, job: Job, attempt: Attempt) -> None:
+    def _do(self, job: Job, attempt: RecordedRun) -> None:
         name, started = job.name.value, time.monotonic()
         attempt.begin()
         do = {JobName.BACKUP: self._backup, JobName.VERIFY: self._verify, JobName.DRILL: self._drill}[job.name]
         told = do(name, attempt)
         self._log.aside(f"{name}: {told}, in {time.monotonic() - started:.1f} s")
 
-    def _backup(self, name: str, attempt: Attempt) -> str:
+    def _backup(self, name: str, attempt: RecordedRun) -> str:
         with self._log.watching(command=name) as progress:
             result = take_backup(self._settings, progress=progress)
         details = to_builtins(describe_backup(result))
@@ -184,7 +190,7 @@ class Front:
         done = "done, with warnings (status 3)" if result.warnings else "done"
         return f"{done}: {result.path} ({show_bytes(result.size)}), {', '.join(contents)}"
 
-    def _verify(self, name: str, attempt: Attempt) -> str:
+    def _verify(self, name: str, attempt: RecordedRun) -> str:
         newest, notices = choose_to_prove(self._settings, self._settings.database_name)
         path = newest.path
         with self._log.watching(command=name) as progress:
@@ -194,9 +200,9 @@ class Front:
         for warning in (*notices, *result.warnings):
             self._log.aside(f"{name}: warning: {warning}")
         done = "done, with warnings (status 3)" if notices or result.warnings else "done"
-        return f"{done}: {path} is sound ({plural(result.members, 'member')}, {show_bytes(result.size)})"
+        return f"{done}: {path} is OK ({plural(result.members, 'member')}, {show_bytes(result.size)})"
 
-    def _drill(self, name: str, attempt: Attempt) -> str:
+    def _drill(self, name: str, attempt: RecordedRun) -> str:
         newest, notices = choose_to_prove(self._settings, self._settings.database_name)
         path, jobs = newest.path, os.cpu_count() or 1
         with self._log.watching(command=name) as progress:

@@ -14,9 +14,9 @@ from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.ending import ending_of
 from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.cli.status_lines import tell_status
-from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
+from safeharbor_backup.errors import ExitStatus, SafeHarborError, Unusable, one_line
 from safeharbor_backup.settings.model import Concern, Settings
-from safeharbor_backup.settings.parsing import parse_duration
+from safeharbor_backup.settings.parsing import parse_seconds
 from safeharbor_backup.text import ascii_safe, show_bytes, typed
 
 if TYPE_CHECKING:
@@ -28,12 +28,9 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     if value is None:
         return None
     try:
-        seconds = parse_duration(value)
-    except ValueError:
-        seconds = 0.0
-    if seconds <= 0:
-        raise click.BadParameter(f"{value!r} is no duration such as 90m, 26h or 2d")
-    return seconds
+        return parse_seconds(value)
+    except Unusable:
+        raise click.BadParameter(f"{value!r} is no duration such as 90m, 26h or 2d") from None
 
 
 def _show_unrecorded(output: Output, settings: Settings) -> None:
@@ -47,7 +44,7 @@ def _show_unrecorded(output: Output, settings: Settings) -> None:
     try:
         unrecorded = list_unrecorded(settings)
     except (SafeHarborError, OSError) as error:
-        output.result(f"  whether states are kept that the journal does not know was not looked at: {one_line(error)}")
+        output.result(f"  could not look for kept states that the journal does not know: {one_line(error)}")
         return
     for found in unrecorded:
         size = f", {show_bytes(found.database_bytes)} of databases" if found.databases else ""
@@ -60,8 +57,8 @@ def _show_unrecorded(output: Output, settings: Settings) -> None:
 
 @safeharbor_command(
     "Show whether the newest archive is complete and recent enough, how the last runs ended, what comes next and how "
-    "much disk space is left. With --healthcheck the exit status is 0 or 1 only, by the newest archive's age; it is 0 "
-    "until the first backup is due.",
+    "much disk space is left. With --healthcheck the exit status depends only on the newest archive's age: 0 or 1. "
+    "It is 0 until the first backup is due.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,

@@ -9,6 +9,8 @@ import click
 from safeharbor_backup.actions.keep import unkeep_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import safeharbor_command
+from safeharbor_backup.cli.documents import UnkeepDocument
+from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @safeharbor_command(
-    "Take the mark of `keep` away. Nothing is deleted now; what retention says of the archive from now on is shown.",
+    "Remove the mark of `keep`. Nothing is deleted now; the output shows what retention will do with the archive.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,
@@ -26,11 +28,16 @@ if TYPE_CHECKING:
     ExitStatus.STORAGE,
 )
 @click.argument("archive", type=ArchivePath())
-def command(run: Run, archive: Path | str) -> None:
+@json_option
+def command(run: Run, archive: Path | str, *, as_json: bool) -> None:
     """Parse, take the mark away, render."""
     settings = run.read_settings(quiet=True, renews_files=True)
     path = chosen_archive(archive, settings, run.output)
     verdict = unkeep_archive(path, settings)
+    if as_json:
+        keep, reasons = (verdict.keep, tuple(verdict.reasons)) if verdict is not None else (None, ())
+        run.output.document(UnkeepDocument(name=path.name, keep=keep, reasons=reasons))
+        return
     run.output.result(f"{path.name} is not kept any more")
     if verdict is not None:
         will = "It stays for now" if verdict.keep else "The next prune deletes it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,24 +14,25 @@ from safeharbor_backup.actions.verify import verify_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.documents import Verified, VerifyDocument
+from safeharbor_backup.cli.evidence_check import are_evidence, require_signers, verify_evidence
 from safeharbor_backup.cli.json_output import log_format_option
-from safeharbor_backup.cli.options import json_option, quiet_option
+from safeharbor_backup.cli.options import json_option, quiet_option, signed_by_option
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, ExitStatus, SafeHarborError
 from safeharbor_backup.text import iso_time, plural, show_bytes, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from safeharbor_backup.actions.verify import Verification
-    from safeharbor_backup.cli.attempt import Attempt
+    from safeharbor_backup.cli.attempt import RecordedRun
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
 
 
 @safeharbor_command(
     "Prove that archives are complete: every byte is read once, every checksum compared, the dump decoded to its end. "
-    "All problems are reported. Needs no database, and works on a copy anywhere.",
+    "All problems are reported. Needs no database, and works on a copy anywhere. Of a drill's evidence, it checks the "
+    "signature.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,
@@ -40,23 +42,38 @@ if TYPE_CHECKING:
     ExitStatus.STORAGE,
 )
 @click.argument("archives", nargs=-1, type=ArchivePath())
-@click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR that is not to be passed over.")
+@click.option("--latest", is_flag=True, help="The newest archive in BACKUP_DIR that can be relied on.")
 @click.option("--all", "every", is_flag=True, help="All archives in BACKUP_DIR.")
 @click.option(
     "--quick",
     is_flag=True,
     help="Only the first header, the manifest and the end: well under a second at any size.",
 )
+@signed_by_option("Check the evidence of drills: who must have signed it")
 @quiet_option("what is wrong")
 @json_option
 @log_format_option
 def command(
-    run: Run, archives: tuple[Path | str, ...], *, latest: bool, every: bool, quick: bool, quiet: bool, as_json: bool
+    run: Run,
+    archives: tuple[Path | str, ...],
+    *,
+    latest: bool,
+    every: bool,
+    quick: bool,
+    signed_by: Path | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Parse, verify each, render."""
     if (latest, every, bool(archives)).count(True) != 1:
         raise click.UsageError("Name archives, or give one of --latest and --all.")
+    if signed_by is not None and (latest or every):
+        raise click.UsageError("--signed-by is about evidence: name its files.")
     settings = run.read_settings(quiet=True) if archives else run.start(quiet=True)
+    if are_evidence(archives, signed_by):
+        signers = require_signers(signed_by, settings)
+        exit_with(verify_evidence(tuple(map(Path, archives)), signers, run.output, quiet=quiet, as_json=as_json))
+        return
     results: list[Verification] = []
     unread: list[SafeHarborError] = []
     notices: tuple[str, ...] = ()
@@ -104,9 +121,11 @@ def _all_in_directory(directory: Path) -> list[Path]:
     return [entry.path for entry in archives]
 
 
-def describe_verifications(run: Run | Attempt, results: Sequence[Verification], notices: Sequence[str] = ()) -> None:
+def describe_verifications(
+    run: Run | RecordedRun, results: Sequence[Verification], notices: Sequence[str] = ()
+) -> None:
     """What the history keeps of them: no list of members, and of each rejected archive the first problem. `notices` are
-    of archives that were passed over.
+    of archives that were skipped.
     """
     rejected = [result for result in results if result.problems]
     run.describe(
@@ -138,7 +157,7 @@ def _print(output: Output, result: Verification, *, quiet: bool) -> None:
             output.result(f"  {problem}")
         return
     if result.warnings:
-        output.result(f"{result.path}: sound as far as can be checked")
+        output.result(f"{result.path}: OK as far as can be checked")
         for warning in result.warnings:
             output.result(f"  {warning}")
         return
@@ -148,7 +167,7 @@ def _print(output: Output, result: Verification, *, quiet: bool) -> None:
         output.result(f"{result.path}: complete (quick look; {show_bytes(result.size)})")
     else:
         members = plural(result.members, "member")
-        output.result(f"{result.path}: sound ({members}, {show_bytes(result.size)} in {result.seconds:.1f} s)")
+        output.result(f"{result.path}: OK ({members}, {show_bytes(result.size)} in {result.seconds:.1f} s)")
 
 
 def _document(result: Verification) -> Verified:

@@ -1,0 +1,1 @@
+"""`copy`: an archive into another database and directory, for staging and laptops; never into the configured ones."""

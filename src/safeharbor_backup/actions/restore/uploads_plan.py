@@ -1,0 +1,204 @@
+"""Which directories of uploads an archive is for, what stands in the way of each, and what would be lost there."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from safeharbor_backup.actions.preflight import check_apart, check_no_overlap
+from safeharbor_backup.actions.restore.losses import compare_uploads
+from safeharbor_backup.actions.restore.request import left_out_patterns
+from safeharbor_backup.actions.restore.uploads_target import check_filesystem, check_movable, check_staying
+from safeharbor_backup.archive.listing import read_lines
+from safeharbor_backup.archive.source import Truncated
+from safeharbor_backup.errors import (
+    ArchiveRejected,
+    CannotRestore,
+    SafeHarborError,
+    StorageUnavailable,
+    translate_os_error,
+)
+from safeharbor_backup.settings.min_free import free_restores, show_room
+from safeharbor_backup.settings.upload_dirs import can_be_named, describe_dirs
+from safeharbor_backup.text import ascii_safe, typed
+from safeharbor_backup.uploads.collect import make_filter
+from safeharbor_backup.uploads.omissions import recorded_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from safeharbor_backup.actions.restore.findings import Findings
+    from safeharbor_backup.actions.restore.request import OpenArchive
+    from safeharbor_backup.archive.manifest import Manifest
+    from safeharbor_backup.settings.min_free import MinFree
+    from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
+
+_NO_FOLDER = "."  # of the files that are in no directory
+_SHOWN = 5
+
+
+def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings) -> UploadDirs:
+    """The directories to exchange, and what stands in the way there."""
+    if not settings.upload_dirs:
+        if archive.upload_files:
+            findings.warnings.append(
+                f"BACKUP_UPLOAD_DIR=none: the {archive.upload_files:,} uploads of the archive are left out"
+            )
+        return ()
+    try:
+        dirs = choose_dirs(archive, settings.upload_dirs)
+        findings.warnings += [
+            f"the archive has no uploads of {each.name}: {each.path} stays as it is"  # decision 113
+            for each in settings.upload_dirs
+            if each not in dirs
+        ]
+        findings.warnings += _exchanged_names(dirs, _recorded(archive.manifest))
+        check_apart(settings.upload_dirs, settings.backup_dir)
+        check_no_overlap(settings.upload_dirs)
+        for each in dirs:
+            if not each.path.is_dir():
+                raise StorageUnavailable(
+                    f"The uploads directory {each.path} does not exist.",
+                    hint=f"Create it, or mount it: mkdir -p {each.path}",
+                )
+        _look_at(dirs, archive, settings, findings)
+    except Truncated:
+        findings.problems.append(ArchiveRejected(f"{archive.path}: it was cut: it ends in the middle."))
+    except SafeHarborError as error:
+        findings.problems.append(error)
+    except OSError as error:
+        findings.problems.append(translate_os_error(error, "looking at the uploads"))
+    else:
+        return dirs
+    return settings.upload_dirs
+
+
+def _perhaps_not_mounted(dirs: UploadDirs, folders: Mapping[str, tuple[int, int]] | None) -> list[str]:
+    """Directories that are empty while others are not, and into which files would come. On a new host all are empty."""
+    empty = [each for each in dirs if next(each.path.iterdir(), None) is None]
+    if folders is None or len(empty) == len(dirs):
+        return []
+    return [
+        f"{each.path} is empty, and not all of the uploads are: see that its filesystem is mounted"
+        for each in empty
+        if folders.get(each.name, (0, 0))[0]
+    ]
+
+
+def _look_at(dirs: UploadDirs, archive: OpenArchive, settings: Settings, findings: Findings) -> None:
+    is_excluded = make_filter(left_out_patterns(archive.manifest, settings.exclude))
+    for each in dirs:
+        check_movable(each.path, each.inside(is_excluded))
+        check_staying(each, archive, is_excluded, findings)
+        check_filesystem(each, archive, findings)
+    findings.warnings += _perhaps_not_mounted(dirs, archive.folders)
+    whole = (archive.upload_files, archive.upload_bytes)
+    findings.facts += check_rooms(dirs, archive.folders, whole, settings.min_free)
+    if archive.manifest is None:
+        findings.losses.append("uploads that are not in this archive: it has no list of files to compare with")
+    else:
+        lines = read_lines(archive.source, archive.front)
+        findings.losses += compare_uploads(dirs, lines, archive.manifest.taken_at, is_excluded)
+        attributes = recorded_attributes(archive.manifest.about_uploads.attributes)
+        if attributes:
+            findings.losses.append(attributes)
+
+
+def choose_dirs(archive: OpenArchive, dirs: UploadDirs) -> UploadDirs:
+    """Those of the directories that the archive has uploads for. Raises CannotRestore if it has some for no other."""
+    recorded = _recorded(archive.manifest)
+    require_names(archive.path, archive.manifest, dirs)
+    if not dirs[0].name:
+        return dirs
+    there = set(recorded or archive.folder_names())
+    unknown = sorted(there - {each.name for each in dirs})
+    if unknown:
+        raise _not_configured(archive.path, unknown, dirs, recorded)
+    return tuple(each for each in dirs if each.name in there)
+
+
+def require_names(archive: Path, manifest: Manifest | None, dirs: UploadDirs) -> None:
+    """Raises CannotRestore if the archive is of several directories with names, and one without is given."""
+    recorded = _recorded(manifest)
+    if recorded and not dirs[0].name:
+        raise _not_configured(archive, sorted(recorded), dirs, recorded)
+
+
+def _recorded(manifest: Manifest | None) -> dict[str, str]:
+    return {each.name: each.path for each in manifest.directories} if manifest is not None else {}
+
+
+def _exchanged_names(dirs: UploadDirs, recorded: Mapping[str, str]) -> list[str]:
+    """What to say of directories where the archive's uploads of another name were."""
+    names = {path: name for name, path in recorded.items()}
+    return [
+        f"{each.path} had the uploads of {names[str(each.path)]} when the archive was taken, and now those of "
+        f"{each.name} would go there; is BACKUP_UPLOAD_DIR right?"
+        for each in dirs
+        if names.get(str(each.path), each.name) != each.name
+    ]
+
+
+def _not_configured(archive: Path, unknown: list[str], dirs: UploadDirs, recorded: Mapping[str, str]) -> CannotRestore:
+    """The error that says how to give a place to each of these directories of the archive."""
+    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+    one = f"Restore it into one directory: --upload-dir DIR, or BACKUP_UPLOAD_DIR=DIR. {_by_hand(archive)}"
+    if _NO_FOLDER in unknown:
+        return CannotRestore(
+            "The archive has uploads that are in no directory, and BACKUP_UPLOAD_DIR names several.", hint=one
+        )
+    known = {each.name: str(each.path) for each in dirs if each.name in recorded or not recorded}
+    wanted = sorted({*known, *unknown} - {""})
+    places = ascii_safe(",".join(f"{name}={known.get(name) or recorded.get(name) or '/PATH'}" for name in wanted))
+    each = f"Say where each goes: BACKUP_UPLOAD_DIR={places}, or the same with --upload-dir. {_by_hand(archive)}"
+    named = ", ".join(unknown[:_SHOWN])
+    return CannotRestore(
+        f"The archive has uploads of {ascii_safe(named)}{more}, for which no directory is given: BACKUP_UPLOAD_DIR is "
+        f"{describe_dirs(dirs)}.",
+        hint=each if can_be_named(wanted) else one,
+    )
+
+
+def _by_hand(archive: Path) -> str:
+    return f"`{typed(f'extract {archive} uploads --to DIR')}` takes them out as one tree."
+
+
+def check_rooms(
+    dirs: UploadDirs, folders: Mapping[str, tuple[int, int]] | None, whole: tuple[int, int], min_free: MinFree
+) -> list[str]:
+    """How much room the uploads take on each filesystem beside the present ones: a line each.
+
+    `folders` has files and bytes of each directory in the archive, None if that is not known; `whole` of all. Raises
+    StorageUnavailable if there is too little, OSError.
+    """
+    by_device: dict[int, list[tuple[Path, int, int]]] = {}
+    for each in dirs:
+        files, size = whole if not each.name else (folders or {}).get(each.name, (0, 0))
+        by_device.setdefault(os.stat(each.path).st_dev, []).append((each.path, files, size))
+    if folders is None and len(by_device) > 1:
+        return []  # each write looks at the room that is left
+    found = []
+    for there in by_device.values():
+        files, size = sum(each[1] for each in there), sum(each[2] for each in there)
+        if folders is None:
+            files, size = whole
+        found.append(check_upload_room(there[0][0], size, files, min_free))
+    return found
+
+
+def check_upload_room(uploads: Path, size: int, files: int, min_free: MinFree) -> str:
+    """How much room uploads of this size in bytes take beside those in `uploads`, and how much there is.
+
+    Raises StorageUnavailable if that is too little, OSError.
+    """
+    system = os.statvfs(uploads)
+    room, needed = min_free.room(system), size + files * max(system.f_bsize, 512)
+    free = show_room(uploads, system, min_free)
+    if room is not None and needed > room:
+        raise StorageUnavailable(
+            f"{free}; the restored uploads take about {needed:,} beside the present ones.",
+            hint=free_restores(),
+        )
+    return f"{free}; the restored uploads take {needed:,}"

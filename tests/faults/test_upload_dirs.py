@@ -1,0 +1,119 @@
+"""Uploads in two directories on two filesystems: a restore that stops anywhere ends as the old or the new of both."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from safeharbor_backup.state.journal import Journal
+from safeharbor_backup.state.restore_record import Mark, Phase, Side, SwapPhase
+from support.filesystems import mounted_tmpfs
+from support.kills import Rig, calls_of, killing, traced, wholly
+from support.postgres import Database
+from support.runs import Site
+from support.states import State, dump_text, tree_of
+
+
+class Two(Rig):
+    """Both directories."""
+
+    def __init__(self, site: Site, database: Database, static: Path, *options: str) -> None:
+        self.static = static
+        super().__init__(site, database, *options)
+
+    def state(self) -> State:
+        media, static = tree_of(self.site.uploads), tree_of(self.static)
+        uploads = {f"media/{name}": what for name, what in media.items()}
+        uploads |= {f"static/{name}": what for name, what in static.items()}
+        return State(dump_text(self.database.url, self.database.server.major), uploads)
+
+    def changed(self) -> State:
+        was_new = self.state() == self.new
+        super().changed()
+        if was_new:
+            (self.static / "logo.png").unlink()
+            (self.static / "newer.png").write_bytes(b"newer")
+        return self.state()
+
+    @property
+    def left(self) -> list[str]:
+        return [*self.staging, *(path.name for path in self.static.glob(".safeharbor-restore-*"))]
+
+
+@pytest.fixture
+def static(site: Site, tmp_path: Path) -> Iterator[Path]:
+    """The second directory, on a filesystem of its own."""
+    with mounted_tmpfs(tmp_path / "static", 1 << 24) as static:
+        (static / "logo.png").write_bytes(b"logo")
+        (static / "deep").mkdir()
+        (static / "deep" / "x").write_bytes(b"x")
+        site.environment["BACKUP_UPLOAD_DIR"] = f"media={site.uploads},static={static}"
+        yield static
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_it_ends_as_the_old_or_the_new_of_both(site: Site, database: Database, static: Path) -> None:
+    rig = Two(site, database, static)
+    assert os.stat(static).st_dev != os.stat(site.uploads).st_dev
+    restore = ("--from", str(rig.archive), "--yes")
+    rig.changed()
+    renames = [number for name, number in calls_of(site, *restore) if name == "renameat2"]
+    assert rig.left
+
+    for how, point in (
+        ("resume", "uploads swapped"),
+        ("undo", "uploads swapped"),
+        ("undo", -1),
+    ):
+        old = rig.changed()
+        if isinstance(point, int):
+            assert traced(site, *killing("renameat2", renames[point]), verb=restore) == -signal.SIGKILL
+        else:
+            rig.kill("restore", point)
+        (record,) = Journal(site.backups).read()
+        assert [part.name for part in record.uploads] == ["media", "static"]
+        if point == "uploads swapped":  # of the first one alone
+            assert [part.mark for part in record.uploads] == [
+                Mark(side, SwapPhase.AT_REST) for side in (Side.NEW, Side.OLD)
+            ]
+
+        done = rig.recover(how)
+
+        assert done.status == 0, (how, point, done.output)
+        wholly(rig, old if how == "undo" else rig.new, f"{how} at {point}")
+        records = Journal(site.backups).read()
+        assert all(each.phase is Phase.KEPT for each in records)
+        assert len(rig.left) == 2 * len(records)
+    old = rig.changed()
+    failing = ("-o", "/dev/null", "-e", "trace=renameat2", "-e", f"inject=renameat2:error=EIO:when={renames[-1]}")
+    assert traced(site, *failing, verb=restore) == 1
+    wholly(rig, old, "taken back in both")
+    assert (rig.left, Journal(site.backups).read()) == ([], ())
+
+
+def test_a_stage_that_is_lost_in_one_leaves_that_one_as_it_is(site: Site, database: Database, static: Path) -> None:
+    rig = Two(site, database, static)
+    old = rig.changed()
+    rig.finish("restore")
+    (stage,) = static.glob(".safeharbor-restore-*")
+    shutil.rmtree(stage)
+
+    refused = site.run("restore", "--undo")
+    assert refused.status == 8, refused.output
+    assert f"{stage} is gone" in refused.stderr
+    assert "--abandon-uploads` brings back all but that directory" in refused.stderr
+    done = site.run("restore", "--undo", "--abandon-uploads")
+
+    assert done.status == 3, done.output
+    assert f"the uploads in {static} were left as they are" in done.stderr
+    found = rig.state()
+    assert found.database == old.database
+    for name, what in found.uploads.items():
+        assert what == (old if name.startswith("media/") else rig.new).uploads[name]
+    assert site.run("restore", "--discard-previous", "--yes").status == 0
+    assert rig.left == []

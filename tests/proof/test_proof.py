@@ -1,0 +1,40 @@
+"""A small part of each campaign of `make prove`, chosen by SAFEHARBOR_SEED, and each control; and its page."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from proof.campaign import Missed
+from proof.figures import pages_with_figures
+from proof.registry import NAMES
+from proof.runner import control_fails, in_order, opened, run_case
+
+from support.postgres import Servers
+
+_SEED = os.environ.get("SAFEHARBOR_SEED", "1")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_part_of_the_campaign_finds_nothing_and_its_control_does(name: str, servers: Servers) -> None:
+    with opened(name, _SEED, servers, is_small=True) as cases:
+        ran = 0
+        for number in filter(cases.is_for_ci, in_order(cases, _SEED)):
+            if ran == cases.in_ci:
+                break
+            try:
+                run_case(cases, number)
+            except Missed:
+                continue
+            except Exception as error:
+                error.add_note(f"again: make prove PART={name} SEED={_SEED} CASE={number}")
+                raise
+            ran += 1
+        assert ran == cases.in_ci
+        assert control_fails(cases)
+
+
+def test_the_pages_say_what_the_figures_say() -> None:
+    for page, text in pages_with_figures().items():
+        assert page.read_text() == text, "make format mends it"
