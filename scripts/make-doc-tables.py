@@ -108,7 +108,9 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def help_text(name: str) -> str:
     """What `--help` of a command prints, at 80 columns."""
-    context = click.Context(cli, info_name="safeharbor", terminal_width=80, **HELP_OPTIONS)
+    context = click.Context(
+        cli, info_name="safeharbor", terminal_width=80, help_option_names=HELP_OPTIONS["help_option_names"]
+    )
     if name:
         command = cli.get_command(context, name)
         assert command is not None
@@ -151,7 +153,7 @@ def shown(default: str) -> str:
 
 def man_pages(cli: click.Group, commands: Mapping[str, str]) -> dict[str, str]:
     """Each page by the name of its file."""
-    context = click.Context(cli, info_name="safeharbor", **HELP_OPTIONS)
+    context = click.Context(cli, info_name="safeharbor", help_option_names=HELP_OPTIONS["help_option_names"])
     pages = {"safeharbor.1": _page("safeharbor", "proven backups of PostgreSQL and uploads", context, commands)}
     for name, summary in commands.items():
         command = cli.get_command(context, name)
