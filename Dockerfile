@@ -1,4 +1,4 @@
-# The sidecar: backs up a database and uploads, and restores them. `docker compose build` builds it; docs/deploy.md tells how to use it.
+# The sidecar: backs up a database and uploads, and restores them. `docker compose build` builds it; docs/deploy.md shows how to use it.
 # BASE is any Debian whose package source has the clients in PG_MAJORS. That of the official postgres image has them all.
 ARG BASE=postgres:18-bookworm
 

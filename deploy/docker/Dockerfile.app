@@ -1,4 +1,4 @@
-# Safe Harbor in an app's own image, so that the sidecar runs the app's code and configuration. docs/deploy.md tells how to use it.
+# Safe Harbor in an app's own image, so that the sidecar runs the app's code and configuration. docs/deploy.md shows how to use it.
 # APP is the app's image: Debian, with the pip that installs for the app's Python first on PATH. SAFEHARBOR is this project's image.
 ARG APP
 ARG SAFEHARBOR=safeharbor

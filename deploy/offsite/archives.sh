@@ -8,13 +8,13 @@
 #   fetch NAME DIRECTORY  bring it back, under its name
 #
 # With --drill before the file of settings nothing is copied: the newest archive is fetched from the far side, and
-# `safeharbor drill` restores it on trial. The exit status is that of the drill then.
+# `safeharbor drill` restores it into a scratch copy. The exit status is then that of the drill.
 #
 # Exit statuses, as far as they can those of safeharbor:
 #   0  the newest archive is there and young enough
 #   1  it was not copied, or did not arrive
 #   2  the settings cannot be used
-#   3  there is no archive, or the newest one is too old: what there was is copied, nothing was deleted far away
+#   3  there is no archive, or the newest one is too old: what was there is copied, nothing was deleted on the far side
 #   4  another run of this job is at work
 #   7  the share is not mounted
 set -euo pipefail
@@ -77,7 +77,7 @@ require_private() {
 }
 
 # Only whole archives: Safe Harbor gives a file its name when it is finished and proven, by a rename. So *.tmp, the
-# lock and all other dot files are left out by not being named here. Oldest first.
+# lock and all other dot files are not listed here, so they are not copied. Oldest first.
 D='[0-9][0-9]'
 nightly() {
     # shellcheck disable=SC2086 # the pattern is to be expanded
@@ -96,7 +96,7 @@ only_plain() { # files
     for name; do
         if [ ! -f "$name" ] || [ -L "$name" ]; then continue; fi
         # such names need no quoting in tags, patterns and JSON
-        if [[ $name =~ ^[A-Za-z0-9._-]+$ ]]; then printf '%s\n' "$name"; else say "left out for its name: $name" >&2; fi
+        if [[ $name =~ ^[A-Za-z0-9._-]+$ ]]; then printf '%s\n' "$name"; else say "skipped because of its name: $name" >&2; fi
     done
 }
 

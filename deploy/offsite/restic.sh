@@ -38,7 +38,7 @@ if [ ${#keep[@]} -gt 0 ]; then
     kept | while read -r name; do # retention below looks at nightly ones only
         restic tag --quiet --remove nightly --tag "$name" || fail 1 "$name is kept here, and could be forgotten there"
     done
-    # --group-by '': one rule for all nightly snapshots, whatever host and path they bear
+    # --group-by '': one rule for all nightly snapshots, whatever their host and path
     restic forget --quiet --tag nightly --group-by '' "${keep[@]}" --prune || fail 1 "old snapshots could not be forgotten"
 fi
 # the structure, and a part of the data at random: over the weeks all of it

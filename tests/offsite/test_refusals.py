@@ -175,7 +175,7 @@ def test_what_is_no_plain_archive_stays_here(operator: Operator) -> None:
     done = operator.job("share")
 
     assert done.returncode == 0
-    assert "left out for its name: pre-upgrade-$(touch x).tar" in done.stderr
+    assert "skipped because of its name: pre-upgrade-$(touch x).tar" in done.stderr
     assert [path.name for path in (operator.share / "reef").glob("*.tar")] == [archive.name]
 
 

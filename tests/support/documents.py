@@ -144,7 +144,7 @@ def stale() -> Document:
     document |= {
         "health": "stale",
         "healthy": False,
-        "reasons": ["the newest complete archive is older than it may be"],
+        "reasons": ["the newest complete archive is older than the limit"],
         "next_backup": iso(NOW + timedelta(hours=10, minutes=30)),
     }
     return coded(document, "too old")

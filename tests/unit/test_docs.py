@@ -38,6 +38,7 @@ JSON_OF = {
 MORE_SCHEMAS = {
     "extract-table": "extract", "restore-plan": "restore", "restore-recovery": "restore", "restore-discard": "restore",
 }  # fmt: skip
+READ_AT_NIGHT = [page for page in PAGES if page.parent.name != "decisions" and page.name != "CHANGELOG.md"]
 DECISION_PAGES = [page for page in sorted((DOCS / "decisions").glob("*.md")) if page.name != "README.md"]
 
 
@@ -204,19 +205,82 @@ AWKWARD = (
     r"\ball the same\b",
     r"\b(?:does|do|would) not tell\b",
     r"\btells (?:the|which|whether|how|what)\b",
+    r"\bmay be \d+ hours old\b",
+    r"\bat the price of\b",
+    r"\btaken apart\b",
+    r"\bis to be said\b",
+    r"\bin vain\b",
+    r"\bnone is due\b",
+    r"\bfind out why; if it is right\b",
+    r"(?<!there )\b(?:is|are|was|were) no (?:warnings?|numbers?|dump|duration|address)\b",
 )
+# what tests, measurements and the program itself write into a page
+GENERATED = re.compile(
+    r"<!-- (?:begin: .*?<!-- end|figures -->.*?<!-- end of figures|\S+ results -->.*?(?=\n## |\Z)) ?(?:-->)?", re.DOTALL
+)
+LONGEST_SENTENCE = 35
 
 
 def test_no_page_and_no_message_has_a_phrase_that_reads_as_translated() -> None:
     as_they_were = ("CHANGELOG.md", "CONTRIBUTING.md")
     pages = [page for page in PAGES if page.parent.name != "decisions" and page.name not in as_they_were]
-    texts = {str(page.relative_to(ROOT)): page.read_text() for page in [*pages, ROOT / ".env.example"]}
+    installed = [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix != ".json"]
+    stack = [ROOT / name for name in (".env.example", "compose.yaml", "Dockerfile")]
+    texts = {str(page.relative_to(ROOT)): page.read_text() for page in [*pages, *installed, *stack]}
     for source in sorted((ROOT / "src").rglob("*.py")):
         texts[str(source.relative_to(ROOT))] = "\n".join(messages_of(source))
     awkward = re.compile("|".join(AWKWARD), re.IGNORECASE)
 
     flowing = {name: " ".join(text.split()) for name, text in texts.items()}
     assert [(name, match[0]) for name, text in flowing.items() for match in awkward.finditer(text)] == []
+
+
+@pytest.mark.parametrize("page", READ_AT_NIGHT, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_sentence_of_a_page_is_too_long_to_be_read_at_night(page: Path) -> None:
+    text = GENERATED.sub("", page.read_text())
+
+    long = [sentence for sentence in sentences_of(text) if len(WORD.findall(sentence)) > LONGEST_SENTENCE]
+    assert long == []
+
+
+def test_the_first_table_of_restore_has_the_same_command_in_each_column() -> None:
+    table = (DOCS / "restore.md").read_text().split("\n| what happened |", 1)[1].split("\n\n", 1)[0].splitlines()
+    unit = (ROOT / "deploy" / "systemd" / "safeharbor-backup@.service").read_text()
+    by_systemd = re.search(r'BACKUP_COMMAND=(.*)"$', unit, re.MULTILINE)
+    assert by_systemd is not None
+    ways = (
+        "flask --app yourapp safeharbor",
+        "docker compose exec backups safeharbor",
+        by_systemd[1].replace("%i", "reef"),
+        "safeharbor",
+    )
+
+    assert table[0] == " Flask | Compose | systemd | command line |"
+    assert len(table) > 9
+    for row in table[2:]:
+        typed = re.findall(r" `([^`]*)` \|", row)
+        what = typed[-1].removeprefix("safeharbor ")
+        assert typed == [f"{way} {what}" for way in ways]
+
+
+WORD = re.compile(r"[\w'.,%/-]*\w")
+
+
+def sentences_of(page: str) -> list[str]:
+    """The sentences of a page, each cell and each point of a list by itself; a piece of code counts as one word."""
+    blocks: list[list[str]] = [[]]
+    for line in re.sub(r"^( *)```.*?^\1```", "", page, flags=re.MULTILINE | re.DOTALL).splitlines():
+        text = line.strip()
+        if text.startswith("|"):
+            blocks += [[cell] for cell in re.split(r"(?<!\\)\|", text)]
+        elif not text or text.startswith(("#", "<!--")) or line.startswith("    "):
+            blocks.append([])
+        else:
+            item = re.match(r"(?:[-*]|\d+\.) +", text)
+            blocks += [[text[item.end() :]]] if item else []
+            blocks[-1] += [] if item else [text]
+    flowing = [re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "code", " ".join(block))) for block in blocks]
+    return [sentence for text in flowing for sentence in re.split(r"(?<=[.!?])[)\"*_]*\s+", text)]
 
 
 def messages_of(source: Path) -> list[str]:

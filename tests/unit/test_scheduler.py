@@ -418,4 +418,4 @@ def test_what_is_no_address_is_refused(given: str) -> None:
     result = cli_runner().invoke(cli, ["scheduler", "--listen", given])
 
     assert result.exit_code == 2
-    assert "is no address such as 127.0.0.1:9187" in result.output
+    assert "is not an address such as 127.0.0.1:9187" in result.output

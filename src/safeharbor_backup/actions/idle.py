@@ -1,4 +1,4 @@
-"""What an otherwise idle container runs: it waits, and when told to stop, lets nobody be killed half-way.
+"""What an otherwise idle container runs: it waits, and on a stop it lets running commands end.
 
 `docker stop` tells PID 1 only. When that ends, the kernel kills whatever else runs in the container, and what
 `docker exec` has started there (a backup) is told nothing before. So this process passes the request on and waits until

@@ -62,6 +62,6 @@ def _require_ours(archive: Path, settings: Settings) -> None:
     is_here = os.path.realpath(archive.parent) == os.path.realpath(settings.backup_dir)
     if not is_here or time_in_name(archive.name) is None:
         raise ArchiveNotFound(
-            f"{archive} is no archive of {settings.backup_dir}, so nothing ever prunes it.",
+            f"{archive} is not an archive of {settings.backup_dir}, so nothing ever prunes it.",
             hint="Only archives in BACKUP_DIR, under the names that backups give them, are pruned.",
         )

@@ -1,4 +1,4 @@
-"""Deletes the archives that retention gives up, and says why each of the others stays."""
+"""Deletes the archives that retention no longer keeps, and says why each of the others stays."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def plan_prune(
 
 
 def _parting() -> str:
-    return f"give each application its own BACKUP_DIR, or, if they belong together, run `{typed('prune --adopt')}`"
+    return f"give each application its own BACKUP_DIR; if they belong together, type `{typed('prune --adopt')}`"
 
 
 _IN_USE = Reason(Why.IN_USE, "it is being read")
@@ -196,14 +196,14 @@ def _judge_newest(
     told = [entry for entry in entries if entry.state is not State.UNVERIFIED]
     told.sort(key=lambda each: (each.name == just_written, not is_from_future(each, now), each.name), reverse=True)
     if just_written and not (told and told[0].name == just_written):
-        remedy = "find out why it is gone"
+        remedy = "find out what removed it"
         return None, _Hold(Guard.UNREADABLE, f"{just_written}, which was just written, cannot be looked at", remedy)
     if not told:
         return None, None
     newest, manifest = told[0], told[0].manifest
     if manifest is None or newest.state is not State.COMPLETE:
         if newest.state is State.UNREADABLE:
-            remedy = "repair that; until then nobody knows what was lost last"
+            remedy = "make it readable; until then it is unknown what was lost last"
             return newest, _Hold(Guard.UNREADABLE, f"the newest archive, {newest.name}: {newest.problem}", remedy)
         remedy = "take a new backup, or delete that file"
         return newest, _Hold(Guard.DAMAGED, f"the newest archive, {newest.name}, is damaged: {newest.problem}", remedy)
@@ -213,7 +213,7 @@ def _judge_newest(
         return newest, _Hold(Guard.OTHER_DATABASE, f"the previous archive is {of_others}", _parting())
     short = find_shortfall(entries, newest, adopted, lambda each: not judge_identity(manifest, each, adopted))
     if short is not None:
-        remedy = f"find out why; if it is right, `{typed('prune --adopt')}` accepts it"
+        remedy = f"look at the app's data and find the cause; if it is intended, type `{typed('prune --adopt')}`"
         return newest, _Hold(Guard.SHORT, short.text, remedy)
     return newest, None
 

@@ -106,8 +106,9 @@ def env_file_option() -> click.Option:
     return click.Option(
         ["--env-file"],
         metavar="FILE",
-        help="Take settings that the environment leaves open from this file, written as Compose's .env; default: "
-        "SAFEHARBOR_ENV_FILE, and without an app ~/.config/safeharbor/backup.env or /etc/safeharbor/backup.env.",
+        help="Read the settings that the environment does not have from this file, written like Compose's .env. "
+        "Default: SAFEHARBOR_ENV_FILE, and without an app ~/.config/safeharbor/backup.env or "
+        "/etc/safeharbor/backup.env.",
     )
 
 

@@ -42,7 +42,7 @@ class AddressType(click.ParamType):  # type: ignore[type-arg]  # only newer clic
         is_bare_ipv6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
         is_port = port.isascii() and port.isdigit() and int(port) < 2**16
         if not is_port or is_bare_ipv6 or (colon and not host):
-            self.fail(f"{value!r} is no address such as {LOOPBACK}:9187 or [::1]:9187.", param, ctx)
+            self.fail(f"{value!r} is not an address such as {LOOPBACK}:9187 or [::1]:9187.", param, ctx)
         return (host.strip("[]") or LOOPBACK, int(port))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def jobs_option(callback: Callable[..., None]) -> Callable[..., None]:
     """Give a command that loads a dump the option `--jobs`."""
     kind = click.IntRange(1, 64)
-    return click.option("--jobs", type=kind, help="Parallel jobs for the load.  [default: the cores]")(callback)
+    return click.option("--jobs", type=kind, help="Parallel jobs for the load.  [default: one per core]")(callback)
 
 
 def json_option(callback: Callable[..., None]) -> Callable[..., None]:

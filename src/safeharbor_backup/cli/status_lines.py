@@ -134,11 +134,13 @@ def _retention(status: Status, settings: Settings) -> str:
         return ""
     to_delete = outlook.next_deleted
     if not to_delete:
-        goes = "none goes next"
+        goes = "deletes none next"
     else:
         oldest = time_in_name(to_delete[0])
         of = f" of {show_time(oldest)}" if oldest is not None else ""
-        goes = f"next goes the one{of}" if len(to_delete) == 1 else f"next go {len(to_delete):,}, the oldest{of}"
+        goes = (
+            f"deletes next the one{of}" if len(to_delete) == 1 else f"deletes next {len(to_delete):,}, the oldest{of}"
+        )
     return f"{tiers_of(settings)}; {goes}"
 
 

@@ -34,7 +34,7 @@ _HINTS_BY_STATEMENT = {"CREATE EXTENSION": _EXTENSION, "CREATE COLLATION": _LOCA
 # pg_restore tells no code; where the role may set lc_messages, these are words of the language C
 _HINTS = (
     (r'extension "[^"]+" is not available', _EXTENSION),
-    (r'role "[^"]+" does not exist', "Create that role first, or restore as a role that is no superuser."),
+    (r'role "[^"]+" does not exist', "Create that role first, or restore as a role that is not a superuser."),
     (r'tablespace "[^"]+" does not exist', "Create that tablespace first."),
     (r"collation|locale", _LOCALE),
 )

@@ -154,7 +154,7 @@ class _Reader:
     def _head(self) -> tuple[tuple[int, int, int], int]:
         head = self._take(len(_MAGIC) + 6)
         if not head.startswith(_MAGIC):
-            raise UnknownToc("it is no dump in custom format")
+            raise UnknownToc("it is not a dump in custom format")
         major, minor, revision, int_size, offset_size, form = head[len(_MAGIC) :]
         version = (major, minor, revision)
         if not _OLDEST <= version <= _NEWEST or form != _CUSTOM or int_size not in _NUMBERS or offset_size > 8:
@@ -198,7 +198,7 @@ class _Reader:
                 needs = []
                 while (text := self._text(at)) is not None:
                     if not text.isdigit() or len(text) > _LONGEST_NUMBER:
-                        raise UnknownToc("a dependency is no number")
+                        raise UnknownToc("a dependency is not a number")
                     needs.append(int(text))
                     at += self._number.size + len(text)
                 at += self._number.size

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,13 +34,13 @@ def judge_shortfall(newest: Manifest, earlier: Manifest | None) -> str:
     if earlier is None:
         return ""
     kinds = [
-        ("upload files", newest.upload_files, earlier.upload_files, ""),
-        ("bytes of uploads", newest.upload_bytes, earlier.upload_bytes, ""),
-        ("rows", newest.rows, earlier.rows, _most_lost(newest.tables, earlier.tables)),
+        (plural(newest.upload_files, "upload file"), newest.upload_files, earlier.upload_files, ""),
+        (f"{newest.upload_bytes:,} bytes of uploads", newest.upload_bytes, earlier.upload_bytes, ""),
+        (plural(newest.rows, "row"), newest.rows, earlier.rows, _most_lost(newest.tables, earlier.tables)),
     ]
     for what, now, before, most in kinds:
         if now * 2 <= before and before > 0:
-            return f"the archive has {now:,} {what}, an earlier one had {before:,}{most}"
+            return f"the archive has {what}, an earlier one had {before:,}{most}"
     return ""
 
 

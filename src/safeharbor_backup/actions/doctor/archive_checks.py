@@ -127,7 +127,7 @@ CHECKS: tuple[Check[Context], ...] = (
     ),
     Check(
         "sharing",
-        "whether archives can [share blocks](sharing.md) here. If not, that is no warning",
+        "whether archives can [share blocks](sharing.md) here. If not, that is not a warning",
         lambda context: check_sharing(context.settings, context.probed),
     ),
     Check(

@@ -1,1 +1,1 @@
-"""How the backups are: the reasons with their codes, and the document, file and metrics that say so."""
+"""The state of the backups: the reasons with their codes, and the document, file and metrics that show it."""

@@ -97,7 +97,12 @@ def gather_metrics(settings: Settings, now: datetime) -> list[Metric]:
             float(status.interrupted is not None),
         ),
         _one("max_age_seconds", "How old the newest archive may be", settings.max_age_seconds),
-        Metric("archives", "Archives, as a quick look tells", {_STATES[each]: states[each] for each in State}, "state"),
+        Metric(
+            "archives",
+            "Archives by state, as a quick look at each shows",
+            {_STATES[each]: states[each] for each in State},
+            "state",
+        ),
     ]
     if status.room.free is not None:
         metrics.append(_one("free_bytes", "Free space for archives", float(status.room.free)))

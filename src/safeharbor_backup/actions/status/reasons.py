@@ -108,7 +108,7 @@ def judge_age(status: Status, directory: Path, now: datetime) -> list[Reason]:
     if status.newest is None or status.age_seconds is None:
         return [_judge_absence(status, directory, now)]
     if status.age_seconds > status.max_age_seconds:
-        return [Reason(Code.TOO_OLD, Health.STALE, "the newest complete archive is older than it may be")]
+        return [Reason(Code.TOO_OLD, Health.STALE, "the newest complete archive is older than the limit")]
     return []
 
 

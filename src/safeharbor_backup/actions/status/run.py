@@ -1,4 +1,4 @@
-"""How the backups are: whether the newest is good and young enough, how the last runs ended, what comes next."""
+"""The state of the backups: whether the newest is good and young enough, how the last runs ended, what comes next."""
 
 from __future__ import annotations
 

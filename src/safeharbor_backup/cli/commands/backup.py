@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write this file, replacing it, instead of one in BACKUP_DIR.",
+    help="Write to this file, replacing it, instead of into BACKUP_DIR.",
 )
-@click.option("--full", is_flag=True, help="Read and write everything anew; share no blocks with earlier archives.")
+@click.option("--full", is_flag=True, help="Read and write everything again; share no blocks with earlier archives.")
 @click.option("--no-prune", is_flag=True, help="Delete nothing afterwards.")
 @warnings_ok_option("would retry")
 @quiet_option("warnings and errors")

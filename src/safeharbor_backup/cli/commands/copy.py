@@ -36,15 +36,22 @@ if TYPE_CHECKING:
         ExitStatus.CANNOT_RESTORE: "the target must not be used, or the copy cannot be made there; there is none",
     },
 )
-@click.option("--from", "archive", type=ArchivePath(), required=True, help="The archive: a path, a name, latest.")
+@click.option("--from", "archive", type=ArchivePath(), required=True, help="The archive: a path, a name, or `latest`.")
 @click.option("--to-database", "database", metavar="URL", required=True, help="The database to copy into.")
 @click.option("--to-uploads", "uploads", type=click.Path(file_okay=False), help="The directory for the uploads.")
-@click.option("--no-uploads", is_flag=True, help="Leave the uploads out.")
-@click.option("--run-sql", "script", type=click.Path(path_type=Path), help="SQL to run in the copy, to mask it.")
+@click.option("--no-uploads", is_flag=True, help="Copy no uploads.")
 @click.option(
-    "--tables", metavar="NAMES", help="Copy the rows of these tables only, separated by commas; the structure of all."
+    "--run-sql",
+    "script",
+    type=click.Path(path_type=Path),
+    help="A file of SQL that masks the copy before anybody can connect to it.",
 )
-@click.option("--replace", "replaces", is_flag=True, help="Delete for ever what is there, once the copy is made.")
+@click.option(
+    "--tables",
+    metavar="NAMES",
+    help="Copy the structure of all tables, but the rows of these only, separated by commas.",
+)
+@click.option("--replace", "replaces", is_flag=True, help="Once the copy is made, delete for ever what it replaces.")
 @jobs_option
 @quiet_option("warnings and errors")
 @json_option

@@ -39,9 +39,9 @@ _MOST_FOLDERS = 20
 
 
 @safeharbor_command(
-    "Show what is different in the second archive: rows of tables, tables and columns that came or went, the migration "
-    "revision, uploads that were added, went or changed. Nothing is unpacked; two archives of a million files take "
-    "seconds.",
+    "Show what is different in the second archive: rows of tables, tables and columns that were added or removed, the "
+    "migration revision, uploads that were added, removed or changed. Nothing is unpacked; two archives of a million "
+    "files take seconds.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,

@@ -62,7 +62,7 @@ def _copy_name(_ctx: click.Context, _param: click.Parameter, value: str | None) 
     help="The archive was fetched from the off-site copy NAME: the result counts for that copy.",
 )
 @jobs_option
-@warnings_ok_option("would call that failed")
+@warnings_ok_option("would take 3 for a failure")
 @quiet_option("what is wrong")
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of text.")
 @log_format_option

@@ -59,7 +59,7 @@ class TableOptions:
 )
 @click.argument("archive", type=ArchivePath())
 @click.argument("paths", nargs=-1)
-@click.option("--to", "target", type=click.Path(file_okay=False), help="The directory to put them into.")
+@click.option("--to", "target", type=click.Path(file_okay=False), help="Write them into this directory.")
 @click.option("--in-place", is_flag=True, help="Put them back among the live uploads, and keep what they replace.")
 @click.option("--overwrite", is_flag=True, help="With --to: replace files that are there.")
 @click.option("--table", help="Take rows of this table instead of files.")

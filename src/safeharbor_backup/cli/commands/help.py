@@ -22,7 +22,7 @@ _NOT_PAGES = ("decisions", "proof")
 
 
 @safeharbor_command(
-    "Print a page of the documentation, as it was installed: `help restore`. Without a name it lists all pages. "
+    "Print a page of the installed documentation, as in `help restore`. Without a name it lists all pages. "
     "`COMMAND --help` is shorter: options and exit statuses.",
     ExitStatus.DONE,
     ExitStatus.USAGE,

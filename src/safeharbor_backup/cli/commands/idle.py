@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     ExitStatus.USAGE,
     meanings={
         ExitStatus.DONE: "done: told to stop by HUP, INT or TERM, and all else has ended",
-        ExitStatus.USAGE: "usage, or this is no container of its own",
+        ExitStatus.USAGE: "usage, or this process has no container of its own",
     },
     is_service=True,
 )

@@ -43,13 +43,15 @@ _OPTIONS = {"BACKUP_DATABASE_URL": "database_url", "BACKUP_UPLOAD_DIR": "upload_
     ExitStatus.RESTORE_PENDING,
     meanings={ExitStatus.REJECTED: "the backup was taken, and the drill found that it does not restore"},
 )
-@click.option("--database-url", metavar="ADDRESS", help="The database; default: the app's, else it is asked for.")
-@click.option("--upload-dir", metavar="DIR", help="The uploads, or `none`; default: the app's, else it is asked for.")
-@click.option("--backup-dir", metavar="DIR", help="Where the archives go; it is made if it is not there.")
+@click.option("--database-url", metavar="ADDRESS", help="The database. Default: the app's; if it has none, init asks.")
+@click.option(
+    "--upload-dir", metavar="DIR", help="The uploads, or `none`. Default: the app's; if it has none, init asks."
+)
+@click.option("--backup-dir", metavar="DIR", help="The directory for the archives; created if it does not exist.")
 @click.option(
     "--settings-file",
     type=click.Path(path_type=Path),
-    help="The file to write; default: /etc/safeharbor/backup.env as root, else ~/.config/safeharbor/backup.env.",
+    help="The file to write. Default: /etc/safeharbor/backup.env as root, otherwise ~/.config/safeharbor/backup.env.",
 )
 @click.option("--schedule", type=click.Choice([*SCHEDULES, _NONE]), help="What starts a backup every night.")
 @click.option("--no-drill", is_flag=True, help="Do not restore the first backup into a scratch copy.")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     ExitStatus.STORAGE,
 )
 @click.argument("archive", type=ArchivePath())
-@click.option("--because", required=True, help="Why; the list and the page show it.")
+@click.option("--because", required=True, help="The reason, which the list and the page show.")
 @json_option
 def command(run: Run, archive: Path | str, *, because: str, as_json: bool) -> None:
     """Parse, mark, render."""

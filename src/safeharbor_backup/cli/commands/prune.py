@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--adopt",
     is_flag=True,
-    help="Accept the newest archive as it is, though it is of another database or much smaller.",
+    help="Accept the newest archive although it is of another database or much smaller.",
 )
 @json_option
 @log_format_option

@@ -54,16 +54,18 @@ def _page_name(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 )
 @click.option(
     "--html", "name", metavar="FILE", callback=_page_name,
-    help="Where to; replaced if it is there. - prints it.",
+    help="The file to write, replaced if it exists. `-` prints the page.",
 )  # fmt: skip
 @click.option(
-    "--evidence", is_flag=True, help="A page for an auditor instead: what the drills of a period have proven."
+    "--evidence", is_flag=True, help="Write a page for an auditor instead: what the drills of a period have proven."
 )
 @click.option(
     "--since", type=_DAY, callback=drills_day, metavar="DAY",
     help="The first day of the period, such as 2026-01-01. Default: a year before.",
 )  # fmt: skip
-@click.option("--until", type=_DAY, callback=drills_day, metavar="DAY", help="Its last day, in UTC. Default: today.")
+@click.option(
+    "--until", type=_DAY, callback=drills_day, metavar="DAY", help="The last day of the period, in UTC. Default: today."
+)
 @signed_by_option("With --evidence: who must have signed")
 @json_option
 def command(

@@ -1,4 +1,4 @@
-"""`restore`: put an archive's state in the place of the live one, or go back."""
+"""`restore`: replace the live database and uploads by those of an archive, or undo that."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option(
     "--accept-broken",
     is_flag=True,
-    help="Restore everything else if rows break a constraint, a unique index or a view; the SQL to mend it is written "
+    help="Restore everything else if rows break a constraint, a unique index or a view; the SQL that repairs it is written "
     "into a file in BACKUP_DIR. Not with --in-place.",
 )
 @click.option(

@@ -30,7 +30,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     try:
         return parse_seconds(value)
     except Unusable:
-        raise click.BadParameter(f"{value!r} is no duration such as 90m, 26h or 2d") from None
+        raise click.BadParameter(f"{value!r} is not a duration such as 90m, 26h or 2d") from None
 
 
 def _show_unrecorded(output: Output, settings: Settings) -> None:
@@ -68,7 +68,10 @@ def _show_unrecorded(output: Output, settings: Settings) -> None:
     only_prints=lambda options: not options["healthcheck"],
 )
 @click.option(
-    "--max-age", metavar="DURATION", callback=_seconds, help="How old it may be; default: BACKUP_MAX_AGE, or 26h."
+    "--max-age",
+    metavar="DURATION",
+    callback=_seconds,
+    help="The highest age of a good archive. Default: BACKUP_MAX_AGE, or 26h.",
 )
 @click.option("--healthcheck", is_flag=True, help="For a container's health check: one line, exit status 0 or 1.")
 @json_option
