@@ -74,8 +74,8 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option(
     "--accept-broken",
     is_flag=True,
-    help="Restore everything else if rows break a constraint, a unique index or a view; the SQL that repairs it is written "
-    "into a file in BACKUP_DIR. Not with --in-place.",
+    help="Restore everything else if rows break a constraint, a unique index or a view; the SQL that repairs it is "
+    "written into a file in BACKUP_DIR. Not with --in-place.",
 )
 @click.option(
     "--accept-open",
