@@ -38,7 +38,7 @@ JSON_OF = {
 MORE_SCHEMAS = {
     "extract-table": "extract", "restore-plan": "restore", "restore-recovery": "restore", "restore-discard": "restore",
 }  # fmt: skip
-READ_AT_NIGHT = [page for page in PAGES if page.parent.name != "decisions" and page.name != "CHANGELOG.md"]
+READ_AT_NIGHT = [page for page in PAGES if page.name != "CHANGELOG.md"]
 DECISION_PAGES = [page for page in sorted((DOCS / "decisions").glob("*.md")) if page.name != "README.md"]
 
 
