@@ -1,6 +1,6 @@
 """Safe Harbor: backups of a PostgreSQL database and its uploads that are proven to restore.
 
-What a program may import stands here; each name is loaded with what it needs when it is first used.
+A program may import what this module names; each name is loaded, with what it needs, when it is first used.
 """
 
 from __future__ import annotations

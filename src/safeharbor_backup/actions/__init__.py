@@ -1,1 +1,1 @@
-"""What it does: a package or module for each action, from settings to a frozen result; `run` is where one begins."""
+"""The actions: a package or module for each, from settings to a frozen result; `run` is where one begins."""

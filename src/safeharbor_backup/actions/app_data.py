@@ -1,4 +1,4 @@
-"""What an app has, by its own configuration, and an archive lacks: databases beside the main one, and other folders."""
+"""What an app has by its configuration and an archive lacks: databases beside the main one, and other folders."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MissingDatabase:
 
 @dataclass(frozen=True, slots=True)
 class AppData:
-    """What an app has and the archive lacks; folders with the names of their settings."""
+    """What an app has and the archive lacks. Each folder comes with the name of its setting."""
 
     databases: tuple[MissingDatabase, ...] = ()
     folders: tuple[tuple[str, Path], ...] = ()
@@ -60,7 +60,7 @@ class AppData:
 
 
 def find_missing(settings: Settings, session: psycopg.Connection) -> AppData:
-    """Both. Raises psycopg.Error if the session is lost."""
+    """The missing databases and folders. Raises psycopg.Error if the session is lost."""
     return AppData(tuple(find_missing_databases(settings, session)), tuple(find_missing_folders(settings)))
 
 
@@ -94,7 +94,7 @@ def find_missing_folders(settings: Settings) -> list[tuple[str, Path]]:
 
 
 def describe_folders(found: Sequence[tuple[str, Path]]) -> str:
-    """One line about them."""
+    """The missing folders in one line, for a warning."""
     shown = ", ".join(f"{ascii_safe(str(path))} ({name})" for name, path in found[:_SHOWN])
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     one = len(found) == 1

@@ -1,4 +1,4 @@
-"""What came, went and changed between two archives, or an archive and what is live; nothing is unpacked.
+"""What was added, removed and changed between two archives, or between one and the live data; nothing is unpacked.
 
 Tables, columns and rows are from the manifests, uploads from SHA256SUMS. Of live files only names and times are known.
 """
@@ -64,7 +64,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class UploadChanges:
-    """How many uploads came, went and changed, in all and by top-level folder; `names` of each if they were wanted."""
+    """How many uploads were added, removed and changed, in all and by top-level folder; `names` if wanted."""
 
     counts: Mapping[Change, int]
     folders: Mapping[bytes, Mapping[Change, int]]
@@ -88,7 +88,7 @@ class Diff:
 
     @property
     def is_whole(self) -> bool:
-        """Whether both tell what is in them."""
+        """Whether both sides record what is in them."""
         return self.before.tables is not None and self.after.tables is not None
 
     @property
@@ -146,7 +146,7 @@ def find_previous(archive: Path) -> Path | None:
 
 
 def what_went(diff: Diff) -> tuple[str, ...]:
-    """What of it a person should hear of without asking: tables, and more than a tenth of the rows or the uploads."""
+    """The losses that a backup reports without being asked: tables, and more than a tenth of the rows or uploads."""
     found = []
     gone = sorted(diff.tables_gone.items(), key=lambda each: -each[1])
     for name, rows in gone[:_MOST_NAMED]:

@@ -1,4 +1,4 @@
-"""The evidence of drills, as an auditor reads it: is it what was signed, and by whom?"""
+"""The evidence of drills, as an auditor reads it: whether it is what was signed, and by whom."""
 
 from __future__ import annotations
 

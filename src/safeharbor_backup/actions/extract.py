@@ -51,7 +51,7 @@ class Extracted:
 
     @property
     def target(self) -> str:
-        """Where they are now."""
+        """The directory that the files are in now."""
         return describe_dirs(self.dirs)
 
 

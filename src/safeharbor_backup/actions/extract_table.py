@@ -80,7 +80,7 @@ class _Scratch:
         return "SQL_ASCII" if self.session.info.parameter_status("server_encoding") == "SQL_ASCII" else "UTF8"
 
     def shown(self, name: object) -> str:
-        """A name as people and files have it."""
+        """A name as people and files write it."""
         return readable(self.session, str(name))
 
 

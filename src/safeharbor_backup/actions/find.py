@@ -111,7 +111,7 @@ class _Sought:
         self.literal = self._digest.encode() if self.is_digest else os.fsencode(longest)
 
     def accepts(self, path: bytes, digest: str) -> bool:
-        """Whether this file is meant."""
+        """Whether a file matches the pattern."""
         if self.is_digest:
             return digest == self._digest
         return self._matches(path if self._is_path else path.rpartition(b"/")[2]) is not None

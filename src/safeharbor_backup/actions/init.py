@@ -34,7 +34,7 @@ class Checked:
 
 
 def check_answers(settings: Settings) -> Checked:
-    """What there is to say of usable settings; nothing is changed.
+    """Check the answers. Returns what there is to warn of; changes nothing.
 
     Raises SafeHarborError if no backup can be taken with these settings.
     """

@@ -21,7 +21,7 @@ OLD_AFTER = timedelta(days=2)
 
 
 def note_copy(name: str, archive: str | None, settings: Settings) -> str | None:
-    """A copy was made now; of which archive, None if there is none here. By default the newest here is meant.
+    """Record that a copy was made now. Returns its newest archive, by default the newest here; None if there is none.
 
     Raises SettingsInvalid for an invalid name, StorageUnavailable.
     """
@@ -47,7 +47,7 @@ def note_drill(name: str, settings: Settings) -> None:
 
 
 def give_up_copy(name: str, settings: Settings) -> None:
-    """There is no such copy any more. Raises ArchiveNotFound if none was known, SettingsInvalid, StorageUnavailable."""
+    """Forget a copy that no longer exists. Raises ArchiveNotFound, SettingsInvalid, StorageUnavailable."""
     require_name(name)
     settings.require(Concern.DIRECTORY)
     try:

@@ -53,7 +53,7 @@ class Guard(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a guard has to say."""
+    """A guard's code, and its sentence for people."""
 
     code: Guard
     text: str
@@ -61,7 +61,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class PrunePlan:
-    """What would be deleted, and what makes it less than the contract says."""
+    """The verdicts on all archives, and the notices of guards that keep more than the contract asks for."""
 
     verdicts: tuple[Verdict, ...]
     notices: tuple[Notice, ...]

@@ -1,4 +1,4 @@
-"""Checks that what columns name as uploads is there: in the archive that is being written, or in a drill's copy."""
+"""Checks that the uploads that columns name exist: in the archive that is being written, or in a drill's copy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Gathered:
                 self._columns.append((column, begins, self._file.tell()))
 
     def check(self, sums: Iterable[bytes], uploads: UploadDirs, *, has_links: bool) -> References:
-        """What of it is not among the files in these lines of SHA256SUMS, nor leads there by a link. Raises OSError."""
+        """The values that no file in these lines of SHA256SUMS has, and no link leads to. Raises OSError."""
         paths = ArchivedPaths(name for name, _ in parse_sums(sums))
 
         def is_there(path: bytes) -> bool:
@@ -62,7 +62,7 @@ class Gathered:
         return self.found
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file of values."""
         if self._opened is not None:
             self._opened.close()
 

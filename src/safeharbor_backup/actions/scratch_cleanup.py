@@ -47,7 +47,7 @@ def find_leftovers(settings: Settings) -> Leftovers:
 
 
 def remove_left_directories(parent: Path, note: Callable[[str], None]) -> None:
-    """Remove the directories in `parent`, and tell; what cannot be removed is told too."""
+    """Remove the directories in `parent`; `note` gets a line for each, removed or not."""
     try:
         left = find_left_directories(parent)
     except OSError:
@@ -61,7 +61,7 @@ def remove_left_directories(parent: Path, note: Callable[[str], None]) -> None:
 
 
 def remove_left_databases(target: Target, note: Callable[[str], None]) -> None:
-    """Drop the databases, and tell; what cannot be dropped is told too. Raises psycopg.Error if the server is lost."""
+    """Drop the databases; `note` gets a line for each, dropped or not. Raises psycopg.Error if the server is lost."""
     for name in find_left_scratch(target.session):
         try:
             drop_database(target, name)

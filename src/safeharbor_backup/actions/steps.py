@@ -1,4 +1,4 @@
-"""The steps of a run: each is told to whoever watches, and how long it took is kept."""
+"""The steps of a run: each is shown to the watcher, and its time is kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Who watches a run, the seconds of each of its steps so far, and the warnings that it has given."""
+    """The watcher of a run, the seconds of each of its steps so far, and its warnings."""
 
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)

@@ -169,7 +169,7 @@ class _Verifier:
         self._warnings += skipped.warnings()
 
     def take_upload(self, member: Member, data: Iterable[bytes]) -> None:
-        """Read it."""
+        """Read an upload to its end."""
         self._unreported += layout.BLOCK
         for chunk in data:
             self._report(len(chunk))

@@ -1,4 +1,4 @@
-"""One attempt of a command at its work: when it ends, how it ended is remembered and told."""
+"""One run of a command: when it ends, its outcome is recorded and reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LIMITED = ("backup", "verify", "drill", "prune")  # a restore is never ended by
 
 
 class RecordedRun:
-    """From its start to the moment at which all who want to know have been told.
+    """A run, from its start until its outcome has been recorded and reported.
 
     Nothing that hinders the telling changes how the command ends.
     """
@@ -52,7 +52,7 @@ class RecordedRun:
         self._deadline = Deadline(settings.max_runtime_seconds if command in _LIMITED else None)
 
     def begin(self) -> None:
-        """It begins now; whoever waits for that is told."""
+        """Begin the run, and ping whoever waits for that."""
         self._mark = self._marked()
         if self._command in _LIMITED:
             for problem in self._settings.problems_in(Concern.MONITORING):
@@ -63,7 +63,7 @@ class RecordedRun:
             self._output.warning(warning)
 
     def over(self) -> None:
-        """The work is done, or has failed: its time does not count any more."""
+        """End the time limit: the work is done, or has failed."""
         self._deadline.call_off()
 
     def describe(
@@ -99,7 +99,7 @@ class RecordedRun:
         )
 
     def end(self, ending: Ending) -> None:
-        """It ended in this way."""
+        """Record and report this end."""
         self.over()
         outcome = self.outcome(ending)
         history = read_history(self._settings.backup_dir) if self._settings.notify_urls else ()

@@ -76,7 +76,7 @@ class SafeHarborCommand(click.Command):
         return None
 
     def _run(self, ctx: click.Context) -> tuple[Ending, Exception | None]:
-        """How it ended, and the bug that ended it."""
+        """Run the callback. Returns how it ended, and the bug if one ended it."""
         try:
             with signals_interrupt():
                 try:
@@ -96,7 +96,7 @@ class SafeHarborCommand(click.Command):
 
 
 def always(_options: Options) -> bool:
-    """Whatever the options are."""
+    """True for any options."""
     return True
 
 

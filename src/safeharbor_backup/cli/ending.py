@@ -12,7 +12,7 @@ from safeharbor_backup.errors import ExitStatus, Interrupted, SafeHarborError, t
 
 
 class How(Enum):
-    """What ended a run: it came to its end by itself, or an error, a signal, or a bug ended it."""
+    """What ended a run: its own end, an error, a signal, or a bug."""
 
     BY_ITSELF = "by itself"
     ERROR = "error"
@@ -45,7 +45,7 @@ class Ending:
 
 
 def ending_of(error: Exception | Interrupted, doing: str) -> Ending:
-    """How a run ends that this has stopped while `doing` something."""
+    """The ending of a run that this error or signal has stopped while it was `doing` something."""
     if isinstance(error, MemoryError):
         error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     if isinstance(error, OSError):

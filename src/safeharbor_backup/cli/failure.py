@@ -1,4 +1,4 @@
-"""The document that `--json` prints of a run that failed before it had one of its own."""
+"""The document that `--json` prints for a run that failed before it had one of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 def failure_of(ending: Ending) -> Failure:
-    """The document of a run that ended so."""
+    """The document for a run with this ending."""
     return Failure(
         error=ending.reason,
         problems=ending.problems,
@@ -38,5 +38,5 @@ def failure_of(ending: Ending) -> Failure:
 
 
 def refusal_of(refused: click.ClickException) -> Failure:
-    """The document of a command line that was refused."""
+    """The document for a command line that was refused."""
     return Failure(error=refused.format_message(), exit_status=refused.exit_code)

@@ -1,4 +1,4 @@
-"""What a run says: results, lines, warnings, problems, each by its name, as text for people or as JSON events."""
+"""What a run prints: results, notes, warnings and problems, as text for people or as JSON events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Output(Protocol):
     """Where a run says something. `TextOutput` is for people, `JsonOutput` for what collects logs."""
 
     def result(self, text: str = "") -> None:
-        """Lines of what the command is there to print."""
+        """Print lines of the command's result."""
 
     documents: int
     """How many were printed."""
@@ -38,30 +38,30 @@ class Output(Protocol):
         """What `--json` prints, instead of results."""
 
     def ask(self, question: str) -> None:
-        """A question, with the cursor behind it."""
+        """Print a question, with the cursor behind it."""
 
     def line(self, text: str) -> None:
-        """Something on the way."""
+        """Print notes on progress."""
 
     def aside(self, text: str) -> None:
-        """Something for people alone, which events say in another way."""
+        """Print lines for people only; events report the same in another way."""
 
     def event(
         self, name: str, text: str, *, level: str = INFO, command: str | None = None, slot: str | None = None
     ) -> None:
-        """Something that happened, by its name."""
+        """Report a named event."""
 
     def warning(self, text: str) -> None:
-        """Something that is not as it should be."""
+        """Print a warning."""
 
     def problem(self, text: str, hint: str = "") -> None:
-        """Something that stands in the way."""
+        """Print a problem that stops a restore or drill, and its hint."""
 
     def end(self, ending: Ending, outcome: Outcome | None, command: str | None = None) -> None:
         """How the run ended; `outcome` has what is known of one that is remembered."""
 
     def watching(self, *, quiet: bool = False, command: str | None = None) -> AbstractContextManager[Progress]:
-        """Who watches the progress of a command."""
+        """The watcher of a command's progress."""
 
     def as_service(self) -> Output:
         """The same for a service, whose log is standard output alone."""

@@ -101,7 +101,7 @@ class Run:
         return settings
 
     def over(self) -> None:
-        """The work is done, or has failed."""
+        """End the time limit: the work is done, or has failed."""
         if self._attempt is not None:
             self._attempt.over()
 
@@ -114,12 +114,12 @@ class Run:
     def describe(
         self, *, archive: str | None, details: Mapping[str, object], warnings: Sequence[str] = (), problem: str = ""
     ) -> None:
-        """What it came to, for the history and alerts, if it is remembered."""
+        """Describe the result for the history and alerts, if this run is recorded."""
         if self._attempt is not None:
             self._attempt.describe(archive=archive, details=details, warnings=warnings, problem=problem)
 
     def end(self, ending: Ending) -> None:
-        """It ended: said here, remembered, and told to all who want to know."""
+        """End the run: print how it ended, record it, and send alerts."""
         if self._context.params.get("as_json") and not is_good(ending.status) and not self.output.documents:
             self.output.document(failure_of(ending))
         self.output.end(ending, self._attempt.outcome(ending) if self._attempt is not None else None)

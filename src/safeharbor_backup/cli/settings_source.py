@@ -62,7 +62,7 @@ def is_journal() -> bool:
 
 
 def remember_how_run(context: click.Context, settings: Settings | None = None) -> None:
-    """Let what people are told to type be written as this run was typed."""
+    """From now on, write commands in messages as this run was typed."""
     remember_how_typed(context, os.environ, settings)
 
 

@@ -1,4 +1,4 @@
-"""What a command goes by if the app cannot be loaded: the environment, and what the last good backup went by."""
+"""The settings of a command whose app cannot be loaded: the environment, then those of the last good backup."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def describe_fallback(failure: AppNotLoaded, settings: Settings) -> str:
 
 
 def _again() -> str:
-    """The command of this run, to be typed anew."""
+    """The command of this run, to be typed again."""
     words = sys.argv[sys.argv.index("safeharbor") + 1 :] if "safeharbor" in sys.argv else sys.argv[1:]
     return hide_passwords(typed(shlex.join(words)))
 

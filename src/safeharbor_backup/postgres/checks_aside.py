@@ -96,7 +96,7 @@ class Check:
 
     @property
     def what(self) -> str:
-        """For people."""
+        """The check's name for people."""
         return f"check constraint {self.name} of {self.schema}.{self.on}"
 
     def sent_by(self, session: psycopg.Connection) -> Check:
@@ -112,7 +112,7 @@ class Check:
 
     @property
     def add(self) -> sql.Composed:
-        """The statement."""
+        """The statement that adds the check again."""
         return self._alter(sql.SQL("ADD CONSTRAINT {} {}").format(self._name, sql.SQL(self.definition)))
 
     @property

@@ -30,13 +30,13 @@ class RowCounter:
         self._is_first = False  # what is held begins with a line break that is none of theirs
 
     def feed(self, piece: bytes) -> None:
-        """So much more of the script."""
+        """Take the next piece of the script."""
         self._held += piece
         while self._take_statements() if self._table is None else self._take_rows(self._table):
             pass
 
     def finish(self) -> None:
-        """That was all. Raises ScriptNotUnderstood if something is left over."""
+        """End the script. Raises ScriptNotUnderstood if something is left over."""
         if self._table is not None or self._held.strip():
             raise ScriptNotUnderstood(repr(self._held[:200]))
 

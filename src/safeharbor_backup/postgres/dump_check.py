@@ -1,4 +1,4 @@
-"""The full decode by pg_restore: the only thing that tells whether a dump is complete."""
+"""The full decode by pg_restore: the only proof that a dump is complete."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class CountedDecoding:
 
 
 def feed(decoder: RunningTool, chunk: bytes) -> bool:
-    """Whether it still takes input; a pg_restore that fails stops reading, and its status tells why."""
+    """Whether it still takes input; a pg_restore that fails stops reading, and its exit status shows why."""
     try:
         decoder.stdin.write(chunk)
     except BrokenPipeError:
@@ -105,7 +105,7 @@ class UnreadableHere(SafeHarborError):
 
 
 class UndecodableDump(SafeHarborError):
-    """What pg_restore says of a dump's bytes."""
+    """The dump's bytes do not decode, as pg_restore says."""
 
 
 def finish_decoding(tool: RunningTool) -> None:

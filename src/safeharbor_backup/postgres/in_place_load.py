@@ -253,7 +253,7 @@ class InPlaceLoad:
         self._ask("SELECT 'safeharbor loaded';\n")
 
     def execute(self, statements: Iterable[str]) -> None:
-        """Give these statements, each with its semicolon, after the load."""
+        """Run these statements, each with its semicolon, after the load."""
         script = "\n".join([*statements, "SELECT 'safeharbor executed';\n"])
         encoding = "SQL_ASCII" if SURROGATES.search(script) else "UTF8"
         self._ask(f"SET client_encoding = '{encoding}';\n{script}")
@@ -267,7 +267,7 @@ class InPlaceLoad:
         return parse_counts(self._ask(COUNT_SCRIPT))
 
     def commit(self) -> None:
-        """Make it so. Raises CannotRestore if it was rolled back, DatabaseUnavailable if nobody knows."""
+        """Commit the transaction. Raises CannotRestore if it was rolled back, DatabaseUnavailable if nobody knows."""
         self._ask("COMMIT;\nSELECT 'safeharbor committed';\n")
 
     def _send(self, data: bytes) -> None:

@@ -121,7 +121,7 @@ def owned_by_others_than_superusers(
 
 
 def not_of_a_superuser(role: str, thing: TocEntry) -> str:
-    """In words."""
+    """The sentence about an owner that is no longer a superuser."""
     return f'The {thing.what} belongs to "{role}", and only a superuser may own it'
 
 

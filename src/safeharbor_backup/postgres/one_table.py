@@ -61,7 +61,7 @@ class TableName:
 
     @property
     def identifier(self) -> sql.Identifier:
-        """As a statement has it."""
+        """The name as a statement writes it."""
         return sql.Identifier(self.schema, self.name)
 
     def __str__(self) -> str:

@@ -49,14 +49,14 @@ def _advice(status: ExitStatus | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """What an error says besides its reason: what is still there, and what to do next."""
+    """What an error says besides its reason: what is still intact, and what to do next."""
 
     intact: str = ""
     hint: str = ""
 
 
 def tell_start(settings: Settings, command: str, run_id: str) -> tuple[str, ...]:
-    """Let the check know that a backup begins; a warning if that failed."""
+    """Ping the check that a backup begins. Returns a warning if that failed."""
     url = settings.ping_url
     if url is None or command != _PINGED:
         return ()
@@ -66,7 +66,7 @@ def tell_start(settings: Settings, command: str, run_id: str) -> tuple[str, ...]
 def tell_end(
     settings: Settings, outcome: Outcome, advice: Guidance, *, run_id: str, history: Sequence[Outcome]
 ) -> tuple[str, ...]:
-    """Tell all who want to know how a run ended; warnings about what could not be told.
+    """Send messages and a ping about how a run ended. Returns warnings about what could not be sent.
 
     `history` is what came before it.
     """
@@ -87,7 +87,10 @@ def tell_end(
 
 
 def send_test(settings: Settings) -> tuple[Delivery, ...]:
-    """Send a test by every way that is set up; how each went. A ping goes to `/log`, which changes no check's state."""
+    """Send a test to every configured address. Returns how each delivery ended.
+
+    A ping goes to `/log`, which changes no check's state.
+    """
     message = Message(
         f"{_whose(settings)}: a test",
         f"This is what `{typed('notify --test')}` sends. Failed runs are reported here.\n\n"
@@ -104,7 +107,7 @@ def send_test(settings: Settings) -> tuple[Delivery, ...]:
 
 
 def is_worth_telling(outcome: Outcome, before: Outcome | None, notify_on: NotifyOn) -> bool:
-    """Whether people get a message of it: bad, much went, first good one after a bad one, or they want all."""
+    """Whether this run causes a message: it failed, found much gone, is the first good one since, or all are sent."""
     if outcome.command not in (*_TOLD, *_TOLD_IF_BAD):
         return False
     if _is_bad(outcome, notify_on) or outcome.notes:  # decision 95
@@ -115,7 +118,7 @@ def is_worth_telling(outcome: Outcome, before: Outcome | None, notify_on: Notify
 
 
 def newest_like(outcome: Outcome, history: Sequence[Outcome]) -> Outcome | None:
-    """The newest run that did the same; a quick verify does not do what a full one does."""
+    """The newest run of the same kind; a quick verify is not of the kind of a full one."""
 
     def kind(one: Outcome) -> tuple[str, bool]:
         return one.command, bool(one.details.get("quick"))
@@ -129,13 +132,13 @@ def newest_of(command: str, history: Sequence[Outcome]) -> Outcome | None:
 
 
 def ways_of_telling(settings: Settings) -> tuple[str, ...]:
-    """By which ways somebody hears of a failed run, without any address."""
+    """The ways in which a failed run is reported, without any address."""
     ways = [f"{plural(len(settings.notify_urls), 'receiver')} of messages"] if settings.notify_urls else []
     return tuple(ways + (["a check that expects a ping"] if settings.ping_url is not None else []))
 
 
 def find_telling_problems(settings: Settings, history: Sequence[Outcome]) -> tuple[str, ...]:
-    """What hindered the newest message and the newest ping, in a sentence each; nothing once telling works again."""
+    """Why the newest message and the newest ping failed, a sentence each; nothing once delivery works again."""
     return tuple(
         f"the last {'message' if failed.command == NOTIFY else 'ping'} was not delivered "
         f"({show_time(failed.started_at)}): {failed.reason}"
@@ -151,7 +154,7 @@ def find_undelivered(settings: Settings, history: Sequence[Outcome]) -> tuple[Ou
 
 
 def compose_message(settings: Settings, outcome: Outcome, advice: Guidance, before: Outcome | None = None) -> Message:
-    """What people read of it; `before` is the run before that did the same."""
+    """The message that people read about a run; `before` is the previous run of the same kind."""
     is_recovery = outcome.is_success and before is not None and not before.is_success
     if not outcome.is_success:
         kind, word = Kind.FAILURE, "FAILED"

@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What to send."""
+    """A message: its title, text and kind."""
 
     subject: str
     body: str
@@ -54,7 +54,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How sending by one way ended; `problem` is empty if the other side took it."""
+    """How one delivery ended; `problem` is empty if the receiver accepted it."""
 
     way: str
     problem: str
@@ -62,7 +62,7 @@ class Delivery:
 
 
 def send_message(message: Message, urls: Sequence[str], *, seconds: float = SECONDS) -> tuple[Delivery, ...]:
-    """Send it by all ways at once; how each ended after at most `seconds`. Raises nothing."""
+    """Send a message to all addresses at once. Returns how each ended within `seconds`; raises nothing."""
     services = find_services(urls)
     senders = [
         partial(_send, message, service) if isinstance(service, _Service) else partial(_refused, _in_words(service))
@@ -75,14 +75,14 @@ def send_message(message: Message, urls: Sequence[str], *, seconds: float = SECO
 
 @dataclass(frozen=True, slots=True)
 class NotifyProblem:
-    """What would hinder sending, and what to do about it."""
+    """Why a message could not be sent, and what to do about it."""
 
     text: str
     remedy: str
 
 
 def find_notify_problems(urls: Sequence[str]) -> tuple[NotifyProblem, ...]:
-    """What would hinder sending, as far as is known without doing it: the extra, addresses that mean nothing."""
+    """What would prevent sending, as far as is known without trying: a missing extra, addresses that cannot be used."""
     services = find_services(urls)
     if Unusable.NO_APPRISE in services:
         return (NotifyProblem(MISSING, "pip install apprise"),)
@@ -108,7 +108,7 @@ class Unusable(Enum):
 
 
 def find_services(urls: Sequence[str]) -> list[_Service | Unusable | str]:
-    """For each address its service, or what is wrong with it. Loading all that Apprise knows takes half a second."""
+    """The service of each address, or what is wrong with it. Loading all that Apprise knows takes half a second."""
     if not urls:
         return []
     try:
@@ -186,7 +186,7 @@ def _be_silent() -> None:
 
 
 def redact(text: str, url: str) -> str:
-    """`text` on one line, without any word of the address but its scheme and the names in its query."""
+    """`text` on one line, without any word of the address except its scheme and the names in its query."""
     place, _, query = url.partition("://")[2].partition("?")
     parts = re.split(r"[/:@,;#]+", place)
     for pair in query.split("&"):

@@ -36,12 +36,12 @@ _MOST_SHOWN = 10
 
 
 def local_zone(settings: Settings) -> tzinfo | None:
-    """The zone that times are shown in: BACKUP_TIMEZONE if that is set, else None, which is the system's own."""
+    """The zone in which times are shown: BACKUP_TIMEZONE if that is set, otherwise None, the system's own zone."""
     return find_zone(settings.timezone) if "BACKUP_TIMEZONE" in settings.origins else None
 
 
 def is_word(text: str) -> bool:
-    """Whether it is one of the words, which mean one archive today and perhaps another one tomorrow."""
+    """Whether a text is one of the words, which can mean another archive tomorrow."""
     return bool(_BACK.fullmatch(text) or _BEFORE.fullmatch(text))
 
 

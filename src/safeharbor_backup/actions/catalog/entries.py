@@ -67,7 +67,7 @@ class CatalogEntry:
 
     @property
     def name(self) -> str:
-        """Its file name."""
+        """The archive's file name."""
         return self.path.name
 
     @property
@@ -77,7 +77,7 @@ class CatalogEntry:
 
     @property
     def candidate(self) -> Candidate:
-        """It, as retention sees it."""
+        """The archive as retention sees it: name, time and condition."""
         return Candidate(self.name, self.mtime_ns, _CONDITIONS.get(self.state, Condition.SOUND))
 
 
@@ -116,7 +116,7 @@ def read_catalog(directory: Path) -> Catalog:
 
 
 def is_from_future(entry: CatalogEntry, now: datetime) -> bool:
-    """Whether it was taken later than now, by more than clocks differ: a clock was wrong then, or is now."""
+    """Whether an archive's time is later than now, by more than clocks differ: a clock was wrong then, or is now."""
     return entry.taken_at - now > _CLOCK_TOLERANCE
 
 

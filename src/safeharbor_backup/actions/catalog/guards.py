@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """Why an archive looks much too small, in words, and the archive that it was measured by."""
+    """Why an archive looks much too small, in words, and the archive that it was compared with."""
 
     text: str
     usual: CatalogEntry | None = None
@@ -67,7 +67,7 @@ def find_shortfall(
 
 
 def judge_size(newest: CatalogEntry, before: CatalogEntry | None) -> str:
-    """That the archive's size halved, which alone is no reason to keep more; "" if it did not."""
+    """A note that the archive's size halved, "" if it did not. That alone is no reason to keep more."""
     if before is None or newest.manifest is None or before.manifest is None:
         return ""
     now, then = newest.manifest, before.manifest

@@ -1,4 +1,4 @@
-"""What the history tells of the last runs, as data: how they ended, what went wrong since, what was proven of which.
+"""What the history shows about the last runs, as data: how they ended, what failed since, which archives were proven.
 
 The history is what runs could write down. Whatever it lacks is not known, and what is in it may be of archives that
 are gone.

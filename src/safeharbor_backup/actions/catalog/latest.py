@@ -185,7 +185,7 @@ def _find_rival(entry: CatalogEntry, older: Sequence[CatalogEntry], adopted: Ado
 
 
 def notices_of(choice: Choice) -> tuple[str, ...]:
-    """What is to be said of a choice that is not clear to somebody who only looks."""
+    """The warnings about a choice that is not clear, for a command that only reads."""
     rival = choice.rival
     also = [f"{rival.entry.name} may also be the right one: {rival.text}"] if rival is not None else []
     return (*map(_say_passed, choice.passed), *also)

@@ -47,7 +47,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One of the reasons, and the words for people."""
+    """A reason: its code, and its text for people."""
 
     code: Why
     text: str
@@ -94,7 +94,7 @@ class Verdict:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why, in words."""
+        """The reasons in words."""
         return tuple(reason.text for reason in self.because)
 
     @property
@@ -110,7 +110,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Tiers:
-    """How many of each kind stay; with only the first two, `daily` is how many of the newest."""
+    """How many archives of each kind stay. With only `daily` and `weekly` set, `daily` counts archives, not days."""
 
     daily: int
     weekly: int
@@ -130,7 +130,7 @@ class Tiers:
 
 
 def tiers_of(settings: Settings) -> Tiers:
-    """What the settings say."""
+    """The retention that the settings ask for."""
     return Tiers(
         settings.retention_daily,
         settings.retention_weekly,

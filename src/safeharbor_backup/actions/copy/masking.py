@@ -23,7 +23,7 @@ _VIEWS = """
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """SQL of a file."""
+    """A file of SQL, and its text."""
 
     path: Path
     text: str

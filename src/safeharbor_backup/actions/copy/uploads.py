@@ -23,7 +23,7 @@ _NAME = re.compile(r"\.safeharbor-copy-[0-9a-f]{12}")
 
 
 def find_entries(directory: Path) -> list[str]:
-    """What is in it, but for what a copy that was killed has left. Raises OSError."""
+    """The entries of a directory, without those that a killed copy left there. Raises OSError."""
     return [name for name in os.listdir(directory) if not _NAME.fullmatch(name)]
 
 

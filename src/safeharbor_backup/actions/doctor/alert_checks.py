@@ -1,4 +1,4 @@
-"""Whether those who want to know how runs end is known. No message is sent: `notify --test` does that."""
+"""Whether failed runs are reported to anybody. No message is sent: `notify --test` does that."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_alerts(settings: Settings, now: datetime) -> list[Finding]:
 
 
 def check_metrics_file(path: Path | None) -> list[Finding]:
-    """The metrics can be written, and by something."""
+    """Whether the metrics file can be written, and the package for it is installed."""
     if path is not None and find_spec("prometheus_client") is None:
         return [warning("metrics file", NO_METRICS, "pip install prometheus-client")]
     return check_published("metrics file", path)

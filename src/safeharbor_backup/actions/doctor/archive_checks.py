@@ -1,4 +1,4 @@
-"""The archives that are there and the next one: room for it, retention, their times, shared blocks."""
+"""The existing archives and the next one: disk space, retention, times, shared blocks."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def check_copies(settings: Settings, now: datetime) -> list[Finding]:
 
 
 def check_sharing(settings: Settings, probed: Probed | None) -> list[Finding]:
-    """Whether the next archive can share blocks with the one before. If not, it costs more and is as good."""
+    """Whether the next archive can share blocks with the previous one. If not, it takes its full size."""
     if probed is None:
         return [not_checked("sharing", "no file can be written in BACKUP_DIR")]
     if not probed.can_share:

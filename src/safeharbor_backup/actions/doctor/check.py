@@ -72,7 +72,7 @@ class Check(Generic[Subject]):
     blocked_by: Callable[[Subject], str] | None = None
 
     def run(self, subject: Subject) -> Sequence[Finding]:
-        """What it finds; an error becomes its line."""
+        """Run the check. Returns its findings; an error becomes a finding."""
         try:
             return () if self.look is None else self.look(subject)
         except (SafeHarborError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What else is in reach of whoever gets into this process."""
+"""What an attacker in this process could reach besides."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SOCKETS = tuple(
 
 
 def find_sockets(places: Sequence[Path]) -> list[Path]:
-    """Those of these places where there is a socket, each socket once."""
+    """The places among these at which there is a socket, each socket once."""
     found: dict[str, Path] = {}
     for place in places:
         try:

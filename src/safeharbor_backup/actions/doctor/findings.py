@@ -1,4 +1,4 @@
-"""What the checks tell: a level, a sentence, and what to type."""
+"""What a check finds: a level, a sentence, and what to type."""
 
 from __future__ import annotations
 
@@ -69,31 +69,31 @@ class Diagnosis:
 
 
 def fine(name: str, text: str) -> Finding:
-    """All is well."""
+    """A finding that all is well."""
     return Finding(name, Level.OK, text)
 
 
 def remark(name: str, text: str, remedy: str = "") -> Finding:
-    """Worth knowing, and no hindrance."""
+    """A finding that is worth knowing and hinders nothing."""
     return Finding(name, Level.NOTE, text, remedy)
 
 
 def warning(name: str, text: str, remedy: str) -> Finding:
-    """Something to look at."""
+    """A finding that needs attention and stops no run."""
     return Finding(name, Level.WARNING, text, remedy)
 
 
 def problem(name: str, text: str, remedy: str, status: ExitStatus) -> Finding:
-    """What makes a run end with `status`."""
+    """A finding that makes a run end with `status`."""
     return Finding(name, Level.PROBLEM, text, remedy, status)
 
 
 def not_checked(name: str, why: str) -> Finding:
-    """What is unknown for a reason that stands in another finding."""
+    """A finding that could not be made, for a reason that another finding has."""
     return Finding(name, Level.UNKNOWN, f"not checked: {why}")
 
 
 def failed(name: str, error: SafeHarborError) -> Finding:
-    """What a run would raise here."""
+    """The finding for an error that a run would raise here."""
     text = "; ".join(error.problems) if isinstance(error, SettingsInvalid) else error.message
     return problem(name, one_line(text), error.hint, error.exit_status)

@@ -37,7 +37,7 @@ _OWN_WAITS_SECONDS = 10  # what the server itself may take for an answer
 
 
 def inspect_database(settings: Settings) -> DatabaseInspection:
-    """Everything that is known of the database."""
+    """Ask the live database everything that checks need, in one session."""
     if settings.database is None or settings.problems_in(Concern.DATABASE):
         why = "its settings cannot be used"
         return _not_asked(not_checked("database", why), why)

@@ -70,7 +70,7 @@ def _check_mounted(context: Context) -> list[Finding]:
 
 
 def check_access(directory: Path) -> list[Finding]:
-    """That nobody else on this machine can take archives away, or read what they hold."""
+    """Whether other users of this machine can delete or read archives."""
     mode = os.stat(directory).st_mode
     found = []
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
@@ -104,7 +104,7 @@ def _mode_of(path: Path) -> int:
 
 
 def check_restores(settings: Settings) -> list[Finding]:
-    """No restore waits half-way; then no backup would be taken."""
+    """Whether an interrupted restore waits, which stops all backups."""
     directory = settings.backup_dir
     records = Journal(directory).read()
     pending = next((record for record in records if record.is_interrupted), None)

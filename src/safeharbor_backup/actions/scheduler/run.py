@@ -31,7 +31,7 @@ _SMALLEST_STEP_SECONDS = 0.001
 
 
 class Clock(Protocol):
-    """What the scheduler knows of time."""
+    """The clock that a scheduler reads and waits by."""
 
     def now(self) -> datetime:
         """The time of day, aware, in UTC; it may jump."""
@@ -44,7 +44,7 @@ class SystemClock:
     """The clocks of this machine."""
 
     def now(self) -> datetime:
-        """The time of day."""
+        """The system's time of day, aware, in UTC."""
         return datetime.now(UTC)
 
     def sleep(self, seconds: float) -> None:
@@ -53,13 +53,13 @@ class SystemClock:
 
 
 class SchedulerFront(Protocol):
-    """What a front end supplies: it runs the jobs and tells what happens."""
+    """What a front end supplies: it runs the jobs and reports what happens."""
 
     def run(self, job: Job) -> None:
         """Run it to its end. Raises nothing but Interrupted: a failed run is told, and the next one comes."""
 
     def planned(self, jobs: Sequence[Job]) -> None:
-        """These are the next runs."""
+        """Report the next runs."""
 
     def missed(self, job: Job, newest: datetime | None) -> None:
         """A slot of this job was missed before the start; `newest` is the moment of the newest archive."""

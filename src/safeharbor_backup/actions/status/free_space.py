@@ -76,7 +76,7 @@ def plan_costs(complete: Sequence[CatalogEntry], full_read_days: int) -> Iterato
 
 
 def count_fitting(costs: Sequence[int], free: int) -> int:
-    """How many of archives that cost so much fit one after the other."""
+    """How many archives fit one after the other, if they take these numbers of bytes."""
     for number, cost in enumerate(costs):
         free -= cost
         if free < 0:

@@ -84,7 +84,7 @@ def render_metrics(metrics: Sequence[Metric], name: str) -> bytes:
 
 
 def gather_metrics(settings: Settings, now: datetime) -> list[Metric]:
-    """All there is to tell now. Raises StorageUnavailable if the backup directory cannot be read."""
+    """All metrics, as they are now. Raises StorageUnavailable if the backup directory cannot be read."""
     status = read_status(settings, now=now)
     history = status.history
     states = Counter(entry.state for entry in status.archives)

@@ -1,4 +1,4 @@
-"""What makes the state of the backups what it is: each reason with its code, from what was looked at."""
+"""The reasons for the state of the backups, each with its code, from what was looked at."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Status:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What makes the state what it is, in words, the worst first."""
+        """The reasons for the state in words, the worst first."""
         return tuple(finding.text for finding in self.findings)
 
     @property
@@ -161,7 +161,7 @@ def judge_last_runs(status: Status) -> list[Reason]:
 
 
 def judge_restores(directory: Path) -> tuple[tuple[RestoreRecord, ...], RestoreRecord | None, list[Reason]]:
-    """What restores keep, the one that was interrupted, and what is to be said of that."""
+    """What restores keep, the interrupted one, and the reasons that follow from it."""
     try:
         records = Journal(directory).read()
     except (SafeHarborError, OSError) as error:
@@ -175,7 +175,7 @@ def judge_restores(directory: Path) -> tuple[tuple[RestoreRecord, ...], RestoreR
 
 
 def judge_archives(status: Status, complete: Sequence[CatalogEntry], settings: Settings, now: datetime) -> list[Reason]:
-    """What is to be looked at, of the archives, the settings and the disk."""
+    """The warnings about archives, settings and disk."""
     found = [_count_bad(status.archives, State.DAMAGED, Code.DAMAGED)]
     found.append(_count_bad(status.archives, State.UNREADABLE, Code.UNREADABLE))
     found += _judge_future(status, now)

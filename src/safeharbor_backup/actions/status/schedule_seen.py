@@ -29,7 +29,7 @@ STOP_ONE = "Stop one of them. In the Compose stack: docs/backups.md#change-what-
 
 
 class Seen(StrEnum):
-    """What was seen of a schedule at work."""
+    """What shows whether something keeps the schedule."""
 
     SCHEDULER = "scheduler"
     RUNS = "runs"

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 def command(
     run: Run, output: Path | None, *, full: bool, no_prune: bool, warnings_ok: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Parse, take the backup, render."""
+    """Take a backup, and drill it if the settings ask for that."""
     settings = run.start(quiet=quiet or as_json, notices_restore=False)
     plan = plan_output(settings)
     if not (quiet or as_json):

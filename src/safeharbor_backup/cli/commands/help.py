@@ -30,7 +30,7 @@ _NOT_PAGES = ("decisions", "proof")
 )
 @click.argument("page", required=False)
 def command(run: Run, page: str | None) -> None:
-    """Find, print."""
+    """Print a page, or the list of pages."""
     pages = _find_pages()
     if page is None:
         for name, path in pages.items():

@@ -24,5 +24,5 @@ if TYPE_CHECKING:
     is_service=True,
 )
 def command(run: Run) -> None:
-    """Wait."""
+    """Wait until the container is stopped, then for the commands in it."""
     idle_until_told(run.output.result)

@@ -56,7 +56,7 @@ _OPTIONS = {"BACKUP_DATABASE_URL": "database_url", "BACKUP_UPLOAD_DIR": "upload_
 @click.option("--schedule", type=click.Choice([*SCHEDULES, _NONE]), help="What starts a backup every night.")
 @click.option("--no-drill", is_flag=True, help="Do not restore the first backup into a scratch copy.")
 def command(run: Run, **given: Any) -> None:
-    """Find, ask, check, write, prove."""
+    """Find the app, ask for the rest, check, write, then prove it by a backup."""
     path = (given["settings_file"] or Path(default_file())).absolute()
     require_new({"--settings-file": path})
     app = _find_app(given)

@@ -1,4 +1,4 @@
-"""`notify`: find out in daylight whether alerts arrive."""
+"""`notify`: test whether alerts arrive."""
 
 from __future__ import annotations
 

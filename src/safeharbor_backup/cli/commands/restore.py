@@ -106,7 +106,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @json_option
 @log_format_option
 def command(run: Run, archive: Path | str | None, **given: Any) -> None:
-    """Parse, do one of the five, render."""
+    """Do what one of the options asks for: restore, plan, undo, resume or discard."""
     where = TargetOptions(**{each.name: given.pop(each.name) for each in fields(TargetOptions)})
     options = _Options(**given)
     _check(options, where, is_of_archive=archive is not None)
@@ -145,7 +145,7 @@ class _Options:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing but the end is printed."""
+        """Whether only the end is printed."""
         return self.quiet or self.as_json
 
     @property

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 )
 @log_format_option
 def command(run: Run, listen: Address | None) -> None:
-    """Say what is planned, and go on until told to stop."""
+    """Report the plan, then run jobs until stopped."""
     settings = run.read_settings()
     require_schedulable(settings)
     front = Front(settings, run.output)
@@ -97,14 +97,14 @@ class Front:
         self._log = output.as_service()
 
     def say(self, text: str, event: str = "line", **more: Any) -> None:
-        """Some lines of the log, or one event."""
+        """Write lines to the log, or one event."""
         try:
             self._log.event(event, text, **more)
         except OSError:
             pass  # a log that cannot be written must not cost the backups
 
     def run(self, job: Job) -> None:
-        """Run it and tell how it ended, whatever happens."""
+        """Run a job and report how it ended, whatever happens."""
         name = job.name.value
         attempt = RecordedRun(name, self._settings, self._output)
         self.say(f"{name}: starts", "start", command=name)
@@ -134,13 +134,13 @@ class Front:
             self.run(replace(job, name=JobName.DRILL))
 
     def planned(self, jobs: Sequence[Job]) -> None:
-        """Tell when they come."""
+        """Report when the next runs come."""
         for job in jobs:
             name, slot = job.name.value, iso_time(job.slot)
             self.say(f"next {name}: {show_slot(job.slot, job.zone)}", "next", command=name, slot=slot)
 
     def missed(self, job: Job, newest: datetime | None) -> None:
-        """Tell why a run comes at once."""
+        """Report why a missed run starts now."""
         if newest is None:
             self.say(f"missed {job.name.value}: there is no complete archive, so one is taken now")
             return
@@ -148,7 +148,7 @@ class Front:
         self.say(f"missed {job.name.value}: the newest is from {show_time(newest)}, one was due at {due}: it runs now")
 
     def waived(self, job: Job, why: str) -> None:
-        """Tell, and remember for the status, why a missed run is not caught up."""
+        """Report, and record for `status`, why a missed run is not caught up."""
         next_one = show_slot(job.slot, job.zone)
         text = f"a missed {job.name.value} is not taken: {why}. Restore first, or take one yourself; next: {next_one}"
         self.say(text, "warning", level=WARNING, command=job.name.value)
@@ -160,11 +160,11 @@ class Front:
         renew_files(self._settings, self._output)
 
     def passed_over(self, job: Job, slot: datetime) -> None:
-        """Tell that no run comes of this slot."""
+        """Report that a slot was skipped."""
         self.say(f"{job.name.value}: skipped {show_slot(slot, job.zone)} and what came after it during this run")
 
     def set_back(self, job: Job, now: datetime) -> None:
-        """Tell that the clock was wrong."""
+        """Report that the clock was set back."""
         self.say(f"the clock was set back to {show_time(now)}; next {job.name.value}: {show_slot(job.slot, job.zone)}")
 
     def _do(self, job: Job, attempt: RecordedRun) -> None:

@@ -1,4 +1,4 @@
-"""`status`: is last night's backup good?"""
+"""`status`: whether the newest backup is good and recent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`unkeep`: an archive that was kept comes and goes by retention again."""
+"""`unkeep`: let retention delete an archive that was kept."""
 
 from __future__ import annotations
 
