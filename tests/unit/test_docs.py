@@ -196,7 +196,7 @@ AWKWARD = (
     r"\bput (?:it|that|this|them) right\b",
     r"\bpass(?:ed|es)? over\b",
     r"\bfor want of\b",
-    r"\bis no (?:setting|time|UTF-8)\b",
+    r"(?<!there )\bis no (?:setting|time|UTF-8)\b",
     r"\bstands? (?:where|in the place)\b",
     r"\b(?:made|written) anew\b",
     r"\beverybody here\b",
@@ -223,7 +223,7 @@ LONGEST_SENTENCE = 35
 
 def test_no_page_and_no_message_has_a_phrase_that_reads_as_translated() -> None:
     as_they_were = ("CHANGELOG.md", "CONTRIBUTING.md")
-    pages = [page for page in PAGES if page.parent.name != "decisions" and page.name not in as_they_were]
+    pages = [page for page in PAGES if page.name not in as_they_were]
     installed = [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix != ".json"]
     stack = [ROOT / name for name in (".env.example", "compose.yaml", "Dockerfile")]
     texts = {str(page.relative_to(ROOT)): page.read_text() for page in [*pages, *installed, *stack]}
