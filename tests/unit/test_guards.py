@@ -220,6 +220,8 @@ def test_each_kind_of_loss_says_what_and_how_much(usual: Manifest) -> None:
     fewer, smaller = with_facts(usual, upload_files=5), with_facts(usual, upload_bytes=5_000)
 
     assert judge_shortfall(fewer, usual) == "the archive has 5 upload files, an earlier one had 100"
+    one = with_facts(usual, upload_files=1)
+    assert judge_shortfall(one, usual) == "the archive has 1 upload file, an earlier one had 100"
     assert judge_shortfall(smaller, usual) == "the archive has 5,000 bytes of uploads, an earlier one had 100,000"
     unreadable = with_facts(usual, unreadable=2)
     assert judge_shortfall(unreadable, usual) == "2 of 102 uploads could not be read"
