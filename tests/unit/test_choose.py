@@ -137,6 +137,15 @@ def test_list_says_what_changed_and_leaves_columns_out_where_there_is_no_place(d
     assert line == line.rstrip()
 
 
+def test_list_counts_one_row_as_one(directory: Path) -> None:
+    put_archive(directory, NOW - timedelta(days=1), facts=Facts(tables={"public.entries": 40_000}))
+    put_archive(directory, NOW, facts=Facts(tables={"public.entries": 40_001}))
+
+    line = next(each for each in run("list").stdout.splitlines() if each.startswith(f"{NOW:%Y-%m-%d %H:%M}"))
+
+    assert "  +1 row  " in line
+
+
 @pytest.mark.parametrize("width", [None, 20, 80, 120])
 def test_a_table_shows_whole_columns_only(width: int | None) -> None:
     columns = [

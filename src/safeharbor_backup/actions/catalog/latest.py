@@ -15,7 +15,7 @@ from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_ident
 from safeharbor_backup.actions.catalog.last_runs import read_archives
 from safeharbor_backup.errors import ArchiveRejected
 from safeharbor_backup.state.adopted import read_adopted
-from safeharbor_backup.text import ascii_safe, typed
+from safeharbor_backup.text import ascii_safe, plural, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,5 +197,7 @@ def _say_passed(passed: Passed) -> str:
 
 def _describe(entry: CatalogEntry) -> str:
     manifest = entry.manifest
-    inside = "?" if manifest is None else f"{manifest.rows:,} rows, {manifest.upload_files:,} uploads"
+    inside = "?"
+    if manifest is not None:
+        inside = f"{plural(manifest.rows, 'row')}, {plural(manifest.upload_files, 'upload')}"
     return f"{entry.path}, {entry.taken_at:%Y-%m-%d %H:%M:%S} UTC, {inside}"

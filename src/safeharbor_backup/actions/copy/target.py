@@ -14,6 +14,7 @@ from safeharbor_backup.postgres.query import one_row, system_identifier
 from safeharbor_backup.postgres.rows import list_tables
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.system.filesystem import mounts_below
+from safeharbor_backup.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +92,7 @@ def require_free_database(target: Target, live: TargetDatabase | None, *, replac
         tables = len(list_tables(session))
     if tables:
         raise CannotRestore(
-            f'There is a database "{live.name}" with {tables} tables.',
+            f'There is a database "{live.name}" with {plural(tables, "table")}.',
             hint="--replace deletes it for ever, once the copy is there. Or name one that does not exist.",
             intact=_INTACT,
         )

@@ -116,18 +116,18 @@ def _change(archives: Sequence[CatalogEntry]) -> str:
     gone = before.tables.keys() - now.tables.keys()
     changes = [
         f"-{plural(len(gone), 'table')}" if gone else "",
-        f"{_short(now.rows - before.rows)} rows" if now.rows != before.rows else "",
-        f"{_short(now.upload_files - before.upload_files)} files" if now.upload_files != before.upload_files else "",
+        _short(now.rows - before.rows, "row"),
+        _short(now.upload_files - before.upload_files, "file"),
     ]
     return " ".join(list(filter(None, changes))[:2]) or "same"
 
 
-def _short(number: int) -> str:
-    """A difference in a few characters, such as `-9,999`, `+12.3k` or `+4.5M`."""
+def _short(number: int, noun: str) -> str:
+    """A difference in a few characters, such as `-9,999 rows`, `+1 file` or `+4.5M rows`; "" for none."""
     for least, size, unit in ((10**6, 10**6, "M"), (10**4, 1000, "k")):
         if abs(number) >= least:
-            return f"{number / size:+.1f}{unit}"
-    return f"{number:+,}"
+            return f"{number / size:+.1f}{unit} {noun}s"
+    return f"{number:+,} {noun}{'' if abs(number) == 1 else 's'}" if number else ""
 
 
 def _decided(verdict: Verdict | None) -> str:
