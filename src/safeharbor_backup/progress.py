@@ -1,4 +1,4 @@
-"""How a verb tells a front end what it is doing; the core never prints."""
+"""How an action reports its progress to a front end; the core never prints."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a front end supplies to watch a run."""
+    """What a front end supplies to watch a run: it is called as the work goes on."""
 
     def phase(self, name: str, total_bytes: int | None = None) -> None:
-        """A new part of the work begins; `total_bytes` if its size is known."""
+        """A new phase of the work begins; `total_bytes` if its size is known."""
 
     def advance(self, size_bytes: int, items: int = 0) -> None:
-        """So much more of this phase is done; called at most every few hundred items."""
+        """A further part of this phase is done; called at most every few hundred items."""
 
     def step(self, name: str) -> None:
         """Something that lasts was just done; a process that dies here leaves it so."""
@@ -21,7 +21,7 @@ class Progress(Protocol):
         """One line that the operator should see in the log."""
 
     def warn(self, text: str) -> None:
-        """Something that is not as it should be, at the moment it is noticed."""
+        """A warning, at the moment when its cause is noticed."""
 
 
 class NoProgress:

@@ -68,7 +68,7 @@ def harmless(text: str) -> str:
 
 
 def hide_passwords(text: str) -> str:
-    """A text of somebody else's without the passwords of addresses in it."""
+    """A text from elsewhere, with the passwords of addresses in it replaced."""
     return _PASSWORD.sub(r"\1PASSWORD\2", text)
 
 
@@ -79,12 +79,12 @@ def show_slot(moment: datetime, zone: tzinfo) -> str:
 
 
 def iso_time(moment: datetime) -> str:
-    """A moment for a machine."""
+    """A moment in UTC, for programs: `2026-11-27T03:00:00Z`."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def typed(arguments: str) -> str:
-    """A command of ours as it is typed where this process was started, for whoever is to paste it."""
+    """One of our commands, written so that it can be pasted where this process was started."""
     return f"{_started_as} {arguments}".rstrip()
 
 

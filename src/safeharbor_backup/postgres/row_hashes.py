@@ -55,7 +55,7 @@ class DumpedTable:
 
 @dataclass(frozen=True, slots=True)
 class LargeObjects:
-    """How many there are, and the sum of their digests."""
+    """The number of large objects, and the sum of their digests."""
 
     number: int = 0
     digest: int = 0
@@ -63,7 +63,7 @@ class LargeObjects:
 
 @dataclass(frozen=True, slots=True)
 class Dumped:
-    """What came of a dump in time: tables whose rows are whole; large objects, None if they did not all come."""
+    """What was hashed in time: tables whose rows are complete, and large objects, None if not all came."""
 
     tables: dict[TableName, DumpedTable]
     large_objects: LargeObjects | None
@@ -93,7 +93,7 @@ def print_as(session: psycopg.Connection, printing: Mapping[str, str], encoding:
 
 
 def hash_dump(dump: DumpInput, tools: ClientTools, until: float) -> Dumped:
-    """What came until then, on the monotonic clock. Raises ToolFailed, OSError."""
+    """The hashes of a dump's rows, as far as they come before a moment of the monotonic clock. Raises ToolFailed, OSError."""
     hasher = _RowHasher()
     piece: bytes | None = None
     with (
@@ -113,7 +113,7 @@ def hash_dump(dump: DumpInput, tools: ClientTools, until: float) -> Dumped:
 
 
 def has_rows(session: psycopg.Connection, table: TableName, dumped: DumpedTable, seconds: float) -> bool:
-    """Whether it has the same rows. Raises psycopg.Error, QueryCanceled if that took longer."""
+    """Whether the session's database has the same rows. Raises psycopg.Error, QueryCanceled if that took longer."""
     name = b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in table)
     session.execute(sql.SQL("SET statement_timeout = {}").format(max(1, int(seconds * 1000))))
     with session.cursor().copy(b"COPY " + name + dumped.columns + b" TO STDOUT") as rows:
@@ -153,17 +153,17 @@ class _ObjectHasher:
         self._hash = blake2b(key=_KEY, digest_size=16)
 
     def begin(self, oid: int) -> None:
-        """Another one."""
+        """Begin the next large object."""
         self._end()
         self._number += 1
         self._hash = blake2b(oid.to_bytes(4, "big"), key=_KEY, digest_size=16)
 
     def add(self, piece: bytes) -> None:
-        """So much more of its content."""
+        """Take the next piece of its content."""
         self._hash.update(piece)
 
     def found(self) -> LargeObjects:
-        """All of them."""
+        """All large objects that came."""
         self._end()
         return LargeObjects(self._number, self._sum)
 

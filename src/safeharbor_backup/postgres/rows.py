@@ -136,7 +136,7 @@ def count_table_rows(session: psycopg.Connection, tables: Sequence[Table]) -> di
 
 
 def parse_counts(answer: str) -> dict[str, int]:
-    """What `COUNT_SCRIPT` answers: the row counts by quoted `schema.table`."""
+    """The row counts by quoted `schema.table`, from what `COUNT_SCRIPT` answers."""
     counts: dict[str, int] = json.loads(answer)
     return {bytes.fromhex(name).decode("utf-8", "surrogateescape"): rows for name, rows in counts.items()}
 
@@ -157,7 +157,7 @@ def names_as_bytes(session: psycopg.Connection) -> Iterator[None]:
 
 
 def readable(session: psycopg.Connection, name: str) -> str:
-    """A name that came within `names_as_bytes`; bytes that are no UTF-8 are surrogates, as in names of files."""
+    """A name that came within `names_as_bytes`; bytes that are not UTF-8 are surrogates, as in names of files."""
     if name.isascii() or session.info.parameter_status("server_encoding") != "SQL_ASCII":
         return name
     return name.encode("latin-1").decode("utf-8", "surrogateescape")

@@ -52,7 +52,7 @@ def is_id_of_drill(text: str) -> bool:
 
 
 def hold_scratch(target: Target, name: str) -> None:
-    """Tell everybody that the drill of this scratch database lives, as long as this session does. Raises psycopg.Error.
+    """Hold the lock that shows that this scratch database's drill is alive, as long as the session lasts. Raises psycopg.Error.
 
     To be called before the database is created.
     """

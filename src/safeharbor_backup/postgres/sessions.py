@@ -61,7 +61,7 @@ def end_backend(session: Connection, pid: int) -> None:
 
 @contextmanager
 def answered_within(session: Connection, seconds: float) -> Iterator[None]:
-    """Give the session up if the block takes longer: a server that hangs keeps its connections open for ever.
+    """Give up the session if the block takes longer: a server that hangs keeps its connections open for ever.
 
     Then the block raises psycopg.OperationalError, and the session is broken.
     """

@@ -87,7 +87,7 @@ class Snapshot:
 
     @property
     def session(self) -> psycopg.Connection:
-        """The session that it is in."""
+        """The session of the snapshot's transaction."""
         return self._session
 
     def properties(self) -> DatabaseProperties:
@@ -123,7 +123,7 @@ class Snapshot:
         )
 
     def damage(self, note: Callable[[str], None]) -> list[Damage]:
-        """What the server says of damage in it. Raises psycopg.Error."""
+        """The damage that the server reports in the database. Raises psycopg.Error."""
         return find_damage(self._session, note)
 
     def tables(self) -> list[Table]:

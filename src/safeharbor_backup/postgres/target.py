@@ -121,13 +121,13 @@ class Target:
         return [str(row[0]) for row in self.session.execute(query, (name,)).fetchall()]
 
     def missing_roles(self, names: set[str]) -> list[str]:
-        """Which of these roles are not there."""
+        """The roles among these that the server does not have."""
         query = "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY(%s)"
         found = {str(row[0]) for row in self.session.execute(query, (sorted(names),)).fetchall()}
         return sorted(names - found - {"public", "PUBLIC"})
 
     def missing_tablespaces(self, names: set[str]) -> list[str]:
-        """Which of these tablespaces are not there."""
+        """The tablespaces among these that the server does not have."""
         query = "SELECT spcname FROM pg_catalog.pg_tablespace WHERE spcname = ANY(%s)"
         found = {str(row[0]) for row in self.session.execute(query, (sorted(names),)).fetchall()}
         return sorted(names - found)

@@ -1,4 +1,4 @@
-"""The materialized views of a database: their rows are in no dump, and a restore computes them anew."""
+"""The materialized views of a database: their rows are in no dump, and a restore computes them again."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ViewDifferences:
 
 
 def compare_views(found: Mapping[str, int | None], recorded: Mapping[str, int | None]) -> ViewDifferences:
-    """Which are not as they were."""
+    """The views that are missing or not populated, and those with other rows than they had."""
     different = ViewDifferences()
     for name, rows in recorded.items():
         shown = ascii_safe(name)

@@ -24,7 +24,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def filesystem_of(descriptor: int) -> int:
-    """Its number; 0 if it is unknown. It is the first word of `struct statfs`."""
+    """The number of an open file's filesystem type; 0 if it is unknown. It is the first word of `struct statfs`."""
     answer = (ctypes.c_ulong * 64)()  # larger than any struct statfs
     if _libc.fstatfs(descriptor, answer) != 0:
         return 0

@@ -70,7 +70,7 @@ def is_file_locked(path: Path) -> bool:
 
 
 def lock_shared(descriptor: int) -> None:
-    """Keep `prune` away from an open archive until its descriptor is closed; silently nothing where there are no locks.
+    """Keep `prune` away from an open archive until its descriptor is closed; does nothing where there are no locks.
 
     Raises LockHeld if it is being deleted at this moment.
     """

@@ -48,7 +48,7 @@ class ToolResult:
 
 
 class RunningTool:
-    """A child at work; its last words are collected while it runs."""
+    """A running child; the last lines of its standard error are collected."""
 
     def __init__(self, process: subprocess.Popen[bytes], name: str, kept_lines: int = _KEPT_LINES) -> None:
         self._process = process
@@ -100,7 +100,7 @@ class RunningTool:
         return status
 
     def interrupt(self) -> None:
-        """Send it INT."""
+        """Send INT to the child."""
         self._process.send_signal(signal.SIGINT)
 
     def terminate(self) -> None:
@@ -108,18 +108,18 @@ class RunningTool:
         self._send(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it, and what it has started, at once and without a word."""
+        """Send KILL to the child and to what it has started."""
         self._send(signal.SIGKILL)
 
     def end_session(self) -> None:
-        """End it and all that it has started, at once."""
+        """Send KILL to every process of the child's session."""
         try:
             os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
         except ProcessLookupError:
             pass
 
     def stop(self) -> None:
-        """End it if it runs: TERM, then KILL after a few seconds; close its pipes."""
+        """End the child if it runs: TERM, then KILL after a few seconds. Closes its pipes."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 try:
@@ -303,7 +303,7 @@ def read_some(stream: IO[bytes], most: int) -> bytes:
 
 
 def enlarge_pipe(descriptor: int) -> None:
-    """Let a pipe hold a whole chunk."""
+    """Enlarge a pipe so that it holds a whole chunk."""
     try:
         fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:

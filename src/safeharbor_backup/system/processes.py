@@ -26,7 +26,7 @@ class OtherProcess:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """What no other process has, nor will have."""
+        """An identity that no other process has or will have."""
         return self.pid, self.started
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class OtherProcess:
 
 
 def read_other_processes() -> list[OtherProcess]:
-    """All that run now, without us, PID 1, and those that have ended."""
+    """All processes that run now, except this one, PID 1 and ended ones."""
     own = (1, os.getpid())
     pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
     found = [_read(pid) for pid in pids if pid not in own]
@@ -42,7 +42,7 @@ def read_other_processes() -> list[OtherProcess]:
 
 
 def is_first_namespace() -> bool:
-    """Whether this is the host itself, and no container."""
+    """Whether this is the host itself, not a container."""
     return os.stat("/proc/self/ns/pid").st_ino == _FIRST_NAMESPACE
 
 

@@ -18,7 +18,7 @@ _BIRTH_SECONDS = 10.0
 
 
 class Worker:
-    """Does one thing in a thread that ends with the process. What it does must not raise."""
+    """Runs one function in a thread that ends with the process. What it does must not raise."""
 
     def __init__(self, do: Callable[[], object]) -> None:
         self._do = do
@@ -27,7 +27,7 @@ class Worker:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Begin. Raises OutOfResources if the thread cannot be started."""
+        """Start the thread. Raises OutOfResources if that is refused."""
         try:
             _thread.start_new_thread(self._run, ())
         except (RuntimeError, MemoryError) as error:
@@ -38,7 +38,7 @@ class Worker:
             )
 
     def join(self, timeout_seconds: float | None = None) -> bool:
-        """Whether it has ended, within that time; None: however long it takes."""
+        """Wait for the thread, for ever if the time is None. Returns whether it has ended."""
         return self._ended.wait(timeout_seconds)
 
     @property
@@ -55,7 +55,7 @@ class Worker:
 
 
 class Watchdog:
-    """Does something after so many seconds, unless it is called off before."""
+    """Calls a function after a number of seconds, unless it is cancelled before."""
 
     def __init__(self, seconds: float, do: Callable[[], object]) -> None:
         self._off = threading.Event()
@@ -66,5 +66,5 @@ class Watchdog:
         self._worker.start()
 
     def cancel(self) -> None:
-        """It is not needed any more."""
+        """Stop the watchdog: it will do nothing."""
         self._off.set()

@@ -1,4 +1,4 @@
-"""What in the uploads a restore leaves alone, and what it could not move."""
+"""The entries of the uploads that a restore does not touch, and those that it could not move."""
 
 from __future__ import annotations
 

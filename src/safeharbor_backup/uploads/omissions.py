@@ -15,14 +15,14 @@ _OF_THE_SYSTEM = frozenset({"security.selinux", "system.nfs4_acl"})
 
 @dataclass(slots=True)
 class CappedList:
-    """How many there were, and the first of them."""
+    """An exact count, and the first names."""
 
     count: int = 0
     names: list[str] = field(default_factory=list)
     _bytes: int = 0
 
     def add(self, path: bytes, why: str = "") -> None:
-        """One more."""
+        """Count one more, with its name."""
         self.count += 1
         if len(self.names) < _NAMES and self._bytes < _NAMES_BYTES:
             name = path.decode("utf-8", "surrogateescape")
@@ -36,7 +36,7 @@ class CappedList:
         return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
     def recorded(self) -> NameList:
-        """As the manifest holds it."""
+        """The count and names as the manifest has them."""
         return NameList(count=self.count, names=tuple(self.names))
 
 
@@ -57,7 +57,7 @@ class Omissions:
     unreadable_directories: int = 0
 
     def notes(self) -> list[str]:
-        """What is said once and is no warning: each night has it."""
+        """Lines that are printed once and are not warnings, since each night has them."""
         count = self.attributes.count
         if not count:
             return []

@@ -129,14 +129,14 @@ class Recorder:
         self._entries.append((name, remembered))
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write the records that are held back."""
         if self._entries and self._batch is not None:
             self._write(pack_chunk(self._batch.prefix, self._entries))
         self._entries = []
         self._batch = None
 
     def restart(self) -> None:
-        """Begin again."""
+        """Forget what was recorded, and begin again."""
         self._entries, self._batch = [], None
         if self.failure is None:
             try:

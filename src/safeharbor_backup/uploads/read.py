@@ -161,7 +161,7 @@ class UploadReader:
 
 
 def member_of(path: bytes, kind: bytes, mode: int, status: os.stat_result, size: int, link: bytes = b"") -> Member:
-    """The member of an upload."""
+    """The archive member for an upload."""
     mtime = status.st_mtime_ns // 1_000_000_000
     return Member(layout.UPLOADS_NAME + path, kind, mode, status.st_uid, status.st_gid, mtime, size, link)
 

@@ -1,4 +1,4 @@
-"""Whether what the database says of uploads is there: from a value to a path, from paths to what has no file."""
+"""Whether the uploads that the database names exist: from a value to a path, from paths to those without a file."""
 
 from __future__ import annotations
 

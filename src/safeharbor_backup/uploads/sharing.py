@@ -1,4 +1,4 @@
-"""Whether the next archive may share blocks with the one before, and the index that this is decided by."""
+"""Whether the next archive may share blocks with the previous one, and the index that decides this."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Sharing:
 
     @property
     def note(self) -> str:
-        """What the operator should know of it and has not asked for."""
+        """Why nothing is shared, if the operator did not ask for that; "" otherwise."""
         return "" if self.why_not in (WHY_FULL, WHY_ALWAYS, CANNOT_SHARE) else self.why_not
 
     def despite_age(self) -> Sharing:
@@ -67,7 +67,7 @@ class Sharing:
 
 
 def judge_index(front: IndexFront, now_ns: int, settings: Settings, *, full: bool) -> tuple[bool, str]:
-    """Whether an index may be gone by at all, and why no blocks may be shared by it; "" if they may."""
+    """Whether an index can be used at all, and why no blocks may be shared by it; "" if they may."""
     if front.started_ns > now_ns or front.written_anew_ns > front.started_ns:
         return False, "everything is read: the clock was set back since the previous backup"
     if front.uploads != _name_uploads(settings.upload_dirs):
@@ -190,7 +190,7 @@ class Recording:
         )
 
     def finish(self) -> None:
-        """Complete it. Raises OSError, IndexUnusable if there is none."""
+        """Complete the index. Raises OSError, IndexUnusable if there is none."""
         if self._recorder is None or self._front is None or not self._recorder.is_wanted:
             raise IndexUnusable("")
         if self._recorder.failure is not None:

@@ -56,7 +56,7 @@ def read_marker(stage: int) -> Marker:
 
 
 def write_marker(stage: int, mark: Mark, secret: str, transaction: str) -> int:
-    """Put it there, on the disk when this returns; the owner that what we make has there. Raises OSError."""
+    """Write the marker and force it to the disk; it gets the owner of what we create there. Raises OSError."""
     draft = STAGING_MARKER + b"." + secrets.token_hex(8).encode()
     descriptor = os.open(draft, _CREATE, 0o600, dir_fd=stage)
     try:

@@ -57,7 +57,7 @@ class Stage:
         )
 
     def side(self, side: Side) -> int:
-        """The open directory of that side."""
+        """The open directory of one side of the stage."""
         return self._new if side is Side.NEW else self._old
 
     def require_in_place(self) -> None:
@@ -164,12 +164,12 @@ class Stage:
 
 
 def stage_path(uploads: Path, restore_id: str) -> Path:
-    """Where the stage of a restore is."""
+    """The path of a restore's stage."""
     return uploads / f"{_PREFIX}{restore_id}"
 
 
 def create_stage(uploads: Path, restore_id: str, secret: str) -> Stage:
-    """Make it, empty, and hold it open. Raises OSError."""
+    """Create an empty stage and hold it open. Raises OSError."""
     name = os.fsencode(f"{_PREFIX}{restore_id}")
     opened = [os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
     try:

@@ -1,4 +1,4 @@
-"""Whether a filesystem takes what an archive holds: tried with the archive's own names in a directory of our own.
+"""Whether a filesystem takes the names of an archive: tried with these names in a directory of our own.
 
 On filesystems that are known to take every name nothing is written. Elsewhere one directory is made, and removed again;
 what a killed trial has left is removed by the next one.
