@@ -93,7 +93,7 @@ def print_as(session: psycopg.Connection, printing: Mapping[str, str], encoding:
 
 
 def hash_dump(dump: DumpInput, tools: ClientTools, until: float) -> Dumped:
-    """The hashes of a dump's rows, as far as they come before a moment of the monotonic clock. Raises ToolFailed, OSError."""
+    """The hashes of a dump's rows that come until this moment of the monotonic clock. Raises ToolFailed, OSError."""
     hasher = _RowHasher()
     piece: bytes | None = None
     with (

@@ -52,7 +52,7 @@ def is_id_of_drill(text: str) -> bool:
 
 
 def hold_scratch(target: Target, name: str) -> None:
-    """Hold the lock that shows that this scratch database's drill is alive, as long as the session lasts. Raises psycopg.Error.
+    """Hold, as long as the session lasts, the lock that shows that this drill is alive. Raises psycopg.Error.
 
     To be called before the database is created.
     """

@@ -67,7 +67,7 @@ def read_toc(descriptor: int) -> dict[int, TocEntry]:
 
 
 def _decoded(toc: dict[int, TocEntry]) -> dict[int, TocEntry]:
-    """The same entries, with texts decoded from the dump's own encoding: `SET client_encoding = 'LATIN1';` is one of its entries."""
+    """The same entries, decoded: a dump names its encoding in an entry `SET client_encoding = 'LATIN1';`."""
     said = next((entry.definition for entry in toc.values() if entry.kind == "ENCODING"), "")
     name = said.partition("'")[2].partition("'")[0].upper()
     if name in ("", "UTF8", "SQL_ASCII"):
