@@ -112,7 +112,7 @@ def with_warnings() -> Document:
     """A backup that is there, but could not take everything."""
     reasons = [
         "2 uploads cannot be archived: photos/away: a symlink that can leave the tree, pipe: a FIFO",
-        "table voyage has 1,204 rows, 3,377 in the archive before",
+        "table voyage has 1,204 rows, 3,377 in the previous archive",
     ]
     document = good()
     document |= {"health": "warning", "reasons": reasons}
