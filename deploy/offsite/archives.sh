@@ -49,7 +49,7 @@ begin() {
     . "$1"
     set +a
     require BACKUP_DIR
-    cd -P -- "$BACKUP_DIR" || fail 2 "BACKUP_DIR=$BACKUP_DIR is no directory that can be entered"
+    cd -P -- "$BACKUP_DIR" || fail 2 "BACKUP_DIR=$BACKUP_DIR is not a directory that can be entered"
     suffix=${OFFSITE_AGE_RECIPIENT:+.age} # of what only the owner of a key can read
     [ -z "$suffix" ] || require_program age
 }
@@ -124,7 +124,7 @@ age_to() { # file, or - for standard output
 }
 
 # Copies what is newer than the newest nightly archive on the far side, oldest first, and every pre-upgrade archive
-# that is not there, and every one that is kept. What else retention has deleted there is older, and does not come back.
+# that is not there, and every one that is kept. Anything else that retention has deleted there is older, and is not copied again.
 copy_archives() {
     local there newest_there name names
     there=$(names_there) || fail 1 "the far side does not answer"
@@ -152,7 +152,7 @@ copy_archives() {
 # `safeharbor prune` leaves an archive alone while somebody holds this lock.
 store_locked() {
     { exec 8<"$1"; } 2>/dev/null || return 0 # pruned meanwhile
-    flock --shared --timeout 60 8 || say "$1 cannot be locked; it is copied nevertheless"
+    flock --shared --timeout 60 8 || say "$1 cannot be locked; it is copied anyway"
     if [ -e "$1" ]; then
         say "copying $1 ($(size_here "$1") bytes)"
         store "$1" || fail 1 "$1 could not be copied; the next run tries again"
@@ -177,13 +177,13 @@ require_arrival() {
     say "$newest is there"
 }
 
-# The last step of a job: safeharbor remembers the copy, shows it, and warns when it gets old.
+# The last step of a job: safeharbor records the copy, shows it, and warns when it gets old.
 record_copy() {
     ours offsite-done "$copy" --archive "$(nightly | tail -n 1)" ||
-        say "safeharbor could not remember this copy, so status does not know how old it is. Set OFFSITE_SAFEHARBOR" >&2
+        say "safeharbor could not record this copy, so status does not show how old it is. Set OFFSITE_SAFEHARBOR" >&2
 }
 
-# The proof that what is far away restores: its newest archive is fetched and restored on trial. Never comes back.
+# Proves that the far side restores: fetches its newest archive and drills it. Ends the script.
 drill_if_asked() {
     [ -n "$is_drill" ] || return 0
     local there name status=0

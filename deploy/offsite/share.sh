@@ -15,7 +15,7 @@ store() {
     fi && mv --no-clobber -- "$draft" "$OFFSITE_DIR/$1$suffix" && [ ! -e "$draft" ]
 }
 
-# What age made has arrived, by the checksum of what went there.
+# Whether the encrypted copy has arrived, by the checksum of what was sent.
 store_encrypted() {
     local sum
     sum=$(age_to - <"$1" | tee -- "$2" | sha256sum) && sync -- "$2" && [ "$sum" = "$(sha256sum <"$2")" ]
