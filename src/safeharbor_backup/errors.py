@@ -138,7 +138,7 @@ class ToolFailed(SafeHarborError):
 
 
 class OutOfResources(SafeHarborError):
-    """Our own process, or its machine, may have no more of something, which says nothing of any data."""
+    """Our own process, or its machine, may have no more of something, which says nothing about the data."""
 
 
 class Interrupted(BaseException):

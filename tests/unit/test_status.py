@@ -40,7 +40,7 @@ def remember(settings: Settings, command: str, hours: float, status: int, reason
 
 
 def soon() -> datetime:
-    """A moment after the test's archives were made; a verify before that says nothing of them."""
+    """A moment after the test's archives were made; a verify before that says nothing about them."""
     return datetime.now(UTC) + timedelta(seconds=2)
 
 

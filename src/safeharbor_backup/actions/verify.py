@@ -136,7 +136,7 @@ class _Verifier:
             self._problem(str(error).rstrip("."))
         except Truncated:
             self._problem("it was cut: it ends in the middle")
-        except OSError as error:  # which says nothing of the archive's bytes
+        except OSError as error:  # which says nothing about the archive's bytes
             raise translate_os_error(error, "reading the archive") from error
         return Verification(
             self._source.path,

@@ -172,7 +172,7 @@ def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents
             return DumpContents(tuple(line for line in lines if _ENTRY.match(line)), version, tools, toc)
         if listed.exit_status < 0:
             raise ToolFailed(
-                f"{tools.pg_restore} was ended by signal {-listed.exit_status}: that says nothing of the dump."
+                f"{tools.pg_restore} was ended by signal {-listed.exit_status}: that says nothing about the dump."
             )
         trouble = trouble_of(listed.stderr)
         if trouble is not None:

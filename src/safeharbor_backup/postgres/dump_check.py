@@ -111,7 +111,7 @@ class UndecodableDump(SafeHarborError):
 def finish_decoding(tool: RunningTool) -> None:
     """Raises UndecodableDump if the dump does not decode, UnreadableHere if this pg_restore is the wrong one.
 
-    And ToolFailed if it was killed, or lacked what every process needs: that says nothing of the dump.
+    And ToolFailed if it was killed, or lacked what every process needs: that says nothing about the dump.
     """
     try:
         tool.stdin.close()

@@ -89,7 +89,7 @@ _REASONS = """
 
 
 def trouble_of(said: str) -> OSError | None:
-    """What a tool could not read, or lacked: that says nothing of the data. None if its words are of other things.
+    """What a tool could not read, or lacked: that says nothing about the data. None if its words are of other things.
 
     The C library's words end a line then. A server's have a severity before them, in any language, and two spaces.
     """

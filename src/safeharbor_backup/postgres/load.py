@@ -141,7 +141,7 @@ def _is_worth(line: str) -> bool:
 
 
 class ServerFull(CannotRestore):
-    """The disk of the database server is full, which says nothing of the dump."""
+    """The disk of the database server is full, which says nothing about the dump."""
 
     hint = FULL
 
@@ -202,7 +202,7 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> SafeHarborError:
         # the reason first: an entry of several statements can push it out of the last words
         reasons = [word for word in words[:-4] if word.startswith("error: ") or _CODE.search(word)]
         last = " ".join([*reasons[:1], *words[-4:]])[:1000]
-    if status < 0:  # by the kernel for want of memory, or by somebody: that says nothing of the dump
+    if status < 0:  # by the kernel for want of memory, or by somebody: that says nothing about the dump
         return ToolFailed(f"Loading the dump into {url.describe()} was ended by signal {-status}. {last}".rstrip())
     trouble = trouble_of(said)
     if trouble is not None:

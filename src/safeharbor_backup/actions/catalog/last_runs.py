@@ -52,7 +52,7 @@ class Proofs:
 def judge_runs(history: Iterable[Outcome], newest: CatalogEntry | None) -> LastRuns:
     """The last runs; the history is in the order in which they ended, `newest` is the newest complete archive.
 
-    A drill of what was fetched from a copy elsewhere says nothing of those here, nor of another copy.
+    A drill of what was fetched from a copy elsewhere says nothing about those here, nor of another copy.
 
     One that was made while a backup failed, or since, makes that good, also if the history knows nothing of it.
     What the history knows was made before, whatever its time says: clocks are set back.
@@ -64,7 +64,7 @@ def judge_runs(history: Iterable[Outcome], newest: CatalogEntry | None) -> LastR
         command = _kind_of(outcome)
         if outcome.command not in (BACKUP, VERIFY, DRILL) or _is_quick(outcome):
             continue
-        if outcome.exit_status == ExitStatus.LOCKED:  # it was refused: that says nothing of the one before
+        if outcome.exit_status == ExitStatus.LOCKED:  # it was refused: that says nothing about the one before
             last.setdefault(command, outcome)
             failed.setdefault(command, outcome)
             continue
@@ -83,7 +83,7 @@ def judge_runs(history: Iterable[Outcome], newest: CatalogEntry | None) -> LastR
 def find_proofs(history: Iterable[Outcome], archives: Sequence[CatalogEntry]) -> Proofs:
     """What full verifies and drills found out of these archives.
 
-    An archive that was touched afterwards in any way may be another one; nothing is known of it then.
+    An archive that was touched afterwards in any way may be another one; nothing is known about it then.
     """
     touched = {each.name: datetime.fromtimestamp(each.ctime_ns // 10**9, UTC) - _CLOCK_TICK for each in archives}
     verified: dict[str, datetime] = {}

@@ -49,7 +49,7 @@ def check_alerts(settings: Settings, now: datetime) -> list[Finding]:
         if is_new or is_watched or _SILENCED in settings.ignore:
             return [remark("alerts", text)]
         return [warning("alerts", text, f"Set one of them, or BACKUP_IGNORE={_SILENCED} if something else watches.")]
-    return [fine("alerts", f"alerts go to {' and '.join(ways)}; `{typed('notify --test')}` tries it")]
+    return [fine("alerts", f"alerts go to {' and '.join(ways)}; `{typed('notify --test')}` tests them")]
 
 
 def check_metrics_file(path: Path | None) -> list[Finding]:

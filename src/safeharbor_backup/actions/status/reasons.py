@@ -139,7 +139,7 @@ def judge_last_runs(status: Status) -> list[Reason]:
     """What failed and was not made good.
 
     A failed backup is a failure. So is a check that found something wrong; of a verify only until there is a newer
-    archive, which was proven when it was written. A check that could not be done says nothing of the archives, and a
+    archive, which was proven when it was written. A check that could not be done says nothing about the archives, and a
     run that was refused since another one was at work says nothing at all.
     """
     found = []

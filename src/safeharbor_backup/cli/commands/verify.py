@@ -93,7 +93,7 @@ def command(
             except SafeHarborError as error:
                 if len(paths) == 1:
                     raise
-                unread.append(error)  # which says nothing of the others
+                unread.append(error)  # which says nothing about the others
                 continue
             results.append(result)
             if not as_json:
