@@ -106,7 +106,7 @@ def describe_folders(found: Sequence[tuple[str, Path]]) -> str:
 
 
 def _identity(session: psycopg.Connection) -> tuple[str, str]:
-    """Which cluster and database; where the server does not tell its number, its address stands for that."""
+    """Which cluster and database; where the server does not show its number, its address counts instead."""
     info = session.info
     return system_identifier(session) or f"{info.hostaddr or info.host}:{info.port}", info.dbname
 

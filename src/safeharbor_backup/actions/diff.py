@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 LIVE = "what is live"
 _MOST_GONE = 0.1  # of the rows, or of the uploads: more is worth a note
 _MOST_NAMED = 3
-_LOOKED_AT = 5  # older archives, for one that tells what is in it
+_LOOKED_AT = 5  # older archives, for one that records what is in it
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What an otherwise idle container runs: it waits, and on a stop it lets running commands end.
 
-`docker stop` tells PID 1 only. When that ends, the kernel kills whatever else runs in the container, and what
-`docker exec` has started there (a backup) is told nothing before. So this process passes the request on and waits until
+`docker stop` signals PID 1 only. When that ends, the kernel kills whatever else runs in the container, and what
+`docker exec` has started there (a backup) gets no signal before. So this process passes the request on and waits until
 it is alone.
 """
 
@@ -36,7 +36,7 @@ class NotAContainer(SafeHarborError):
 
 
 def idle_until_told(tell: Callable[[str], None]) -> None:
-    """Wait for HUP, INT or TERM; then tell every other process here to end, and wait until none is left.
+    """Wait for HUP, INT or TERM; then signal every other process here to end, and wait until none is left.
 
     How long that may take is for whoever stops the container to say. Raises NotAContainer at once where these
     processes are not ours to end.
@@ -78,7 +78,7 @@ def judge_place(
 def plan_signals(
     other_processes: Sequence[OtherProcess], told: Container[tuple[int, int]], own_pid: int, waited_seconds: float
 ) -> list[tuple[OtherProcess, signal.Signals]]:
-    """Whom to tell now, and how; each is told once.
+    """Whom to signal now, and how; each is signalled once.
 
     Those that came from outside or have lost their parent come first: they end their own children in order. Two seconds
     later come the children that are still there. Who ignores TERM, as a shell at a terminal does, gets HUP.
@@ -109,7 +109,7 @@ def why_not_ours() -> str:
 
 
 def end_other_processes(tell: Callable[[str], None]) -> None:
-    """Tell every other process here to end, and wait until none is left. Only for a container of our own."""
+    """Signal every other process here to end, and wait until none is left. Only for a container of our own."""
     started = reminded = time.monotonic()
     told: set[tuple[int, int]] = set()
     while other_processes := read_other_processes():

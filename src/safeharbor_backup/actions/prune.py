@@ -99,7 +99,7 @@ def prune_archives(settings: Settings, *, dry_run: bool = False, adopt: bool = F
         return PruneResult(
             plan.verdicts, tuple(plan.to_delete), _total(settings.backup_dir, plan.to_delete), plan.warnings
         )
-    find_candidates(settings.backup_dir)  # a missing directory is told before its lock
+    find_candidates(settings.backup_dir)  # a missing directory is reported before its lock
     with directory_lock(settings.backup_dir):
         if adopt:
             _remember(settings.backup_dir)
@@ -190,7 +190,7 @@ def _judge_newest(
     """The newest archive that says something of itself, and the reason to delete nothing, if there is one.
 
     The newest is `just_written`, or by name; one from the future is not the newest as long as there are others, and one
-    by another implementation tells nothing. If the newest cannot be read or is damaged, nothing is known of what was
+    by another implementation shows nothing. If the newest cannot be read or is damaged, nothing is known of what was
     lost last, and nothing is deleted.
     """
     told = [entry for entry in entries if entry.state is not State.UNVERIFIED]

@@ -71,7 +71,7 @@ def remove_left_databases(target: Target, note: Callable[[str], None]) -> None:
 
 
 def sweep_leftovers(settings: Settings, session: psycopg.Connection[Any], note: Callable[[str], None]) -> None:
-    """Remove all that there is, asking in a session that is open anyway; whatever hinders it is only told."""
+    """Remove all that there is, asking in a session that is open anyway; what prevents that is only reported."""
     remove_left_directories(settings.scratch_dir, note)
     try:
         if find_left_scratch(session):

@@ -31,7 +31,7 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
     """The path of a regular file, from where one stands or from the backup directory, or a word to be looked up with
     `chosen_archive`.
 
-    Whether the file may be read is told by who reads it.
+    Whoever reads the file reports if it may not be read.
     """
 
     name = "path"
@@ -62,7 +62,7 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
         except ArchiveNotFound as error:
             self.fail(f"{error.message} {error.hint}", param, ctx)
         except SafeHarborError:
-            pass  # the command itself meets it again, where it is told as such
+            pass  # the command itself meets it again, and reports it as such
         return text
 
     @staticmethod

@@ -74,7 +74,7 @@ class RecordedRun:
         warnings: Sequence[str] = (),
         problem: str = "",
     ) -> None:
-        """What it came to. `archive` is a name without its directory, `problem` the reason if no error tells it."""
+        """What it came to. `archive` is a name without its directory, `problem` the reason if no error has it."""
         self._archive = archive
         self._details = details
         self._warnings = tuple(warnings)
@@ -111,7 +111,7 @@ class RecordedRun:
         for warning in warnings:
             self._output.warning(warning)
         if warnings:
-            renew_files(self._settings, self._output)  # they tell that it was not told
+            renew_files(self._settings, self._output)  # they report that it was not reported
 
     def _marked(self) -> WorkMark | None:
         """The mark by which the next command sees if this one dies; what hinders it is reported with the history."""

@@ -37,7 +37,7 @@ _MEANINGS = {
 class SafeHarborCommand(click.Command):
     """A command whose callback gets a `Run` first, and may raise the core's errors.
 
-    `only_prints` tells by its options whether what a run prints is all that it is for: then it has not succeeded if
+    `only_prints` says by its options whether what a run prints is all that it is for: then it has not succeeded if
     that was lost.
     """
 
@@ -101,7 +101,7 @@ def always(_options: Options) -> bool:
 
 
 def exit_statuses(statuses: Sequence[ExitStatus], meanings: Mapping[ExitStatus, str], *, is_service: bool) -> str:
-    """The end of a command's help: its exit statuses. A service ends well when it is told to stop."""
+    """The end of a command's help: its exit statuses. A service ends well when it is stopped."""
     lines = [f"{status.value}  {({**_MEANINGS, **meanings})[status]}" for status in statuses]
     if not is_service:
         lines.append("129/130/143  interrupted by HUP, INT or TERM")

@@ -9,7 +9,7 @@ from safeharbor_backup.system.documents import Count
 
 
 class DiffSide(Struct, frozen=True, kw_only=True):
-    """An archive, or what is live; null is what it does not tell."""
+    """An archive, or what is live; null is what it does not record."""
 
     name: str
     taken_at: Moment | None

@@ -71,7 +71,7 @@ class VerifyDocument(Struct, frozen=True, kw_only=True):
 
 
 class ListedArchive(Struct, frozen=True, kw_only=True):
-    """An archive; what its manifest would tell is null without one, and `keep` where retention does not apply."""
+    """An archive; what its manifest would show is null without one, and `keep` where retention does not apply."""
 
     name: str
     taken_at: Moment

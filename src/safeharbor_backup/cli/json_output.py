@@ -174,7 +174,7 @@ class JsonWatcher(NoProgress):
         self._total: int | None = None
 
     def phase(self, name: str, total_bytes: int | None = None) -> None:
-        """Tell that the one before has ended, unless it is the same, now with a size."""
+        """Report that the previous one has ended, unless it is the same, now with a size."""
         if name == self._phase:
             self._total = total_bytes
             return

@@ -43,7 +43,7 @@ LOG_FORMAT_KEY = "safeharbor.log_format"  # what `--log-format` says, for the co
 
 
 class LazyGroup(click.Group):
-    """The group `safeharbor`; `settings_source` tells its commands whether there is an app to ask."""
+    """The group `safeharbor`; `settings_source` says whether its commands have an app to ask."""
 
     settings_source = STANDALONE
 

@@ -1,4 +1,4 @@
-"""A run of a command: what it goes by, what it says, and who hears how it ended."""
+"""A run of a command: its settings, its output, and who hears how it ended."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Run:
     def read_settings(
         self, *, quiet: bool = False, notices_restore: bool = True, renews_files: bool = False
     ) -> Settings:
-        """The settings. The command tells of a restore that was interrupted, unless it is about restores itself.
+        """The settings. The command reports a restore that was interrupted, unless it is about restores itself.
 
         With `renews_files` the end of the run renews the files that publish the state. Raises SettingsInvalid.
         """
@@ -159,7 +159,7 @@ class Run:
         return settings
 
     def _choose_output(self, configured: str | None) -> None:
-        """Speak JSON from here on, if the command can and was told to."""
+        """Write JSON from here on, if the command can and was asked to."""
         meta, options = self._context.meta, self._context.params
         if LOG_FORMAT_KEY not in meta or not isinstance(self.output, TextOutput):
             return  # it has no such option, or has begun

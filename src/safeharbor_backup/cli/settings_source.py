@@ -99,7 +99,7 @@ def find_app(context: click.Context) -> AppConfig | None:
 
 
 def _named_app(context: click.Context) -> ScriptInfo | None:
-    """The app that `flask` was told to use; None if it was told none."""
+    """The app that `flask` was asked to use; None if there is none."""
     from flask.cli import ScriptInfo
 
     return _named(context.find_object(ScriptInfo))

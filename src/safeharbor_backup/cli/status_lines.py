@@ -49,7 +49,7 @@ def tell_status(status: Status, settings: Settings, now: datetime) -> list[str]:
 
 
 def _verdict(status: Status) -> tuple[str, tuple[str, ...]]:
-    """The first line, and the reasons that it does not tell."""
+    """The first line, and the reasons that are not in it."""
     newest = _newest(status)
     if status.health is Health.WAITING:
         return status.reasons[0], status.reasons[1:]

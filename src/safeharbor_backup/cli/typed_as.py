@@ -1,4 +1,4 @@
-"""How commands of ours are typed where this run was started, so that what we tell people to type can be pasted."""
+"""How commands of ours are typed where this run was started, so that the commands in messages can be pasted."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _program(path: str, name: str) -> str:
 
 
 def _app(context: click.Context) -> list[str]:
-    """Which app `flask` was told to load. An app's own program knows it by itself."""
+    """Which app `flask` was asked to load. An app's own program knows it by itself."""
     from flask.cli import ScriptInfo
 
     info = context.find_object(ScriptInfo)

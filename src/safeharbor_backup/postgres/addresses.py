@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:
     """How to reach the server to restore to, and the name of the database there.
 
-    Raises SettingsInvalid, and DatabaseUnavailable if only the server can tell the name.
+    Raises SettingsInvalid, and DatabaseUnavailable if only the server knows the name.
     """
     settings.require(Concern.DATABASE, Concern.RESTORE)
     wanted = bounded(settings.database_address(), settings)

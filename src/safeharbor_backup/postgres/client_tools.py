@@ -49,7 +49,7 @@ class ClientTools:
 def find_client_tools(first: Sequence[Path] = ()) -> list[ClientTools]:
     """All client tools here in order of consideration: `first`, the distribution's newest first, PATH.
 
-    Raises ToolFailed if there are some, but none that tells its version; OutOfResources.
+    Raises ToolFailed if there are some, but none that shows its version; OutOfResources.
     """
     candidates = list(first)
     if _DISTRIBUTION.is_dir():

@@ -164,7 +164,7 @@ def redact(text: str, url: DatabaseUrl) -> str:
     """`text` without the address's password, in whichever spelling.
 
     One that is an ordinary word, or the role's or the database's name, is only taken out where a password stands:
-    "password authentication failed" would tell with its gap what it hides.
+    "password authentication failed" would show by its gap what it hides.
     """
     if not url.password:
         return text

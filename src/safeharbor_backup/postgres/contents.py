@@ -1,4 +1,4 @@
-"""What is in a dump, as pg_restore tells it: its entries, and the roles and tablespaces that it needs."""
+"""What is in a dump, as pg_restore lists it: its entries, and the roles and tablespaces that it needs."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class DumpInput:
                     while left and (sent := os.sendfile(writing, source, None, min(left, _PIECE))):
                         left -= sent
                 except BrokenPipeError:
-                    pass  # nobody reads any more: the tool's status tells
+                    pass  # nobody reads any more: the tool's status says why
                 except OSError as error:
                     unread.append(OSError(error.errno, error.strerror, os.path.realpath(self.file)))
                 finally:
@@ -187,7 +187,7 @@ def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents
 
 
 def _writer(dump: DumpInput) -> str:
-    """The PostgreSQL whose client reads the dump, as its first bytes tell."""
+    """The PostgreSQL whose client reads the dump, as its first bytes show."""
     with dump.opened() as descriptor:
         major = client_for(os.read(descriptor, 8))
     return f"PostgreSQL {major} or newer" if major else "the PostgreSQL that wrote it"

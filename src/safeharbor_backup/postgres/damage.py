@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 
-# a version that was recorded and that the library does not tell any more is another library's
+# a version that was recorded and that the library does not report any more is another library's
 _DATABASE_COLLATION = """
     SELECT datcollversion, pg_catalog.pg_database_collation_actual_version(oid) FROM pg_catalog.pg_database
     WHERE datname = current_database() AND datcollversion IS NOT NULL

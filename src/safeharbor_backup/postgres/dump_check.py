@@ -116,7 +116,7 @@ def finish_decoding(tool: RunningTool) -> None:
     try:
         tool.stdin.close()
     except BrokenPipeError:
-        pass  # it ended before the last bytes came; its status tells
+        pass  # it ended before the last bytes came; its status says why
     status = tool.wait()
     if status == 0:
         return

@@ -1,6 +1,6 @@
 """What a server refuses, by its SQLSTATE: its words come in whatever language `lc_messages` names.
 
-libpq does not tell the code of a refused connection, and pg_dump and pg_restore print none. So a refused connection is
+libpq does not give the code of a refused connection, and pg_dump and pg_restore print none. So a refused connection is
 tried again with libpq's trace on; after pg_dump the server is asked; pg_restore has its messages in English where the
 role may have that; and psql prints codes.
 """

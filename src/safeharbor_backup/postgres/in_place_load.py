@@ -193,7 +193,7 @@ class InPlaceLoad:
     lock_timeout: int
 
     def begin(self) -> str:
-        """Open the transaction; its id, which tells after a crash whether it was committed.
+        """Open the transaction; its id, which shows after a crash whether it was committed.
 
         Raises CannotRestore, DatabaseUnavailable.
         """

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _EXTENSION = "Install that extension's package on the database server."
 _LOCALE = "Install that locale on the database server; `locale -a` there lists those it has."
 _HINTS_BY_STATEMENT = {"CREATE EXTENSION": _EXTENSION, "CREATE COLLATION": _LOCALE}  # whatever language it failed in
-# pg_restore tells no code; where the role may set lc_messages, these are words of the language C
+# pg_restore gives no code; where the role may set lc_messages, these are words of the language C
 _HINTS = (
     (r'extension "[^"]+" is not available', _EXTENSION),
     (r'role "[^"]+" does not exist', "Create that role first, or restore as a role that is not a superuser."),
@@ -202,7 +202,7 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> SafeHarborError:
         # the reason first: an entry of several statements can push it out of the last words
         reasons = [word for word in words[:-4] if word.startswith("error: ") or _CODE.search(word)]
         last = " ".join([*reasons[:1], *words[-4:]])[:1000]
-    if status < 0:  # by the kernel for want of memory, or by somebody: that says nothing about the dump
+    if status < 0:  # by the kernel for lack of memory, or by somebody: that says nothing about the dump
         return ToolFailed(f"Loading the dump into {url.describe()} was ended by signal {-status}. {last}".rstrip())
     trouble = trouble_of(said)
     if trouble is not None:
@@ -228,14 +228,14 @@ def load_failure(said: str, status: int, url: DatabaseUrl) -> SafeHarborError:
 
 
 def _verdict(lines: list[str]) -> tuple[str, bool]:
-    """The code that psql ended with, "" if no tool told one, and whether a row or a function was named with it."""
+    """The code that psql ended with, "" if no tool gave one, and whether a row or a function was named with it."""
     told = lines[_error_of_psql(lines) :]
     found = _CODE.search(told[0]) if told else None
     return (found[1], _has_context(told)) if found is not None else ("", False)
 
 
 def _error_of_psql(lines: list[str]) -> int:
-    """Where it begins to tell the error that it ended with; 0 if it tells none."""
+    """Where the text of the error that it ended with begins; 0 if there is none."""
     codes = ((number, found[1]) for number, line in enumerate(lines) if (found := _CODE.search(line)))
     return max((number for number, code in codes if code[:2] not in _NO_ERROR), default=0)
 

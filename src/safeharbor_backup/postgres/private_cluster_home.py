@@ -135,7 +135,7 @@ def _everyone_can_run(program: Path) -> bool:
 
 
 def _link_tree(source: Path, target: Path) -> None:
-    """`source` anew at `target`, readable for everybody; as hard links where that is possible."""
+    """A copy of `source` at `target`, readable for everybody; as hard links where that is possible."""
     for directory, _, names in os.walk(source):
         place = target / Path(directory).relative_to(source)
         place.mkdir(parents=True)

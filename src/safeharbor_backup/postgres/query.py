@@ -38,7 +38,7 @@ def rows_if_told(session: psycopg.Connection, query: LiteralString) -> list[tupl
 def system_identifier(session: psycopg.Connection) -> str:
     """The cluster's own number, which its replicas have too; "" where we may not ask, as with some managed servers.
 
-    Raises psycopg.Error: an error while looking is not the answer that it is not told.
+    Raises psycopg.Error: an error while looking is not the answer that it is hidden.
     """
     try:
         with session.transaction():

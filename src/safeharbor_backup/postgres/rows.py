@@ -41,7 +41,7 @@ _RELATIONS = """
                       WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     ORDER BY 1, 2
 """
-# where an enum is hashed its numbers decide, which a restore gives anew: pg_dump lets such rows in from above
+# where an enum is hashed its numbers decide, which a restore gives again: pg_dump lets such rows in from above
 _MOVING = """
     ARRAY(SELECT pg_catalog.pg_partition_root(p.partrelid) FROM pg_catalog.pg_partitioned_table p
           WHERE p.partstrat = 'h' AND EXISTS (

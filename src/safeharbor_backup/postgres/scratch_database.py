@@ -1,4 +1,4 @@
-"""The scratch database of a drill: its name, the comment that marks it, the lock that tells that its drill lives.
+"""The scratch database of a drill: its name, the comment that marks it, the lock that shows that its drill is alive.
 
 The name ends with an id that is a time. The lock is held by a session, so it goes when the process goes, however it
 ended; pg_locks shows it to everybody, whatever database they are in. What has the name, and our comment or none yet,

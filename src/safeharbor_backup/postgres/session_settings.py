@@ -75,7 +75,7 @@ def fixed_for_tools(url: DatabaseUrl, session: psycopg.Connection) -> DatabaseUr
     row = session.execute(query).fetchone()
     if row is None or row[0] != session.info.backend_pid:
         return url
-    language = {"lc_messages": "C"} if row[1] else {}  # pg_restore does not tell the code of an error
+    language = {"lc_messages": "C"} if row[1] else {}  # pg_restore does not give the code of an error
     settings = _left_open({**_MEANING, **language, **_limits(session.info.server_version)}, url)
     return url.with_options(" ".join(f"-c {name}={value}" for name, value in settings.items()))
 

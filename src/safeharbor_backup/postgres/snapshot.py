@@ -49,7 +49,7 @@ _HASH_SECONDS = 60.0  # for all materialized views: a decoration must not take t
 
 @dataclass(frozen=True, slots=True)
 class DatabaseProperties:
-    """What a restore needs to create the database again, and what tells it from others. Size in bytes.
+    """What a restore needs to create the database again, and what identifies it. Size in bytes.
 
     `acl` is None for the default; `settings` are role ("" is everybody) and its `name=value`, `extensions` name,
     version and schema.

@@ -122,7 +122,7 @@ def published_whole(path: Path, *, replace: bool = False) -> Iterator[Draft]:
     try:
         fsync_directory(path.parent)
     except OSError:
-        if not replace:  # who is told that it failed must not find an archive
+        if not replace:  # after a failure there must be no archive
             os.unlink(path)
         raise
 

@@ -60,7 +60,7 @@ def names_in(directory: int) -> list[bytes]:
 def is_inode(directory: int, name: bytes, inode: int) -> bool:
     """Whether an entry of an open directory is the file of this number on the directory's filesystem. Raises OSError.
 
-    A listing cannot tell it: for a Btrfs subvolume or a mount point it has a number of another kind.
+    A listing does not show it: for a Btrfs subvolume or a mount point it has a number of another kind.
     """
     try:
         status = os.lstat(name, dir_fd=directory)
@@ -72,7 +72,7 @@ def is_inode(directory: int, name: bytes, inode: int) -> bool:
 def mount_of(descriptor: int) -> int:
     """The number of the mount that an open file was reached by (proc(5), fdinfo). Raises OSError.
 
-    `st_dev` cannot tell it: a bind mount of the same filesystem has the same one, a Btrfs subvolume another.
+    `st_dev` does not show it: a bind mount of the same filesystem has the same one, a Btrfs subvolume another.
     """
     with open(f"/proc/self/fdinfo/{descriptor}", "rb", buffering=0) as file:
         for line in file.read(1000).splitlines():

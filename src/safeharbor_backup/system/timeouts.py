@@ -19,7 +19,7 @@ def run_within(seconds: float, actions: Sequence[Callable[[], T]], late: T) -> l
     """What each action returns, all at once; `late` for those that take longer than `seconds`.
 
     An action that is late goes on in a thread that nobody waits for, and that ends with the process. Actions raise
-    nothing: what they return must tell what failed. Raises OutOfResources if the system has no thread for one.
+    nothing: what they return must say what failed. Raises OutOfResources if the system has no thread for one.
     """
     results: list[T] = [late] * len(actions)
     closed = threading.Event()

@@ -54,7 +54,7 @@ class Collected:
 
 
 def make_filter(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
-    """A function that tells whether a path is excluded, patterns as in a .gitignore; None if there are none."""
+    """A function that says whether a path is excluded, patterns as in a .gitignore; None if there are none."""
     if not patterns:
         return None
     from pathspec import GitIgnoreSpec

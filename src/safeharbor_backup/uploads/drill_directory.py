@@ -1,6 +1,6 @@
 """The scratch directory of a drill: uploads are extracted into it and read back, and then it goes.
 
-A file in it is held as long as its drill lives, so that what a killed one left is told from what is in use.
+A file in it is held as long as its drill lives, so what a killed one left differs from what is in use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MARKER = "in-use"
 _MARK = f"{MARK}. Delete this directory if no drill is running.\n".encode()
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _YOUNG_SECONDS = 60.0  # between making a directory and holding its marker passes a moment
-_LONGEST_DRILL_SECONDS = 7 * 86400.0  # where there are no locks, age is all that tells
+_LONGEST_DRILL_SECONDS = 7 * 86400.0  # where there are no locks, only age shows it
 
 
 @contextmanager

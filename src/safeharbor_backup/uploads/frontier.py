@@ -1,7 +1,7 @@
 """What in the live uploads stays where it is when an archive's tree is exchanged for them, and what that means.
 
 What the backup left out knowingly is no waste: what is excluded, mounts, pipes, sockets, devices and links that leave
-the tree, unless the archive speaks of that very path. The directories above each of these cannot be exchanged whole;
+the tree, unless the archive has that very path. The directories above each of these cannot be exchanged whole;
 they are the frontier, whose entries are exchanged one by one.
 """
 
@@ -50,7 +50,7 @@ def find_frontier(uploads: Path, restored: int | None, is_excluded: Callable[[st
             if restored is not None and _is_there(restored, path):
                 if is_mount:
                     raise refused_mount(uploads, path)
-                continue  # the archive speaks of it
+                continue  # the archive has it
             stays.append(path)
             above = path.rpartition(b"/")[0]
             while above and above not in directories:

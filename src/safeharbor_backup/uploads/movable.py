@@ -75,7 +75,7 @@ def find_fixed(uploads: Path, is_excluded: Callable[[str], bool] | None = None) 
 
 
 def _of_a_pool(uploads: Path) -> list[Immovable]:
-    """That mergerfs refuses to rename from one of its disks to another, where it is told to keep paths on theirs."""
+    """That mergerfs refuses to rename from one of its disks to another, where it is set to keep paths on theirs."""
     place = os.path.realpath(uploads)
     while not os.path.ismount(place):
         place = os.path.dirname(place)

@@ -52,7 +52,7 @@ def _open(directory: int, name: bytes, status: os.stat_result) -> int:
     try:
         descriptor = os.open(name, READ_FLAGS, dir_fd=directory)
     except OSError:
-        return NOT_OPEN  # who opens it when it is its turn tells why
+        return NOT_OPEN  # who opens it when it is its turn reports why
     try:
         os.posix_fadvise(descriptor, 0, _BYTES, os.POSIX_FADV_WILLNEED)  # decision 56
     except OSError:

@@ -158,7 +158,7 @@ class Recording:
         self._front: IndexFront | None = None
 
     def begin(self) -> Recorder:
-        """Whom the walk is to tell what it wrote."""
+        """The recorder that the walk reports to."""
         self._started_ns = self._clock()
         self._jump_ns = self._started_ns - time.monotonic_ns()
         self._recorder = Recorder(self._index, self._started_ns)
@@ -175,7 +175,7 @@ class Recording:
     ) -> None:
         """Which archive it is; `basis` is the front of the one that blocks were shared with, if any were.
 
-        `moved` is by how much the members came forward since they were told.
+        `moved` is by how much the members came forward since they were recorded.
         """
         self._front = IndexFront(
             archive=name,

@@ -1,4 +1,4 @@
-"""The marker in a stage: a secret that tells it from what somebody else makes, and how far a swap has come."""
+"""The marker in a stage: a secret that distinguishes it from what somebody else makes, and how far a swap has come."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Stage:
     def remove(self) -> None:
         """Delete it and all that is in it. Raises OSError, StorageUnavailable if something is mounted in it.
 
-        What tells that it is ours goes last, so that this may be called again after a crash.
+        What shows that it is ours goes last, so that this may be called again after a crash.
         """
         self._name = _find_by_inode(self._root, self._name, os.fstat(self._stage).st_ino)
         self.require_in_place()

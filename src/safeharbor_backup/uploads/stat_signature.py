@@ -1,4 +1,4 @@
-"""What tells that an upload has not changed: inode, size, times, mode and owner, and where these can be relied on."""
+"""What shows that an upload has not changed: inode, size, times, mode and owner, and where these can be relied on."""
 
 from __future__ import annotations
 

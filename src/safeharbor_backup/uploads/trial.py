@@ -84,7 +84,7 @@ def try_filesystem(
 
 
 def why_fixed(directory: int, name: str) -> str:
-    """Why this entry can be neither renamed nor removed, not by root either; "" if it can, or if nobody can tell."""
+    """Why this entry can be neither renamed nor removed, not by root either; "" if it can, or if that is unknown."""
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
@@ -203,7 +203,7 @@ def _are_one(place: int, one: bytes, other: bytes) -> bool:
     except FileExistsError:
         return True
     except OSError:
-        return False  # it is refused, which is told of each name
+        return False  # it is refused, which is reported for each name
     finally:
         _empty(place)
     return False

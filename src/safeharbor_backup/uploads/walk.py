@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Roots = list[tuple[bytes, int]]
 
-# A batch ends after one name in about a thousand, told by the name itself: so a new file moves no batch but its own.
+# A batch ends after one name in about a thousand, chosen by the name itself: so a new file moves no batch but its own.
 _BATCH_MASK = 1023
 _LARGEST_BATCH = 4096
 _LARGEST_BATCH_BYTES = 1024 * 1024  # of paths: what is remembered of a batch is some times that

@@ -147,7 +147,7 @@ def find_telling_problems(settings: Settings, history: Sequence[Outcome]) -> tup
 
 
 def find_undelivered(settings: Settings, history: Sequence[Outcome]) -> tuple[Outcome, ...]:
-    """The newest message and the newest ping if they were not delivered, as far as there is still somebody to tell."""
+    """The newest message and the newest ping if they were not delivered, as far as their addresses are still set."""
     is_set = {NOTIFY: bool(settings.notify_urls), PING: settings.ping_url is not None}
     newest = [newest_of(command, history) for command in is_set if is_set[command]]
     return tuple(one for one in newest if one is not None and not one.is_success)
@@ -238,4 +238,4 @@ def _append(settings: Settings, outcome: Outcome) -> None:
     try:
         remember_outcome(settings, outcome)
     except (SafeHarborError, OSError):
-        pass  # then the run's own outcome cannot be written either, and that is told
+        pass  # then the run's own outcome cannot be written either, and that is reported

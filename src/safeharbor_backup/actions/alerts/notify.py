@@ -157,7 +157,7 @@ def _send(message: Message, service: _Service) -> tuple[str, float]:
 
 
 class _LastWords(logging.Handler):
-    """What Apprise says in this thread: its last warning, and the system's reason, which it tells at a lower level."""
+    """What Apprise says in this thread: its last warning, and the system's reason, which it logs at a lower level."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -165,7 +165,7 @@ class _LastWords(logging.Handler):
         self.text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep what tells the reason."""
+        """Keep the records that have the reason."""
         if record.thread != self._thread:
             return
         said = record.getMessage()

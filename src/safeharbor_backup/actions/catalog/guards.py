@@ -50,7 +50,7 @@ def find_shortfall(
     """Whether `newest` is much too small beside the last of `archives` that was not itself short, if it is comparable.
 
     Measured by the previous archive alone, a loss would be noticed for one night, and the next would prune what is
-    still good. What was adopted is where counting begins anew, also when that archive is pruned one day.
+    still good. What was adopted is where counting begins again, also when that archive is pruned one day.
     """
     if newest.manifest is None or newest.name in adopted.archives:
         return None
@@ -96,6 +96,6 @@ def judge_identity(newest: Manifest, other: Manifest | None, adopted: Adopted) -
     if {newest.identity, other.identity} <= adopted.databases:
         return ""
     if not (newest.system_identifier and other.system_identifier) and newest.database == other.database:
-        return ""  # a managed server that does not tell its identifier
+        return ""  # a managed server that hides its identifier
     name = ascii_safe(other.database)
     return f'of another database ("{name}" on another server or by another name)'

@@ -29,7 +29,7 @@ _CLOCK_TICK = timedelta(seconds=1)  # the history has whole seconds
 
 @dataclass(frozen=True, slots=True)
 class LastRuns:
-    """The last run of each kind, however it ended, and the failures that no later success has made good.
+    """The last run of each kind, however it ended, and the failures since which there was no success.
 
     `failures` has one of a command at most, the newest first. A quick verify does not count.
     """
@@ -69,7 +69,7 @@ def judge_runs(history: Iterable[Outcome], newest: CatalogEntry | None) -> LastR
             failed.setdefault(command, outcome)
             continue
         last[command] = outcome
-        failed.pop(command, None)  # put in anew, so that their order is that of the history
+        failed.pop(command, None)  # put in again, so that their order is that of the history
         if not outcome.is_success:
             failed[command] = outcome
         elif command == BACKUP:
@@ -142,7 +142,7 @@ def _is_quick(outcome: Outcome) -> bool:
 def _names_in(outcome: Outcome, names: Iterable[str]) -> list[str]:
     """The archives that a run was about: the one that it names, or that one and all older ones."""
     newest = outcome.archive
-    if newest is None or _kind_of(outcome) != outcome.command:  # one elsewhere only bears the same name
+    if newest is None or _kind_of(outcome) != outcome.command:  # one elsewhere only has the same name
         return []
     count = outcome.details.get("archives")
     if outcome.command == VERIFY and isinstance(count, int) and count > 1:

@@ -87,7 +87,7 @@ def choose_latest(
     `takes_short`: one that is much too small is not skipped, by somebody who looks for what went.
     """
     if all(entry.manifest is None or entry.manifest.database != database for entry in archives):
-        database = ""  # an alias of a pooler, or a directory of others: then the name tells nothing
+        database = ""  # an alias of a pooler, or a directory of others: then the name proves nothing
     passed: list[Passed] = []
     for position, entry in enumerate(archives):
         if before is not None and entry.taken_at >= before:
@@ -120,7 +120,7 @@ def read_choice(
 
 
 def choose_to_prove(settings: Settings, database: str = "") -> tuple[CatalogEntry, tuple[str, ...]]:
-    """The archive that a verify or a drill is of if none is named, and what is to be said of newer ones.
+    """The archive that a verify or a drill takes by default, and the warnings about newer ones.
 
     One that is damaged or cannot be read is proven anyway: that is what proving is for. Raises ArchiveRejected if
     there is none, StorageUnavailable.

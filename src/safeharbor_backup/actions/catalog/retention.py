@@ -54,7 +54,7 @@ class Reason:
 
 
 class Condition(StrEnum):
-    """What a quick look at an archive tells retention; SOUND also if it has nothing to be told by."""
+    """What a quick look at an archive shows retention; SOUND also if there is nothing to judge it by."""
 
     SOUND = "sound"
     DAMAGED = "damaged"
@@ -196,7 +196,7 @@ def _judge_by_both_orders(candidates: Sequence[Candidate], tiers: Tiers) -> dict
 def apply_retention(
     candidates: Sequence[Candidate], tiers: Tiers, time_of: Callable[[Candidate], datetime]
 ) -> dict[str, list[Reason]]:
-    """The reasons to keep, by name, of the contract alone, with time told by `time_of`."""
+    """The reasons to keep, by name, of the contract alone, with the times that `time_of` gives."""
     newest_first = _newest_first(candidates, time_of)
     reasons: dict[str, list[Reason]] = {}
     if not tiers.counts_days:

@@ -52,7 +52,7 @@ class Choice:
 
 
 def choose_tables(plan: DatabasePlan, tables: tuple[str, ...], archive: str) -> Choice:
-    """What is loaded for the rows of these tables; of all if none is named. Raises ArchiveNotFound."""
+    """What is loaded for the rows of these tables; of all tables if the list is empty. Raises ArchiveNotFound."""
     if not tables:
         return Choice(plan.entries)
     toc = plan.contents.toc

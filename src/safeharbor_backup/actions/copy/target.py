@@ -32,7 +32,7 @@ _INTACT = "Nothing was changed."
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """What tells a server from another one. Either is enough: a managed one may hide its own number."""
+    """What identifies a server. Either is enough: a managed one may hide its own number."""
 
     identifier: str
     started: str

@@ -32,7 +32,7 @@ _SHORTEST_KEY = 20
 
 
 def _check_uploads(context: Context) -> list[Finding]:
-    """Whether uploads could be put beside the present ones and exchanged; what fails there can be mended before."""
+    """Whether uploads could be put beside the present ones and exchanged; what fails there can be corrected before."""
     settings, newest = context.settings, context.newest
     uploads = settings.upload_dirs
     if not uploads:

@@ -77,7 +77,7 @@ def _ask(asked: Asked, where: str) -> DatabaseInspection:
 
 
 def _size(session: psycopg.Connection) -> int | None:
-    """The size of the database; None if it is not told, or if there is so much of it that counting takes too long."""
+    """The size of the database; None if the server hides it, or counting takes too long."""
     try:
         with session.transaction():
             row = session.execute("SELECT pg_catalog.pg_database_size(current_database())").fetchone()

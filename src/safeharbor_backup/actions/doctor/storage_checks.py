@@ -62,7 +62,7 @@ def check_backup_dir(directory: Path) -> tuple[list[Finding], Probed | None]:
 
 
 def _check_mounted(context: Context) -> list[Finding]:
-    """The file that tells that the share is mounted."""
+    """Whether the file that only the mounted share has is there."""
     if context.settings.sentinel is None:
         return [fine("sentinel", "not set; only needed if BACKUP_DIR is on a share")]
     check_sentinel(context.settings.sentinel)

@@ -3,7 +3,7 @@
 A job remembers up to when its slots are settled, and which one comes next. A slot that has come is run once, however
 late; those that pass meanwhile are not run after it. So a clock that jumps ahead causes one run, and one that goes back
 causes none, until it is past what was settled before. Only if it went back by more than three hours, the clock was
-wrong before: then the job starts anew from what it shows now.
+wrong before: then the job starts again from what it shows now.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def plan_job(name: JobName, schedule: str, zone: tzinfo, settled: datetime) -> J
 
 
 def judge_jobs(jobs: Sequence[Job], now: datetime) -> Job | None:
-    """The one to run now: of those that are due, the one that has waited longest. None if none is due."""
+    """The one to run now: of those that are due, the one that has waited longest. None if no job is due."""
     return min((job for job in jobs if job.slot <= now), key=lambda job: job.slot, default=None)
 
 

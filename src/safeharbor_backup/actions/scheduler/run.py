@@ -1,7 +1,7 @@
-"""Runs backups, checks and drills by their schedules, one at a time, until it is told to stop.
+"""Runs backups, checks and drills by their schedules, one at a time, until it is stopped.
 
 It waits in short steps of a clock that nobody can set, and looks at the time of day after each. What is due is decided
-in `actions/scheduler/jobs.py`; how a job is run and told is the front end's.
+in `actions/scheduler/jobs.py`; how a job is run and reported is up to the front end.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SchedulerFront(Protocol):
     """What a front end supplies: it runs the jobs and reports what happens."""
 
     def run(self, job: Job) -> None:
-        """Run it to its end. Raises nothing but Interrupted: a failed run is told, and the next one comes."""
+        """Run it to its end. Raises nothing but Interrupted: a failed run is reported, and the next one comes."""
 
     def planned(self, jobs: Sequence[Job]) -> None:
         """Report the next runs."""
@@ -71,19 +71,19 @@ class SchedulerFront(Protocol):
         """A slot, and maybe more, came while the job itself was running."""
 
     def set_back(self, job: Job, now: datetime) -> None:
-        """The clock went back by hours; the job goes by what it shows now."""
+        """The clock went back by hours; the job uses what it shows now."""
 
 
 @dataclass(frozen=True, slots=True)
 class _LastBackup:
-    """What the backup directory tells at the start: up to when slots count as run, and the newest archive."""
+    """What the backup directory shows at the start: up to when slots count as run, and the newest archive."""
 
     settled: datetime
     newest: CatalogEntry | None
 
 
 def run_scheduler(settings: Settings, front: SchedulerFront, clock: Clock | None = None) -> NoReturn:
-    """Run the jobs for ever. Raises SettingsInvalid at the start, and Interrupted when told to stop."""
+    """Run the jobs for ever. Raises SettingsInvalid at the start, and Interrupted when stopped."""
     require_schedulable(settings)
     clock = clock or SystemClock()
     started = clock.now()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.min_free import MinFree
 
 MOST_COUNTED = 1000
-_LOOKED_AT = 3  # the newest may have been due to be written anew, or asked to be
+_LOOKED_AT = 3  # the newest may have been due to be written again, or asked to be
 _DAY_SECONDS = 86_400.0
 _SLACK_SECONDS = 3600.0  # as `sharing` has it: a nightly run does not begin at the same second each night
 
@@ -53,7 +53,7 @@ def measure_room(directory: Path, complete: Sequence[CatalogEntry], full_read_da
 def plan_costs(complete: Sequence[CatalogEntry], full_read_days: int) -> Iterator[int]:
     """What the next archives will write, in bytes, if they come as regularly as the last two and change as much.
 
-    Without end; nothing without an archive to go by. Where archives share blocks, one that is due to be written anew
+    Without end; nothing without an archive to go by. Where archives share blocks, one that is due to be written again
     takes its whole size.
     """
     if not complete:

@@ -1,7 +1,7 @@
 """The state of the backups as metrics, in a file that a textfile collector reads.
 
-What there is to tell is gathered as data, and put into Prometheus' format by its own library, which is imported when a
-file is to be written. Every sample bears the file's name, since two files may not have the same series.
+The metrics are gathered as data, and put into Prometheus' format by its own library, which is imported when a
+file is to be written. Every sample has the file's name, since two files may not have the same series.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def _judge_absence(status: Status, directory: Path, now: datetime) -> Reason:
 
 
 def judge_last_runs(status: Status) -> list[Reason]:
-    """What failed and was not made good.
+    """What failed, with no success since.
 
     A failed backup is a failure. So is a check that found something wrong; of a verify only until there is a newer
     archive, which was proven when it was written. A check that could not be done says nothing about the archives, and a
@@ -191,7 +191,7 @@ def judge_archives(status: Status, complete: Sequence[CatalogEntry], settings: S
             smaller = judge_size(newest, earlier[0] if earlier else None)
             found += [_warn(Code.SMALLER, smaller)] if smaller else []
         if not settings.problems_in(Concern.RETENTION, Concern.SCHEDULE):
-            # what is damaged is told above
+            # what is damaged is reported above
             notices = [each for each in status.outlook.notices if each.code not in (Guard.DAMAGED, Guard.UNREADABLE)]
             found += [_warn(Code.RETENTION, notice.text) for notice in notices]
         if status.room.fits == 0:
@@ -227,7 +227,7 @@ def _judge_future(status: Status, now: datetime) -> list[Reason]:
 
 
 def _judge_latest(status: Status) -> list[Reason]:
-    """That `latest` is not the newest archive, where nothing else tells that."""
+    """That `latest` is not the newest archive, where nothing else says so."""
     choice = status.latest
     meant = f"; the newest that can be relied on is {choice.entry.name}" if choice.entry is not None else ""
     held = any(notice.code is Guard.SHORT for notice in status.outlook.notices)  # which has the numbers

@@ -154,7 +154,7 @@ class KnownCopy(Struct, frozen=True, kw_only=True):
 class Contents(Struct, frozen=True, kw_only=True):
     """One archive and what is in it.
 
-    `largest_tables` are names and rows, `folders` names, files and bytes; null if the archive does not tell.
+    `largest_tables` are names and rows, `folders` names, files and bytes; null if the archive does not record them.
     """
 
     name: Name
@@ -190,7 +190,7 @@ class StatusDocument(Struct, frozen=True, kw_only=True):
     """The state of the backups. `published_at` is there in the published file only.
 
     `typed_as` is what stands before a command that the reader is to type. `offsite` is null where there is no copy
-    elsewhere on purpose. `told` are the ways by which somebody hears of a failed run, without any address.
+    elsewhere on purpose. `told` are the ways in which people hear of a failed run, without any address.
     """
 
     schema: Count | None = None

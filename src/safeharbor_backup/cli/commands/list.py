@@ -97,7 +97,7 @@ def _columns(
 
 
 def _show_times(archives: Sequence[CatalogEntry], zone: tzinfo | None) -> list[str]:
-    """The times in their names, by which every command finds them; with seconds where minutes do not tell two apart."""
+    """The times in their names, by which every command finds them; with seconds where two have the same minute."""
     times = [(time_in_name(entry.name) or entry.taken_at).astimezone(zone) for entry in archives]
     minutes = [f"{time:%Y-%m-%d %H:%M}" for time in times]
     return minutes if len(set(minutes)) == len(minutes) else [f"{time:%Y-%m-%d %H:%M:%S}" for time in times]
@@ -108,7 +108,7 @@ def _age(entry: CatalogEntry, now: datetime) -> str:
 
 
 def _change(archives: Sequence[CatalogEntry]) -> str:
-    """How the first of them differs from the next one that tells what is in it and is of the same database."""
+    """How the first of them differs from the next one that records what is in it and is of the same database."""
     now, *older = (entry.manifest for entry in archives)
     before = next((each for each in older if now and each and each.database == now.database), None)
     if now is None or before is None:

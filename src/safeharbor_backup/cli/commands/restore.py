@@ -253,6 +253,6 @@ def _restore(run: Run, settings: Settings, request: RestoreRequest, options: _Op
 
 
 def _confirm_by_names(plan: str, *, output: Output, options: _Options) -> bool:
-    """Show what would be done with a restore that only names speak of, and ask."""
+    """Show what would be done with a restore that only names point to, and ask."""
     (output.line if options.as_json else output.result)(plan)
     return options.yes or ask(output, "Type 'yes' to do that:", "yes")
