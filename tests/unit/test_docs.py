@@ -267,7 +267,7 @@ WORD = re.compile(r"[\w'.,%/-]*\w")
 
 
 def sentences_of(page: str) -> list[str]:
-    """The sentences of a page, each cell and each point of a list by itself; a piece of code counts as one word."""
+    """The sentences of a page, also between semicolons, in cells and in points of a list; code counts as one word."""
     blocks: list[list[str]] = [[]]
     for line in re.sub(r"^( *)```.*?^\1```", "", page, flags=re.MULTILINE | re.DOTALL).splitlines():
         text = line.strip()
@@ -280,7 +280,7 @@ def sentences_of(page: str) -> list[str]:
             blocks += [[text[item.end() :]]] if item else []
             blocks[-1] += [] if item else [text]
     flowing = [re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "code", " ".join(block))) for block in blocks]
-    return [sentence for text in flowing for sentence in re.split(r"(?<=[.!?])[)\"*_]*\s+", text)]
+    return [sentence for text in flowing for sentence in re.split(r"(?<=[.!?;])[)\"*_]*\s+", text)]
 
 
 def messages_of(source: Path) -> list[str]:
