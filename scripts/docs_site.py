@@ -18,6 +18,9 @@ PROJECT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 LINK = re.compile(r"\[([^\]]*)\]\(([^)#:]+)(#[^)]*)?\)")
 TABS = re.compile(r"^<!-- tabs -->\n(.*?)^<!-- end of tabs -->\n", re.MULTILINE | re.DOTALL)
 TAB = re.compile(r"^\*\*([^*\n]+)\*\*\n", re.MULTILINE)
+CELL = re.compile(r"<td><code>([^<]*)</code></td>")
+WORD = re.compile(r"\S+")
+LONG_WORD = 30
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -41,6 +44,19 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     source = name.removeprefix("project/") if name.startswith("project/") else f"docs/{name}"
     markdown = outside_code(markdown, lambda text: LINK.sub(lambda link: relinked(link, source, name), text))
     return TABS.sub(lambda found: tabs(found[1]), markdown)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Commands in the cells of the runbook break between words and behind an `=`, not behind an option's hyphens."""
+    if page.file.src_uri != "restore.md":
+        return html
+    return CELL.sub(lambda cell: f"<td><code>{WORD.sub(unbroken, cell[1])}</code></td>", html)
+
+
+def unbroken(word: re.Match[str]) -> str:
+    """A word that stays on one line, or its parts if it is long."""
+    parts = re.split(r"(?<==)", word[0]) if len(word[0]) > LONG_WORD else [word[0]]
+    return "<wbr>".join(f"<span>{part}</span>" for part in parts)
 
 
 def outside_code(markdown: str, change: Callable[[str], str]) -> str:
