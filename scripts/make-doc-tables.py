@@ -16,6 +16,7 @@ import msgspec
 
 from safeharbor_backup import __version__
 from safeharbor_backup.actions.doctor.run import CHECKS
+from safeharbor_backup.actions.status.list_schema import ArchiveList, ListedFile
 from safeharbor_backup.actions.status.schema import StatusDocument
 from safeharbor_backup.archive.index import IndexFront
 from safeharbor_backup.archive.manifest import Manifest
@@ -49,6 +50,12 @@ DOCUMENTS: tuple[tuple[str, type, str], ...] = (
     ("history", Outcome, "each line of `.safeharbor/history.jsonl`: how a run ended"),
     ("journal", JournalDocument, "`.safeharbor-restore.json`: what restores have done and left behind"),
     ("status", StatusDocument, "`status --json` and `BACKUP_STATUS_FILE`: [the state of the backups](../status.md)"),
+    (
+        "archive-list",
+        ArchiveList,
+        "the first line of a list beside the status file: [what is in an archive](../status.md#what-is-in-each-archive)",
+    ),
+    ("archive-list-file", ListedFile, "each further line of such a list: a file"),
     ("failure", Failure, "what `--json` prints of a command that failed before it had a document of its own"),
     ("mark", Mark, "`NAME.keep` beside an archive that is to stay: [why](../prune.md)"),
     ("evidence", Evidence, "`safeharbor-drill-<time>.json`: [what a drill found](../drill.md)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,23 @@ def ascii_safe(name: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in name
     )
+
+
+def shell_word(text: str) -> str:
+    """The text as one word of a command that is to be pasted into a shell, on one line and without what does not print.
+
+    As `shlex.quote` writes it; else as `$'…'` of bash, zsh and ksh, with such bytes in octal.
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_in_quotes, text)) + "'"
+
+
+def _in_quotes(char: str) -> str:
+    if char.isprintable():
+        return f"\\{char}" if char in "\\'" else char
+    is_byte = "\udc80" <= char <= "\udcff"  # of a name that is no UTF-8
+    return "".join(f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass"))
 
 
 def harmless(text: str) -> str:

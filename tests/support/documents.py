@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -360,3 +362,36 @@ def evidence_report() -> EvidenceReport:
         drills=drills,
         unreadable=("safeharbor-drill-2026-11-01T06-00-00Z.json: it is not JSON",),
     )
+
+
+def archive_list(*, files: list[list[Any]] | None = None, **changed: Any) -> bytes:
+    """The list of what is in last night's archive, as it is published; a file is a path, a size and a checksum."""
+    random = Random(9)
+    if files is None:
+        files = [
+            [
+                f"2026/{number % 12 + 1:02}/dive-{number:05}.jpg",
+                random.randrange(8 << 20),
+                f"{random.getrandbits(48):012x}",
+            ]
+            for number in sorted(range(1240), key=lambda number: (number % 12, number))
+        ]
+    rows = dict(zip(TABLES, (84211, 12304, 3377, 2210, 910_455, 412, 1033, 12, 1), strict=True))
+    head = {
+        "schema": 1,
+        "archive": f"safeharbor-backup-{LAST_NIGHT:%Y-%m-%dT%H-%M-%SZ}.tar",
+        "taken_at": iso(LAST_NIGHT),
+        "size_bytes": 1180 * MEBIBYTE,
+        "database": "logbook",
+        "rows": sum(rows.values()),
+        "table_count": len(rows),
+        "tables": sorted([f"public.{name}", count] for name, count in rows.items()),
+        "upload_files": len(files),
+        "upload_bytes": sum(size or 0 for _, size, _ in files),
+        "files": len(files),
+        "cut": False,
+        "problem": "",
+        **changed,
+    }
+    lines = [head, *({"path": path, "size_bytes": size, "sha256": digest} for path, size, digest in files)]
+    return gzip.compress(b"".join(json.dumps(line).encode() + b"\n" for line in lines), mtime=0)

@@ -20,6 +20,7 @@ from safeharbor_backup.web import page as page_module
 from safeharbor_backup.web.page import content_security_policy, render_absence, render_page
 from support import documents
 from support.documents import EVERY, NOW, iso
+from support.html_pages import assert_is_valid
 
 TEMPLATES = Path(page_module.__file__).with_name("templates")
 PAYLOAD = "</style></title>\"'><script>alert(1)</script><img src=x onerror=alert(1)>&\ud800\u202e\x00\ufdd0\U0001ffff"
@@ -44,15 +45,6 @@ def verdict_of(page: str) -> tuple[str, str]:
     found = re.search(r'class="word">Backups: ([^<]*)</p>\s*<h1>([^<]*)</h1>', page)
     assert found is not None
     return found[1], found[2]
-
-
-def assert_is_valid(page: str) -> None:
-    """Every tag, nesting and entity is as the standard has it; raises ParseError if not."""
-    html5lib.HTMLParser(strict=True).parse(page)
-    identities = re.findall(r' id="([^"]*)"', page)
-    assert len(identities) == len(set(identities))
-    for wanted in re.findall(r' aria-labelledby="([^"]*)"', page):
-        assert set(wanted.split()) <= set(identities)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.checksums import parse_line
 from safeharbor_backup.archive.foreign_reader import Skipped, read_foreign_members
-from safeharbor_backup.archive.reader import Rejected, own_member, read_header, rejected
+from safeharbor_backup.archive.reader import Rejected, own_member, read_header, read_members, rejected
 from safeharbor_backup.archive.source import Source, Truncated
 
 if TYPE_CHECKING:
@@ -77,6 +77,33 @@ def _blocks_of_others(source: Source) -> Iterator[bytes]:
     names = [member.name for member, _ in read_foreign_headers(source) if member.kind not in _NO_FILES]
     for name in sorted((name for name in names if name != layout.DUMP_NAME), key=lambda each: each.split(b"/")):
         yield layout.sums_line(name, "")
+
+
+def read_uploads(source: Source, front: Front | None) -> Iterator[tuple[Member, str]]:
+    """Each upload that is no directory, with its SHA-256 if the archive has one. Only headers are read, and SHA256SUMS.
+
+    Raises ArchiveRejected, OSError.
+    """
+    try:
+        members = _files_of_ours(source, front) if front is not None else _files_of_others(source)
+        yield from ((member, digest) for member, digest in members if member.name.startswith(layout.UPLOADS_NAME))
+    except (Rejected, Truncated) as error:
+        raise rejected(source, str(error).rstrip(".") or "it was cut: it ends in the middle") from None
+
+
+def _files_of_ours(source: Source, front: Front) -> Iterator[tuple[Member, str]]:
+    lines = map(parse_line, read_lines(source, front))
+    headers = Source(source.descriptor, source.path, _HEADERS_READ_AHEAD)
+    for member, at in read_members(headers, front):
+        if member.kind == layout.FILE and member.name.startswith(layout.UPLOADS_NAME):
+            yield member, next((digest for name, digest in lines if name == member.name), "")
+        elif member.kind == layout.SYMLINK:
+            yield member, ""
+        headers.seek(at + member.size)
+
+
+def _files_of_others(source: Source) -> Iterator[tuple[Member, str]]:
+    return ((member, "") for member, _ in read_foreign_headers(source) if member.kind != layout.DIRECTORY)
 
 
 _NO_FILES = (layout.DIRECTORY, layout.SYMLINK)

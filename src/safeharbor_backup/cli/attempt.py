@@ -19,7 +19,7 @@ from safeharbor_backup.state.known_settings import remember_settings
 from safeharbor_backup.system.signals import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from safeharbor_backup.cli.ending import Ending
@@ -143,7 +143,11 @@ def renew_files(settings: Settings, output: Output) -> None:
 
 
 def _renew(
-    settings: Settings, output: Output, variable: str, path: Path | None, publish: Callable[[Settings, Path], None]
+    settings: Settings,
+    output: Output,
+    variable: str,
+    path: Path | None,
+    publish: Callable[[Settings, Path], Iterable[str] | None],
 ) -> None:
     for problem in settings.problems_in(Concern.MONITORING):
         if problem.variable == variable:
@@ -151,7 +155,8 @@ def _renew(
     if path is None:
         return
     try:
-        publish(settings, path)
+        for hindrance in publish(settings, path) or ():
+            output.warning(one_line(hindrance))
     except (SafeHarborError, OSError) as error:
         failure = translate_os_error(error, "writing it") if isinstance(error, OSError) else error
         output.warning(f"{path} was not renewed: {one_line(failure.message)}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.text import plural, show_bytes
-from safeharbor_backup.web.commands import name_to_restore, restore_commands
+from safeharbor_backup.web.commands import extract_files, extract_rows, name_to_restore, restore_commands
 from safeharbor_backup.web.format import UNKNOWN, absolute, ago, number, size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from safeharbor_backup.actions.status.schema import Contents, StatusDocument
@@ -25,7 +25,8 @@ _ROOT = "in no folder"
 class Item:
     """An archive of the list: facts as name and text, rows of its tables and folders.
 
-    `commands` restore it, `parts` take a part of it out.
+    `commands` restore it, `parts` take a part of it out. `address` is that of the page of all that is in it, "" where
+    there is none.
     """
 
     archive: Contents
@@ -36,14 +37,15 @@ class Item:
     more_folders: str
     commands: tuple[str, ...]
     parts: tuple[str, ...]
+    address: str
 
 
-def items_of(document: StatusDocument, now: datetime) -> list[Item]:
-    """The list."""
-    return [_item(archive, index, document, now) for index, archive in enumerate(document.contents)]
+def items_of(document: StatusDocument, now: datetime, addresses: Mapping[str, str]) -> list[Item]:
+    """The list; `addresses` are of pages of archives, by their names."""
+    return [_item(archive, index, document, now, addresses) for index, archive in enumerate(document.contents)]
 
 
-def _item(archive: Contents, index: int, document: StatusDocument, now: datetime) -> Item:
+def _item(archive: Contents, index: int, document: StatusDocument, now: datetime, addresses: Mapping[str, str]) -> Item:
     limit = _ROWS if index < _IN_FULL else _ROWS_OF_OLDER
     tables, folders = archive.largest_tables[:limit], (archive.folders or ())[:limit]
     # the commands of the one that `latest` means stand above the list
@@ -57,6 +59,7 @@ def _item(archive: Contents, index: int, document: StatusDocument, now: datetime
         _rest(len(archive.folders or ()) - len(folders), "more folder"),
         restore_commands(archive.name, document) if has_commands else (),
         _parts(archive) if index < _COMMANDS and archive.is_usable else (),
+        addresses.get(archive.name, ""),
     )
 
 
@@ -64,9 +67,8 @@ def _parts(archive: Contents) -> tuple[str, ...]:
     """Commands that take a part of it out: its largest folder, and the rows of its largest table."""
     folder = next((name for name, _, _ in archive.folders or () if name != "."), None)
     table = archive.largest_tables[0][0] if archive.largest_tables else None
-    find = f"extract {shlex.quote(archive.name)}"
-    parts = [f"{find} {shlex.quote(f'uploads/{folder}')} --to extracted"] if folder is not None else []
-    return tuple(parts + ([f"{find} --table {shlex.quote(table)} --csv rows.csv"] if table is not None else []))
+    parts = [extract_files(archive.name, folder)] if folder is not None else []
+    return tuple(parts + ([extract_rows(archive.name, table)] if table is not None else []))
 
 
 def _facts(archive: Contents, now: datetime) -> list[tuple[str, str]]:

@@ -1,12 +1,15 @@
-"""The page inside a Flask app: one route, for those whom the app's own check lets in."""
+"""The page inside a Flask app, and one for each archive, for those whom the app's own check lets in."""
 
 from __future__ import annotations
 
 import inspect
+import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, abort, current_app, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -15,13 +18,17 @@ from safeharbor_backup.system.documents import NotJson, load_json
 from safeharbor_backup.system.small_file import read_small_file
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
+
+    from safeharbor_backup.web.archive_page import Asked
 
 Access = Callable[[], object]
 
 _LIMIT_BYTES = 16 << 20
+_LIST_LIMIT_BYTES = 32 << 20
 _LONGEST_PATH = 500
+_LONGEST_TEXT = 200
+_PAGE = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -51,7 +58,14 @@ def make_blueprint(
         refusal = _refusal(access)
         if refusal is not None:
             return refusal
-        return _show(status_file, unknown_after, safe_path(request.args.get("back", "")) or back)
+        return _show(_page(_path_of(status_file), unknown_after, safe_path(request.args.get("back", "")) or back))
+
+    @pages.get("/archives/<name>")
+    def show_archive(name: str) -> AnyResponse:
+        refusal = _refusal(access)
+        if refusal is not None:
+            return refusal
+        return _show(_archive_page(_path_of(status_file), name), form_action="'self'")
 
     @pages.after_request
     def store_nowhere(response: AnyResponse) -> AnyResponse:
@@ -98,21 +112,24 @@ def _refusal(access: Access) -> AnyResponse | None:
     return abort(403)
 
 
-def _show(status_file: str | os.PathLike[str] | None, unknown_after: timedelta | None, back: str) -> Response:
+def _show(page: str, form_action: str = "'none'") -> Response:
     from safeharbor_backup.web.page import content_security_policy  # an app starts more often than somebody looks
 
-    response = Response(_page(status_file, unknown_after, back), mimetype="text/html")
+    response = Response(page, mimetype="text/html")
     response.headers.update(_HEADERS)
     # frame-ancestors cannot stand in the page itself
-    response.headers["Content-Security-Policy"] = f"{content_security_policy()}; frame-ancestors 'none'"
+    response.headers["Content-Security-Policy"] = f"{content_security_policy(form_action)}; frame-ancestors 'none'"
     return response
 
 
-def _page(status_file: str | os.PathLike[str] | None, unknown_after: timedelta | None, back: str) -> str:
+def _path_of(status_file: str | os.PathLike[str] | None) -> Path | None:
+    return _configured() if status_file is None else Path(status_file)
+
+
+def _page(path: Path | None, unknown_after: timedelta | None, back: str) -> str:
     from safeharbor_backup.web.page import render_absence, render_page
 
     now = datetime.now(UTC)
-    path = _configured() if status_file is None else Path(status_file)
     not_known = "The state of the backups is not known."
     if path is None:
         return render_absence(
@@ -127,13 +144,67 @@ def _page(status_file: str | os.PathLike[str] | None, unknown_after: timedelta |
         why = error.strerror if isinstance(error, OSError) else error
         return render_absence(not_known, f"{path} cannot be read: {why}.", now, back=back)
     seconds = None if unknown_after is None else unknown_after.total_seconds()
-    return render_page(document, now, unknown_after_seconds=seconds, back=back)
+    addresses = _addresses(path)
+    return render_page(document, now, unknown_after_seconds=seconds, back=back, addresses=addresses)
+
+
+def _addresses(path: Path) -> dict[str, str]:
+    """Those of the pages of archives that have a list, from the page of all."""
+    from safeharbor_backup.actions.status.list_schema import archive_of_list, lists_directory
+
+    asked = {"back": back} if (back := safe_path(request.args.get("back", ""))) else {}
+    try:
+        names = filter(None, map(archive_of_list, os.listdir(lists_directory(path))))
+    except OSError:
+        return {}  # of an earlier version, or not published yet
+    return {name: f"archives/{name}" + (f"?{urlencode(asked)}" if asked else "") for name in names}
+
+
+def _archive_page(path: Path | None, name: str) -> str:
+    """The page of one archive. Nothing of the request is part of a path but the name that an archive can have."""
+    from safeharbor_backup.actions.status.list_schema import list_name, lists_directory
+    from safeharbor_backup.web.archive_list import UnusableList
+    from safeharbor_backup.web.archive_page import NoSuchPage, render_archive
+    from safeharbor_backup.web.page import render_absence
+
+    file_name = list_name(name)
+    if path is None or not file_name:
+        abort(404)
+    asked, now = _asked(), datetime.now(UTC)
+    try:
+        packed = read_small_file(lists_directory(path) / file_name, _LIST_LIMIT_BYTES)
+        return render_archive(packed, _read_or_nothing(path), asked, now)
+    except (FileNotFoundError, NoSuchPage):
+        abort(404)
+    except (UnusableList, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        told = f"The list of {name} cannot be read: {why}."
+        return render_absence("What is in this archive is not known.", told, now, back="../")
+
+
+def _asked() -> Asked:
+    """What of a list the address asks for; 404 if it asks for a page that no list has."""
+    from safeharbor_backup.web.archive_page import Asked
+    from safeharbor_backup.web.document import readable
+
+    numbers = [request.args.get(part, "1") for part in ("page", "tables")]
+    if not all(map(_PAGE.fullmatch, numbers)):
+        abort(404)
+    text = readable(request.args.get("q", "")[:_LONGEST_TEXT])
+    return Asked(text, *map(int, numbers), safe_path(request.args.get("back", "")))
 
 
 def _configured() -> Path | None:
     from safeharbor_backup.web.environment import configured_status_file
 
     return configured_status_file(current_app.config)
+
+
+def _read_or_nothing(path: Path) -> Mapping[str, object]:
+    try:
+        return _read(path)
+    except (UnusableDocument, OSError):
+        return {}  # it only says how commands are typed
 
 
 def _read(path: Path) -> Mapping[str, object]:

@@ -1,10 +1,11 @@
-"""The commands that a reader copies to restore an archive."""
+"""The commands that a reader copies to restore an archive, or to take a part of it out."""
 
 from __future__ import annotations
 
 import posixpath
-import shlex
 from typing import TYPE_CHECKING
+
+from safeharbor_backup.text import shell_word
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.status.schema import StatusDocument
@@ -14,7 +15,7 @@ def restore_commands(name: str, document: StatusDocument) -> tuple[str, str]:
     """The look that changes nothing, and the restore, of one archive by its path as the backup sees it."""
     known = document.newest or document.latest
     directory = posixpath.dirname(known.path or "") if known is not None else ""
-    restore = f"restore --from {shlex.quote(posixpath.join(directory, name))}"
+    restore = f"restore --from {shell_word(posixpath.join(directory, name))}"
     return f"{restore} --dry-run", restore
 
 
@@ -23,3 +24,13 @@ def name_to_restore(document: StatusDocument) -> str:
     if document.latest is not None:
         return document.latest.name or ""
     return document.newest.name if document.newest is not None else ""
+
+
+def extract_files(archive: str, path: str) -> str:
+    """Takes one upload out, a file or a folder, by its path below uploads/."""
+    return f"extract {shell_word(archive)} {shell_word(f'uploads/{path}')} --to extracted"
+
+
+def extract_rows(archive: str, table: str) -> str:
+    """Takes the rows of one table out, by its name as the archive has it."""
+    return f"extract {shell_word(archive)} --table {shell_word(table)} --csv rows.csv"

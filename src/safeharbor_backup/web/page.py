@@ -10,6 +10,7 @@ import base64
 import hashlib
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -26,35 +27,45 @@ from safeharbor_backup.web.sections import facts_of, restore_of
 from safeharbor_backup.web.verdict import State, Verdict, judge_document
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
 _RUNS = 40
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def render_page(document: object, now: datetime, *, unknown_after_seconds: float | None = None, back: str = "") -> str:
+def render_page(
+    document: object,
+    now: datetime,
+    *,
+    unknown_after_seconds: float | None = None,
+    back: str = "",
+    addresses: Mapping[str, str] = _NONE,
+) -> str:
     """The page for a status document, or what JSON has of one, as it is at `now` (aware).
 
-    `back` is where a link leads back to: a path of the same site.
+    `back` is where a link leads back to: a path of the same site. `addresses` are of the pages that archives have, by
+    their names.
 
     Whatever the document holds, this never fails and nothing in it becomes markup. If the document tells when it was
     published, and that is longer ago than `unknown_after_seconds` (default: its `max_age_seconds`), the page says
     that the state is not known.
     """
     told = read_document(document)
-    return _page(judge_document(told, now, unknown_after_seconds), told, now, back)
+    return _page(judge_document(told, now, unknown_after_seconds), told, now, back, addresses)
 
 
 def render_absence(sentence: str, explanation: str, now: datetime, *, is_expected: bool = False, back: str = "") -> str:
     """The page if there is no document; `is_expected` if that is no alarm."""
     verdict = Verdict(State.WAITING if is_expected else State.UNKNOWN, sentence, readable(explanation))
-    return _page(verdict, StatusDocument(), now, back)
+    return _page(verdict, StatusDocument(), now, back, _NONE)
 
 
 @cache
-def content_security_policy() -> str:
-    """What the page may do: nothing but look as its own style says."""
+def content_security_policy(form_action: str = "'none'") -> str:
+    """What the page may do: nothing but look as its own style says, and send its form, if it has one, there."""
     digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action {form_action}"
 
 
 @cache
@@ -79,7 +90,7 @@ def templates() -> Environment:
     return environment
 
 
-def _page(verdict: Verdict, document: StatusDocument, now: datetime, back: str) -> str:
+def _page(verdict: Verdict, document: StatusDocument, now: datetime, back: str, addresses: Mapping[str, str]) -> str:
     return (
         templates()
         .get_template("page.html")
@@ -98,7 +109,7 @@ def _page(verdict: Verdict, document: StatusDocument, now: datetime, back: str) 
             charts=draw_charts(document),
             runs=document.history[::-1][:_RUNS],
             restore=restore_of(document),
-            archives=items_of(document, now),
+            archives=items_of(document, now, addresses),
         )
     )
 

@@ -76,6 +76,11 @@ class CatalogEntry:
         return self.state is State.COMPLETE
 
     @property
+    def can_be_read(self) -> bool:
+        """Whether a quick look shows nothing that keeps it from being read: it is complete, or another program's."""
+        return self.state in (State.COMPLETE, State.UNVERIFIED)
+
+    @property
     def candidate(self) -> Candidate:
         """The archive as retention sees it: name, time and condition."""
         return Candidate(self.name, self.mtime_ns, _CONDITIONS.get(self.state, Condition.SOUND))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +12,7 @@ from safeharbor_backup.cli.command import exit_with, safeharbor_command
 from safeharbor_backup.cli.documents import FindDocument, FoundIn, FoundPath, FoundVersion
 from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
-from safeharbor_backup.text import ascii_safe, iso_time, plural, typed
+from safeharbor_backup.text import ascii_safe, iso_time, plural, shell_word, typed
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -78,9 +77,9 @@ def _print(output: Output, search: Search, zone: tzinfo | None) -> None:
                 output.result(f"    {entry.name}")
             if len(version.archives) > _MOST_NAMED:
                 output.result(f"    and {len(version.archives) - _MOST_NAMED:,} older")
-    if len(search.files) == 1 and ascii_safe(path) == path:
+    if len(search.files) == 1:
         name = search.files[0].versions[0].archives[0].name
-        whole = shlex.quote(f"uploads/{path}")  # a path may begin with uploads/ too, or like an option
+        whole = shell_word(f"uploads/{path}")  # a path may begin with uploads/ too, or like an option
         output.result(f"To get it back: {typed(f'extract {name} {whole} --to DIRECTORY')}")
 
 
