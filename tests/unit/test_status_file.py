@@ -93,7 +93,7 @@ def test_every_user_may_read_it_whatever_the_umask_and_nothing_else_stays(publis
         os.umask(before)
 
     assert stat.S_IMODE(published.stat().st_mode) == 0o644
-    assert os.listdir(published.parent) == ["status.json"]
+    assert sorted(os.listdir(published.parent)) == ["status-archives", "status.json"]
 
 
 def test_it_holds_no_secret(published: Path) -> None:
@@ -162,4 +162,4 @@ def test_what_a_killed_run_left_goes_but_not_what_another_writes_now(published: 
 
     run_inside("prune")
 
-    assert sorted(os.listdir(published.parent)) == ["status.json", young.name]
+    assert sorted(os.listdir(published.parent)) == ["status-archives", "status.json", young.name]

@@ -232,7 +232,8 @@ SETTINGS = (
         parsing.parse_json_file,
         Concern.MONITORING,
         "",
-        "A file, named ….json, into which each run writes what `status --json` prints, for a page or a monitor.",
+        "A file, named ….json, into which each run writes what `status --json` prints, for a page or a monitor. Lists of "
+        "what is in each archive stand in a directory beside it.",
     ),
     Setting(
         "BACKUP_METRICS_FILE",

@@ -42,10 +42,10 @@ class Asked:
     back: str = ""
 
     @property
-    def address(self) -> str:
-        """The address of it, from the archive's page."""
+    def query(self) -> str:
+        """What stands for it in an address, behind the question mark."""
         asked = {"q": self.text, "page": self.files, "tables": self.tables, "back": self.back}
-        return "?" + urlencode({name: value for name, value in asked.items() if value not in ("", 1)})
+        return urlencode({name: value for name, value in asked.items() if value not in ("", 1)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,15 @@ class Row:
 class Part:
     """The rows of one page of those that match, with a sentence on how many there are.
 
-    It is page `number` of `pages`; the addresses of those beside it are "" where there is none.
+    It is page `number` of `pages`; the queries of those beside it are None where there is none.
     """
 
     rows: list[Row]
     count: str
     number: int
     pages: int
-    previous: str
-    next: str
+    previous: str | None
+    next: str | None
 
 
 def render_archive(packed: bytes, document: object, asked: Asked, now: datetime) -> str:
@@ -93,15 +93,15 @@ def render_archive(packed: bytes, document: object, asked: Asked, now: datetime)
             facts=_facts(head, now),
             problem=readable(head.problem),
             asked=asked,
-            up="../" + Asked(back=asked.back).address.removesuffix("?"),
-            without_text=replace(asked, text="", files=1, tables=1).address,
+            query_up=Asked(back=asked.back).query,
+            query_without_text=replace(asked, text="", files=1, tables=1).query,
             tables=_part(
                 tables, "table", [_row_of_table(head.archive, *table) for table in tables.items],
-                lambda page: replace(asked, tables=page).address,
+                lambda page: replace(asked, tables=page).query,
             ),
             files=_part(
                 files, "file", [_row_of_file(head.archive, file) for file in files.items],
-                lambda page: replace(asked, files=page).address,
+                lambda page: replace(asked, files=page).query,
             ),
             no_tables=_why_no_tables(head),
             cut_tables=_cut(len(head.tables or ()), head.table_count, "table") if head.tables else "",
@@ -139,7 +139,7 @@ def _select(items: Iterable[_Item], text: str, page: int, name_of: Callable[[_It
     return selected
 
 
-def _part(selected: _Selected[_Item], noun: str, rows: list[Row], address_of: Callable[[int], str]) -> Part:
+def _part(selected: _Selected[_Item], noun: str, rows: list[Row], query_of: Callable[[int], str]) -> Part:
     page, pages = selected.page, selected.pages
     count = plural(selected.matching, noun)
     if not selected.matching:
@@ -147,7 +147,7 @@ def _part(selected: _Selected[_Item], noun: str, rows: list[Row], address_of: Ca
     elif selected.is_filtered:
         count += " with a name like that"
     return Part(
-        rows, count, page, pages, address_of(page - 1) if page > 1 else "", address_of(page + 1) if page < pages else ""
+        rows, count, page, pages, query_of(page - 1) if page > 1 else None, query_of(page + 1) if page < pages else None
     )
 
 
@@ -178,9 +178,7 @@ def _facts(head: ArchiveList, now: datetime) -> list[Fact]:
 
 
 def _why_no_tables(head: ArchiveList) -> str:
-    return (
-        "" if head.tables is not None else "The archive does not say which tables are in it: another program wrote it."
-    )
+    return "" if head.tables is not None else "Another program wrote this archive: it does not say which tables it has."
 
 
 def _cut(listed: int, total: int | None, noun: str) -> str:

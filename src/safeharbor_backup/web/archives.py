@@ -25,8 +25,8 @@ _ROOT = "in no folder"
 class Item:
     """An archive of the list: facts as name and text, rows of its tables and folders.
 
-    `commands` restore it, `parts` take a part of it out. `address` is that of the page of all that is in it, "" where
-    there is none.
+    `commands` restore it, `parts` take a part of it out. `address` is that of the page of all that is in it, below
+    archives/, "" where there is none.
     """
 
     archive: Contents

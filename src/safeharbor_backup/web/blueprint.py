@@ -149,7 +149,7 @@ def _page(path: Path | None, unknown_after: timedelta | None, back: str) -> str:
 
 
 def _addresses(path: Path) -> dict[str, str]:
-    """Those of the pages of archives that have a list, from the page of all."""
+    """Those of the pages of archives that have a list, below archives/."""
     from safeharbor_backup.actions.status.list_schema import archive_of_list, lists_directory
 
     asked = {"back": back} if (back := safe_path(request.args.get("back", ""))) else {}
@@ -157,7 +157,7 @@ def _addresses(path: Path) -> dict[str, str]:
         names = filter(None, map(archive_of_list, os.listdir(lists_directory(path))))
     except OSError:
         return {}  # of an earlier version, or not published yet
-    return {name: f"archives/{name}" + (f"?{urlencode(asked)}" if asked else "") for name in names}
+    return {name: name + (f"?{urlencode(asked)}" if asked else "") for name in names}
 
 
 def _archive_page(path: Path | None, name: str) -> str:

@@ -44,8 +44,8 @@ def render_page(
 ) -> str:
     """The page for a status document, or what JSON has of one, as it is at `now` (aware).
 
-    `back` is where a link leads back to: a path of the same site. `addresses` are of the pages that archives have, by
-    their names.
+    `back` is where a link leads back to: a path of the same site. `addresses` are of the pages that archives have,
+    below archives/, by their names.
 
     Whatever the document holds, this never fails and nothing in it becomes markup. If the document tells when it was
     published, and that is longer ago than `unknown_after_seconds` (default: its `max_age_seconds`), the page says
