@@ -53,7 +53,7 @@ DOCUMENTS: tuple[tuple[str, type, str], ...] = (
     (
         "archive-list",
         ArchiveList,
-        "the first line of a list beside the status file: [what is in an archive](../status.md#what-is-in-each-archive)",
+        "the first line of a list beside the status file: [what an archive has](../status.md#what-is-in-each-archive)",
     ),
     ("archive-list-file", ListedFile, "each further line of such a list: a file"),
     ("failure", Failure, "what `--json` prints of a command that failed before it had a document of its own"),

@@ -16,6 +16,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from safeharbor_backup.web import backups_page
+from safeharbor_backup.web.archive_page import Asked, render_archive
 from safeharbor_backup.web.evidence import render_evidence
 from safeharbor_backup.web.page import render_page
 from support import documents
@@ -79,6 +80,40 @@ def test_everybody_can_use_the_page_for_an_auditor(
     (tmp_path / "evidence.html").write_text(render_evidence(documents.evidence_report(), "0.2.0"))
 
     with shown(browser, f"file://{tmp_path}/evidence.html", width=width, scheme=scheme) as page:
+        found = Axe().run(page, options=AXE_FINDS)
+
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate(OVERFLOW) == 0
+
+
+ODD_FILES = [
+    ["x" * 200 + "/" + "y" * 200, 10**15, "0123456789ab"],
+    ["two words\n\x1b[2J\udcff'.jpg", 5, "0123456789ab"],
+    ["\u30d5\u30a9\u30eb\u30c0\u30fc/" * 20 + "z.jpg", None, ""],
+    ["</details><script>alert(1)</script>", 5, "0123456789ab"],
+]
+LISTS = {
+    "full": documents.archive_list(),
+    "odd": documents.archive_list(
+        files=ODD_FILES, problem="the header of uploads/x is not as the format prescribes", cut=True, upload_files=10**6
+    ),
+    "foreign": documents.archive_list(tables=None, rows=None, upload_files=None, cut=True),
+    "empty": documents.archive_list(files=[], tables=[]),
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, NARROW])
+@pytest.mark.parametrize("name", LISTS)
+def test_everybody_can_use_the_page_of_an_archive(
+    browser: Browser, tmp_path: Path, name: str, width: int, scheme: Literal["dark", "light"]
+) -> None:
+    told = {"typed_as": "docker compose --project-directory /srv/reef exec backups safeharbor"}
+    (tmp_path / "archive.html").write_text(render_archive(LISTS[name], told, Asked(back="/admin"), NOW))
+
+    with shown(browser, f"file://{tmp_path}/archive.html", width=width, scheme=scheme) as page:
+        page.evaluate(OPEN_ALL)
+
         found = Axe().run(page, options=AXE_FINDS)
 
         assert found.violations_count == 0, found.generate_report()
@@ -168,23 +203,61 @@ def test_a_script_that_came_in_all_the_same_would_not_run(browser: Browser, tmp_
     context.close()
 
 
+@contextmanager
+def served(status_file: Path) -> Iterator[str]:
+    """The address of the page in an app."""
+    app = Flask(__name__)
+    app.register_blueprint(backups_page(access=lambda: True, status_file=status_file), url_prefix="/backups")
+    server = make_server("127.0.0.1", 0, app)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}/backups/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 def test_inside_an_app_it_looks_the_same(browser: Browser, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     document = documents.good() | {"published_at": iso(now)}
     document["newest"]["taken_at"] = iso(now - timedelta(hours=13))
     (tmp_path / "status.json").write_text(json.dumps(document))
-    app = Flask(__name__)
-    app.register_blueprint(
-        backups_page(access=lambda: True, status_file=tmp_path / "status.json"), url_prefix="/backups"
-    )
-    server = make_server("127.0.0.1", 0, app)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        with shown(browser, f"http://127.0.0.1:{server.port}/backups/") as page:
-            assert page.title() == "Good: The backups are good."
-            assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(246, 245, 241)"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(tmp_path / "status.json") as address, shown(browser, address) as page:
+        assert page.title() == "Good: The backups are good."
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(246, 245, 241)"
+
+
+def test_one_gets_to_a_file_of_an_archive_with_the_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "status.json").write_text(json.dumps(documents.good()))
+    (tmp_path / "status-archives").mkdir()
+    list_file = tmp_path / "status-archives" / "safeharbor-backup-2026-11-25T03-00-04Z.jsonl.gz"
+    list_file.write_bytes(documents.archive_list())
+    complaints: list[str] = []
+    with served(tmp_path / "status.json") as address:
+        page = browser.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(f"{address}?back=/shop")
+        page.get_by_role("link", name="All files and tables of this archive").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{address}archives/**")
+        page.get_by_role("link", name="Next").last.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url("**page=2**")
+        assert "page 2 of 13" in page.inner_text("main")
+
+        page.get_by_label("Names that contain").fill("DIVE-00123")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**q=DIVE**")
+
+        assert page.locator(".files details").count() == 1
+        command = page.locator(".files pre code").first
+        command.click()
+        copied = "safeharbor extract safeharbor-backup-2026-11-25T03-00-04Z.tar uploads/2026/04/dive-00123.jpg"
+        assert page.evaluate("getSelection().toString().trim()") == f"{copied} --to extracted"
+        page.get_by_role("link", name="All backups").click()
+        page.wait_for_url(f"{address}?back=%2Fshop")
+        assert page.get_by_role("link", name="Back").get_attribute("href") == "/shop"
+        page.close()
+    assert complaints == []

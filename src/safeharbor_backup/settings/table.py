@@ -232,8 +232,8 @@ SETTINGS = (
         parsing.parse_json_file,
         Concern.MONITORING,
         "",
-        "A file, named ….json, into which each run writes what `status --json` prints, for a page or a monitor. Lists of "
-        "what is in each archive stand in a directory beside it.",
+        "A file, named ….json, into which each run writes what `status --json` prints, for a page or a monitor. Beside "
+        "it a directory has a list of what is in each archive.",
     ),
     Setting(
         "BACKUP_METRICS_FILE",
