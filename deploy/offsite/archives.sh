@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # What restic.sh, borg.sh, rclone.sh and share.sh have in common. They source it; it does nothing by itself.
 #
-# Each of them names four functions:
+# Each of them names five functions:
 #   names_there           the names of the archives on the far side, one a line
+#   evidence_there        the same for the files that drills have left
 #   store NAME            copy this file of BACKUP_DIR; the current directory is BACKUP_DIR
 #   size_there NAME       how many bytes it has on the far side; nothing if it is not there
 #   fetch NAME DIRECTORY  bring it back, under its name
@@ -90,6 +91,11 @@ kept() {
     nightly | while read -r name; do
         if [ -e "$name.keep" ]; then printf '%s\n' "$name"; fi
     done
+}
+# What drills have found, and the signatures of that.
+evidence() {
+    # shellcheck disable=SC2086 # the pattern is to be expanded
+    only_plain safeharbor-drill-$D$D-$D-${D}T$D-$D-${D}Z.json{,.sig}
 }
 only_plain() { # files
     local name
@@ -181,6 +187,19 @@ require_arrival() {
 record_copy() {
     ours offsite-done "$copy" --archive "$(nightly | tail -n 1)" ||
         say "safeharbor could not record this copy, so status does not show how old it is. Set OFFSITE_SAFEHARBOR" >&2
+}
+
+# Copies the evidence of drills, each file once, and deletes none there. Here the newest 60 are kept.
+copy_evidence() {
+    local there name names
+    mapfile -t names < <(evidence)
+    [ ${#names[@]} -gt 0 ] || return 0
+    there=$(evidence_there) || fail 1 "the far side does not answer"
+    for name in "${names[@]}"; do
+        if [ ! -e "$name" ] || grep --quiet --line-regexp --fixed-strings -- "$name" <<<"$there"; then continue; fi
+        store "$name" || fail 1 "the archives are there, but $name is not, the evidence of a drill; the next run tries again"
+        say "$name is there"
+    done
 }
 
 # Proves that the far side restores: fetches its newest archive and drills it. Ends the script.

@@ -4,6 +4,7 @@
 . "$(dirname "$(readlink -f "$0")")/archives.sh"
 
 names_there() { borg list --format '{archive}.tar{NL}'; }
+evidence_there() { borg list --glob-archives 'safeharbor-drill-*' --format '{archive}{NL}'; }
 
 store() {
     local options
@@ -38,3 +39,4 @@ fi
 borg check --repository-only --max-duration "${OFFSITE_CHECK_SECONDS:-600}" ||
     fail 1 "the repository is damaged: see borg check"
 record_copy
+copy_evidence

@@ -5,11 +5,14 @@
 # copy, never sync: a sync would delete on the far side what was pruned, or destroyed, on this one.
 . "$(dirname "$(readlink -f "$0")")/archives.sh"
 
-list_there() { # format of rclone lsf
-    rclone lsf --files-only --format "$1" --separator ' ' --include "/safeharbor-backup-*Z.tar$suffix" \
-        --include "/pre-upgrade-*.tar$suffix" "$OFFSITE_REMOTE" | sed "s/$suffix\$//"
+list_there() { # format of rclone lsf, patterns
+    local patterns=() each
+    for each in "${@:2}"; do patterns+=(--include "/$each$suffix"); done
+    rclone lsf --files-only --format "$1" --separator ' ' "${patterns[@]}" "$OFFSITE_REMOTE" | sed "s/$suffix\$//"
 }
-names_there() { list_there p; }
+archives_there() { list_there "$1" 'safeharbor-backup-*Z.tar' 'pre-upgrade-*.tar'; } # format of rclone lsf
+names_there() { archives_there p; }
+evidence_there() { list_there p 'safeharbor-drill-*.json' 'safeharbor-drill-*.json.sig'; }
 
 store() {
     local options
@@ -27,7 +30,7 @@ store() {
 # Some remotes keep the beginning of a file when its copy is cut. Which of two sizes is right is not for us to say.
 require_same_sizes() {
     local there size name
-    there=$(list_there sp) || fail 1 "the far side does not answer"
+    there=$(archives_there sp) || fail 1 "the far side does not answer"
     while read -r size name; do
         if [ -f "$name" ] && [ "$size" != "$(size_of_copy "$name")" ]; then
             fail 1 "$name has $size bytes there and $(size_of_copy "$name") here: a cut copy, or a changed archive." \
@@ -63,3 +66,4 @@ if [ -n "${OFFSITE_KEEP_DAYS:-}" ]; then
         fail 1 "old archives could not be deleted"
 fi
 record_copy
+copy_evidence

@@ -3,15 +3,18 @@
 # The settings are explained in restic.env, the exit statuses in archives.sh.
 . "$(dirname "$(readlink -f "$0")")/archives.sh"
 
-names_there() {
-    # each archive's name is a tag of its snapshot
-    restic snapshots --json --no-lock | grep --only-matching --extended-regexp \
-        '"(safeharbor-backup|pre-upgrade)-[A-Za-z0-9._-]+\.tar"' | tr --delete '"' || [ "${PIPESTATUS[0]}" = 0 ]
+# each file's name is a tag of its snapshot
+tags_there() { # extended regular expression
+    restic snapshots --json --no-lock | grep --only-matching --extended-regexp "\"$1\"" | tr --delete '"' ||
+        [ "${PIPESTATUS[0]}" = 0 ]
 }
+names_there() { tags_there '(safeharbor-backup|pre-upgrade)-[A-Za-z0-9._-]+\.tar'; }
+evidence_there() { tags_there 'safeharbor-drill-[A-Za-z0-9._-]+'; }
 
 store() {
     local kind=nightly options
-    [[ $1 == safeharbor-backup-* ]] || kind=pre-upgrade # retention below looks at nightly ones only
+    # retention below looks at nightly ones only
+    case $1 in pre-upgrade-*) kind=pre-upgrade ;; safeharbor-drill-*) kind=evidence ;; esac
     read -ra options <<<"${OFFSITE_OPTIONS:-}"
     # --time: the moment the archive was finished, so that retention counts days of archives and not of copies
     restic backup --quiet --tag "$kind" --tag "$1" --time "$(date --date="@$(stat --format=%Y -- "$1")" '+%F %T')" \
@@ -45,3 +48,4 @@ fi
 restic check --quiet ${OFFSITE_READ:+--read-data-subset="$OFFSITE_READ"} ||
     fail 1 "the repository is damaged: see restic check"
 record_copy
+copy_evidence

@@ -3,7 +3,9 @@
 # The settings are explained in share.env, the exit statuses in archives.sh.
 . "$(dirname "$(readlink -f "$0")")/archives.sh"
 
-names_there() { (cd "$OFFSITE_DIR" && printf '%s\n' safeharbor-backup-*Z.tar"$suffix" pre-upgrade-*.tar"$suffix" | sed "s/$suffix\$//"); }
+names_there() { (cd "$OFFSITE_DIR" && without_suffix safeharbor-backup-*Z.tar"$suffix" pre-upgrade-*.tar"$suffix"); }
+evidence_there() { (cd "$OFFSITE_DIR" && without_suffix safeharbor-drill-*.json"$suffix" safeharbor-drill-*.json.sig"$suffix"); }
+without_suffix() { printf '%s\n' "$@" | sed "s/$suffix\$//"; }
 
 store() {
     local draft=$OFFSITE_DIR/.offsite-draft.tmp # its name comes last, as in BACKUP_DIR
@@ -41,3 +43,4 @@ if [ -n "${OFFSITE_PRUNE:-}" ]; then
     sh -c "$OFFSITE_PRUNE" || fail 1 "old archives on the share could not be pruned"
 fi
 record_copy
+copy_evidence

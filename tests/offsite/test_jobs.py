@@ -101,6 +101,10 @@ def test_restic_through_a_rest_server(site: Site, database: Database) -> None:
         assert (again.returncode, "copying" in again.stdout) == (0, False)  # what it forgot does not come back
         assert there() == sorted([PRE_UPGRADE, *(path.name for path in site.archives[1:])])
         require_drilled(operator, operator.drill_of("restic"), "restic")
+        evidence = require_evidence_copied(operator, "restic")
+        load = "set -a; . /etc/safeharbor/offsite-restic.env; restic dump --no-lock"
+        assert {name: operator.run(f"{load} --tag {name} latest /{name}") for name in evidence} == evidence
+        assert len(there()) == 3  # nothing of the archives has changed
 
         lose_everything(operator, database)
         require_restorable(operator, get_back, database, state, before[newest])
@@ -133,6 +137,10 @@ def test_borg_through_its_own_protocol(site: Site, database: Database) -> None:
     assert (again.returncode, "copying" in again.stdout) == (0, False)  # what was pruned does not come back
     assert there() == sorted([PRE_UPGRADE, *(path.name for path in site.archives[1:])])
     require_drilled(operator, operator.drill_of("borg"), "borg")
+    evidence = require_evidence_copied(operator, "borg")
+    load = "set -a; . /etc/safeharbor/offsite-borg.env; BORG_PASSCOMMAND='cat /etc/safeharbor/borg.passphrase'"
+    assert {name: operator.run(f"{load} borg extract --stdout ::{name}") for name in evidence} == evidence
+    assert len(there()) == 3 + len(evidence)
 
     lose_everything(operator, database)
     require_restorable(operator, get_back, database, state, before[newest])
@@ -235,6 +243,10 @@ def test_encrypted_with_age_only_its_key_opens_what_is_far_away(site: Site, job:
     assert "cannot be decrypted" in operator.try_to(drill).stderr
     operator.settle(job, OFFSITE_AGE_IDENTITY=str(key))
     require_drilled(operator, drill, job)
+    evidence = require_evidence_copied(operator, job)
+    decrypt = f"age --decrypt --identity {key} {far}"
+    assert {name: operator.run(f"{decrypt}/{name}.age") for name in evidence} == evidence
+    assert not list(far.glob("*.json")) + list(far.glob("*.sig"))
 
 
 def require_drilled(operator: Operator, drill: str, copy: str) -> None:
@@ -251,6 +263,24 @@ def require_drilled(operator: Operator, drill: str, copy: str) -> None:
     evidence = json.loads(max(operator.site.backups.glob("safeharbor-drill-*.json")).read_text())
     assert evidence["archive"]["offsite"] == copy
     assert not list(operator.site.backups.glob(".offsite*"))
+
+
+def require_evidence_copied(operator: Operator, job: str) -> dict[str, str]:
+    """The files that a drill has left, by name, after one run of the job has copied each of them, and the next none."""
+    backups = operator.site.backups
+    (found,) = backups.glob("safeharbor-drill-*.json")
+    found.with_name(f"{found.name}.sig").write_text("signed\n")
+    (backups / "safeharbor-drill-of-somebody.json").write_text("none of ours")
+    (backups / "safeharbor-drill-2026-01-01T00-00-00Z.json").symlink_to("/etc/passwd")
+
+    outputs = [operator.job(job) for _ in range(2)]
+
+    evidence = {name: (backups / name).read_text() for name in (found.name, f"{found.name}.sig")}
+    copied = [f"{job}: {name} is there" for name in evidence]
+    said = [[line for line in each.stdout.splitlines() if "safeharbor-drill-" in line] for each in outputs]
+    assert [each.returncode for each in outputs] == [0, 0], outputs
+    assert said == [copied, []]
+    return evidence
 
 
 def obscured(password: str) -> str:
