@@ -46,7 +46,9 @@ def main() -> None:
     parser.add_argument("--place", type=Path, default=ROOT / ".cache" / "bench", help="where data and output go")
     parser.add_argument("--files", type=int, default=200_000, help="how many small files to compare with")
     parser.add_argument("--most-files", type=int, default=1_000_000, help="how many to measure memory with, once")
-    parser.add_argument("--members", type=int, default=1_000_000, help="how many members the dry run's archive has")
+    parser.add_argument(
+        "--members", type=int, default=1_000_000, help="how many members the archives of the dry run and of diff have"
+    )
     parser.add_argument(
         "--only",
         choices=["backup", "restore", "offsite", "reuse", "startup", "lookup", "foreign", "sizes", "counting"],
@@ -70,7 +72,7 @@ def main() -> None:
     if arguments.only in (None, "startup"):
         page = with_results(page, STARTUP_MARK, conditions, startup(place, arguments.rounds))
     if arguments.only in (None, "lookup"):
-        lines = lookup(place, arguments.members, arguments.rounds)
+        lines = lookup(place, int(arguments.members * min(arguments.scale, 1)), arguments.rounds)
         with private_server(bins[major]) as server:
             lines += one_table(server, bins[major], place, int(1_000_000 * arguments.scale), arguments.rounds)
         page = with_results(page, LOOKUP_MARK, conditions, lines)
