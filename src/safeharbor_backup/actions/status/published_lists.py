@@ -34,6 +34,7 @@ from safeharbor_backup.archive.reader import bears_leading_mark, read_front
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, LockHeld, SafeHarborError, translate_os_error
 from safeharbor_backup.system.documents import dump_document
+from safeharbor_backup.system.lock import give_to_owner_of
 from safeharbor_backup.system.small_file import replace_small_file
 from safeharbor_backup.text import ascii_safe
 
@@ -75,7 +76,7 @@ def publish_lists(archives: Sequence[CatalogEntry], status_file: Path) -> tuple[
                 hindrances.append(_describe_hindrance(error, f"{entry.name} was not listed for the page"))
                 continue
             replace_small_file(path, data, mode=_MODE, names=_NAMES)
-            os.utime(path, ns=(entry.ctime_ns, entry.ctime_ns))  # decision 115
+            os.utime(path, ns=(entry.ctime_ns,) * 2, follow_symlinks=False)  # decision 115
     except (SafeHarborError, OSError) as error:
         hindrances.append(_describe_hindrance(error, "the lists of what is in archives were not renewed"))
     return tuple(hindrances)
@@ -94,10 +95,12 @@ def _make_directory(directory: Path) -> Path:
         if not stat.S_ISDIR(os.lstat(directory).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(directory)) from None
         return directory
-    os.chmod(directory, _DIRECTORY_MODE)
-    if os.geteuid() == 0:
-        owner = os.stat(directory.parent)
-        os.chown(directory, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, _DIRECTORY_MODE)
+        give_to_owner_of(directory.parent, descriptor)
+    finally:
+        os.close(descriptor)
     return directory
 
 
@@ -106,7 +109,7 @@ def _remove_others(directory: Path, archives: Iterable[CatalogEntry]) -> None:
     for name in os.listdir(directory):
         archive = archive_of_list(name)
         if archive and archive not in there:
-            os.unlink(directory / name)
+            (directory / name).unlink(missing_ok=True)  # another run may be at the same work
 
 
 def _is_listed(path: Path, entry: CatalogEntry) -> bool:
