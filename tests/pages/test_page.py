@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -86,7 +86,7 @@ def test_everybody_can_use_the_page_for_an_auditor(
         assert page.evaluate(OVERFLOW) == 0
 
 
-ODD_FILES = [
+ODD_FILES: list[list[Any]] = [
     ["x" * 200 + "/" + "y" * 200, 10**15, "0123456789ab"],
     ["two words\n\x1b[2J\udcff'.jpg", 5, "0123456789ab"],
     ["\u30d5\u30a9\u30eb\u30c0\u30fc/" * 20 + "z.jpg", None, ""],

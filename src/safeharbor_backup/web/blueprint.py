@@ -187,11 +187,11 @@ def _asked() -> Asked:
     from safeharbor_backup.web.archive_page import Asked
     from safeharbor_backup.web.document import readable
 
-    numbers = [request.args.get(part, "1") for part in ("page", "tables")]
-    if not all(map(_PAGE.fullmatch, numbers)):
+    files, tables = (request.args.get(part, "1") for part in ("page", "tables"))
+    if _PAGE.fullmatch(files) is None or _PAGE.fullmatch(tables) is None:
         abort(404)
     text = readable(request.args.get("q", "")[:_LONGEST_TEXT])
-    return Asked(text, *map(int, numbers), safe_path(request.args.get("back", "")))
+    return Asked(text, int(files), int(tables), safe_path(request.args.get("back", "")))
 
 
 def _configured() -> Path | None:
