@@ -76,7 +76,7 @@ def publish_lists(archives: Sequence[CatalogEntry], status_file: Path) -> tuple[
                 hindrances.append(_describe_hindrance(error, f"{entry.name} was not listed for the page"))
                 continue
             replace_small_file(path, data, mode=_MODE, names=_NAMES)
-            os.utime(path, ns=(entry.ctime_ns,) * 2, follow_symlinks=False)  # decision 115
+            os.utime(path, ns=(entry.ctime_ns,) * 2, follow_symlinks=False)  # decision 114
     except (SafeHarborError, OSError) as error:
         hindrances.append(_describe_hindrance(error, "the lists of what is in archives were not renewed"))
     return tuple(hindrances)
