@@ -12,7 +12,7 @@ from safeharbor_backup.archive.manifest_sections import NameList, SharedSection
 _SECTIONS = {
     "counts": ("dump_bytes", "upload_files", "upload_directories", "upload_links", "upload_bytes"),
     "source": ("database", "system_identifier"),
-    "about_uploads": ("unreadable_directories", "folders", "excluded_by"),
+    "about_uploads": ("unreadable_directories", "folders", "directories", "excluded_by"),
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from safeharbor_backup.actions.catalog.entries import look_at
 from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity, judge_shortfall, judge_size
+from safeharbor_backup.archive.manifest_sections import Folder, Place
 from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
 from support.archives import TAKEN_AT, put_archive
 from support.manifests import with_facts
@@ -54,6 +55,25 @@ def test_bytes_of_uploads_gone_or_halved_are_a_reason(usual: Manifest, size: int
 @pytest.mark.parametrize(("rows", "is_short"), [(0, True), (100, True), (101, False), (199, False), (10**9, False)])
 def test_rows_gone_or_halved_are_a_reason(usual: Manifest, rows: int, is_short: bool) -> None:
     assert bool(judge_shortfall(with_facts(usual, tables={"public.a": rows}), usual)) is is_short
+
+
+@pytest.mark.parametrize(
+    ("now", "is_short"), [({"media": 99, "docs": 0}, True), ({"media": 99}, True), ({"media": 99, "docs": 1}, False)]
+)
+def test_one_of_several_directories_that_is_empty_now_is_a_reason(
+    usual: Manifest, now: dict[str, int], is_short: bool
+) -> None:
+    def with_files(files: dict[str, int], *names: str) -> Manifest:
+        folders = tuple(Folder(name=name, files=count, bytes=count) for name, count in files.items())
+        return with_facts(usual, folders=folders, directories=tuple(Place(name=name) for name in names))
+
+    earlier = with_files({"media": 98, "docs": 2}, "docs", "media")
+
+    found = judge_shortfall(with_files(now, "docs", "media"), earlier)
+
+    assert found == ("the archive has no files of docs, an earlier one had 2" if is_short else "")
+    assert judge_shortfall(with_files(now, "media"), earlier) == ""  # it was taken out of the settings
+    assert judge_shortfall(with_files(now), earlier) == ""  # folders of one tree come and go
 
 
 def test_an_app_that_never_had_uploads_gives_no_reason(usual: Manifest) -> None:

@@ -41,6 +41,17 @@ def judge_shortfall(newest: Manifest, earlier: Manifest | None) -> str:
     for what, now, before, most in kinds:
         if now * 2 <= before and before > 0:
             return f"the archive has {what}, an earlier one had {before:,}{most}"
+    return _emptied(newest, earlier)
+
+
+def _emptied(newest: Manifest, earlier: Manifest) -> str:
+    """The directory with a name of its own that has no file any more, as if it were not mounted; "" if none is so."""
+    then = {each.name: each.files for each in earlier.folders or ()}
+    now = {each.name: each.files for each in newest.folders or ()}
+    for each in newest.directories:
+        before = then.get(each.name, 0)
+        if before and not now.get(each.name, 0):
+            return f"the archive has no files of {ascii_safe(each.name)}, an earlier one had {before:,}"
     return ""
 
 
