@@ -244,6 +244,34 @@ def test_what_is_left_out_stays_where_it_is_wherever_the_exchange_is_stopped(rig
     assert (rig.uploads / "videos" / "v.mp4").read_text() == "v"
 
 
+@pytest.mark.parametrize("kind", ["file", "link", "pipe"])
+@pytest.mark.parametrize("of", ["live", "kept"])
+def test_a_directory_with_what_stays_that_somebody_replaced_hinders_no_way_back(
+    rig: Rig, tmp_path: Path, kind: str, of: str
+) -> None:
+    write(rig.uploads, {"dir/cache/deep/c": "c"})
+    rig.frontier = find_frontier(rig.uploads, rig.stage.side(Side.NEW), make_filter(("cache/",)))
+    rig.make_live(Side.NEW)
+    place = (rig.uploads if of == "live" else rig.path / "new") / "dir"
+    place.rename(tmp_path / "aside")
+    make: dict[str, Callable[[], object]] = {
+        "file": lambda: place.write_text("theirs"),
+        "link": lambda: place.symlink_to(tmp_path / "aside"),
+        "pipe": lambda: os.mkfifo(place),
+    }
+    make[kind]()
+    (rig.path / "strays").write_text("in the way too")
+
+    rig.make_live(Side.OLD)
+
+    found = live(rig.uploads)
+    assert {name: found[name] for name in OLD} == OLD
+    rig.make_live(Side.NEW)
+    assert "dir/x" in live(rig.uploads) or of == "live"
+    assert sorted(os.listdir(tmp_path / "aside")) == (["cache", "x", "z"] if of == "live" else [])
+    rig.stage.remove()
+
+
 def test_root_gives_no_directory_away_whose_name_somebody_else_can_give(tmp_path: Path) -> None:
     """Each of these has something that stays; the app can write above them, and rename one to the name of another."""
     need_root()

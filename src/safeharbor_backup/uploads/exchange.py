@@ -13,7 +13,7 @@ import hashlib
 import os
 import secrets
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import StorageUnavailable
@@ -185,11 +185,16 @@ class Exchange:
             os.close(descriptor)
 
     def _step_aside(self, directory: int, name: bytes) -> None:
-        with self._made(self._stage, _ASIDE) as strays:
-            try:
-                _rename(directory, name, strays, secrets.token_hex(8).encode())
-            except FileNotFoundError:
-                pass
+        with self._made(self._stage, _ASIDE) as strays, suppress(FileNotFoundError):
+            _rename(directory, name, strays, secrets.token_hex(8).encode())
+
+    def _clear(self, root: int, above: int, name: bytes) -> None:
+        """What is no directory makes way for one, whoever put it there."""
+        if root != self._stage:
+            self._step_aside(above, name)
+            return
+        with suppress(FileNotFoundError):  # or what steps aside would need itself
+            _rename(above, name, self._stage, secrets.token_hex(8).encode())
 
     @contextmanager
     def _opened(self, root: int, path: bytes) -> Iterator[int | None]:
@@ -221,17 +226,25 @@ class Exchange:
             if not name:
                 yield above
                 return
-            try:
-                os.mkdir(name, 0o700, dir_fd=above)
-            except FileExistsError:
-                pass
-            descriptor = open_own_directory(above, name)
+            descriptor = self._make(root, above, name)
             try:
                 if like is not None and os.geteuid() == 0 == os.fstat(descriptor).st_uid and not names_in(descriptor):
                     _give_attributes(descriptor, like)
                 yield descriptor
             finally:
                 os.close(descriptor)
+
+    def _make(self, root: int, above: int, name: bytes) -> int:
+        for _ in range(_ROUNDS):
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=above)
+            try:
+                return open_own_directory(above, name)
+            except (FileNotFoundError, NotADirectoryError):
+                self._clear(root, above, name)
+        raise StorageUnavailable(
+            f"{os.fsdecode(name)} in {self._shown} is replaced as fast as it is made.", hint=_stop_the_app()
+        )
 
     def _show(self, path: bytes) -> str:
         return f"{self._shown}/{os.fsdecode(path)}" if path else self._shown
