@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from safeharbor_backup.state.journal import JOURNAL_NAME, Journal
 from support.faults import failed
 from support.filesystems import mounted_bind, mounted_tmpfs
+from support.kills import calls_of, killing, traced
+from support.postgres import Database
 from support.runs import Site
+from support.states import tree_of
 
 EXCLUDE = "/videos/, *.tmp, /2026/cache/"
 ONLY = ("--only", "uploads")
@@ -111,6 +116,68 @@ def test_the_patterns_of_the_archive_hold_although_they_are_not_set_any_more(
     assert site.run("restore", "--discard-previous", "--yes").status == 0
 
     assert (photo(site), stays_of(site)) == ("first", left_out)
+
+
+def test_an_undo_that_was_put_back_has_not_forgotten_what_stayed(site: Site, database: Database) -> None:
+    assert site.run("backup").status == 0
+    (site.uploads / "2026" / "1.jpg").write_bytes(b"live before")
+    old = tree_of(site.uploads)
+    assert site.run("restore", "--from", "latest", "--yes").status == 0
+    restored = tree_of(site.uploads)
+    (record,) = Journal(site.backups).read()
+    os.mkfifo(site.uploads / "2026" / "pipe")
+    in_the_way = f'"{record.staged_database}"'
+    database.execute(f"CREATE DATABASE {in_the_way}")
+    failed(site.run("restore", "--undo"), 8, "cannot be exchanged", "Now live: the restored data")
+    (site.uploads / "2026" / "pipe").unlink()
+    os.utime(site.uploads / "2026", ns=(0, 0))
+    restored["2026"] = tree_of(site.uploads)["2026"]
+    assert tree_of(site.uploads) == restored
+    database.execute(f"DROP DATABASE {in_the_way}")
+
+    for expected in (old, restored, old):
+        done = site.run("restore", "--undo")
+        assert done.status == 0, done.output
+        assert tree_of(site.uploads) == expected
+
+
+@pytest.mark.parametrize("excluded", [EXCLUDE, ""])
+def test_what_stays_is_found_again_although_the_journal_is_lost(
+    site: Site, left_out: dict[str, str], excluded: str
+) -> None:
+    change(site)
+    restore = ("--from", "latest", *ONLY, "--yes")
+    old = tree_of(site.uploads)
+    renames = [number for name, number in calls_of(site, *restore) if name == "renameat2"]
+    assert len(renames) > 10
+    for number in renames:
+        assert site.run("restore", "--undo").status in (0, 8)  # 8: it ended before there was anything
+        assert site.run("restore", "--discard-previous", "--yes").status == 0
+        assert tree_of(site.uploads) == old, number
+        assert traced(site, *killing("renameat2", number), verb=restore) == -signal.SIGKILL
+        (stage,) = site.uploads.glob(".safeharbor-restore-*")
+        (site.backups / JOURNAL_NAME).unlink()
+
+        done = site.run("restore", "--undo", "--id", stage.name[-12:], "--yes", BACKUP_EXCLUDE=excluded)
+
+        assert done.status == 0, done.output
+        assert tree_of(site.uploads) == old, number
+
+
+def test_a_kept_state_comes_back_whole_around_what_stays_although_the_journal_is_lost(
+    site: Site, left_out: dict[str, str]
+) -> None:
+    change(site)
+    old = tree_of(site.uploads)
+    assert site.run("restore", "--from", "latest", *ONLY, "--yes").status == 0
+    restored = tree_of(site.uploads)
+    (stage,) = site.uploads.glob(".safeharbor-restore-*")
+    (site.backups / JOURNAL_NAME).unlink()
+
+    for expected in (old, restored, old):
+        done = site.run("restore", "--undo", "--id", stage.name[-12:], "--yes")
+        assert done.status == 0, done.output
+        assert tree_of(site.uploads) == expected
 
 
 @contextmanager

@@ -197,6 +197,27 @@ def test_an_undo_killed_at_any_step_goes_on_and_does_not_turn_round(site: Site, 
             rig.settled(killed.where, with_backup=False)
 
 
+@pytest.mark.parametrize("how", ["undo", "resume"])
+@pytest.mark.parametrize("point", ["swapping", "closed", "uploads swapped", "committed"])
+def test_an_undo_of_an_undo_goes_on_too_where_it_was_going(
+    site: Site, database: Database, point: str, how: str
+) -> None:
+    rig = Rig(site, database)
+    old = rig.changed()
+    rig.finish("restore")
+    rig.finish("undo")
+    wholly(rig, old, "undone")
+    rig.kill("undo", point)
+    told = site.run("list")
+    assert "finishes it, and so does `--resume`. Live will be: the restored data" in told.stderr
+
+    done = rig.recover(how)
+
+    assert done.status == 0, done.output
+    wholly(rig, rig.new, point)
+    rig.settled(point, with_backup=False)
+
+
 @pytest.mark.timeout(900)
 def test_an_undo_of_a_restore_killed_after_its_commit_may_itself_be_killed(site: Site, database: Database) -> None:
     rig = Rig(site, database)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive import layout
 from safeharbor_backup.errors import CannotRestore
-from safeharbor_backup.system.filesystem import mounts_below
+from safeharbor_backup.system.filesystem import mounts_below, names_in
 from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.movable import is_left_alone
+from safeharbor_backup.uploads.removal import open_own_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +75,19 @@ def find_frontier(uploads: Path, restored: int | None, is_excluded: Callable[[st
     return Frontier(tuple(map(os.fsdecode, sorted(directories))), tuple(map(os.fsdecode, sorted(stays))))
 
 
+def find_entered(root: int, side: int) -> tuple[str, ...]:
+    """The directories in an open side of a stage that are live too: what an exchange has gone into, entry by entry.
+
+    Raises CannotRestore if there are too many to have come of that, OSError.
+    """
+    found = []
+    for path in _in_both(root, side, b""):
+        found.append(os.fsdecode(path))
+        if len(found) > _MOST:
+            raise CannotRestore(f"More than {_MOST:,} directories are live and in the stage too.")
+    return tuple(sorted(found))
+
+
 def refused_mount(uploads: Path, path: bytes) -> CannotRestore:
     """The error for a mount point at `path` below the uploads, which an archive holds too."""
     return CannotRestore(
@@ -123,6 +138,20 @@ def _is_left_out(
     except OSError:
         return False  # gone
     return not layout.link_stays_inside(path.rpartition(b"/")[0], link)
+
+
+def _in_both(one: int, other: int, prefix: bytes) -> Iterator[bytes]:
+    for name in names_in(other) if prefix.count(b"/") < layout.DEPTH_LIMIT else ():
+        with ExitStack() as stack:
+            below = []
+            try:
+                for directory in (one, other):
+                    below.append(open_own_directory(directory, name))
+                    stack.callback(os.close, below[-1])
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            yield prefix + name
+            yield from _in_both(*below, prefix + name + b"/")
 
 
 def _is_there(root: int, path: bytes, *, but_directory: bool = False) -> bool:

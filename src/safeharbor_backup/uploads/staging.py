@@ -20,6 +20,7 @@ from safeharbor_backup.state.restore_record import Mark, Side, StageIdentity, Sw
 from safeharbor_backup.system.atomic_file import fsync_open_directory, rename_between
 from safeharbor_backup.system.filesystem import is_inode, mount_of, names_in, set_mode
 from safeharbor_backup.uploads.exchange import Exchange
+from safeharbor_backup.uploads.frontier import find_entered
 from safeharbor_backup.uploads.removal import remove_below
 from safeharbor_backup.uploads.stage_marker import hash_secret, read_marker, write_marker
 
@@ -113,6 +114,14 @@ class Stage:
         """
         marker = read_marker(self._stage)
         return marker.mark, marker.transaction
+
+    def find_entered(self, mark: Mark) -> tuple[str, ...]:
+        """The directories that exchanges have gone into, as far as the stage shows it, for when the journal does not.
+
+        Raises CannotRestore, OSError.
+        """
+        live = mark.going.other if mark.leg is SwapPhase.OUT else mark.going
+        return find_entered(self._root, self.side(live))
 
     def note_transaction(self, transaction: str) -> None:
         """Put the id of the one transaction of a restore in place into the marker. Raises OSError."""

@@ -17,6 +17,7 @@ from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.state.restore_record import Side
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed
+from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.staging import stage_path
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def adopt(
             swap.require_both()
             if not confirm(found.plan(to, [stage.path for stage in stages.values()], others)):
                 raise SafeHarborError("Not confirmed.", intact="Nothing was changed.")
+            swap.find_what_stays(make_filter(settings.exclude))
             swap.begin(to, by_undo=to is Side.OLD)
             if record.in_place:
                 swap.bring_in_uploads(to)
@@ -91,7 +93,8 @@ def _as_marked(found: Unrecorded, record: RestoreRecord, stages: UploadStages, a
         if stage is not None and mark is not None:
             if transaction and not abandoned.database:
                 record = replace(record, in_place=True, transaction=transaction, database=found.database)
-            record = record.with_part(replace(part, stage=stage.identity, mark=mark))
+            entered = stage.find_entered(mark)
+            record = record.with_part(replace(part, stage=stage.identity, mark=mark, frontier=entered))
         elif abandoned.uploads:
             stages.pop(part.path, None)
         else:

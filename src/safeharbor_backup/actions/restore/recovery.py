@@ -211,7 +211,7 @@ def _undo_interrupted(swap: Swap, target: Target | None, progress: Progress) -> 
             return Recovery(record.id, "it had been committed and was finished: there was no database before", False)
         swap.record = replace(record, towards=Side.OLD)
     swap.require_both()
-    swap.begin(Side.OLD, by_undo=True)
+    swap.begin(swap.record.towards, by_undo=True)
     try_swap(swap, progress)
     return settled(swap)
 

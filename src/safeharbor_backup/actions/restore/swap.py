@@ -65,15 +65,9 @@ class Swap:
 
     def find_what_stays(self, is_excluded: Excluded | None) -> None:
         """Write down what an exchange is to leave where it is, as far as it is not. Raises CannotRestore, OSError."""
-        for part in self.record.uploads:
-            stage = self.stages.get(part.path)
-            if stage is None:
-                continue
-            side = stage.side(self.record.towards)
-            found = find_frontier(Path(part.path), side, part.directory.inside(is_excluded))
-            if not set(found.stays) <= set(part.stays):
-                frontier = tuple(sorted({*part.frontier, *found.directories}))
-                self._write_part(replace(part, frontier=frontier, stays=tuple(sorted({*part.stays, *found.stays}))))
+        found = self.record.with_parts(lambda part: self._with_what_stays(part, is_excluded))
+        if found != self.record:
+            self.record = self._journal.write(found)
 
     def begin_in_place(self, transaction: str) -> None:
         """The same for a restore in place, whose one transaction this is. Raises OSError."""
@@ -180,9 +174,18 @@ class Swap:
             ) from error
 
     def rest(self, record: RestoreRecord) -> None:
-        """Write down that the swap was put back to where it was at rest. Raises OSError, SafeHarborError."""
+        """Write down that the swap was put back to where it was at rest. Raises OSError, SafeHarborError.
+
+        What stays, as far as that was found since, is a part of it: the stage has traces of that.
+        """
         mark = Mark(record.live, SwapPhase.AT_REST)
-        self.record = self._journal.write(record.with_parts(lambda part: replace(part, mark=mark)))
+        now = {part.path: part for part in self.record.uploads}
+
+        def at_rest(part: UploadsPart) -> UploadsPart:
+            known = now.get(part.path, part)
+            return replace(part, mark=mark, frontier=known.frontier, stays=known.stays)
+
+        self.record = self._journal.write(record.with_parts(at_rest))
 
     def remove_stage(self) -> None:
         """Delete what was staged and is not live, nor was it ever. Raises OSError, SafeHarborError, psycopg.Error."""
@@ -239,6 +242,15 @@ class Swap:
         except Exception as second:  # nothing that nobody foresaw may hide what is to be typed now
             raise interrupted(error, second, self.record) from error
         return True
+
+    def _with_what_stays(self, part: UploadsPart, is_excluded: Excluded | None) -> UploadsPart:
+        stage = self.stages.get(part.path)
+        if stage is None:
+            return part
+        side = stage.side(self.record.towards)
+        found = find_frontier(Path(part.path), side, part.directory.inside(is_excluded))
+        frontier, stays = {*part.frontier, *found.directories}, {*part.stays, *found.stays}
+        return replace(part, frontier=tuple(sorted(frontier)), stays=tuple(sorted(stays)))
 
     def _write_part(self, part: UploadsPart) -> None:
         """Write down how it is with one directory of uploads. Raises OSError."""
