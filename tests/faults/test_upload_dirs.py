@@ -96,6 +96,40 @@ def test_killed_at_any_step_it_ends_as_the_old_or_the_new_of_both(site: Site, da
     assert (rig.left, Journal(site.backups).read()) == ([], ())
 
 
+@pytest.mark.parametrize("kind", ["gone", "a file"])
+def test_a_directory_that_is_gone_is_abandoned_alone(site: Site, database: Database, static: Path, kind: str) -> None:
+    lost = site.root / "lost"
+    shutil.copytree(static, lost)
+    site.environment["BACKUP_UPLOAD_DIR"] = f"media={site.uploads},static={lost}"
+    rig = Two(site, database, lost)
+    old = rig.changed()
+    rig.kill("restore", "uploads swapped")
+    shutil.rmtree(lost)
+    if kind == "a file":
+        lost.touch()
+
+    refused = site.run("restore", "--undo")
+    assert refused.status == 0, refused.output  # nothing had been exchanged there
+    assert tree_of(site.uploads) == {
+        name.removeprefix("media/"): what for name, what in old.uploads.items() if name.startswith("media/")
+    }
+    if kind == "a file":
+        lost.unlink()
+    lost.mkdir()
+    assert site.run("restore", "--from", str(rig.archive), "--yes").status == 3  # it is empty: is it mounted?
+    shutil.rmtree(lost)
+    if kind == "a file":
+        lost.touch()
+    for verb in ("--undo", "--discard-previous"):
+        refused = site.run("restore", verb, "--yes")
+        assert refused.status == 8, refused.output
+        assert "--abandon-uploads" in refused.stderr
+    done = site.run("restore", "--undo", "--abandon-uploads")
+    assert done.status == 3, done.output
+    assert site.run("restore", "--discard-previous", "--yes").status == 0
+    assert Journal(site.backups).read() == ()
+
+
 def test_a_stage_that_is_lost_in_one_leaves_that_one_as_it_is(site: Site, database: Database, static: Path) -> None:
     rig = Two(site, database, static)
     old = rig.changed()

@@ -216,11 +216,18 @@ def test_an_archive_of_one_tree_goes_into_several_if_all_of_it_has_a_place(site:
         path = tree / name
         path.unlink() if path.is_file() else path.rmdir()
         assert site.run("backup", "--no-prune", BACKUP_UPLOAD_DIR=str(tree)).status == 0
-    (tree / "media" / "across").symlink_to("../static")
-    assert site.run("backup", "--no-prune", BACKUP_UPLOAD_DIR=str(tree)).status == 0
-    refused = site.run("restore", "--from", str(site.archives[-1]), "--only", "uploads", "--yes")
-    assert refused.status == 8, refused.output
-    assert "uploads/media/across is a link that leaves uploads/media/" in refused.stderr
+    across, beside = tree / "media" / "across", tree / "beside"
+    for link, target, told in (
+        (across, "../static", "uploads/media/across is a link that leaves uploads/media/"),
+        (beside, "media", "The archive has uploads/beside, and BACKUP_UPLOAD_DIR names no directory for it"),
+    ):
+        link.symlink_to(target)
+        assert site.run("backup", "--no-prune", BACKUP_UPLOAD_DIR=str(tree)).status == 0
+        link.unlink()
+        for how in ("--dry-run", "--yes"):
+            refused = site.run("restore", "--from", str(site.archives[-1]), "--only", "uploads", how)
+            assert refused.status == 8, refused.output
+            assert told in refused.stderr
     assert sorted(both(site, static)) == ["media/2026", "media/2026/a.jpg"]
 
 
@@ -235,6 +242,18 @@ def test_files_go_back_into_the_directory_that_they_are_of(site: Site, static: P
     assert (static / "logo.png").read_bytes() == b"logo"
     assert (site.uploads / "2026" / "1.jpg").read_bytes() == (1).to_bytes(2, "big") * 3000
     assert (static / "newer.png").exists()
+
+
+def test_nothing_is_extracted_into_a_directory_that_is_not_there(site: Site, static: Path) -> None:
+    assert site.run("backup").status == 0
+    static.rename(site.root / "unmounted")
+
+    refused = site.run("extract", "latest", "static/logo.png", "--in-place")
+
+    assert refused.status == 7, refused.output
+    assert f"The uploads directory {static} does not exist" in refused.stderr
+    assert not static.exists()
+    assert site.run("extract", "latest", "media/2026/1.jpg", "--in-place").status == 0
 
 
 def unrecorded_restore(site: Site, static: Path, *options: str) -> tuple[str, Path]:

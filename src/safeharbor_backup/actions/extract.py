@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,13 @@ from safeharbor_backup.archive.layout import UPLOADS_NAME
 from safeharbor_backup.archive.pick import Wanted, pick_members
 from safeharbor_backup.archive.reader import bears_leading_mark, read_front
 from safeharbor_backup.archive.source import opened_archive
-from safeharbor_backup.errors import ArchiveNotFound, CannotRestore, SettingsInvalid, translate_os_error
+from safeharbor_backup.errors import (
+    ArchiveNotFound,
+    CannotRestore,
+    SettingsInvalid,
+    StorageUnavailable,
+    translate_os_error,
+)
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.upload_dirs import UploadDir, describe_dirs
 from safeharbor_backup.system.lock import directory_lock
@@ -100,6 +107,7 @@ def _extract(
         if is_live:
             require_names(archive, front.manifest if front is not None else None, dirs)
             dirs = _concerned(dirs, below)
+            _require_there(dirs)
         try:
             beside = [stack.enter_context(staged_beside(each.path)) for each in dirs]
             places = [
@@ -154,6 +162,17 @@ def _concerned(dirs: UploadDirs, wanted: Sequence[bytes]) -> UploadDirs:
         return any(not path or (path + b"/").startswith(prefix) for path in wanted)
 
     return tuple(each for each in dirs if is_wanted(each.prefix)) or dirs
+
+
+def _require_there(dirs: UploadDirs) -> None:
+    """Nothing is put where a filesystem may only not be mounted. Raises StorageUnavailable."""
+    for each in dirs:
+        if not os.path.isdir(each.path):
+            raise StorageUnavailable(
+                f"The uploads directory {each.path} does not exist.",
+                hint=f"Create it, or mount it: mkdir -p {shlex.quote(str(each.path))}",
+                intact="Nothing was changed.",
+            )
 
 
 def _below_uploads(path: str) -> bytes:

@@ -243,7 +243,7 @@ def remove_unfinished(uploads: Path, restore_id: str) -> bool:
     """
     try:
         root = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:  # the uploads themselves are gone
+    except (FileNotFoundError, NotADirectoryError):  # the uploads themselves are gone
         return True
     name = os.fsencode(f"{_PREFIX}{restore_id}")
     stage = -1

@@ -105,7 +105,7 @@ def opened_stages(record: RestoreRecord, replaced: dict[str, StageReplaced] | No
                 continue  # it had not been made
             try:
                 stage = open_stage(Path(part.path), record.id, part.stage)
-            except FileNotFoundError:  # the uploads themselves are gone
+            except (FileNotFoundError, NotADirectoryError):  # the uploads themselves are gone
                 continue
             except StageReplaced as error:
                 if replaced is None:

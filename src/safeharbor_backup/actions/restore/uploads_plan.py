@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.preflight import check_apart, check_no_overlap
 from safeharbor_backup.actions.restore.losses import compare_uploads
 from safeharbor_backup.actions.restore.request import left_out_patterns
+from safeharbor_backup.actions.restore.uploads_stage import check_places
 from safeharbor_backup.actions.restore.uploads_target import check_filesystem, check_movable, check_staying
-from safeharbor_backup.archive.listing import read_lines
-from safeharbor_backup.archive.source import Truncated
+from safeharbor_backup.archive.listing import read_foreign_headers, read_lines
+from safeharbor_backup.archive.reader import Rejected, read_members, rejected
+from safeharbor_backup.archive.source import Source, Truncated
 from safeharbor_backup.errors import (
     ArchiveRejected,
     CannotRestore,
@@ -25,11 +27,12 @@ from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.omissions import recorded_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from safeharbor_backup.actions.restore.findings import Findings
     from safeharbor_backup.actions.restore.request import OpenArchive
+    from safeharbor_backup.archive.layout import Member
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 _NO_FOLDER = "."  # of the files that are in no directory
 _SHOWN = 5
+_HEADERS_READ_AHEAD = 32 * 1024  # where only headers are wanted, each read beyond them is for nothing
 
 
 def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings) -> UploadDirs:
@@ -89,6 +93,8 @@ def _perhaps_not_mounted(dirs: UploadDirs, folders: Mapping[str, tuple[int, int]
 
 def _look_at(dirs: UploadDirs, archive: OpenArchive, settings: Settings, findings: Findings) -> None:
     is_excluded = make_filter(left_out_patterns(archive.manifest, settings.exclude))
+    if dirs and dirs[0].name and not _recorded(archive.manifest):  # one tree, for several directories
+        check_places(_members(archive), [each.prefix for each in dirs])
     for each in dirs:
         check_movable(each.path, each.inside(is_excluded))
         check_staying(each, archive, is_excluded, findings)
@@ -104,6 +110,20 @@ def _look_at(dirs: UploadDirs, archive: OpenArchive, settings: Settings, finding
         attributes = recorded_attributes(archive.manifest.about_uploads.attributes)
         if attributes:
             findings.losses.append(attributes)
+
+
+def _members(archive: OpenArchive) -> Iterator[Member]:
+    """Each one of the uploads, by its header alone. Raises ArchiveRejected, OSError."""
+    headers = Source(archive.source.descriptor, archive.path, _HEADERS_READ_AHEAD)
+    try:
+        if archive.front is None:
+            yield from (member for member, _ in read_foreign_headers(headers))
+            return
+        for member, at in read_members(headers, archive.front):
+            yield member
+            headers.seek(at + member.size)
+    except (Rejected, Truncated) as error:
+        raise rejected(archive.source, str(error).rstrip(".") or "it was cut: it ends in the middle") from None
 
 
 def choose_dirs(archive: OpenArchive, dirs: UploadDirs) -> UploadDirs:

@@ -50,7 +50,7 @@ class UploadsStage:
 
     def take(self, member: Member, data: Iterable[bytes]) -> None:
         """Write it there. Raises CannotRestore, ArchiveRejected, StorageUnavailable, OSError."""
-        member = self._inside(member)
+        member = _inside(member, self.place.prefix)
         instead_of = self.place.instead_of
         if member.name == _LOST_AND_FOUND and instead_of is not None and has_own_lost_and_found(instead_of):
             raise CannotRestore(
@@ -58,33 +58,6 @@ class UploadsStage:
                 hint="Restore into another directory with --upload-dir, or extract it by hand.",
             )
         self.extraction.add(member, data)
-
-    def _inside(self, member: Member) -> Member:
-        """The member as it is in a tree that this directory is the top of. Raises CannotRestore if it leaves that."""
-        prefix = UPLOADS_NAME + self.place.prefix
-        if not self.place.prefix:
-            return member
-        path = member.name[len(prefix) :]
-        link = member.link
-        top = ascii_safe(os.fsdecode(prefix))
-        why = ""
-        if is_staging_name(path.partition(b"/")[0]):
-            why = "has the name of what a restore keeps there"
-        elif member.kind == SYMLINK and not link_stays_inside(path.rpartition(b"/")[0], link):
-            why = f"is a link that leaves {top}, which is a directory of its own here"
-        elif member.kind != SYMLINK and link:  # a hard link, in another program's archive
-            why = (
-                ""
-                if link.startswith(prefix)
-                else f"is a link to a file outside of {top}, which is a directory of its own here"
-            )
-            link = UPLOADS_NAME + link[len(prefix) :]
-        if why:
-            raise CannotRestore(
-                f"{ascii_safe(os.fsdecode(member.name))} {why}.",
-                hint=ONE_DIRECTORY,
-            )
-        return member._replace(name=UPLOADS_NAME + path, link=link)
 
     @property
     def warnings(self) -> list[str]:
@@ -95,16 +68,56 @@ class UploadsStage:
 
 def stage_of(member: Member, stages: Sequence[UploadsStage]) -> UploadsStage | None:
     """Where a member belongs; None if there is no place for any. Raises CannotRestore if there is none for this one."""
+    prefix = _prefix_of(member, [stage.place.prefix for stage in stages])
+    return next((stage for stage in stages if stage.place.prefix == prefix), None)
+
+
+def check_places(members: Iterable[Member], prefixes: Sequence[bytes]) -> None:
+    """Each member finds its place in directories whose paths in the tree begin so. Raises CannotRestore."""
+    for member in members:
+        if member.name.startswith(UPLOADS_NAME) and (prefix := _prefix_of(member, prefixes)) is not None:
+            _inside(member, prefix)
+
+
+def _prefix_of(member: Member, prefixes: Sequence[bytes]) -> bytes | None:
     path = member.name[len(UPLOADS_NAME) :]
-    for stage in stages:
-        if path.startswith(stage.place.prefix):
-            return stage
-    if path and stages:
+    for prefix in prefixes:
+        if path.startswith(prefix):
+            return prefix
+    if path and prefixes:
         name = ascii_safe(os.fsdecode(member.name))
         raise CannotRestore(
             f"The archive has {name}, and BACKUP_UPLOAD_DIR names no directory for it.", hint=ONE_DIRECTORY
         )
     return None
+
+
+def _inside(member: Member, prefix_in_tree: bytes) -> Member:
+    """The member as it is in a tree that its directory is the top of. Raises CannotRestore if it leaves that."""
+    if not prefix_in_tree:
+        return member
+    prefix = UPLOADS_NAME + prefix_in_tree
+    path = member.name[len(prefix) :]
+    link = member.link
+    top = ascii_safe(os.fsdecode(prefix))
+    why = ""
+    if is_staging_name(path.partition(b"/")[0]):
+        why = "has the name of what a restore keeps there"
+    elif member.kind == SYMLINK and not link_stays_inside(path.rpartition(b"/")[0], link):
+        why = f"is a link that leaves {top}, which is a directory of its own here"
+    elif member.kind != SYMLINK and link:  # a hard link, in another program's archive
+        why = (
+            ""
+            if link.startswith(prefix)
+            else f"is a link to a file outside of {top}, which is a directory of its own here"
+        )
+        link = UPLOADS_NAME + link[len(prefix) :]
+    if why:
+        raise CannotRestore(
+            f"{ascii_safe(os.fsdecode(member.name))} {why}.",
+            hint=ONE_DIRECTORY,
+        )
+    return member._replace(name=UPLOADS_NAME + path, link=link)
 
 
 @contextmanager
