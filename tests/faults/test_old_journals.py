@@ -59,6 +59,26 @@ def test_what_an_earlier_program_kept_can_be_brought_back_and_discarded(site: Si
     wholly(rig, rig.new, "discarded")
 
 
+def test_an_undo_that_fails_has_not_lost_what_an_earlier_program_kept(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    old = rig.changed()
+    rig.finish("restore")
+    as_schema_1(site)
+    in_the_way = f'"{database.name}_restore_{rig.kept_ids[0]}"'
+    database.execute(f"CREATE DATABASE {in_the_way}")
+    refused = rig.recover("undo")
+    assert refused.status == 8, refused.output
+    wholly(rig, rig.new, "put back")
+    database.execute(f"DROP DATABASE {in_the_way}")
+
+    done = rig.recover("undo")
+
+    assert done.status == 0, done.output
+    wholly(rig, old, "undone")
+    assert site.run("restore", "--discard-previous", "--yes").status == 0
+    assert (rig.sides, rig.staging) == ([], [])
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("step", ["closed", "uploads swapped", "committed"])
 def test_an_undo_killed_under_an_earlier_program_is_finished(site: Site, database: Database, step: str) -> None:

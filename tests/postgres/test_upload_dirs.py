@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from safeharbor_backup.state.journal import JOURNAL_NAME
+from support.filesystems import mounted_bind
 from support.postgres import Database
 from support.runs import Site
 from support.states import tree_of
@@ -103,6 +104,17 @@ def test_directories_that_overlap_are_refused(site: Site, inner: str) -> None:
         assert done.status == 2, done.output
         assert "expected separate directories" in done.output
     assert site.archives == []
+
+
+def test_a_directory_of_which_a_part_is_mounted_elsewhere_overlaps_with_that(site: Site) -> None:
+    (site.root / "elsewhere").mkdir()
+    with mounted_bind(site.uploads / "2026", site.root / "elsewhere") as elsewhere:
+        site.environment["BACKUP_UPLOAD_DIR"] = f"a={site.uploads},b={elsewhere}"
+
+        done = site.run("backup")
+
+    assert done.status == 2, done.output
+    assert "expected separate directories" in done.output
 
 
 def both(site: Site, static: Path) -> dict[str, str]:

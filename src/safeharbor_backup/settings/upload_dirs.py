@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safeharbor_backup.errors import Unusable
+from safeharbor_backup.system.filesystem import location_of
 
 Excluded = Callable[[str], bool]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -83,12 +84,23 @@ def parse_dirs(text: str) -> UploadDirs:
 
 
 def find_overlap(dirs: Sequence[UploadDir]) -> tuple[UploadDir, UploadDir] | None:
-    """Two of them of which one is in the other, or the same: by links, mounts or another case of letters too."""
+    """Two of them of which one is in the other, or the same: by links, mounts or another case of letters too.
+
+    Raises OSError.
+    """
     for number, one in enumerate(dirs):
         for other in dirs[number + 1 :]:
-            if _is_in(one.path, other.path) or _is_in(other.path, one.path):
+            if _is_in(one.path, other.path) or _is_in(other.path, one.path) or _is_in_by_mounts(one.path, other.path):
                 return one, other
     return None
+
+
+def _is_in_by_mounts(one: Path, other: Path) -> bool:
+    """Whether one of two directories is in the other where a mount shows a part of it elsewhere."""
+    here, there = location_of(one), location_of(other)
+    if here is None or there is None or here[0] != there[0]:
+        return False
+    return os.path.commonpath([here[1], there[1]]) in (here[1], there[1])
 
 
 def _is_in(path: Path, directory: Path) -> bool:

@@ -81,13 +81,41 @@ def mount_of(descriptor: int) -> int:
     return 0
 
 
+def location_of(directory: Path) -> tuple[bytes, bytes] | None:
+    """The device of a directory and its path in that filesystem, whichever mounts lead there (proc(5), mountinfo).
+
+    None if it is not there, or that is unknown.
+    """
+    try:
+        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        wanted = b"%d" % mount_of(descriptor)
+        path = os.fsencode(os.readlink(f"/proc/self/fd/{descriptor}"))
+    finally:
+        os.close(descriptor)
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            number, _, device, *paths = line.split(b" ")[:5]
+            if number == wanted:
+                root, place = map(_plain, paths)
+                return device, os.path.normpath(os.path.join(root, os.path.relpath(path, place)))
+    return None
+
+
 def mounts_below(directory: Path) -> list[bytes]:
     """The mount points below `directory`, as paths relative to it (proc(5), mountinfo). Raises OSError."""
     root = os.fsencode(os.path.realpath(directory)).rstrip(b"/") + b"/"
     found = set()
     with open("/proc/self/mountinfo", "rb") as file:
         for line in file:
-            place = _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4])
+            place = _plain(line.split(b" ")[4])
             if place.startswith(root) and len(place) > len(root):
                 found.add(place[len(root) :])
     return sorted(found)
+
+
+def _plain(path: bytes) -> bytes:
+    """A path of mountinfo as it is."""
+    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), path)

@@ -176,14 +176,15 @@ class Swap:
     def rest(self, record: RestoreRecord) -> None:
         """Write down that the swap was put back to where it was at rest. Raises OSError, SafeHarborError.
 
-        What stays, as far as that was found since, is a part of it: the stage has traces of that.
+        What was found since is a part of it: what stays, of which the stage has traces, and the stage itself, where the
+        record is of the first version.
         """
         mark = Mark(record.live, SwapPhase.AT_REST)
         now = {part.path: part for part in self.record.uploads}
 
         def at_rest(part: UploadsPart) -> UploadsPart:
             known = now.get(part.path, part)
-            return replace(part, mark=mark, frontier=known.frontier, stays=known.stays)
+            return replace(part, mark=mark, stage=known.stage, frontier=known.frontier, stays=known.stays)
 
         self.record = self._journal.write(record.with_parts(at_rest))
 
