@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 
@@ -216,6 +217,23 @@ def test_an_undo_of_an_undo_goes_on_too_where_it_was_going(
     assert done.status == 0, done.output
     wholly(rig, rig.new, point)
     rig.settled(point, with_backup=False)
+
+
+def test_an_undo_of_an_undo_whose_uploads_are_lost_says_what_becomes_live(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    rig.changed()
+    rig.finish("restore")
+    rig.finish("undo")
+    rig.kill("undo", "closed")
+    shutil.rmtree(site.uploads / rig.staging[0])
+    refused = site.run("restore", "--undo")
+    assert refused.status == 8, refused.output
+    assert "--undo --abandon-uploads` makes the database live that has the restored data" in refused.stderr
+
+    done = site.run("restore", "--undo", "--abandon-uploads")
+
+    assert done.status == 3, done.output
+    assert rig.state().database == rig.new.database
 
 
 @pytest.mark.timeout(900)

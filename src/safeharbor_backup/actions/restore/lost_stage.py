@@ -52,7 +52,8 @@ def way_around(record: RestoreRecord) -> str:
         return f"`{verb} --undo --abandon-uploads` leaves {lost} as {they} now. Then {anew}."
     if record.in_place:
         return f"`{verb} --undo --abandon-uploads` leaves {lost} as {they} and ends the rest. Then {anew}."
-    old = f"`{verb} --undo --abandon-uploads` makes the database live that has {record.describe(Side.OLD)}"
+    back = record.towards if record.by_undo else Side.OLD
+    old = f"`{verb} --undo --abandon-uploads` makes the database live that has {record.describe(back)}"
     new = f", `{verb} --resume --abandon-uploads` the one that has {record.describe(Side.NEW)}"
     stays = "stays as it is" if several else "stay as they are"
     return f"{old}{'' if record.by_undo else new}; {lost} {stays} now. Then {anew}."
