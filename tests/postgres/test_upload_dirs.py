@@ -268,6 +268,21 @@ def test_nothing_is_extracted_into_a_directory_that_is_not_there(site: Site, sta
     assert site.run("extract", "latest", "media/2026/1.jpg", "--in-place").status == 0
 
 
+def test_kept_uploads_that_other_settings_would_archive_are_reported(site: Site, static: Path) -> None:
+    assert site.run("backup").status == 0
+    change(site, static)
+    assert site.run("restore", "--from", "latest", "--yes").status == 0
+    (stage,) = static.glob(".safeharbor-restore-*")
+
+    done = site.run("backup", BACKUP_UPLOAD_DIR=str(static.parent))
+
+    assert done.status == 3, done.output
+    assert f"{stage}, which restore {stage.name[-12:]} keeps, lies in the uploads" in done.stderr
+    assert f"uploads/static/{stage.name}/" in names_in(site.archives[-1])
+    assert site.run("restore", "--discard-previous", "--yes").status == 0
+    assert "lies in the uploads" not in site.run("backup", BACKUP_UPLOAD_DIR=str(static.parent)).stderr
+
+
 def unrecorded_restore(site: Site, static: Path, *options: str) -> tuple[str, Path]:
     """A restore of both that is done, and that the journal does not know: its id, and its stage in `static`."""
     assert site.run("backup").status == 0

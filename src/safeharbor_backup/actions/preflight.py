@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.layout import time_in_name
@@ -12,14 +13,12 @@ from safeharbor_backup.settings.min_free import free_backups, show_room
 from safeharbor_backup.settings.upload_dirs import find_overlap
 from safeharbor_backup.state.journal import Journal, find_interrupted
 from safeharbor_backup.system.processes import where_typed
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, typed
 from safeharbor_backup.uploads.estimate import estimate_size
 from safeharbor_backup.uploads.movable import find_fixed
-from safeharbor_backup.uploads.staging import find_look_alikes
+from safeharbor_backup.uploads.staging import find_look_alikes, stage_path
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
@@ -56,7 +55,7 @@ def describe_hindrances(uploads: UploadDirs, directory: Path, is_excluded: Exclu
     The journal of restores is in `directory`.
     """
     try:
-        found = describe_unknown_stages(uploads, directory)
+        found = describe_unknown_stages(uploads, directory) + _describe_stages_below(uploads, directory)
         fixed = [(each, what) for each in uploads for what in find_fixed(each.path, each.inside(is_excluded))]
     except OSError as error:
         return [f"whether a restore could exchange the uploads is unknown: {error}"]
@@ -85,6 +84,23 @@ def describe_unknown_stages(uploads: UploadDirs, directory: Path) -> list[str]:
         f"{directory} knows no such restore. {'It is' if one else 'They are'} not archived, and left as "
         f"{'it is' if one else 'they are'}"
     ]
+
+
+def _describe_stages_below(uploads: UploadDirs, directory: Path) -> list[str]:
+    """A line for each restore whose kept uploads are in the tree: they are left out at the top of a directory only."""
+    tops = {os.path.realpath(each.path) for each in uploads}
+    found = []
+    for record in Journal(directory).read():
+        for part in record.uploads:
+            top = os.path.realpath(part.path)
+            is_below = any(top.startswith(f"{each.rstrip('/')}/") for each in tops)
+            if is_below and os.path.lexists(stage := stage_path(Path(top), record.id)):
+                verb = typed(f"restore --discard-previous --id {record.id}")
+                found.append(
+                    f"{ascii_safe(str(stage))}, which restore {record.id} keeps, lies in the uploads and is archived "
+                    f"with them. `{verb}` deletes it"
+                )
+    return found
 
 
 def check_uploads(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from safeharbor_backup.actions.restore.kept import discard_unrecorded, list_kept
 from safeharbor_backup.cli.command import exit_with
 from safeharbor_backup.cli.restore_documents import describe_discarded
 from safeharbor_backup.cli.restore_lines import ask
-from safeharbor_backup.errors import ExitStatus, SafeHarborError
+from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
 from safeharbor_backup.text import ascii_safe, plural, show_bytes
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def discard(run: Run, settings: Settings, restore_id: str, abandoned: Abandoned,
     kept = [record for record in list_kept(settings) if restore_id in ("", record.id)]
     try:
         unrecorded = list_unrecorded(settings)
-    except SafeHarborError as error:
+    except (SafeHarborError, OSError) as error:
         unrecorded = []
-        say(f"Could not look for kept states that the journal does not know: {error.message}")
+        say(f"Could not look for kept states that the journal does not know: {one_line(error)}.")
     for found in unrecorded:
         say(f"The journal does not know restore {found.id}, but names point to it: {found.describe()}")
     chosen = next((found for found in unrecorded if found.id == restore_id), None)
