@@ -43,6 +43,21 @@ def test_a_run_at_work_is_not_dead_and_one_that_ended_is_forgotten(tmp_path: Pat
     assert os.listdir(tmp_path / ".safeharbor") == []
 
 
+def test_one_that_ends_while_it_is_looked_at_did_not_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = mark_work(tmp_path, RUN)
+    assert mark is not None
+    real = os.open
+
+    def opened(path: Path, flags: int) -> int:
+        descriptor = real(path, flags)
+        mark.remove()
+        return descriptor
+
+    monkeypatch.setattr(os, "open", opened)
+
+    assert find_dead(tmp_path) == []
+
+
 def test_a_mark_of_anything_else_says_nothing(tmp_path: Path) -> None:
     marked_and_gone(tmp_path)
     (name,) = os.listdir(tmp_path / ".safeharbor")

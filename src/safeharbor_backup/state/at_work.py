@@ -106,7 +106,8 @@ def _dead(directory: Path) -> Iterator[tuple[Path, AtWork]]:
         except OSError:
             continue  # just removed, or another user's
         try:
-            if try_lock_exclusive(descriptor):
+            # one without a name ended well at this moment
+            if try_lock_exclusive(descriptor) and os.fstat(descriptor).st_nlink:
                 yield path, read_exactly(os.read(descriptor, _LIMIT_BYTES), AtWork)
         except (OSError, ValueError, SafeHarborError):
             continue
