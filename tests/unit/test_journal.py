@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from safeharbor_backup.actions.restore.lost_stage import way_around
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.postgres.side_names import new_id, side_database
 from safeharbor_backup.state.journal import CURRENT_SCHEMA, JOURNAL_NAME, Journal, JournalBroken, find_interrupted
@@ -38,6 +39,13 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert journal.read() == (replace(RECORD, phase=Phase.SWAPPING), second)
     assert journal.find("0000000000ff") == second
     assert find_interrupted(tmp_path) == replace(RECORD, phase=Phase.SWAPPING)
+
+
+def test_no_way_back_is_named_where_there_was_no_database_before() -> None:
+    kept = replace(RECORD, phase=Phase.KEPT, live=Side.NEW, uploads=(UploadsPart("/uploads"),))
+
+    assert "--undo --id 0123456789ab --abandon-uploads` brings back the database alone" in way_around(kept)
+    assert "--undo" not in way_around(replace(kept, had_database=False))
 
 
 def test_the_last_record_takes_the_file_with_it(tmp_path: Path) -> None:

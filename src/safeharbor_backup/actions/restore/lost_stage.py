@@ -43,8 +43,9 @@ def way_around(record: RestoreRecord) -> str:
     if record.phase is Phase.KEPT:
         rest = "all but that directory" if several else "the database alone"
         back = f"`{verb} --undo --id {record.id} --abandon-uploads` brings back {rest}. "
+        has_way_back = not record.in_place and (record.had_database or record.is_undone)
         return (
-            f"Restore an archive. {back if (record.database or several) and not record.in_place else ''}"
+            f"Restore an archive. {back if (record.database or several) and has_way_back else ''}"
             f"`{verb} --discard-previous --id {record.id} --abandon-uploads` deletes the rest."
         )
     they = "it is" if several else "they are"
