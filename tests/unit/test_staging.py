@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -242,6 +243,39 @@ def test_what_is_left_out_stays_where_it_is_wherever_the_exchange_is_stopped(rig
         rig.make_live(Side.OLD)
     rig.stage.remove()
     assert (rig.uploads / "videos" / "v.mp4").read_text() == "v"
+
+
+@pytest.mark.parametrize("number", range(2, 9))
+def test_a_directory_with_what_stays_keeps_its_mode_when_the_first_exchange_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    need_root()
+    with tempfile.TemporaryDirectory(dir="/tmp") as place, monkeypatch.context() as patch:
+        os.chown(place, 65534, 65534)
+        os.seteuid(65534)  # root gives a new directory its mode at once
+        try:
+            uploads = Path(place) / "uploads"
+            write(uploads, {**OLD, "dir/cache/c": "c"})
+            os.chmod(uploads / "dir", 0o755)
+            rig = Rig(uploads)
+            write(rig.path / "new", NEW)
+            rig.frontier = find_frontier(uploads, rig.stage.side(Side.NEW), make_filter(("cache/",)))
+            real = publish.rename_between
+
+            def rename(*arguments: object) -> None:
+                rig.step()
+                real(*arguments)  # type: ignore[arg-type]
+
+            patch.setattr(exchange, "rename_between", rename)
+            rig.stopped(Side.NEW, number)
+
+            rig.make_live(Side.OLD)
+
+            assert stat.S_IMODE(os.stat(uploads / "dir").st_mode) == 0o755
+            assert live(uploads) == {**OLD, "dir/cache/c": "c"}
+            rig.stage.close()
+        finally:
+            os.seteuid(0)
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "pipe"])

@@ -105,11 +105,7 @@ def _extract(
         source = stack.enter_context(opened_archive(archive))
         front = read_front(source) if bears_leading_mark(source) else None
         if is_live:
-            try:
-                require_names(archive, front.manifest if front is not None else None, dirs)
-            except CannotRestore as error:
-                error.hint = "Name each in BACKUP_UPLOAD_DIR, as when the archive was taken; or give --to DIR instead."
-                raise
+            require_names(archive, front.manifest if front is not None else None, dirs)
             dirs = _concerned(dirs, below)
             _require_there(dirs)
         try:

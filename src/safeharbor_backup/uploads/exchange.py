@@ -217,7 +217,7 @@ class Exchange:
     def _made(self, root: int, path: bytes, like: os.stat_result | None = None) -> Iterator[int]:
         """The same, made if it is not there. Raises OSError.
 
-        An empty one of root's, as a new one is, gets the mode and owner of `like`.
+        An empty one of ours, as a new one is, gets the mode and owner of `like`: a crash may come before all is moved.
         """
         parent, _, name = path.rpartition(b"/")
         with self._opened(root, parent) as above:
@@ -228,7 +228,7 @@ class Exchange:
                 return
             descriptor = self._make(root, above, name)
             try:
-                if like is not None and os.geteuid() == 0 == os.fstat(descriptor).st_uid and not names_in(descriptor):
+                if like is not None and os.geteuid() == os.fstat(descriptor).st_uid and not names_in(descriptor):
                     _give_attributes(descriptor, like)
                 yield descriptor
             finally:

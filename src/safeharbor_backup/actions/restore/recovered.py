@@ -37,8 +37,9 @@ def try_swap(swap: Swap, progress: Progress, *, at_rest: RestoreRecord | None = 
         if at_rest is not None and not isinstance(error, RestorePending):
             swap.rest(at_rest)
         raised = translated(error, "moving uploads")
-        if at_rest is None and isinstance(raised, SafeHarborError) and not isinstance(raised, RestorePending):
-            raised.intact = f"Now live: {swap.record.describe(swap.live_database)}."
+        if isinstance(raised, SafeHarborError) and not isinstance(raised, RestorePending):
+            live = swap.live_database if at_rest is None else at_rest.live
+            raised.intact = f"Now live: {swap.record.describe(live)}."
         raise raised from error
 
 
