@@ -151,7 +151,7 @@ def _in_both(one: int, other: int, prefix: bytes) -> Iterator[bytes]:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             yield prefix + name
-            yield from _in_both(*below, prefix + name + b"/")
+            yield from _in_both(below[0], below[1], prefix + name + b"/")
 
 
 def _is_there(root: int, path: bytes, *, but_directory: bool = False) -> bool:
