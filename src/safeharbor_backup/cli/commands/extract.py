@@ -52,7 +52,7 @@ class TableOptions:
     "checksum, and gets its owner and mode. All of them are extracted, or none.\n\nWith --table, take rows: into a "
     "table beside the "
     "live one, whose name ends with the archive's date; into a file; or, with --into-live, into the live table, "
-    "which gets the rows that it lacks by its primary key. No live row is changed or deleted.",
+    "which gets the rows whose primary key it lacks. No live row is changed or deleted.",
     *WHILE_RESTORING,
     ExitStatus.RESTORE_PENDING,
     meanings={ExitStatus.CANNOT_RESTORE: "something is in the way; nothing was changed"},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     ExitStatus.DONE,
     ExitStatus.USAGE,
     meanings={
-        ExitStatus.DONE: "done: told to stop by HUP, INT or TERM, and all else has ended",
+        ExitStatus.DONE: "done: stopped by HUP, INT or TERM, after everything else has ended",
         ExitStatus.USAGE: "usage, or this process has no container of its own",
     },
     is_service=True,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     ExitStatus.USAGE,
     meanings={ExitStatus.FAILED: "a message or the ping was not delivered"},
 )
-@click.option("--test", is_flag=True, required=True, help="Send it.")
+@click.option("--test", is_flag=True, required=True, help="Send the test message and the ping.")
 @json_option
 def command(run: Run, *, test: bool, as_json: bool) -> None:  # noqa: ARG001 - required, so that nobody sends one by mistake
     """Parse, send, render."""

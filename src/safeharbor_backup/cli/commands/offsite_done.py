@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     meanings={ExitStatus.LOCKED: "another job is recording a copy"},
 )
 @click.argument("name")
-@click.option("--archive", metavar="NAME", help="The newest archive that was copied; default: the newest one here.")
+@click.option("--archive", metavar="NAME", help="The newest archive that was copied. Default: the newest one here.")
 @click.option("--forget", is_flag=True, help="Forget this copy, which no longer exists: stop warning about it.")
 @json_option
 def command(run: Run, name: str, *, archive: str | None, forget: bool, as_json: bool) -> None:

@@ -44,7 +44,7 @@ def _page_name(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 
 @safeharbor_command(
     "Write an HTML page that shows the state of the backups, what is in them and how to restore them. It is one file "
-    "that needs nothing else, readable for its owner only. With --evidence, it shows what drills have proven. The "
+    "that needs nothing else, readable only by its owner. With --evidence, it shows what drills have proven. The "
     "exit status is about the page; use `status` for the backups.",
     ExitStatus.DONE,
     ExitStatus.FAILED,

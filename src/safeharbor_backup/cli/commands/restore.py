@@ -69,7 +69,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     "--in-place",
     is_flag=True,
     help="Wipe the database and load into it in one transaction, for roles that may not create databases. "
-    "Its database cannot be undone.",
+    "--undo cannot bring the previous database back.",
 )
 @click.option(
     "--accept-broken",
@@ -80,7 +80,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option(
     "--accept-open",
     is_flag=True,
-    help="Restore even if only a superuser may revoke again what was revoked from all roles.",
+    help="Restore even if a REVOKE … FROM PUBLIC needs a superuser: what it had closed is open then.",
 )
 @click.option("--no-keep-previous", is_flag=True, help="Delete the previous state as soon as the new one is live.")
 @click.option("--undo", is_flag=True, help="Bring the previous state back, or take an interrupted restore back.")

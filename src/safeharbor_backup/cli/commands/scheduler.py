@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "the start. A run that fails is reported in the log, and the next one runs as planned.",
     ExitStatus.DONE,
     ExitStatus.USAGE,
-    meanings={ExitStatus.DONE: "done: told to stop by HUP, INT or TERM"},
+    meanings={ExitStatus.DONE: "done: stopped by HUP, INT or TERM"},
     is_service=True,
 )
 @click.option(

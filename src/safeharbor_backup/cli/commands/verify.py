@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @safeharbor_command(
     "Prove that archives are complete: every byte is read once, every checksum compared, the dump decoded to its end. "
-    "All problems are reported. Needs no database, and works on a copy anywhere. Of a drill's evidence, it checks the "
+    "All problems are reported. Needs no database, and works on a copy anywhere. For evidence of drills, it checks the "
     "signature.",
     ExitStatus.DONE,
     ExitStatus.FAILED,
