@@ -10,7 +10,6 @@ from safeharbor_backup.actions.doctor.archive_checks import check_sharing
 from safeharbor_backup.actions.doctor.write_probe import probe_directory
 from safeharbor_backup.settings.upload_dirs import UploadDir
 from support.filesystems import mounted_in_memory
-from support.settings import settings_of
 
 SIZES = {"ext4": 16 << 20, "xfs": 320 << 20, "btrfs": 128 << 20}
 
@@ -19,7 +18,7 @@ SIZES = {"ext4": 16 << 20, "xfs": 320 << 20, "btrfs": 128 << 20}
 def test_a_filesystem_is_known_by_what_it_does(kind: str, can_share: bool) -> None:
     with mounted_in_memory(kind, SIZES[kind]) as (place, _):
         probed = probe_directory(place)
-        [finding] = check_sharing(settings_of(backup_dir=place, upload_dirs=(UploadDir(place),)), probed)
+        [finding] = check_sharing((UploadDir(place),), probed)
 
         assert probed.can_share is can_share
         assert finding.text.startswith("archives share" if can_share else "this filesystem cannot")

@@ -15,7 +15,7 @@ from safeharbor_backup.actions.alerts.messages import (
     is_worth_telling,
     newest_like,
 )
-from safeharbor_backup.actions.alerts.notify import Kind
+from safeharbor_backup.actions.alerts.notify import Kind, Message
 from safeharbor_backup.settings.alerts import NotifyOn
 from safeharbor_backup.settings.database_url import parse_database_url
 from safeharbor_backup.settings.model import Settings
@@ -71,11 +71,15 @@ def test_a_quick_verify_does_not_end_what_a_full_one_found() -> None:
     assert newest_like(quick, [full, GOOD]) is None
 
 
+def composed(settings: Settings, outcome: Outcome, advice: Guidance, before: Outcome | None = None) -> Message:
+    return compose_message(outcome, advice, settings.database, settings.backup_dir, before)
+
+
 def test_a_failure_is_told_with_what_is_intact_and_what_to_do(settings: Settings) -> None:
     put_archive(settings.backup_dir, datetime.now(UTC).replace(microsecond=0) - timedelta(hours=50))
     ours = replace(settings, database=parse_database_url(f"postgresql://app:{PASSWORD}@db.internal:5433/reef"))
 
-    message = compose_message(ours, FAILED, Guidance("No archive was written.", "Start the server."))
+    message = composed(ours, FAILED, Guidance("No archive was written.", "Start the server."))
 
     parts = message.body.split("\n\n")
     assert message.subject == "reef on db.internal: backup FAILED"
@@ -89,8 +93,8 @@ def test_a_failure_is_told_with_what_is_intact_and_what_to_do(settings: Settings
 
 
 def test_without_an_archive_that_is_told(settings: Settings) -> None:
-    message = compose_message(settings, FAILED, Guidance())
-    elsewhere = compose_message(replace(settings, backup_dir=settings.backup_dir / "missing"), FAILED, Guidance())
+    message = composed(settings, FAILED, Guidance())
+    elsewhere = composed(replace(settings, backup_dir=settings.backup_dir / "missing"), FAILED, Guidance())
 
     assert f"There is no complete archive in {settings.backup_dir}." in message.body
     assert "/missing cannot be read." in elsewhere.body
@@ -109,14 +113,14 @@ def test_without_an_archive_that_is_told(settings: Settings) -> None:
 def test_the_subject_tells_it_in_a_word(
     settings: Settings, outcome: Outcome, before: Outcome | None, subject: str, kind: Kind
 ) -> None:
-    message = compose_message(settings, outcome, Guidance(), before)
+    message = composed(settings, outcome, Guidance(), before)
 
     assert message.subject == f"{settings.backup_dir}: {subject}"
     assert message.kind is kind
 
 
 def test_many_warnings_are_cut_short(settings: Settings) -> None:
-    message = compose_message(settings, replace(WARNED, warnings=("w",) * 13), Guidance())
+    message = composed(settings, replace(WARNED, warnings=("w",) * 13), Guidance())
 
     assert message.body.count("- w\n") == 10
     assert "- and 3 warnings more" in message.body
@@ -126,14 +130,17 @@ def test_what_was_not_delivered_is_a_problem_until_it_is_again() -> None:
     settings = settings_of(notify_urls=("json://x/",), ping_url="http://x/")
     history = [Outcome("notify", NOW, 1.0, 1, "number 1 (json): no"), Outcome("ping", NOW, 1.0, 1, "ping: 500"), GOOD]
 
-    problems = find_telling_problems(settings, history)
+    problems = find_telling_problems(history, settings.notify_urls, settings.ping_url)
 
     assert [problem.partition(" (2026-11-25 03:00:00 UTC)")[0] for problem in problems] == [
         "the last message was not delivered",
         "the last ping was not delivered",
     ]
-    assert find_telling_problems(settings_of(), history) == ()
-    assert len(find_telling_problems(settings, [*history, Outcome("notify", NOW, 1.0, 0)])) == 1
+    assert find_telling_problems(history, (), None) == ()
+    assert (
+        len(find_telling_problems([*history, Outcome("notify", NOW, 1.0, 0)], settings.notify_urls, settings.ping_url))
+        == 1
+    )
 
 
 def test_no_address_is_in_what_settings_show_of_themselves() -> None:

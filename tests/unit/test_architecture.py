@@ -16,6 +16,22 @@ ROOT = Path(safeharbor_backup.__file__).parent
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc", "core"}
 MAX_LINES = 400
 MAX_NAMES_AT_THE_TOP = 14
+FEW_FIELDS = 2
+# what takes whole settings for so few of their fields, and why; what is new takes the fields
+TAKES_WHOLE_SETTINGS = {
+    "actions.backup.manifest_content:_uploads_section": "a part of `manifest_document`, which has them whole",
+    "actions.backup.own_restore:_refusals": "a part of `find_refusals`, which has them whole",
+    "actions.catalog.choose:local_zone": "a zone counts only if it was set: nobody is to forget one of the two",
+    "actions.drill.run:_write_down": "a part of `drill_archive`, which has them whole",
+    "actions.drill.server:place_for_server": "a part of `drill_server`, which has them whole",
+    "actions.offsite:note_drill": "is typed as `note_copy` and `give_up_copy` are, which check them",
+    "actions.restore.kept:list_kept": "is typed as `list_unrecorded` is, which needs them whole",
+    "actions.restore.uploads_plan:_look_at": "a part of `look_at_uploads`, which has them whole",
+    "postgres.addresses:is_database_named": "one that cannot be used is named too: nobody is to ask for one alone",
+    "postgres.connection:bounded": "no address is used without both of its limits, wherever it came from",
+    "state.history:is_in_place": "the sentinel belongs to the directory: nobody is to ask for the one alone",
+    "uploads.sharing:_look": "a part of `remembered`, which has them whole",
+}
 
 
 def dotted(path: Path) -> str:
@@ -98,6 +114,33 @@ def used_of_os(name: str) -> set[str]:
     """The attributes of `os` that a module uses."""
     attributes = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute)]
     return {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "os"}
+
+
+def fields_used(function: ast.FunctionDef) -> set[str] | None:
+    """The fields of whole settings that it uses, if it takes them; None if not, or if it hands them on whole."""
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    taken = {
+        each.arg for each in arguments if each.annotation is not None and ast.unparse(each.annotation) == "Settings"
+    }
+    names = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in taken]
+    attributes = [node for node in ast.walk(function) if isinstance(node, ast.Attribute) and node.value in names]
+    return {node.attr for node in attributes} if taken and len(names) == len(attributes) else None
+
+
+def test_who_uses_few_settings_takes_them_one_by_one() -> None:
+    checking = {"require", "problems_in", "database_address"}  # whether something is configured takes the whole
+    functions = [
+        (f"{name}:{node.name}", fields_used(node))
+        for name in MODULES
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.FunctionDef)
+    ]
+
+    found = {name for name, used in functions if used is not None and len(used) <= FEW_FIELDS and not used & checking}
+
+    assert found - set(TAKES_WHOLE_SETTINGS) == set(), "these can take the fields that they use"
+    assert set(TAKES_WHOLE_SETTINGS) - found == set(), "these do not need their line in the list any more"
+    assert len(functions) > 1000
 
 
 def test_the_core_neither_prints_nor_exits() -> None:

@@ -148,7 +148,7 @@ def test_a_message_tells_what_went_whatever_is_told_else(settings: Settings) -> 
 
     assert not is_worth_telling(quiet, None, NotifyOn.FAILURE)
     assert is_worth_telling(loud, None, NotifyOn.FAILURE)
-    message = compose_message(settings, loud, Guidance())
+    message = compose_message(loud, Guidance(), settings.database, settings.backup_dir)
     assert "- gone since x: table public.photo (400 rows)" in message.body
     assert message.subject.endswith("backup done, but much is gone")
 

@@ -53,7 +53,6 @@ from safeharbor_backup.system.lock import directory_lock
 from support.archives import put_archive
 from support.commands import cli_runner
 from support.patience import patient
-from support.settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,7 +164,7 @@ class TestSettings:
 
     @pytest.mark.parametrize(("key", "level"), [(None, Level.OK), ("k" * 20, Level.OK), ("dev", Level.WARNING)])
     def test_a_short_secret_key_can_be_guessed(self, key: str | None, level: Level) -> None:
-        assert only(check_secret_key(settings_of(secret_key=key), None)).level is level
+        assert only(check_secret_key(key, None)).level is level
 
     def test_a_secret_key_that_has_changed_since_the_newest_archive_is_told(self, tmp_path: Path) -> None:
         put_archive(tmp_path, NOW)
@@ -173,8 +172,8 @@ class TestSettings:
         assert manifest is not None
         earlier = structs.replace(manifest, secret_key=secret_key_fingerprint("k" * 32))
 
-        assert only(check_secret_key(settings_of(secret_key="k" * 32), earlier)).level is Level.OK
-        assert "not the key" in only(check_secret_key(settings_of(secret_key="n" * 32), earlier)).text
+        assert only(check_secret_key("k" * 32, earlier)).level is Level.OK
+        assert "not the key" in only(check_secret_key("n" * 32, earlier)).text
 
 
 class TestStatus:
@@ -336,11 +335,11 @@ class TestStorage:
         Journal(settings.backup_dir).write(record)
 
         with pytest.raises(RestorePending, match="0123456789ab"):
-            check_restores(settings)
+            check_restores(settings.backup_dir, settings.upload_dirs)
         with directory_lock(settings.backup_dir):
-            assert "at work" in only(check_restores(settings)).text
+            assert "at work" in only(check_restores(settings.backup_dir, settings.upload_dirs)).text
         Journal(settings.backup_dir).advance(record, Phase.KEPT)
-        assert "1 keep a state" in only(check_restores(settings)).text
+        assert "1 keep a state" in only(check_restores(settings.backup_dir, settings.upload_dirs)).text
 
 
 class TestSurroundings:

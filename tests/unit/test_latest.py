@@ -130,7 +130,7 @@ def test_what_was_adopted_is_meant(directory: Path, settings: Settings) -> None:
     newest = put(directory, 1, EMPTY)
     write_adopted(directory, Adopted(archives=frozenset({newest})))
 
-    choice = read_choice(settings, "reef")
+    choice = read_choice(settings.backup_dir, "reef")
 
     assert choice.is_clear
     assert choice.entry is not None
@@ -141,7 +141,7 @@ def test_two_servers_with_one_name_are_not_clear_until_they_are_adopted(director
     theirs = put(directory, 25)
     ours = put(directory, 1, Facts(system_identifier="8"))
 
-    choice = read_choice(settings, "reef")
+    choice = read_choice(settings.backup_dir, "reef")
 
     assert choice.rival is not None
     assert choice.entry is not None
@@ -149,7 +149,7 @@ def test_two_servers_with_one_name_are_not_clear_until_they_are_adopted(director
     assert run("restore", "--from", "latest", "--dry-run").exit_code == 8
     assert run("verify", "--latest").exit_code == 0
     assert run("prune", "--adopt").exit_code == 0
-    assert read_choice(settings, "reef").is_clear
+    assert read_choice(settings.backup_dir, "reef").is_clear
 
 
 def test_a_loss_of_several_nights_does_not_become_the_usual(directory: Path, settings: Settings) -> None:
@@ -157,7 +157,7 @@ def test_a_loss_of_several_nights_does_not_become_the_usual(directory: Path, set
     for night in range(8):
         put(directory, 24 * night + 1, EMPTY)
 
-    choice = read_choice(settings, "reef")
+    choice = read_choice(settings.backup_dir, "reef")
 
     assert choice.entry is not None
     assert choice.entry.name == good

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.actions.doctor.archive_checks import check_copies
+from safeharbor_backup.actions.offsite import find_copies
 from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.health import Code, Health
 from safeharbor_backup.actions.status.metrics import gather_metrics
@@ -52,13 +53,15 @@ def test_that_none_is_known_is_a_note_everywhere_and_settled_by_a_setting(direct
     assert read_status(settings, now=NOW).health is Health.GOOD
     assert line(settings).startswith("none known; ")
     assert "none known" in page(settings)
-    assert [each.level.value for each in check_copies(settings, NOW)] == ["note"]
+    assert [each.level.value for each in check_copies(find_copies(settings.backup_dir, settings.offsite), NOW)] == [
+        "note"
+    ]
 
     settled = replace(settings, offsite="none")
 
     assert line(settled) == ""
     assert "Off-site copy" not in page(settled)
-    assert [each.level.value for each in check_copies(settled, NOW)] == ["ok"]
+    assert [each.level.value for each in check_copies(find_copies(settled.backup_dir, settled.offsite), NOW)] == ["ok"]
 
 
 def test_a_job_says_so_and_status_metrics_and_page_show_it(directory: Path, settings: Settings) -> None:
@@ -89,7 +92,9 @@ def test_one_older_than_two_days_is_a_warning_until_it_is_made_again_or_forgotte
 
     assert (status.health, [each.code for each in status.findings]) == (Health.WARNING, [Code.OFFSITE])
     assert "off-site copy nas was last made 2 days ago" in status.reasons[0]
-    assert [each.level.value for each in check_copies(settings, NOW)] == ["warning"]
+    assert [each.level.value for each in check_copies(find_copies(settings.backup_dir, settings.offsite), NOW)] == [
+        "warning"
+    ]
     assert run("status").exit_code == 3
     assert read_status(replace(settings, offsite="none"), now=NOW).health is Health.GOOD
     assert run("offsite-done", "nas", "--forget").exit_code == 0

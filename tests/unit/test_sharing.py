@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.archive.index import FACTS_SIZE, NEVER, IndexFront, IndexWriter
-from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.uploads.previous_index import Previous
 from safeharbor_backup.uploads.sharing import WHY_ALWAYS, WHY_DUE, WHY_FULL, Sharing, judge_index, recording, remembered
@@ -102,28 +101,27 @@ def test_only_filesystems_that_show_every_change_are_trusted(place: Path) -> Non
 
 def test_the_age_of_blocks_decides_when_everything_is_written_anew(chain: Chain) -> None:
     made = front(chain)
-    week = replace(chain.settings, full_read_days=7)
 
-    def judged(days: float, settings: Settings = week, *, full: bool = False) -> tuple[bool, str]:
-        return judge_index(made, made.written_anew_ns + int(days * DAY_NS), settings, full=full)
+    def judged(days: float, full_read_days: int = 7, *, full: bool = False) -> tuple[bool, str]:
+        now_ns = made.written_anew_ns + int(days * DAY_NS)
+        return judge_index(made, now_ns, chain.settings.upload_dirs, full_read_days, full=full)
 
     assert judged(0) == (True, "")
     assert judged(6.9) == (True, "")
     assert judged(6.98) == (True, WHY_DUE)  # a nightly run may begin a little earlier than the one a week ago
     assert judged(7) == (True, WHY_DUE)
     assert judged(0, full=True) == (True, WHY_FULL)
-    assert judged(0, replace(week, full_read_days=0)) == (True, WHY_ALWAYS)
-    assert judged(0.9, replace(week, full_read_days=1)) == (True, "")
-    assert judged(1, replace(week, full_read_days=1)) == (True, WHY_DUE)
+    assert judged(0, 0) == (True, WHY_ALWAYS)
+    assert judged(0.9, 1) == (True, "")
+    assert judged(1, 1) == (True, WHY_DUE)
 
 
 def test_a_clock_that_was_set_back_or_another_tree_make_the_index_useless(chain: Chain) -> None:
-    made = front(chain)
+    made, uploads = front(chain), chain.settings.upload_dirs
 
-    assert not judge_index(made, made.started_ns - 1, chain.settings, full=False)[0]
-    assert not judge_index(replace(made, written_anew_ns=made.started_ns + 1), NOW_NS**2, chain.settings, full=False)[0]
-    elsewhere = replace(chain.settings, upload_dirs=(UploadDir(Path("/elsewhere")),))
-    assert not judge_index(made, made.started_ns, elsewhere, full=False)[0]
+    assert not judge_index(made, made.started_ns - 1, uploads, 7, full=False)[0]
+    assert not judge_index(replace(made, written_anew_ns=made.started_ns + 1), NOW_NS**2, uploads, 7, full=False)[0]
+    assert not judge_index(made, made.started_ns, (UploadDir(Path("/elsewhere")),), 7, full=False)[0]
 
 
 def test_the_first_backup_has_nothing_to_go_by_and_says_nothing(place: Path) -> None:

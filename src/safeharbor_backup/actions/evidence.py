@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.evidence import Evidence
     from safeharbor_backup.system.signature import Signer
 
@@ -110,9 +109,8 @@ def check_evidence(path: Path, signers: Path | None) -> CheckedEvidence:
     return CheckedEvidence(path, evidence, Signature.SIGNED, signer)
 
 
-def find_signers(settings: Settings) -> Path | None:
+def find_signers(key: Path | None) -> Path | None:
     """The public half of the key that signs here, if it is beside it."""
-    key = settings.evidence_key
     if key is None:
         return None
     public = key if key.suffix == ".pub" else key.with_name(f"{key.name}.pub")

@@ -14,6 +14,8 @@ from safeharbor_backup.state.offsite import NAME_PATTERN, forget_copy, read_copi
 from safeharbor_backup.text import ascii_safe, typed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.offsite import OffsiteCopy
 
@@ -70,9 +72,9 @@ def require_name(name: str) -> None:
         )
 
 
-def find_copies(settings: Settings) -> tuple[OffsiteCopy, ...] | None:
-    """What is known of copies elsewhere; None where there are none on purpose."""
-    return None if settings.offsite == "none" else read_copies(settings.backup_dir)
+def find_copies(directory: Path, offsite: str) -> tuple[OffsiteCopy, ...] | None:
+    """What is known of copies elsewhere; None where there are none on purpose, which BACKUP_OFFSITE says."""
+    return None if offsite == "none" else read_copies(directory)
 
 
 def describe_old_copy(copy: OffsiteCopy, now: datetime) -> str:

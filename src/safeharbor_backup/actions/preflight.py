@@ -19,6 +19,8 @@ from safeharbor_backup.uploads.movable import find_fixed
 from safeharbor_backup.uploads.staging import find_look_alikes, stage_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
@@ -110,7 +112,7 @@ def check_uploads(settings: Settings) -> None:
             with os.scandir(each.path):
                 pass
         except (FileNotFoundError, NotADirectoryError):
-            raise _no_uploads(settings, each) from None
+            raise _no_uploads(each, settings.origins.get("BACKUP_UPLOAD_DIR", ""), settings.folders) from None
         except OSError as error:
             raise translate_os_error(error, "reading the uploads directory") from error
     check_no_overlap(settings.upload_dirs)
@@ -127,21 +129,20 @@ def check_no_overlap(dirs: UploadDirs) -> None:
         )
 
 
-def _no_uploads(settings: Settings, missing: UploadDir) -> SettingsInvalid:
+def _no_uploads(missing: UploadDir, origin: str, folders: Sequence[tuple[str, Path]]) -> SettingsInvalid:
     """The error for uploads that are not there; `none` is no advice where the app's configuration has folders."""
     if missing.name:
         problem = f"BACKUP_UPLOAD_DIR: {missing.name}={str(missing.path)!r}: expected a directory; there is none"
         hint = f"If it is on a share, mount it. If the app has no {missing.name} any more, leave it out of the list."
         return SettingsInvalid([problem], hint=hint)
     uploads = missing.path
-    origin = settings.origins.get("BACKUP_UPLOAD_DIR", "")
     if not origin:
         problem = f"BACKUP_UPLOAD_DIR: expected the directory of the uploads; it is not set, and there is no {uploads}"
     elif origin.startswith("the app's ") and origin != "the app's configuration":
         problem = f"{origin} is {str(uploads)!r}: expected a directory; there is none"
     else:
         problem = f"BACKUP_UPLOAD_DIR={str(uploads)!r}: expected a directory; there is none"
-    mentioned = [(name, path) for name, path in settings.folders if path != uploads]
+    mentioned = [(name, path) for name, path in folders if path != uploads]
     there = [(name, path) for name, path in mentioned if path.is_dir()]
     if mentioned:
         named = ", ".join(f"{name}={path}" for name, path in (there or mentioned)[:_MOST_FOLDERS])

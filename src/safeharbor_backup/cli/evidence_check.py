@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.evidence import CheckedEvidence
     from safeharbor_backup.cli.output import Output
-    from safeharbor_backup.settings.model import Settings
 
 
 def are_evidence(paths: Sequence[Path | str], signed_by: Path | None) -> bool:
@@ -29,9 +28,9 @@ def are_evidence(paths: Sequence[Path | str], signed_by: Path | None) -> bool:
     )
 
 
-def require_signers(signed_by: Path | None, settings: Settings) -> Path:
+def require_signers(signed_by: Path | None, evidence_key: Path | None) -> Path:
     """Those who may have signed. Raises UsageError."""
-    signers = signed_by or find_signers(settings)
+    signers = signed_by or find_signers(evidence_key)
     if signers is None:
         raise click.UsageError(
             "Name the public key that must have signed it: --signed-by FILE. (Without it, the one beside "

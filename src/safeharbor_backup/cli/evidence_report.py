@@ -9,7 +9,7 @@ import click
 from msgspec import UnsetType
 
 from safeharbor_backup.actions.drill.words import as_recorded, not_compared
-from safeharbor_backup.actions.evidence import collect_evidence, find_signers
+from safeharbor_backup.actions.evidence import collect_evidence
 from safeharbor_backup.web.evidence import EvidenceReport, ShownDrill
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.actions.evidence import CheckedEvidence
-    from safeharbor_backup.settings.model import Settings
 
 Known = TypeVar("Known")
 _YEAR = timedelta(days=365)
@@ -42,11 +41,10 @@ def drills_day(_ctx: click.Context, _param: click.Parameter, value: datetime | N
 
 
 def report_evidence(
-    settings: Settings, period: tuple[datetime, datetime], signed_by: Path | None, now: datetime
+    directory: Path, period: tuple[datetime, datetime], signers: Path | None, now: datetime
 ) -> EvidenceReport:
     """What the evidence beside the archives says. Raises SafeHarborError."""
-    signers = signed_by or find_signers(settings)
-    found, unreadable = collect_evidence(settings.backup_dir, *period, signers)
+    found, unreadable = collect_evidence(directory, *period, signers)
     drills = []
     for each in found:
         try:

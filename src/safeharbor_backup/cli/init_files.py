@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.settings.app_config import AppConfig
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
 _HEAD = """\
 # Settings of Safe Harbor, one per line, as in Compose's .env. docs/reference/settings.md lists all of them.
@@ -69,17 +70,17 @@ def _secret(settings: Settings, app: AppConfig | None, name: str) -> str:
     return "\n".join(map(str, said)) if isinstance(said, list | tuple) else str(said or "").strip()
 
 
-def places_of(settings: Settings, settings_file: Path) -> Places:
+def places_of(backup_dir: Path, uploads: UploadDirs, settings_file: Path) -> Places:
     """Who runs it, with what: us, or for root the owner of the uploads."""
     uid, gid = os.geteuid(), os.getegid()
-    if uid == 0 and settings.upload_dirs:
-        owner = os.stat(settings.upload_dirs[0].path)
+    if uid == 0 and uploads:
+        owner = os.stat(uploads[0].path)
         uid, gid = owner.st_uid, owner.st_gid
     return Places(
         program=_program(),
         settings_file=settings_file,
-        backup_dir=settings.backup_dir,
-        uploads=settings.upload_dirs,
+        backup_dir=backup_dir,
+        uploads=uploads,
         user=_user(uid),
         group=_group(gid),
         owner=f"{uid}:{gid}",

@@ -15,6 +15,7 @@ from safeharbor_backup.settings.upload_dirs import describe_dirs, parse_dirs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.settings.upload_dirs import UploadDirs
 
@@ -71,15 +72,17 @@ def retargeted(settings: Settings, options: TargetOptions) -> Settings:
     return settings
 
 
-def require_whole_target(settings: Settings, options: TargetOptions, *, irrevocably: bool) -> None:
+def require_whole_target(
+    options: TargetOptions, database: DatabaseUrl | None, uploads: UploadDirs, *, irrevocably: bool
+) -> None:
     """Raises UsageError if half of another target is named and the live other half would be replaced.
 
     `irrevocably`: with --yes and --no-keep-previous, live data is replaced only if it is named as live.
     """
     if options.database_url is not None:
-        _require_uploads_named(settings, options)
+        _require_uploads_named(options, uploads)
     if options.upload_dir is not None:
-        _require_database_named(settings, options)
+        _require_database_named(options, database)
     if not irrevocably:
         return
     wanted = []
@@ -87,29 +90,29 @@ def require_whole_target(settings: Settings, options: TargetOptions, *, irrevoca
         wanted.append("--live-database")
     if options.only != "database" and options.upload_dir is None and not options.live_uploads:
         wanted.append("--live-uploads")
-    if wanted and not (wanted == ["--live-uploads"] and not settings.upload_dirs):
+    if wanted and not (wanted == ["--live-uploads"] and not uploads):
         raise click.UsageError(
             "--yes with --no-keep-previous would delete the live state for ever, without a question. Leave one of the "
             f"two out, or say that it is meant: {' '.join(wanted)}."
         )
 
 
-def _require_uploads_named(settings: Settings, options: TargetOptions) -> None:
+def _require_uploads_named(options: TargetOptions, live: UploadDirs) -> None:
     if options.only == "uploads":
         raise click.UsageError("--database-url names a database, and --only uploads restores none.")
     if options.only is None and options.upload_dir is None and not options.live_uploads:
         raise click.UsageError(
             "You named another database, but not where the uploads go: the live ones in "
-            f"{_shown(settings.upload_dirs)} would be replaced. Add --upload-dir DIR, --only database, or, if the live "
+            f"{_shown(live)} would be replaced. Add --upload-dir DIR, --only database, or, if the live "
             "ones are meant, --live-uploads. Nothing was changed."
         )
 
 
-def _require_database_named(settings: Settings, options: TargetOptions) -> None:
+def _require_database_named(options: TargetOptions, database: DatabaseUrl | None) -> None:
     if options.only == "database":
         raise click.UsageError("--upload-dir names a directory for uploads, and --only database restores none.")
     if options.only is None and options.database_url is None and not options.live_database:
-        live = settings.database.describe() if settings.database is not None else "the configured one"
+        live = database.describe() if database is not None else "the configured one"
         raise click.UsageError(
             f"You named another directory for the uploads, but not which database: the live one, {live}, would be "
             "replaced. Add --database-url URL, --only uploads, or, if the live one is meant, --live-database. "

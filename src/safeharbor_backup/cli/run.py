@@ -146,7 +146,7 @@ class Run:
             if failure.fallback is None:
                 raise
             settings = failure.fallback
-            self.output.warning(describe_fallback(failure, settings))
+            self.output.warning(describe_fallback(failure, settings.origins.values()))
         self._settings = settings
         remember_how_run(self._context, settings)
         self._choose_output(settings.log_format)

@@ -13,7 +13,7 @@ from safeharbor_backup.settings.schedule import find_zone
 from safeharbor_backup.text import plural, show_bytes, show_duration, show_slot, show_time, typed
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
     from safeharbor_backup.actions.status.reasons import Status
     from safeharbor_backup.settings.model import Settings
@@ -39,7 +39,7 @@ def tell_status(status: Status, settings: Settings, now: datetime) -> list[str]:
         ("", "; ".join(runs.backup.notes) if runs.backup is not None else ""),
         ("last verify", _run(runs.verify, now)),
         ("last drill", _run(runs.drill, now)),
-        ("next backup", _coming(at, status.seen, settings, now)),
+        ("next backup", _coming(at, status.seen, find_zone(settings.timezone), now)),
         ("off-site", _offsite(status, now)),
         ("space", _room(status)),
         ("retention", _retention(status, settings)),
@@ -88,13 +88,13 @@ def _what_it_was_of(outcome: Outcome) -> str:
     return f", archive of {show_time(taken_at)}" if taken_at is not None and outcome.command != "backup" else ""
 
 
-def _coming(at: datetime | None, seen: Seen | None, settings: Settings, now: datetime) -> str:
+def _coming(at: datetime | None, seen: Seen | None, zone: tzinfo, now: datetime) -> str:
     if at is None or seen is None:
         return "not known: the schedule cannot be used"
     if seen is Seen.NOTHING:
         return "not known: nothing has run at the last times of BACKUP_SCHEDULE"
     left = show_duration(max((at - now).total_seconds(), 0))
-    return f"in {left}: {show_slot(at, find_zone(settings.timezone))}, {_SEEN[seen]}"
+    return f"in {left}: {show_slot(at, zone)}, {_SEEN[seen]}"
 
 
 def _offsite(status: Status, now: datetime) -> str:

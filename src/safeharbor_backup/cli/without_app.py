@@ -15,11 +15,10 @@ from safeharbor_backup.state.known_settings import read_known_settings
 from safeharbor_backup.text import hide_passwords, typed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from safeharbor_backup.cli.app_loading import AppNotLoaded
     from safeharbor_backup.settings.database_url import DatabaseUrl
-    from safeharbor_backup.settings.model import Settings
 
 _PLACEHOLDERS = {
     "BACKUP_DATABASE_URL": "postgresql://USER:PASSWORD@HOST/DATABASE",
@@ -63,10 +62,10 @@ def find_fallback(failure: AppNotLoaded, environ: Mapping[str, str], named_in: M
     failure.hint = ""
 
 
-def describe_fallback(failure: AppNotLoaded, settings: Settings) -> str:
+def describe_fallback(failure: AppNotLoaded, origins: Iterable[str]) -> str:
     """What goes in the place of the app, for the operator."""
-    origins = {origin for origin in settings.origins.values() if origin.startswith("the backup of ")}
-    by = f"what {origins.pop()} used, and the environment" if origins else "the environment alone"
+    backups = {origin for origin in origins if origin.startswith("the backup of ")}
+    by = f"what {backups.pop()} used, and the environment" if backups else "the environment alone"
     return f"{failure.problems[0]}. This uses {by}"
 
 

@@ -66,17 +66,19 @@ class Sharing:
         return replace(self, previous=replace(self.previous, may_share=True), why_not="")
 
 
-def judge_index(front: IndexFront, now_ns: int, settings: Settings, *, full: bool) -> tuple[bool, str]:
+def judge_index(
+    front: IndexFront, now_ns: int, uploads: UploadDirs, full_read_days: int, *, full: bool
+) -> tuple[bool, str]:
     """Whether an index can be used at all, and why no blocks may be shared by it; "" if they may."""
     if front.started_ns > now_ns or front.written_anew_ns > front.started_ns:
         return False, "everything is read: the clock was set back since the previous backup"
-    if front.uploads != _name_uploads(settings.upload_dirs):
+    if front.uploads != _name_uploads(uploads):
         return False, "everything is read: the previous backup was of another uploads directory"
     if full:
         return True, WHY_FULL
-    if settings.full_read_days == 0:
+    if full_read_days == 0:
         return True, WHY_ALWAYS
-    if now_ns - front.written_anew_ns > settings.full_read_days * _DAY_NS - _HOUR_NS:
+    if now_ns - front.written_anew_ns > full_read_days * _DAY_NS - _HOUR_NS:
         return True, WHY_DUE
     return True, ""
 
@@ -107,7 +109,7 @@ def _look(held: ExitStack, directory: Path, settings: Settings, now_ns: int, *, 
         return Sharing()
     except (OSError, IndexUnusable, SafeHarborError) as error:
         return Sharing(why_not=f"everything is read: what is remembered of the previous backup cannot be used: {error}")
-    is_usable, why_not = judge_index(front, now_ns, settings, full=full)
+    is_usable, why_not = judge_index(front, now_ns, settings.upload_dirs, settings.full_read_days, full=full)
     if not is_usable:
         return Sharing(why_not=why_not)
     block = block_size_of(os.fstatvfs(archive).f_bsize)

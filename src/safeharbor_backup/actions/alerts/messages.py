@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.actions.alerts.notify import Delivery
+    from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.settings.model import Settings
 
 NOTIFY = "notify"  # the command under which the history has how messages went
@@ -73,7 +74,7 @@ def tell_end(
     broken = [each for each in settings.problems_in(Concern.MONITORING) if each.variable in VARIABLES_OF_ALERTS]
     warnings = tuple(f"an alert could not be sent: {problem}" for problem in broken)
     if settings.ping_url is not None and outcome.command == _PINGED:
-        message = compose_message(settings, outcome, advice)
+        message = compose_message(outcome, advice, settings.database, settings.backup_dir)
         signal = SUCCESS if outcome.is_success else str(outcome.exit_status)
         text = f"{message.subject}\n\n{message.body}"
         warnings += _remember(settings, PING, [send_ping(settings.ping_url, signal, text, run_id=run_id)])
@@ -81,7 +82,7 @@ def tell_end(
         return warnings
     before = newest_like(outcome, history)
     if is_worth_telling(outcome, before, settings.notify_on):
-        message = compose_message(settings, outcome, advice, before)
+        message = compose_message(outcome, advice, settings.database, settings.backup_dir, before)
         warnings += _remember(settings, NOTIFY, send_message(message, settings.notify_urls))
     return warnings
 
@@ -92,7 +93,7 @@ def send_test(settings: Settings) -> tuple[Delivery, ...]:
     A ping goes to `/log`, which changes no check's state.
     """
     message = Message(
-        f"{_whose(settings)}: a test",
+        f"{_whose(settings.database, settings.backup_dir)}: a test",
         f"This is what `{typed('notify --test')}` sends. Failed runs are reported here.\n\n"
         + _where(settings.backup_dir),
         Kind.INFO,
@@ -131,29 +132,39 @@ def newest_of(command: str, history: Sequence[Outcome]) -> Outcome | None:
     return next((one for one in reversed(history) if one.command == command), None)
 
 
-def ways_of_telling(settings: Settings) -> tuple[str, ...]:
+def ways_of_telling(notify_urls: Sequence[str], ping_url: str | None) -> tuple[str, ...]:
     """The ways in which a failed run is reported, without any address."""
-    ways = [f"{plural(len(settings.notify_urls), 'receiver')} of messages"] if settings.notify_urls else []
-    return tuple(ways + (["a check that expects a ping"] if settings.ping_url is not None else []))
+    ways = [f"{plural(len(notify_urls), 'receiver')} of messages"] if notify_urls else []
+    return tuple(ways + (["a check that expects a ping"] if ping_url is not None else []))
 
 
-def find_telling_problems(settings: Settings, history: Sequence[Outcome]) -> tuple[str, ...]:
+def find_telling_problems(
+    history: Sequence[Outcome], notify_urls: Sequence[str], ping_url: str | None
+) -> tuple[str, ...]:
     """Why the newest message and the newest ping failed, a sentence each; nothing once delivery works again."""
     return tuple(
         f"the last {'message' if failed.command == NOTIFY else 'ping'} was not delivered "
         f"({show_time(failed.started_at)}): {failed.reason}"
-        for failed in find_undelivered(settings, history)
+        for failed in find_undelivered(history, notify_urls, ping_url)
     )
 
 
-def find_undelivered(settings: Settings, history: Sequence[Outcome]) -> tuple[Outcome, ...]:
+def find_undelivered(
+    history: Sequence[Outcome], notify_urls: Sequence[str], ping_url: str | None
+) -> tuple[Outcome, ...]:
     """The newest message and the newest ping if they were not delivered, as far as their addresses are still set."""
-    is_set = {NOTIFY: bool(settings.notify_urls), PING: settings.ping_url is not None}
+    is_set = {NOTIFY: bool(notify_urls), PING: ping_url is not None}
     newest = [newest_of(command, history) for command in is_set if is_set[command]]
     return tuple(one for one in newest if one is not None and not one.is_success)
 
 
-def compose_message(settings: Settings, outcome: Outcome, advice: Guidance, before: Outcome | None = None) -> Message:
+def compose_message(
+    outcome: Outcome,
+    advice: Guidance,
+    database: DatabaseUrl | None,
+    directory: Path,
+    before: Outcome | None = None,
+) -> Message:
     """The message that people read about a run; `before` is the previous run of the same kind."""
     is_recovery = outcome.is_success and before is not None and not before.is_success
     if not outcome.is_success:
@@ -165,13 +176,13 @@ def compose_message(settings: Settings, outcome: Outcome, advice: Guidance, befo
     if outcome.notes and not is_recovery and outcome.is_success:
         word = f"{word}, but much is gone"
     parts = [outcome.reason and _sentence(outcome.reason)]
-    parts += [_listed(outcome.warnings), _listed(outcome.notes), advice.intact, _newest(settings.backup_dir)]
+    parts += [_listed(outcome.warnings), _listed(outcome.notes), advice.intact, _newest(directory)]
     if kind is not Kind.SUCCESS:
         step = advice.hint or _advice(_as_status(outcome.exit_status))
         parts.append(step and f"Next step: {step}")
     took = f"Started {show_time(outcome.started_at)}, took {outcome.seconds:.1f} s, ended with {outcome.exit_status}."
-    parts.append(f"{took}\n{_where(settings.backup_dir)}")
-    return Message(f"{_whose(settings)}: {outcome.command} {word}", "\n\n".join(filter(None, parts)), kind)
+    parts.append(f"{took}\n{_where(directory)}")
+    return Message(f"{_whose(database, directory)}: {outcome.command} {word}", "\n\n".join(filter(None, parts)), kind)
 
 
 def _is_bad(outcome: Outcome, notify_on: NotifyOn) -> bool:
@@ -207,11 +218,10 @@ def _newest(directory: Path) -> str:
     return f"Newest complete archive: {newest.name}, {taken}, {show_bytes(newest.size)}."
 
 
-def _whose(settings: Settings) -> str:
+def _whose(url: DatabaseUrl | None, directory: Path) -> str:
     """The database and its server in a few words, such as `reef on db.internal`; else where the archives are."""
-    url = settings.database
     if url is None:
-        return str(settings.backup_dir)
+        return str(directory)
     host = url.get("host") or url.get("hostaddr")
     name = url.get("dbname") or url.get("user") or url.get("service")
     return f"{name} on {'the local socket' if not host or host.startswith(('/', '@')) else host}"

@@ -53,7 +53,7 @@ def choose_by_word(text: str, settings: Settings, now: datetime | None = None, *
     back = _BACK.fullmatch(text)
     if back is not None:
         count = int(back[1] or 0)
-        choice = read_choice(settings, settings.database_name, now, back=count, takes_short=takes_short)
+        choice = read_choice(settings.backup_dir, settings.database_name, now, back=count, takes_short=takes_short)
         if choice.entry is None and count:
             raise ArchiveNotFound(
                 f"{text}: there are not that many archives in {settings.backup_dir} that can be relied on."
@@ -67,7 +67,7 @@ def choose_by_word(text: str, settings: Settings, now: datetime | None = None, *
             f"{ascii_safe(text)}: not a time. Write it like `before 2026-11-27T12:00`: local time, or UTC with a "
             "Z at its end."
         ) from None
-    choice = read_choice(settings, settings.database_name, now, before=moment, takes_short=takes_short)
+    choice = read_choice(settings.backup_dir, settings.database_name, now, before=moment, takes_short=takes_short)
     if choice.entry is None and not choice.passed:
         raise ArchiveNotFound(f"There is no archive in {settings.backup_dir} from before {show_time(moment)}.")
     return choice

@@ -19,9 +19,9 @@ from safeharbor_backup.text import ascii_safe, plural, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
-    from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.adopted import Adopted
 
 
@@ -103,7 +103,7 @@ def choose_latest(
 
 
 def read_choice(
-    settings: Settings,
+    directory: Path,
     database: str = "",
     now: datetime | None = None,
     *,
@@ -112,20 +112,19 @@ def read_choice(
     takes_short: bool = False,
 ) -> Choice:
     """The choice in the backup directory. Raises StorageUnavailable."""
-    directory = settings.backup_dir
     archives, adopted = read_archives(directory), read_adopted(directory)
     return choose_latest(
         archives, adopted, now or datetime.now(UTC), database, back=back, before=before, takes_short=takes_short
     )
 
 
-def choose_to_prove(settings: Settings, database: str = "") -> tuple[CatalogEntry, tuple[str, ...]]:
+def choose_to_prove(directory: Path, database: str = "") -> tuple[CatalogEntry, tuple[str, ...]]:
     """The archive that a verify or a drill takes by default, and the warnings about newer ones.
 
     One that is damaged or cannot be read is proven anyway: that is what proving is for. Raises ArchiveRejected if
     there is none, StorageUnavailable.
     """
-    choice = read_choice(settings, database)
+    choice = read_choice(directory, database)
     over: list[Passed] = []
     for each in choice.passed:
         if each.code in NOT_COMPLETE:
@@ -134,7 +133,7 @@ def choose_to_prove(settings: Settings, database: str = "") -> tuple[CatalogEntr
     if choice.entry is not None:
         return choice.entry, tuple(map(_say_passed, over))
     if not over:
-        raise ArchiveRejected(f"There is no archive in {settings.backup_dir}.", hint=f"`{typed('backup')}` takes one.")
+        raise ArchiveRejected(f"There is no archive in {directory}.", hint=f"`{typed('backup')}` takes one.")
     return over[0].entry, (f"{over[0].entry.name} cannot be relied on: {over[0].text}",)
 
 

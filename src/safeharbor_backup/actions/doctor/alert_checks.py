@@ -35,7 +35,7 @@ def check_alerts(settings: Settings, now: datetime) -> list[Finding]:
     problems = find_notify_problems(settings.notify_urls)  # it imports Apprise
     found = [warning("alerts", problem.text, problem.remedy) for problem in problems]
     history = read_history(settings.backup_dir)
-    undelivered = find_telling_problems(settings, history)
+    undelivered = find_telling_problems(history, settings.notify_urls, settings.ping_url)
     found += [warning("alerts", problem, typed("notify --test")) for problem in undelivered]
     if found:
         return found

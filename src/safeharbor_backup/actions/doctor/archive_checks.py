@@ -22,10 +22,12 @@ from safeharbor_backup.uploads.stat_signature import tells_changes
 from safeharbor_backup.uploads.walk import opened_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from safeharbor_backup.actions.doctor.write_probe import Probed
-    from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
+    from safeharbor_backup.state.offsite import OffsiteCopy
 
 _CLOCK_TOLERANCE = timedelta(minutes=1)
 
@@ -74,9 +76,8 @@ def check_archive_times(directory: Path, now: datetime) -> list[Finding]:
     return [fine("archive times", "no archive is from the future")]
 
 
-def check_copies(settings: Settings, now: datetime) -> list[Finding]:
-    """Whether archives are copied elsewhere, as far as jobs say."""
-    copies = find_copies(settings)
+def check_copies(copies: Sequence[OffsiteCopy] | None, now: datetime) -> list[Finding]:
+    """Whether archives are copied elsewhere, as far as jobs say; None where there are no copies on purpose."""
     if copies is None:
         return [fine("off-site", "there is no copy elsewhere on purpose (BACKUP_OFFSITE=none)")]
     if not copies:
@@ -93,7 +94,7 @@ def check_copies(settings: Settings, now: datetime) -> list[Finding]:
     return [fine("off-site", f"copies: {', '.join(each.name for each in copies)}")]
 
 
-def check_sharing(settings: Settings, probed: Probed | None) -> list[Finding]:
+def check_sharing(upload_dirs: UploadDirs, probed: Probed | None) -> list[Finding]:
     """Whether the next archive can share blocks with the previous one. If not, it takes its full size."""
     if probed is None:
         return [not_checked("sharing", "no file can be written in BACKUP_DIR")]
@@ -103,8 +104,8 @@ def check_sharing(settings: Settings, probed: Probed | None) -> list[Finding]:
                 "sharing", "this filesystem cannot share blocks as XFS and Btrfs can: each archive takes its full size"
             )
         ]
-    if all(each.path.is_dir() for each in settings.upload_dirs):
-        with opened_tree(settings.upload_dirs) as roots:
+    if all(each.path.is_dir() for each in upload_dirs):
+        with opened_tree(upload_dirs) as roots:
             if not all(tells_changes(root) for _, root in roots):
                 return [fine("sharing", f"blocks could be shared, but everything is read: {UNRELIABLE}")]
     return [fine("sharing", "archives share the blocks of what has not changed")]
@@ -128,12 +129,12 @@ CHECKS: tuple[Check[Context], ...] = (
     Check(
         "sharing",
         "whether archives can [share blocks](sharing.md) here. If not, that is not a warning",
-        lambda context: check_sharing(context.settings, context.probed),
+        lambda context: check_sharing(context.settings.upload_dirs, context.probed),
     ),
     Check(
         "off-site",
         "when the archives were last [copied elsewhere](off-site.md); no known copy is a note, one older than two days "
         "a warning",
-        lambda context: check_copies(context.settings, context.now),
+        lambda context: check_copies(find_copies(context.settings.backup_dir, context.settings.offsite), context.now),
     ),
 )

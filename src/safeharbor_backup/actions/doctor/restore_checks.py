@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.model import Settings
 
 # a key as short as that can be guessed by trying
 _SHORTEST_KEY = 20
@@ -84,9 +83,8 @@ def _check_tmp_dir(context: Context) -> list[Finding]:
     return [fine("restore speed", f"several jobs can load the dump; its copy goes to {directory}")]
 
 
-def check_secret_key(settings: Settings, newest: Manifest | None) -> list[Finding]:
+def check_secret_key(key: str | None, newest: Manifest | None) -> list[Finding]:
     """Whether it is the one of the newest archive, and not one that can be guessed."""
-    key = settings.secret_key
     if key is None:
         return [fine("SECRET_KEY", "not known here; a restore cannot tell whether sessions will stay valid")]
     fingerprint = newest.secret_key if newest is not None else None
@@ -146,6 +144,6 @@ CHECKS: tuple[Check[Context], ...] = (
     Check(
         "SECRET_KEY",
         "it is the key of the newest archive, and cannot be guessed",
-        lambda context: check_secret_key(context.settings, context.newest),
+        lambda context: check_secret_key(context.settings.secret_key, context.newest),
     ),
 )

@@ -112,7 +112,8 @@ def _check_client(context: Context) -> list[Finding]:
         return judge_client_alone(find_client_tools(settings.pg_bin), live.unknown)
     if live.unknown:
         return [not_checked("client", live.unknown)]
-    return _judge_client(settings, live.major)
+    tools = choose_client_tools(find_client_tools(settings.pg_bin), live.major)
+    return _judge_client(tools, choose_compression(settings.dump_compression, tools), live.major)
 
 
 def judge_client_alone(found: Sequence[ClientTools], why: str) -> list[Finding]:
@@ -128,9 +129,7 @@ def judge_client_alone(found: Sequence[ClientTools], why: str) -> list[Finding]:
     return [not_checked("client", f"{why}; here is {', '.join(tools.version for tools in found)}")]
 
 
-def _judge_client(settings: Settings, server_major: int) -> list[Finding]:
-    tools = choose_client_tools(find_client_tools(settings.pg_bin), server_major)
-    compression = choose_compression(settings.dump_compression, tools)
+def _judge_client(tools: ClientTools, compression: str, server_major: int) -> list[Finding]:
     found = [fine("client", f"pg_dump {tools.version} in {tools.bin_dir}, compression {compression}")]
     if costs := what_a_newer_client_costs(tools, server_major):
         remedy = where_typed(f"apt-get install postgresql-client-{server_major}", NEW_IMAGE)

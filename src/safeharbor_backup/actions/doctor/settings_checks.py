@@ -64,9 +64,9 @@ def _show(setting: Setting, value: object) -> str:
     return ", ".join(parts)
 
 
-def describe_ignored_zone(settings: Settings) -> str:
+def describe_ignored_zone(ignored: str, used: str) -> str:
     """That TZ is not the zone of the schedules."""
-    return f"TZ={settings.ignored_zone} is ignored: the schedules are read in {settings.timezone}"
+    return f"TZ={ignored} is ignored: the schedules are read in {used}"
 
 
 def check_settings(settings: Settings) -> list[Finding]:
@@ -84,9 +84,8 @@ def check_settings(settings: Settings) -> list[Finding]:
         if name not in told:
             found.append(warning("settings", f"{name} is not a setting and has no effect", f"Did you mean {meant}?"))
     if settings.ignored_zone:
-        found.append(
-            warning("settings", describe_ignored_zone(settings), "Set BACKUP_TIMEZONE, to that zone or to UTC.")
-        )
+        ignored = describe_ignored_zone(settings.ignored_zone, settings.timezone)
+        found.append(warning("settings", ignored, "Set BACKUP_TIMEZONE, to that zone or to UTC."))
     if found:
         return found
     chosen = sum(each.origin != _DEFAULT for each in show_settings(settings))

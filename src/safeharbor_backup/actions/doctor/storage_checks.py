@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.actions.doctor.write_probe import Probed
-    from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.settings.upload_dirs import UploadDirs
 
 
 def _check_uploads(context: Context) -> list[Finding]:
@@ -103,16 +103,15 @@ def _mode_of(path: Path) -> int:
         return 0  # pruned meanwhile
 
 
-def check_restores(settings: Settings) -> list[Finding]:
+def check_restores(directory: Path, upload_dirs: UploadDirs) -> list[Finding]:
     """Whether an interrupted restore waits, which stops all backups."""
-    directory = settings.backup_dir
     records = Journal(directory).read()
     pending = next((record for record in records if record.is_interrupted), None)
     if pending is not None:
         if is_locked(directory):
             return [fine("restores", f"the restore {pending.id} is at work at this moment")]
         raise pending.pending_error()
-    unknown = describe_unknown_stages(settings.upload_dirs, directory)
+    unknown = describe_unknown_stages(upload_dirs, directory)
     if unknown:
         return [
             warning(
@@ -149,7 +148,7 @@ CHECKS: tuple[Check[Context], ...] = (
         "restores",
         "no restore waits to be settled, which would stop all backups; nothing in the uploads has the name of a "
         "restore's directory without being one",
-        lambda context: check_restores(context.settings),
+        lambda context: check_restores(context.settings.backup_dir, context.settings.upload_dirs),
         blocked_by=unreadable,
     ),
 )

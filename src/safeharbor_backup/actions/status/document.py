@@ -76,7 +76,7 @@ def describe_status(status: Status, settings: Settings) -> StatusDocument:
         max_age_seconds=status.max_age_seconds,
         age_seconds=status.age_seconds,
         drill_max_seconds=settings.drill_max_seconds,
-        told=ways_of_telling(settings),
+        told=ways_of_telling(settings.notify_urls, settings.ping_url),
         archives=len(status.archives),
         damaged=status.damaged,
         next_backup=moment(status.next_backup if status.seen is not Seen.NOTHING else None),

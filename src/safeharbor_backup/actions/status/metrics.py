@@ -112,7 +112,7 @@ def gather_metrics(settings: Settings, now: datetime) -> list[Metric]:
         metrics += _describe_archive(status.newest, status.newest.manifest)
     metrics += _describe_copies(status.copies or ())
     metrics += _describe_runs(history)
-    undelivered = {outcome.command for outcome in find_undelivered(settings, history)}
+    undelivered = {outcome.command for outcome in find_undelivered(history, settings.notify_urls, settings.ping_url)}
     samples = {way: float(way in undelivered) for way in (NOTIFY, PING)}
     metrics.append(Metric("undelivered", "Whether the newest message or ping was not delivered", samples, "way"))
     return metrics

@@ -71,7 +71,7 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
         next_backup=next_backup,
         seen=look_for_schedule(settings, history, [entry.taken_at for entry in archives], now),
         gone=find_gone(history, settings.status_file) if not archives else None,
-        copies=find_copies(settings),
+        copies=find_copies(directory, settings.offsite),
     )
     kept, interrupted, found = judge_restores(directory)
     found += [*judge_age(status, directory, now), *judge_last_runs(status)]
@@ -79,7 +79,7 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
     found += judge_copies(status.copies or (), now)
     if has_second_scheduler(settings, history, now):
         found.append(Reason(Code.TWO_SCHEDULERS, Health.WARNING, TWICE))
-    telling = find_telling_problems(settings, history)
+    telling = find_telling_problems(history, settings.notify_urls, settings.ping_url)
     found += [Reason(Code.TELLING, Health.WARNING, ascii_safe(problem)) for problem in telling]
     worst_first = sorted(found, key=lambda each: -list(Health).index(each.health))
     health = worst_first[0].health if worst_first else Health.GOOD

@@ -50,7 +50,7 @@ def look_for_schedule(
     if is_scheduler_at_work(settings.backup_dir):
         return Seen.SCHEDULER
     begun = sorted([*(each.started_at for each in history if each.command == "backup"), *taken])
-    slots = _last_slots(settings, now)
+    slots = _last_slots(settings.schedule, settings.timezone, now)
     if not begun or not slots or slots[-1] <= begun[0]:
         return Seen.NOT_YET
     return Seen.RUNS if any(_count_begun(begun, slots, now, _LATE)) else Seen.NOTHING
@@ -65,7 +65,7 @@ def has_second_scheduler(settings: Settings, history: Sequence[Outcome], now: da
     if settings.problems_in(Concern.SCHEDULE):
         return False
     begun = [each.started_at for each in history if each.command == "backup"]
-    slots = _last_slots(settings, now)
+    slots = _last_slots(settings.schedule, settings.timezone, now)
     if not slots:
         return False
     at_once = _count_begun(begun, slots, now, _AT_ONCE)
@@ -79,11 +79,11 @@ def _count_begun(begun: Sequence[datetime], slots: Sequence[datetime], now: date
     return [sum(slot <= each < end for each in begun) for slot, end in zip(slots, ends, strict=True)]
 
 
-def _last_slots(settings: Settings, now: datetime) -> list[datetime]:
-    zone = find_zone(settings.timezone)
+def _last_slots(schedule: str, timezone: str, now: datetime) -> list[datetime]:
+    zone = find_zone(timezone)
     slots: list[datetime] = []
     for span in _SPANS:
-        upcoming = upcoming_runs(settings.schedule, (now - span).astimezone(zone))
+        upcoming = upcoming_runs(schedule, (now - span).astimezone(zone))
         slots = list(takewhile(lambda slot: slot <= now, upcoming))[-_SLOTS:]
         if len(slots) == _SLOTS:
             break

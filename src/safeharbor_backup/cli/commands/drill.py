@@ -81,7 +81,7 @@ def command(
         raise click.UsageError("--offsite needs the path of the archive that was fetched")
     settings = run.start(quiet=quiet or as_json)
     if archive is None or archive == LATEST:
-        path, notices = _newest(settings)
+        path, notices = _newest(settings.backup_dir, settings.database_name)
     else:
         path, notices = chosen_archive(archive, settings, run.output), ()
     if not (quiet or as_json):
@@ -101,8 +101,8 @@ def command(
         exit_with(result.exit_status)
 
 
-def _newest(settings: Settings) -> tuple[Path, tuple[str, ...]]:
-    newest, notices = choose_to_prove(settings, settings.database_name)
+def _newest(directory: Path, database: str) -> tuple[Path, tuple[str, ...]]:
+    newest, notices = choose_to_prove(directory, database)
     return newest.path, notices
 
 

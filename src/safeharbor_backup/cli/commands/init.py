@@ -24,6 +24,8 @@ from safeharbor_backup.settings.upload_dirs import parse_dirs
 from safeharbor_backup.text import type_commands_as, typed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from safeharbor_backup.actions.init import Checked
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
@@ -62,12 +64,16 @@ def command(run: Run, **given: Any) -> None:
     app = _find_app(given)
     answers = {name: str(given[key]) for name, key in _OPTIONS.items() if given[key]}
     settings = settings_from(app, answers)
-    questions = [each for each in _questions(settings) if each.variable not in settings.origins]
+    questions = [each for each in _questions(settings.folders) if each.variable not in settings.origins]
     asked = ask_all(run.output, [*questions, *([_SCHEDULE] if given["schedule"] is None and is_at_terminal() else [])])
     schedule = asked.pop(_SCHEDULE.variable, given["schedule"] or _NONE)
     settings = settings_from(app, asked)
     checked = check_answers(settings)
-    files = {} if schedule == _NONE else files_of_schedule(schedule, places_of(settings, path))
+    files = (
+        {}
+        if schedule == _NONE
+        else files_of_schedule(schedule, places_of(settings.backup_dir, settings.upload_dirs, path))
+    )
     units = path.parent / "systemd"
     if schedule == "systemd":
         require_new({"--schedule systemd": units})
@@ -94,8 +100,8 @@ _SCHEDULE = Question(
 )
 
 
-def _questions(settings: Settings) -> list[Question]:
-    folders = ", ".join(f"{name}={path}" for name, path in settings.folders if path.is_dir())
+def _questions(mentioned: Sequence[tuple[str, Path]]) -> list[Question]:
+    folders = ", ".join(f"{name}={path}" for name, path in mentioned if path.is_dir())
     return [
         Question(
             "BACKUP_DATABASE_URL",

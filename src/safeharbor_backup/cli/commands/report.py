@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor_backup import __version__
+from safeharbor_backup.actions.evidence import find_signers
 from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.cli.command import safeharbor_command
@@ -82,7 +83,8 @@ def command(
     settings = run.read_settings(quiet=True, notices_restore=False)
     now = datetime.now(UTC)
     if evidence:
-        found = report_evidence(settings, period_of(since, until, now), signed_by, now)
+        signers = signed_by or find_signers(settings.evidence_key)
+        found = report_evidence(settings.backup_dir, period_of(since, until, now), signers, now)
         text = render_evidence(found, __version__)
         if name is None:
             run.output.document(found)

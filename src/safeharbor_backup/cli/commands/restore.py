@@ -113,7 +113,8 @@ def command(run: Run, archive: Path | str | None, **given: Any) -> None:
     load = run.read_settings if options.dry_run else run.start
     settings = load(quiet=options.is_silent, notices_restore=False)
     if archive is not None:
-        require_whole_target(settings, where, irrevocably=options.yes and options.no_keep_previous)
+        is_final = options.yes and options.no_keep_previous
+        require_whole_target(where, settings.database, settings.upload_dirs, irrevocably=is_final)
         _restore_from(run, retargeted(settings, where), str(archive), where, options)
     elif options.discard_previous:
         where_to = retargeted(settings, where)

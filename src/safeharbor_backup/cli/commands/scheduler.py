@@ -71,7 +71,11 @@ def command(run: Run, listen: Address | None) -> None:
     front.say(plan_output(settings))
     front.say(f"archives in {settings.backup_dir}: {tiers_of(settings)}")
     if settings.ignored_zone:
-        front.say(describe_ignored_zone(settings) + "; BACKUP_TIMEZONE sets it", "warning", level=WARNING)
+        front.say(
+            describe_ignored_zone(settings.ignored_zone, settings.timezone) + "; BACKUP_TIMEZONE sets it",
+            "warning",
+            level=WARNING,
+        )
     is_own_container = not why_not_ours()
     try:
         with ExitStack() as until_stopped:
@@ -191,7 +195,7 @@ class Front:
         return f"{done}: {result.path} ({show_bytes(result.size)}), {', '.join(contents)}"
 
     def _verify(self, name: str, attempt: RecordedRun) -> str:
-        newest, notices = choose_to_prove(self._settings, self._settings.database_name)
+        newest, notices = choose_to_prove(self._settings.backup_dir, self._settings.database_name)
         path = newest.path
         with self._log.watching(command=name) as progress:
             result = verify_archive(path, self._settings, progress=progress)
@@ -203,7 +207,7 @@ class Front:
         return f"{done}: {path} is OK ({plural(result.members, 'member')}, {show_bytes(result.size)})"
 
     def _drill(self, name: str, attempt: RecordedRun) -> str:
-        newest, notices = choose_to_prove(self._settings, self._settings.database_name)
+        newest, notices = choose_to_prove(self._settings.backup_dir, self._settings.database_name)
         path, jobs = newest.path, os.cpu_count() or 1
         with self._log.watching(command=name) as progress:
             result = drill_archive(path, self._settings, jobs=jobs, progress=progress, notices=notices)

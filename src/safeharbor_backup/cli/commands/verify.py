@@ -71,14 +71,14 @@ def command(
         raise click.UsageError("--signed-by is about evidence: name its files.")
     settings = run.read_settings(quiet=True) if archives else run.start(quiet=True)
     if are_evidence(archives, signed_by):
-        signers = require_signers(signed_by, settings)
+        signers = require_signers(signed_by, settings.evidence_key)
         exit_with(verify_evidence(tuple(map(Path, archives)), signers, run.output, quiet=quiet, as_json=as_json))
         return
     results: list[Verification] = []
     unread: list[SafeHarborError] = []
     notices: tuple[str, ...] = ()
     if latest or LATEST in archives:
-        newest, notices = choose_to_prove(settings, settings.database_name)
+        newest, notices = choose_to_prove(settings.backup_dir, settings.database_name)
         archives = (newest.path,) if latest else tuple(newest.path if each == LATEST else each for each in archives)
     paths = [chosen_archive(each, settings, run.output) for each in archives] or _all_in_directory(settings.backup_dir)
     with run.output.watching(quiet=quiet or as_json) as progress:
