@@ -208,7 +208,7 @@ def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
 
     status = 1
     try:
-        streams = [open(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w"))]  # noqa: SIM115
+        streams = [open(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w"))]  # noqa: SIM115 - they stay open to the end
         sys.stdin, sys.stdout, sys.stderr = streams
         signal.setitimer(signal.ITIMER_REAL, 0)
         forkserver._become(request, files)

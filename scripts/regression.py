@@ -18,9 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server  # noqa: E402 - needs the path
-from support.runs import Site  # noqa: E402
-from support.states import Whole, whole_state  # noqa: E402
+from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
+from support.runs import Site
+from support.states import Whole, whole_state
 
 REGRESS = "/usr/lib/postgresql/15/lib/pgxs/src/test/regress/pg_regress"
 DAMAGE = "DROP TABLE onek CASCADE; DELETE FROM tenk1 WHERE unique1 < 5000; CREATE TABLE newer (id int)"

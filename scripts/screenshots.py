@@ -15,9 +15,9 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from safeharbor_backup.web.page import render_page  # noqa: E402 - the tests' folder has to be found first
-from support.browser import chromium  # noqa: E402
-from support.documents import EVERY, NOW  # noqa: E402
+from safeharbor_backup.web.page import render_page
+from support.browser import chromium
+from support.documents import EVERY, NOW
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

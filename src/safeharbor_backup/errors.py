@@ -170,7 +170,7 @@ class TookTooLong(Interrupted):
 
     @property
     def exit_status(self) -> int:
-        """That of a failure."""
+        """1, which is what a failure ends with."""
         return ExitStatus.FAILED
 
     def __str__(self) -> str:

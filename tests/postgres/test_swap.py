@@ -521,7 +521,7 @@ def test_the_first_journals_let_the_stage_say_how_far_it_is(rig: Rig) -> None:
 
     (stage_path(rig.uploads, ID) / ".safeharbor-staging").write_text("nonsense")
     with pytest.raises(RestorePending, match=f"The marker in {stage_path(rig.uploads, ID)} cannot be read"):
-        swap.live_database  # noqa: B018
+        swap.live_database  # noqa: B018 - it raises
     assert live_of(Swap(rig.journal, swap.record, None, UploadStages())) is Side.OLD
 
 

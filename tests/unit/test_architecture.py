@@ -14,7 +14,30 @@ from safeharbor_backup.cli.lazy import COMMANDS
 
 ROOT = Path(safeharbor_backup.__file__).parent
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc", "core"}
-MAX_LINES = 400
+MAX_LINES = 320
+MAX_LINES_OF_A_FUNCTION = 50
+ONE_TABLE = "settings.table"  # one row for each setting, and all of them in one place
+# a line too long, to be cut when they are next changed; nothing may be added here
+LONG_FUNCTIONS = {
+    "actions.backup.run:take_backup",
+    "actions.restore.plan:draw_up_plan",
+    "actions.restore.recovery:undo_restore",
+    "actions.status.document:describe_status",
+}
+# what has been said in three words for long; nothing may be added here
+SHORT_DOCSTRINGS = {
+    "actions.restore.loader:load",
+    "actions.status.document:describe_status",
+    "archive.digest:close",
+    "archive.index:restart",
+    "archive.manifest:database",
+    "archive.manifest:dump_size",
+    "archive.runs:append",
+    "cli.commands.extract:require_one_way",
+    "state.journal:JournalDocument",
+    "state.restore_record:other",
+    "web.archives:items_of",
+}
 MAX_NAMES_AT_THE_TOP = 14
 FEW_FIELDS = 2
 # what takes whole settings for so few of their fields, and why; what is new takes the fields
@@ -130,10 +153,7 @@ def fields_used(function: ast.FunctionDef) -> set[str] | None:
 def test_who_uses_few_settings_takes_them_one_by_one() -> None:
     checking = {"require", "problems_in", "database_address"}  # whether something is configured takes the whole
     functions = [
-        (f"{name}:{node.name}", fields_used(node))
-        for name in MODULES
-        for node in ast.walk(TREES[name])
-        if isinstance(node, ast.FunctionDef)
+        (name, fields_used(node)) for name, node in named_nodes(ast.FunctionDef) if isinstance(node, ast.FunctionDef)
     ]
 
     found = {name for name, used in functions if used is not None and len(used) <= FEW_FIELDS and not used & checking}
@@ -153,9 +173,60 @@ def test_the_core_neither_prints_nor_exits() -> None:
 
 
 def test_a_module_is_small_enough_to_read() -> None:
-    long = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    long = {name: len(path.read_text().splitlines()) for name, path in MODULES.items() if name != ONE_TABLE}
 
     assert {name: lines for name, lines in long.items() if lines > MAX_LINES} == {}
+
+
+def named_nodes(*kinds: type[ast.FunctionDef | ast.ClassDef]) -> list[tuple[str, ast.FunctionDef | ast.ClassDef]]:
+    """All functions or classes of all modules, as `module:name`."""
+    return [
+        (f"{name}:{node.name}", node) for name in MODULES for node in ast.walk(TREES[name]) if isinstance(node, kinds)
+    ]
+
+
+def test_a_function_is_small_enough_to_read() -> None:
+    long = {
+        name
+        for name, node in named_nodes(ast.FunctionDef)
+        if (node.end_lineno or 0) - node.lineno >= MAX_LINES_OF_A_FUNCTION
+    }
+
+    assert long <= LONG_FUNCTIONS
+
+
+def test_a_public_docstring_says_more_than_the_name() -> None:
+    classes = [node for name in MODULES for node in ast.walk(TREES[name]) if isinstance(node, ast.ClassDef)]
+    protocols = [each for each in classes if any("Protocol" in ast.unparse(base) for base in each.bases)]
+    # the protocol says what they are for
+    of_protocols = {node.name for each in protocols for node in each.body if isinstance(node, ast.FunctionDef)}
+
+    short = {
+        name
+        for name, node in named_nodes(ast.FunctionDef, ast.ClassDef)
+        if not node.name.startswith("_")
+        and node.name not in of_protocols
+        and (text := ast.get_docstring(node)) is not None
+        and len(text.split()) <= 3
+        and "`" not in text  # an example says enough
+    }
+
+    assert short <= SHORT_DOCSTRINGS
+
+
+def test_whoever_silences_a_linter_says_why() -> None:
+    project, mark = ROOT.parents[1], "# no" + "qa"
+    sources = [path for name in ("src", "tests", "proof", "scripts") for path in (project / name).rglob("*.py")]
+
+    silenced = [
+        str(path.relative_to(project))
+        for path in sources
+        for line in path.read_text().splitlines()
+        if mark in line and not re.search(rf"{mark}: [A-Z]+\d+(, [A-Z]+\d+)* - \w", line)
+    ]
+
+    assert set(silenced) <= {"src/safeharbor_backup/actions/drill/compare.py"}  # nothing may be added here
+    assert len(sources) > 400
 
 
 def test_a_modules_name_describes_something() -> None:

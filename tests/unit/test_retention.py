@@ -313,8 +313,8 @@ def test_a_few_directories_with_damage_are_judged_as_the_contract_and_its_guards
         named = {each.name: each.named_at.timestamp() for each in candidates}
 
         def by_both(names: set[str], daily: int = daily, weekly: int = weekly) -> set[str]:
-            first = {name: modified[name] for name in names}  # noqa: B023
-            second = {name: named[name] for name in names}  # noqa: B023
+            first = {name: modified[name] for name in names}  # noqa: B023 - called before they change
+            second = {name: named[name] for name in names}  # noqa: B023 - called before they change
             stay = kept_by_contract(first, daily, weekly)
             return stay | (kept_by_contract(second, daily, weekly) if is_contradicted(second, first) else set())
 
@@ -397,7 +397,7 @@ def test_times_are_told_to_the_microsecond_within_the_calendar() -> None:
     assert Candidate(name, 10**21).modified_at.replace(microsecond=0) == datetime(9998, 1, 1, tzinfo=UTC)
     assert Candidate(name, 0).named_at == datetime(2026, 5, 1, 3, tzinfo=UTC)
     with pytest.raises(ValueError, match="notes"):
-        Candidate("notes.txt", 0).named_at  # noqa: B018
+        Candidate("notes.txt", 0).named_at  # noqa: B018 - it raises
 
 
 @pytest.mark.parametrize(("apart", "disagree"), [(DAY - 1, False), (DAY, False), (DAY + 1, True)])

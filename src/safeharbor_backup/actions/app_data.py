@@ -47,7 +47,7 @@ class AppData:
     folders: tuple[tuple[str, Path], ...] = ()
 
     def recorded(self) -> AppSection:
-        """The manifest's section."""
+        """The section `app` of a manifest."""
         return AppSection(
             missing_databases=tuple(each.name for each in self.databases),
             missing_folders=tuple(ascii_safe(str(path)) for _, path in self.folders),

@@ -30,9 +30,10 @@ from safeharbor_backup.text import ascii_safe, typed
 from safeharbor_backup.uploads.place import Placement, staged_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from safeharbor_backup.actions.restore.uploads_stage import UploadsStage
     from safeharbor_backup.archive.layout import Member
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
@@ -90,6 +91,30 @@ def put_back_files(archive: Path, paths: Sequence[str], settings: Settings) -> E
         return _extract(archive, paths, settings.upload_dirs, placement, settings.min_free, is_live=True)
 
 
+def _taking(stages: Sequence[UploadsStage]) -> Callable[[Member, Iterable[bytes]], None]:
+    """What puts a member into the stage that it belongs to. Raises CannotRestore for a link to what is not there."""
+
+    def take(member: Member, data: Iterable[bytes]) -> None:
+        try:
+            if (stage := stage_of(member, stages)) is not None:
+                stage.take(member, data)
+        except FileNotFoundError as error:
+            name = ascii_safe(os.fsdecode(member.link))
+            raise CannotRestore(f"{name} is needed too: a hard link leads to it. Name both.") from error
+
+    return take
+
+
+def _require_found(wanted: Wanted, archive: Path) -> None:
+    """Raises ArchiveNotFound for paths that the archive does not have."""
+    if wanted.missing:
+        names = ", ".join(ascii_safe(os.fsdecode(each)) for each in sorted(wanted.missing)[:5])
+        raise ArchiveNotFound(
+            f"{archive.name} has no upload {names}.",
+            hint=f"`{typed('find NAME')}` shows which archive has a file, and its path.",
+        )
+
+
 def _extract(
     archive: Path,
     paths: Sequence[str],
@@ -117,22 +142,8 @@ def _extract(
             stages = [
                 stack.enter_context(opened_uploads(place, min_free, in_order=False, hint=_FULL)) for place in places
             ]
-
-            def take(member: Member, data: Iterable[bytes]) -> None:
-                try:
-                    if (stage := stage_of(member, stages)) is not None:
-                        stage.take(member, data)
-                except FileNotFoundError as error:
-                    name = ascii_safe(os.fsdecode(member.link))
-                    raise CannotRestore(f"{name} is needed too: a hard link leads to it. Name both.") from error
-
-            pick_members(source, front, wanted, take)
-            if wanted.missing:
-                names = ", ".join(ascii_safe(os.fsdecode(each)) for each in sorted(wanted.missing)[:5])
-                raise ArchiveNotFound(
-                    f"{archive.name} has no upload {names}.",
-                    hint=f"`{typed('find NAME')}` shows which archive has a file, and its path.",
-                )
+            pick_members(source, front, wanted, _taking(stages))
+            _require_found(wanted, archive)
             for each in stages:
                 each.extraction.finish()
             placement.place([(stage, root, each.prefix) for each, (root, stage) in zip(dirs, beside, strict=True)])

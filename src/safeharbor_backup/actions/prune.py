@@ -68,12 +68,12 @@ class PrunePlan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The notices in words."""
+        """What its notices say, in words, for people."""
         return tuple(notice.text for notice in self.notices)
 
     @property
     def to_delete(self) -> list[str]:
-        """The names to delete."""
+        """The names of the archives that do not stay."""
         return [verdict.name for verdict in self.verdicts if not verdict.keep]
 
 

@@ -33,7 +33,7 @@ _REPORT_BYTES = 8 * 1024 * 1024
 
 
 class ArchiveKind(StrEnum):
-    """Who wrote an archive."""
+    """Who wrote an archive: we, or another program."""
 
     FORMAT_1 = "format 1"
     FOREIGN = "another implementation"

@@ -59,7 +59,7 @@ def _watch_threads(before: set[threading.Thread]) -> None:
     if started and not _End.is_watched:
         _End.is_watched = True
         # the last one that is registered comes first: before an executor of the app waits for its workers
-        threading._register_atexit(_end_now)  # type: ignore[attr-defined]  # noqa: SLF001
+        threading._register_atexit(_end_now)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
 
 
 def _end_now() -> None:

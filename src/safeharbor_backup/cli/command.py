@@ -108,8 +108,8 @@ def exit_statuses(statuses: Sequence[ExitStatus], meanings: Mapping[ExitStatus, 
     return "\b\nExit statuses:\n" + "\n".join(lines)
 
 
-# what every command that loads a dump or puts files somewhere can end with
-WHILE_RESTORING = (
+# what every command that reads archives and asks a server can end with
+WHILE_READING = (
     ExitStatus.DONE,
     ExitStatus.FAILED,
     ExitStatus.USAGE,
@@ -118,8 +118,9 @@ WHILE_RESTORING = (
     ExitStatus.REJECTED,
     ExitStatus.DATABASE,
     ExitStatus.STORAGE,
-    ExitStatus.CANNOT_RESTORE,
 )
+# and that loads a dump or puts files somewhere
+WHILE_RESTORING = (*WHILE_READING, ExitStatus.CANNOT_RESTORE)
 
 
 def safeharbor_command(

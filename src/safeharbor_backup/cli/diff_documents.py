@@ -36,7 +36,7 @@ class ChangeCounts(Struct, frozen=True, kw_only=True):
 
 
 class ChangedNames(Struct, frozen=True, kw_only=True):
-    """Their paths."""
+    """Paths of uploads, below uploads/."""
 
     added: tuple[str, ...]
     gone: tuple[str, ...]

@@ -205,7 +205,7 @@ class FoundVersion(Struct, frozen=True, kw_only=True):
 
 
 class FoundPath(Struct, frozen=True, kw_only=True):
-    """A file below uploads/."""
+    """A file below uploads/, and the archives that have it."""
 
     path: str
     versions: tuple[FoundVersion, ...]

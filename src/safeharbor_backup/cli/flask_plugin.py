@@ -22,11 +22,11 @@ class JoinedGroup(LazyGroup):
         return sorted({*COMMANDS, *self._of_the_app(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Ours, else the app's."""
+        """Our command of that name, else the app's."""
         return super().get_command(ctx, cmd_name) or self._of_the_app(ctx).get(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Ours, then the app's."""
+        """Our commands, then those of the app that ours do not hide."""
         super().format_commands(ctx, formatter)
         theirs = {name: each for name, each in self._of_the_app(ctx).items() if name not in COMMANDS}
         if theirs:

@@ -81,7 +81,7 @@ class JsonOutput:
     def event(
         self, name: str, text: str, *, level: str = INFO, command: str | None = None, slot: str | None = None
     ) -> None:
-        """The event."""
+        """A line of JSON about something that happens."""
         self.emit(name, level, command=command or self._command, slot=slot, message=text)
 
     def warning(self, text: str) -> None:
@@ -115,7 +115,7 @@ class JsonOutput:
 
     @contextmanager
     def watching(self, *, quiet: bool = False, command: str | None = None) -> Iterator[Progress]:
-        """Progress as events."""
+        """Progress as lines of JSON, while the block runs."""
         watcher = JsonWatcher(self, command or self._command)
         yield watcher
         watcher.finish()
@@ -185,14 +185,14 @@ class JsonWatcher(NoProgress):
         self._bytes = 0
 
     def advance(self, size_bytes: int, items: int = 0) -> None:
-        """Count it."""
+        """Count what was done; a line now and then."""
         self._bytes += size_bytes
         if time.monotonic() - self._said >= _EVERY_SECONDS:
             self._said = time.monotonic()
             self._tell("progress")
 
     def note(self, text: str) -> None:
-        """One line."""
+        """A line of the kind `note`, unless the run is to be quiet."""
         if not self._log.is_quiet:
             self._log.emit("note", command=self._command, message=text)
 

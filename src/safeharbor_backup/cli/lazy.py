@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now."""
+        """The command of that name, whose module is imported now; None if there is none."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"safeharbor_backup.cli.commands.{cmd_name.replace('-', '_')}").command

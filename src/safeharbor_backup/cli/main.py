@@ -25,6 +25,6 @@ cli = click.version_option(__version__, "-V", "--version", prog_name="safeharbor
 
 
 def main() -> None:
-    """The console script."""
+    """What the console script `safeharbor` runs."""
     with best_effort_output():  # what click itself prints too
         cli(prog_name="safeharbor")

@@ -160,7 +160,7 @@ class ServiceOutput(TextOutput):
             self.line(f"{command}: {text}")
 
     def watching(self, *, quiet: bool = False, command: str | None = None) -> AbstractContextManager[Progress]:
-        """No bars."""
+        """Progress as lines: a service has no terminal for bars."""
         return nullcontext(_Named(self.line, command or ""))
 
 

@@ -31,7 +31,7 @@ class Question:
 
 
 def is_at_terminal() -> bool:
-    """Whether somebody can answer."""
+    """Whether standard input is a terminal, where somebody can answer."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 

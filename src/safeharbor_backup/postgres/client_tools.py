@@ -32,12 +32,12 @@ class ClientTools:
 
     @property
     def pg_dump(self) -> Path:
-        """The program."""
+        """The path of its pg_dump."""
         return self.bin_dir / "pg_dump"
 
     @property
     def pg_restore(self) -> Path:
-        """The program."""
+        """The path of its pg_restore."""
         return self.bin_dir / "pg_restore"
 
     @property

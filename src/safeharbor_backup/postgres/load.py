@@ -73,7 +73,7 @@ class Failure:
         return _has_context(self.reason.splitlines())
 
     def find(self, toc: Mapping[int, TocEntry]) -> TocEntry | None:
-        """The entry itself."""
+        """The entry that it is about, by its number, table or statement; None if there is none."""
         if self.number in toc:
             return toc[self.number]
         for entry in toc.values():

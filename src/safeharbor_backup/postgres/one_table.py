@@ -54,7 +54,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableName:
-    """A table's name."""
+    """The name of a table, with its schema."""
 
     schema: str
     name: str

@@ -39,7 +39,7 @@ class ServerHome:
 
     @property
     def data_dir(self) -> Path:
-        """The cluster's directory."""
+        """PGDATA of the cluster, in this home."""
         return self.path / "data"
 
     @property
@@ -114,7 +114,7 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
 
 def _place(parent: Path | None, owner: pwd.struct_passwd | None) -> Path:
     """`parent`, else the first usual place that is short enough for a socket and that `owner` can reach."""
-    candidates = [parent] if parent is not None else [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108
+    candidates = [parent] if parent is not None else [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108 - a directory of our own is made in it
     for place in candidates:
         short = len(os.fsencode(place.absolute())) <= _LONGEST_PLACE
         if short and (owner is None or _everyone_can_enter(place)):

@@ -41,7 +41,7 @@ class Bind:
 
     @property
     def label(self) -> str:
-        """How BACKUP_IGNORE names it."""
+        """The word for it in BACKUP_IGNORE, such as `bind:logs`."""
         return f"bind:{self.name}"
 
 

@@ -47,7 +47,7 @@ class WorkMark:
         self._descriptor = descriptor
 
     def remove(self) -> None:
-        """The run is over."""
+        """Delete the mark: the run is over. Never an error."""
         with suppress(OSError):
             os.unlink(self._path)
         with suppress(OSError):

@@ -42,7 +42,7 @@ class DrilledArchive(Struct, frozen=True, kw_only=True):
 
 
 class DrillPlace(Struct, frozen=True, kw_only=True):
-    """The server."""
+    """The server that the archive was restored on: `kind` says whose it is."""
 
     kind: str
     address: str

@@ -38,7 +38,7 @@ class OffsiteCopy(Struct, frozen=True, kw_only=True):
 
 
 class OffsiteCopies(Struct, frozen=True, kw_only=True):
-    """All that are known."""
+    """The file: all copies elsewhere that are known."""
 
     schema: int = 1
     copies: Annotated[tuple[OffsiteCopy, ...], Meta(max_length=MOST_COPIES)] = ()

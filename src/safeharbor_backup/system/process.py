@@ -62,7 +62,7 @@ class RunningTool:
 
     @property
     def pid(self) -> int:
-        """The child's process id."""
+        """The process id of the child."""
         return self._process.pid
 
     @property

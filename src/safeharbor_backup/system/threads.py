@@ -43,7 +43,7 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is running."""
+        """Whether it has begun and not ended."""
         return self._begun.is_set() and not self._ended.is_set()
 
     def _run(self) -> None:

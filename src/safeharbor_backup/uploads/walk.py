@@ -62,7 +62,7 @@ class Batch:
         self.is_home = is_home
 
     def entry(self, number: int) -> Entry:
-        """One of them."""
+        """The entry of that number in this directory."""
         name = self.names[number]
         return Entry(self.prefix + name, name, self.directory, self.statuses[number])
 

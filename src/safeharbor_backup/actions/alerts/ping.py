@@ -65,7 +65,7 @@ def _request(target: str, data: bytes) -> str:
     headers = {"User-Agent": "safeharbor", "Content-Type": "text/plain; charset=utf-8"}
     request = urllib.request.Request(target, data, headers, method="POST")  # noqa: S310 - http or https, as judged
     try:
-        with urllib.request.urlopen(request, timeout=_TRY_SECONDS) as response:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_TRY_SECONDS) as response:  # noqa: S310 - as above
             said = response.read(100).decode("ascii", "replace").strip()
     except urllib.error.HTTPError as error:
         error.close()

@@ -22,7 +22,7 @@ CORRECTION = timedelta(hours=3)  # as cron has it: an hour can be a person or a 
 
 
 class JobName(StrEnum):
-    """What can be scheduled."""
+    """The commands that the scheduler runs."""
 
     BACKUP = "backup"
     VERIFY = "verify"

@@ -69,7 +69,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Parse, copy, render."""
+    """Restores into another database, and shows what is there now."""
     if (uploads is None) is not no_uploads or uploads == "":
         raise click.UsageError("Give one of --to-uploads DIRECTORY and --no-uploads.")
     names = tuple(part.strip() for part in tables.split(",")) if tables is not None else ()

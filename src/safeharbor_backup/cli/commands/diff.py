@@ -11,7 +11,7 @@ from safeharbor_backup.actions.catalog.choose import LATEST, local_zone
 from safeharbor_backup.actions.diff import compare_archives, compare_with_live
 from safeharbor_backup.archive.listing import Change
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
-from safeharbor_backup.cli.command import always, exit_with, safeharbor_command
+from safeharbor_backup.cli.command import WHILE_READING, always, exit_with, safeharbor_command
 from safeharbor_backup.cli.diff_documents import (
     ChangeCounts,
     ChangedNames,
@@ -42,14 +42,7 @@ _MOST_FOLDERS = 20
     "Show what is different in the second archive: rows of tables, tables and columns that were added or removed, the "
     "migration revision, uploads that were added, removed or changed. Nothing is unpacked; two archives of a million "
     "files take seconds.",
-    ExitStatus.DONE,
-    ExitStatus.FAILED,
-    ExitStatus.USAGE,
-    ExitStatus.WARNINGS,
-    ExitStatus.LOCKED,
-    ExitStatus.REJECTED,
-    ExitStatus.DATABASE,
-    ExitStatus.STORAGE,
+    *WHILE_READING,
     meanings={ExitStatus.WARNINGS: "compared as far as possible: an archive is by another program"},
     only_prints=always,
 )
@@ -59,7 +52,7 @@ _MOST_FOLDERS = 20
 @click.option("--names", is_flag=True, help="List every upload that is different.")
 @json_option
 def command(run: Run, before: Path | str, after: Path | str, *, live: bool, names: bool, as_json: bool) -> None:
-    """Parse, compare, render."""
+    """Shows what is different; ends with 3 if only a part could be compared."""
     if live and after != LATEST:
         raise click.UsageError("Give a second archive or --live, not both.")
     settings = run.read_settings(quiet=True)

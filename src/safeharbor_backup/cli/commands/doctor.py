@@ -57,7 +57,7 @@ _WIDEST = 120
 )
 @json_option
 def command(run: Run, *, as_json: bool) -> None:
-    """Look, render."""
+    """Shows each finding; ends with the status of the first problem."""
     settings = run.read_settings(quiet=as_json, notices_restore=False)
     diagnosis = examine(settings, also=_joined_commands())
     if as_json:

@@ -76,7 +76,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Parse, drill, render."""
+    """Restores into a scratch copy, and shows what was proven."""
     if offsite is not None and archive is None:
         raise click.UsageError("--offsite needs the path of the archive that was fetched")
     settings = run.start(quiet=quiet or as_json)

@@ -82,7 +82,7 @@ def command(
     as_json: bool,
     **table: Any,
 ) -> None:
-    """Parse, extract, render."""
+    """Puts files, or the rows of a table, where the options say."""
     options = TableOptions(**table)
     if options.table is not None:
         if paths or target is not None or in_place or overwrite:

@@ -42,7 +42,7 @@ _MOST_NAMED = 5
 @click.argument("pattern")
 @json_option
 def command(run: Run, pattern: str, *, as_json: bool) -> None:
-    """Parse, search, render."""
+    """Shows in which archives there is such a file."""
     settings = run.read_settings(quiet=True)
     search = find_files(pattern, settings)
     if as_json:

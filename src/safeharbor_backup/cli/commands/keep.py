@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--because", required=True, help="The reason, which the list and the page show.")
 @json_option
 def command(run: Run, archive: Path | str, *, because: str, as_json: bool) -> None:
-    """Parse, mark, render."""
+    """Marks an archive, so that `prune` leaves it."""
     settings = run.read_settings(quiet=True, renews_files=True)
     path = chosen_archive(archive, settings, run.output)
     keep_archive(path, because, settings)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--test", is_flag=True, required=True, help="Send the test message and the ping.")
 @json_option
 def command(run: Run, *, test: bool, as_json: bool) -> None:  # noqa: ARG001 - required, so that nobody sends one by mistake
-    """Parse, send, render."""
+    """Sends a test, and shows how each delivery went."""
     settings = run.read_settings(quiet=True, notices_restore=False)
     _require_ways(settings)
     deliveries = send_test(settings)

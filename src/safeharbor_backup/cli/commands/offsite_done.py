@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--forget", is_flag=True, help="Forget this copy, which no longer exists: stop warning about it.")
 @json_option
 def command(run: Run, name: str, *, archive: str | None, forget: bool, as_json: bool) -> None:
-    """Parse, remember, render."""
+    """Records a copy elsewhere, or that there is none any more."""
     if forget and archive is not None:
         raise click.UsageError("--forget takes no --archive")
     settings = run.read_settings(quiet=True, notices_restore=False, renews_files=True)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @json_option
 @log_format_option
 def command(run: Run, *, dry_run: bool, adopt: bool, as_json: bool) -> None:
-    """Parse, prune, render."""
+    """Deletes what retention does not keep, or shows what that would be."""
     settings = run.read_settings(quiet=True) if dry_run else run.start(quiet=True)
     result = prune_archives(settings, dry_run=dry_run, adopt=adopt)
     details = {"deleted": list(result.deleted), "freed_bytes": result.freed_bytes}

@@ -73,7 +73,7 @@ def command(
     run: Run, name: str | None, *, evidence: bool, since: datetime | None, until: datetime | None,
     signed_by: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Parse, look, publish."""
+    """Writes the page, or the evidence of drills, into a file or to standard output."""
     if not evidence and (since or until or signed_by):
         raise click.UsageError("--since, --until and --signed-by go with --evidence.")
     if name is None and not (evidence and as_json):

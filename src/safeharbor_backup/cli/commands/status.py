@@ -76,7 +76,7 @@ def _show_unrecorded(output: Output, settings: Settings) -> None:
 @click.option("--healthcheck", is_flag=True, help="For a container's health check: one line, exit status 0 or 1.")
 @json_option
 def command(run: Run, max_age: float | None, *, healthcheck: bool, as_json: bool) -> None:
-    """Parse, look, render."""
+    """Shows the state of the backups; ends with its status."""
     try:
         settings = run.read_settings(quiet=True, notices_restore=False, renews_files=healthcheck)
         status = read_status(settings, max_age_seconds=max_age)

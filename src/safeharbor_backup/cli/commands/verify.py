@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,14 @@ from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, ExitStatu
 from safeharbor_backup.text import iso_time, plural, show_bytes, typed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from safeharbor_backup.actions.verify import Verification
     from safeharbor_backup.cli.attempt import RecordedRun
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
+    from safeharbor_backup.progress import Progress
+    from safeharbor_backup.settings.model import Settings
 
 
 @safeharbor_command(
@@ -64,7 +67,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Parse, verify each, render."""
+    """Verifies each archive, or checks who signed evidence, and shows the result."""
     if (latest, every, bool(archives)).count(True) != 1:
         raise click.UsageError("Name archives, or give one of --latest and --all.")
     if signed_by is not None and (latest or every):
@@ -74,30 +77,14 @@ def command(
         signers = require_signers(signed_by, settings.evidence_key)
         exit_with(verify_evidence(tuple(map(Path, archives)), signers, run.output, quiet=quiet, as_json=as_json))
         return
-    results: list[Verification] = []
-    unread: list[SafeHarborError] = []
     notices: tuple[str, ...] = ()
     if latest or LATEST in archives:
         newest, notices = choose_to_prove(settings.backup_dir, settings.database_name)
         archives = (newest.path,) if latest else tuple(newest.path if each == LATEST else each for each in archives)
     paths = [chosen_archive(each, settings, run.output) for each in archives] or _all_in_directory(settings.backup_dir)
+    show = None if as_json else partial(_print, run.output, quiet=quiet)
     with run.output.watching(quiet=quiet or as_json) as progress:
-        for path in paths:
-            try:
-                result = verify_archive(path, settings, quick=quick, progress=progress)
-            except ArchiveNotFound:
-                if not every:
-                    raise
-                progress.note(f"{path.name} was deleted meanwhile")
-                continue
-            except SafeHarborError as error:
-                if len(paths) == 1:
-                    raise
-                unread.append(error)  # which says nothing about the others
-                continue
-            results.append(result)
-            if not as_json:
-                _print(run.output, result, quiet=quiet)
+        results, unread = _verify_each(paths, settings, progress, show, may_be_gone=every, quick=quick)
     if results:
         describe_verifications(run, results, notices)
     if as_json:
@@ -111,6 +98,37 @@ def command(
     if unread and not is_rejected:
         raise unread[0]
     exit_with(status)
+
+
+def _verify_each(
+    paths: Sequence[Path],
+    settings: Settings,
+    progress: Progress,
+    show: Callable[[Verification], None] | None,
+    *,
+    may_be_gone: bool,
+    quick: bool,
+) -> tuple[list[Verification], list[SafeHarborError]]:
+    """What was found of each, and why some could not be read. Raises SafeHarborError for an only one."""
+    results: list[Verification] = []
+    unread: list[SafeHarborError] = []
+    for path in paths:
+        try:
+            result = verify_archive(path, settings, quick=quick, progress=progress)
+        except ArchiveNotFound:
+            if not may_be_gone:
+                raise
+            progress.note(f"{path.name} was deleted meanwhile")
+            continue
+        except SafeHarborError as error:
+            if len(paths) == 1:
+                raise
+            unread.append(error)  # which says nothing of the others
+            continue
+        results.append(result)
+        if show is not None:
+            show(result)
+    return results, unread
 
 
 def _all_in_directory(directory: Path) -> list[Path]:
