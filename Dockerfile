@@ -59,6 +59,9 @@ ENV PATH=/opt/safeharbor/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 ARG VERSION=0.2.0
 ARG REVISION=unknown
 ARG CREATED=unknown
+# from [project.urls] in pyproject.toml; `make release` prints the command that passes them on
+ARG SOURCE=unknown
+ARG DOCUMENTATION=unknown
 ARG BASE
 LABEL org.opencontainers.image.title="Safe Harbor" \
     org.opencontainers.image.description="Backups of a PostgreSQL database and its uploads that are proven to restore" \
@@ -66,6 +69,8 @@ LABEL org.opencontainers.image.title="Safe Harbor" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}" \
     org.opencontainers.image.created="${CREATED}" \
+    org.opencontainers.image.source="${SOURCE}" \
+    org.opencontainers.image.documentation="${DOCUMENTATION}" \
     org.opencontainers.image.base.name="${BASE}"
 ARG UID=1000
 ARG GID=1000

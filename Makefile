@@ -74,10 +74,10 @@ screenshots: ## take the documentation's pictures of the page anew; needs chromi
 lock: ## write requirements/*.txt anew from pyproject.toml
 	@scripts/lock $(LOCK)
 
-release: ## build wheel, sdist and SBOM into dist/ from what is committed, twice, and check them
+release: ## build wheel, sdist and SBOM into dist/ from what is committed, twice, and check them; REHEARSE=1 only tries
 	@scripts/bootstrap dev
 	@scripts/environment release
-	@$(PYTHON) scripts/release.py
+	@$(PYTHON) scripts/release.py $(if $(REHEARSE),--rehearse)
 
 clean: ## remove everything that was made here
 	rm -rf .venv .cache .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

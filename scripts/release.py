@@ -2,6 +2,8 @@
 
 Everything is built twice, in two places, and must come out the same to the byte. What is in it is looked at, and the
 wheel is installed and started. Nothing is uploaded: docs/releasing.md says what comes then.
+
+`--rehearse` does all of that without the addresses that a release has to name, and puts nothing into dist/.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +20,9 @@ import tarfile
 import tempfile
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".cache" / "release" / "bin"
@@ -29,12 +34,20 @@ WANTED = (
     f"{PACKAGE}/shipped/deploy/systemd/safeharbor-backup@.service",
     f"{PACKAGE}/web/templates/page.html",
 )
+# what [project.urls] has to name: labels as indexes know them
+ADDRESSES = ("Documentation", "Source", "Issues", "Changelog")
+_NOBODYS = re.compile(r"(^|\.)(example(\.(com|net|org))?|localhost|test|invalid|local|internal)$")  # RFC 2606, RFC 6762
 UNWANTED = re.compile(r"(^|/)(tests|\.git|\.venv|\.cache|__pycache__|secret\.yaml|\.env)(/|$)|\.pyc$")
 
 
 def main() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    is_rehearsal = sys.argv[1:] == ["--rehearse"]
+    require(is_rehearsal or not sys.argv[1:], "only --rehearse can be given")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version, addresses = project["version"], project.get("urls", {})
     check_version(version)
+    if not is_rehearsal:
+        check_addresses(addresses)
     epoch = said("git", "log", "-1", "--format=%ct")
     if said("git", "status", "--porcelain"):
         print("release: what is not committed is not in it")
@@ -49,7 +62,12 @@ def main() -> None:
         check_sdist(sdist, wheel, Path(place), epoch)
         run(TOOLS / "twine", "check", "--strict", wheel, sdist)
         start(wheel, Path(place), version)
-        publish([wheel, sdist, write_sbom(Path(place), version)])
+        sbom = write_sbom(Path(place), version)
+        if is_rehearsal:
+            print("release: all is well; nothing was put into dist/")
+            return
+        publish([wheel, sdist, sbom])
+    print(image_command(version, addresses))
 
 
 def check_version(version: str) -> None:
@@ -62,6 +80,30 @@ def check_version(version: str) -> None:
     }
     for path, words in places.items():
         require(words in (ROOT / path).read_text(), f"{path} is not about {version}")
+
+
+def check_addresses(addresses: Mapping[str, str]) -> None:
+    """Whoever finds the package or the image finds its sources and its documentation (decision 116)."""
+    lacking = ", ".join(name for name in ADDRESSES if name not in addresses)
+    require(not lacking, f"[project.urls] in pyproject.toml lacks {lacking}; no address is made up here")
+    for name, address in addresses.items():
+        parts = urlsplit(address)
+        is_public = (
+            parts.scheme == "https" and "." in (parts.hostname or "") and not _NOBODYS.search(parts.hostname or "")
+        )
+        require(is_public, f"[project.urls] {name}: {address} is no public address that begins with https://")
+
+
+def image_command(version: str, addresses: Mapping[str, str]) -> str:
+    """What builds the image of this release, with its labels."""
+    arguments = {
+        "REVISION": said("git", "rev-parse", "HEAD"),
+        "CREATED": said("git", "log", "-1", "--format=%cI"),
+        "SOURCE": addresses["Source"],
+        "DOCUMENTATION": addresses["Documentation"],
+    }
+    given = (f"--build-arg {shlex.quote(f'{name}={value}')}" for name, value in arguments.items())
+    return " \\\n    ".join(["docker build --pull", *given, f"--tag safeharbor:{version} ."])
 
 
 def build(place: Path, epoch: str) -> tuple[Path, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tomllib
@@ -16,6 +17,65 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 
 def test_every_place_has_the_same_version() -> None:
     release.check_version(VERSION)
+
+
+ADDRESSES = {
+    "Documentation": "https://safeharbor.readthedocs.io/",
+    "Source": "https://codeberg.org/reef/safeharbor",
+    "Issues": "https://codeberg.org/reef/safeharbor/issues",
+    "Changelog": "https://codeberg.org/reef/safeharbor/src/CHANGELOG.md",
+}
+
+
+def test_a_release_names_where_its_sources_and_its_documentation_are() -> None:
+    release.check_addresses(ADDRESSES)
+
+
+@pytest.mark.parametrize("name", release.ADDRESSES)
+def test_without_an_address_nothing_is_released(name: str) -> None:
+    with pytest.raises(SystemExit, match=rf"lacks {name}; no address is made up"):
+        release.check_addresses({each: address for each, address in ADDRESSES.items() if each != name})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://git.example.com/safeharbor",
+        "https://example.org",
+        "https://localhost/safeharbor",
+        "https://forge.internal/safeharbor",
+        "https://forge/safeharbor",
+        "http://codeberg.org/reef/safeharbor",
+        "git@codeberg.org:reef/safeharbor.git",
+        "TODO",
+        "",
+    ],
+)
+def test_an_address_that_nobody_can_open_is_none(address: str) -> None:
+    with pytest.raises(SystemExit, match=r"Source: .*no public address"):
+        release.check_addresses(ADDRESSES | {"Source": address})
+
+
+def test_as_long_as_there_is_no_public_address_the_metadata_name_none() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get("urls")
+
+    if urls is None:
+        with pytest.raises(SystemExit, match="lacks Documentation, Source, Issues, Changelog"):
+            release.check_addresses({})
+    else:
+        release.check_addresses(urls)
+
+
+def test_the_image_is_given_the_addresses_of_the_package() -> None:
+    command = shlex.split(release.image_command("1.2.3", ADDRESSES).replace("\\\n", ""))
+
+    assert command[:2] == ["docker", "build"]
+    given = dict(each.split("=", 1) for each in command if "=" in each)
+    assert (given["SOURCE"], given["DOCUMENTATION"]) == (ADDRESSES["Source"], ADDRESSES["Documentation"])
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    for name in given:
+        assert f"ARG {name}=unknown\n" in dockerfile
+        assert f'="${{{name}}}"' in dockerfile
 
 
 @pytest.mark.slow
