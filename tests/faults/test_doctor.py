@@ -11,7 +11,7 @@ import pytest
 
 from support.faults import fake_tools
 from support.filesystems import mounted_tmpfs
-from support.needs import need_program, need_root
+from support.needs import need_root
 from support.runs import Outcome, Site
 
 
@@ -78,14 +78,7 @@ def test_a_directory_mounted_read_only_is_told_with_the_remedy(site: Site, tools
 
 def traced(site: Site, inject: str, tools: str) -> Outcome:
     """Run it under strace, which makes a chosen call fail or kill."""
-    done = subprocess.run(
-        [need_program("strace"), "-f", "-qq", "-o", "/dev/null", "-e", f"inject={inject}", *site.argv("doctor")],
-        env=site.full_environment({"BACKUP_PG_BIN": tools}),
-        capture_output=True,
-        timeout=120,
-        cwd=site.root,
-        check=False,
-    )
+    done = site.run_traced(("-f", "-o", "/dev/null", "-e", f"inject={inject}"), "doctor", BACKUP_PG_BIN=tools)
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from support.archives import write_program
 from support.faults import failed
-from support.needs import need_program
 from support.postgres import Database
 from support.runs import Outcome, Site
 from support.shim import Order, Shim
@@ -32,12 +31,10 @@ def limited(site: Site, limit: str, *arguments: str) -> Outcome:
 def refused(site: Site, call: str, error: str, when: str, *arguments: str) -> tuple[Outcome, int]:
     """The command while the kernel refuses a call of it; and how many times it did."""
     log = site.root / "trace"
-    trace = [str(need_program("strace")), "-f", "-qq", "-o", str(log), "-e", f"trace={call}"]
-    done = subprocess.run(
-        [*trace, "-e", f"inject={call}:error={error}:when={when}", *site.argv(*arguments)],
-        env=site.full_environment(), capture_output=True, text=True, cwd=site.root, timeout=100, check=False,
-    )  # fmt: skip
-    return Outcome(done.returncode, done.stdout, done.stderr), log.read_text().count("(INJECTED)")
+    trace = ("-f", "-o", log, "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}")
+    done = site.run_traced(trace, *arguments)
+    outcome = Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return outcome, log.read_text().count("(INJECTED)")
 
 
 def test_too_few_open_files_are_named_and_no_archive_without_uploads_is_published(site: Site) -> None:

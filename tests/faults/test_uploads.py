@@ -157,29 +157,9 @@ READ_FAILURES = {
 def test_an_upload_that_cannot_be_read_is_recorded_and_the_rest_is_there(
     site: Site, inject: str, recorded: str, size: int
 ) -> None:
-    strace = need_program("strace")
     bad = site.uploads / "2026" / "bad.jpg"
     bad.write_bytes(b"b" * size)
-    done = subprocess.run(
-        [
-            strace,
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-P",
-            bad,
-            "-P",
-            "bad.jpg",
-            "-e",
-            f"inject={inject}",
-            *site.argv("backup"),
-        ],
-        env=site.full_environment(),
-        cwd=site.root,
-        capture_output=True,
-        check=False,
-    )
+    done = site.run_traced(("-f", "-o", "/dev/null", "-P", bad, "-P", "bad.jpg", "-e", f"inject={inject}"), "backup")
 
     assert done.returncode == 3, done.stderr.decode()
     (archive,) = site.archives
@@ -190,7 +170,6 @@ def test_an_upload_that_cannot_be_read_is_recorded_and_the_rest_is_there(
 
 
 def test_a_directory_that_cannot_be_read_is_recorded_and_nothing_is_pruned(site: Site) -> None:
-    strace = need_program("strace")
     assert site.run("backup").status == 0
     old = site.backups / "safeharbor-backup-2020-01-01T03-00-00Z.tar"
     old.write_bytes(b"old")
@@ -198,13 +177,8 @@ def test_a_directory_that_cannot_be_read_is_recorded_and_nothing_is_pruned(site:
     (site.uploads / "private").mkdir()
     (site.uploads / "private" / "a").touch()
     inject = ["-P", str(site.uploads / "private"), "-P", "private", "-e", "inject=openat:error=EACCES"]
-    done = subprocess.run(
-        [strace, "-f", "-qq", "-o", "/dev/null", *inject, *site.argv("backup")],
-        env=site.full_environment({"BACKUP_RETENTION_DAILY": "1", "BACKUP_RETENTION_WEEKLY": "0"}),
-        cwd=site.root,
-        capture_output=True,
-        check=False,
-    )
+    site.environment |= {"BACKUP_RETENTION_DAILY": "1", "BACKUP_RETENTION_WEEKLY": "0"}
+    done = site.run_traced(("-f", "-o", "/dev/null", *inject), "backup")
 
     assert done.returncode == 3, done.stderr.decode()
     assert b"nothing was pruned" in done.stderr

@@ -17,7 +17,7 @@ import pytest
 
 from safeharbor_backup.archive.index import IndexWriter, read_index_front
 from support.filesystems import mounted_in_memory
-from support.needs import need_program, need_root
+from support.needs import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,15 +49,7 @@ def xfs(site: Site, uploads: Path) -> Iterator[Site]:
 
 def traced(site: Site, inject: str) -> int:
     """The status of a backup under strace, which makes a chosen call fail or kill."""
-    done = subprocess.run(
-        [need_program("strace"), "-f", "-qq", "-o", "/dev/null", "-e", f"inject={inject}", *site.argv("backup")],
-        env=site.full_environment(),
-        capture_output=True,
-        timeout=120,
-        cwd=site.root,
-        check=False,
-    )
-    return done.returncode
+    return site.run_traced(("-f", "-o", "/dev/null", "-e", f"inject={inject}"), "backup").returncode
 
 
 def manifest_of(path: Path) -> dict[str, object]:

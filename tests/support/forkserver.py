@@ -7,6 +7,7 @@ test (the interpreter's own variables, another user, strace), the test starts a 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -17,6 +18,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +27,7 @@ import safeharbor_backup
 
 _SEEN_AT_THE_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "MALLOC_")
 _REQUEST_BYTES = 4 << 20
+_PR_SET_PTRACER = 0x59616D61
 _servers: dict[int, _Server] = {}
 
 
@@ -44,6 +48,17 @@ def run_forked(
     if server is None:
         server = _servers[os.getpid()] = _Server()
     return server.run({"code": code, "argv": arguments, "env": environment, "cwd": str(directory)}, timeout)
+
+
+def run_traced(
+    tracer: list[str], code: str, arguments: list[str], environment: dict[str, str], directory: Path, timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    """As `run_forked`, with a tracer, such as strace and its options, that is attached before the first line."""
+    server = _servers.get(os.getpid())
+    if server is None:
+        server = _servers[os.getpid()] = _Server()
+    request = {"code": code, "argv": arguments, "env": environment, "cwd": str(directory), "waits": True}
+    return server.run(request, timeout, tracer)
 
 
 class Preloaded:
@@ -86,8 +101,11 @@ class _Server:
         self._process.wait()
         self._home.cleanup()
 
-    def run(self, request: dict[str, Any], timeout: float) -> subprocess.CompletedProcess[bytes]:
+    def run(
+        self, request: dict[str, Any], timeout: float, tracer: list[str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
         with (
+            ExitStack() as stack,
             socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line,
             tempfile.TemporaryFile() as out,
             tempfile.TemporaryFile() as err,
@@ -96,6 +114,9 @@ class _Server:
             line.connect(self._path)
             socket.send_fds(line, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
             pid = int(line.recv(100))
+            if tracer is not None:
+                stack.enter_context(_attached(tracer, pid))
+                line.send(b"go")
             line.settimeout(timeout)
             try:
                 status = int(line.recv(100))
@@ -105,6 +126,25 @@ class _Server:
             out.seek(0)
             err.seek(0)
             return subprocess.CompletedProcess(request["argv"], status, out.read(), err.read())
+
+
+@contextmanager
+def _attached(tracer: list[str], pid: int) -> Iterator[None]:
+    """With a tracer of this process, which ends when all that it traces have ended. Raises RuntimeError."""
+    with subprocess.Popen([*tracer, "-p", str(pid)], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        said = b""
+        while b" attached" not in said:
+            said = process.stderr.readline()
+            if not said or b"attach: " in said:
+                os.kill(pid, signal.SIGKILL)
+                raise RuntimeError(f"{tracer[0]} cannot trace: {said.decode()}")
+        yield
+        try:
+            process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def serve(listener: socket.socket) -> None:
@@ -129,8 +169,12 @@ def _attend(line: socket.socket) -> None:
     data, files, _, _ = socket.recv_fds(line, _REQUEST_BYTES, 2)
     pid = os.fork()
     if pid == 0:
+        request = json.loads(data)
+        if request.get("waits"):
+            ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)  # where only ancestors may trace
+            line.recvmsg(100)  # the one call before the first line, and the program has none of its name
         line.close()
-        _become(json.loads(data), files)
+        _become(request, files)
     line.send(str(pid).encode())
     _, status = os.waitpid(pid, 0)
     line.send(str(os.waitstatus_to_exitcode(status)).encode())

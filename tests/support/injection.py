@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
 from dataclasses import dataclass
 
-from support.needs import need_program
 from support.runs import Outcome, Site
 
 _CALL = re.compile(r"(?:\d+ +)?([a-z0-9_]+)\(")
@@ -40,14 +38,7 @@ class Injected:
 def traced(site: Site, *arguments: str, options: tuple[str, ...]) -> Injected:
     """Run a command under strace with these options; a kill of the command is strace's end too."""
     log = site.root / "strace.log"
-    done = subprocess.run(
-        [need_program("strace"), "-qq", "-s", "200", "-o", log, *options, *site.argv(*arguments)],
-        env=site.full_environment(),
-        capture_output=True,
-        timeout=180,
-        cwd=site.root,
-        check=False,
-    )
+    done = site.run_traced(("-s", "200", "-o", log, *options), *arguments)
     outcome = Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
     return Injected(outcome, log.read_text(errors="replace"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import time
 from dataclasses import dataclass
 
@@ -15,7 +14,6 @@ from safeharbor_backup.state.journal import JOURNAL_NAME, Journal, find_interrup
 from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
 from safeharbor_backup.system.lock import LOCK_NAME
 from support.faults import children_left
-from support.needs import need_program
 from support.postgres import Database, execute
 from support.runs import Outcome, Site
 from support.states import State, state_of
@@ -229,15 +227,7 @@ _OTHERS = ("write", "openat", "unlinkat", "fchmod", "utimensat", "sendto", "recv
 
 def traced(site: Site, *options: str, verb: tuple[str, ...]) -> int:
     """Run the command under strace; its exit status, negative if it was killed."""
-    done = subprocess.run(
-        [need_program("strace"), "-qq", *options, *site.argv("restore", *verb)],
-        env=site.full_environment(),
-        capture_output=True,
-        timeout=120,
-        cwd=site.root,
-        check=False,
-    )
-    return done.returncode
+    return site.run_traced(options, "restore", *verb).returncode
 
 
 def killing(call: str, when: int) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from safeharbor_backup.postgres.private_cluster import find_server_bins
-from support.forkserver import can_be_forked, run_forked
+from support.forkserver import can_be_forked, run_forked, run_traced
 from support.needs import memory_filesystem, need_program
 from support.postgres import PASSWORD, Database
 
@@ -96,6 +96,17 @@ class Site:
             return run_forked(code, list(arguments), environment, self.root, timeout)
         argv = [sys.executable, "-W", "error", "-c", code, *arguments]
         return subprocess.run(argv, env=environment, capture_output=True, timeout=timeout, cwd=self.root, check=False)
+
+    def run_traced(
+        self, options: Iterable[str | Path], *arguments: str, **extra: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the command to its end under strace with these options, which say where its log goes."""
+        strace = [str(need_program("strace")), *map(str, options)]
+        environment = self.full_environment(extra)
+        if can_be_forked(environment):
+            return run_traced(strace, MAIN, list(arguments), environment, self.root, timeout=180)
+        argv = [*strace, "-qq", *self.argv(*arguments)]
+        return subprocess.run(argv, env=environment, capture_output=True, timeout=180, cwd=self.root, check=False)
 
     def run_as(self, user: int, *arguments: str, **extra: str) -> Outcome:
         """The same as another user, who may read everything, since our Python may lie below /root, but not write it."""
