@@ -16,6 +16,8 @@ from safeharbor_backup.postgres.private_cluster import PrivateServer, find_serve
 from support.needs import memory_filesystem, missing
 
 MAJORS = (15, 16, 17, 18)
+_OPTIONS = {"max_locks_per_transaction": "128", "max_connections": "60"}
+_QUICK_SCRAM = {"scram_iterations": "1"}  # passwords are proven all the same, in a tenth of the time
 PASSWORD = "pa:ss/w@rd? #%41'\\"
 
 
@@ -67,7 +69,7 @@ class Servers:
                     bins[major],
                     parent=memory_filesystem(),
                     tcp=True,
-                    options={"max_locks_per_transaction": "128", "max_connections": "60"},
+                    options=_OPTIONS | (_QUICK_SCRAM if major >= 16 else {}),
                 )
             )
             # the superuser by the socket needs no password, everybody else does
@@ -106,35 +108,36 @@ def make_database(server: PrivateServer, name: str | None = None) -> Database:
     mark = secrets.token_hex(4)
     database = Database(server, name or f"app_{mark}", f"owner_{mark}")
     literal = PASSWORD.replace("'", "''")
-    execute(server.url(), f"CREATE ROLE {database.owner} LOGIN CREATEDB PASSWORD '{literal}'")
-    quoted = database.name.replace('"', '""')
-    execute(server.url(), f'CREATE DATABASE "{quoted}" OWNER {database.owner}')
+    with psycopg.connect(server.url(), autocommit=True) as session:
+        session.execute(f"CREATE ROLE {database.owner} LOGIN CREATEDB PASSWORD '{literal}'")
+        session.execute(f"CREATE DATABASE {_quoted(database.name)} OWNER {database.owner}")
     return database
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def drop_database(database: Database) -> None:
     """Remove both, sessions and all, and what restores have kept beside it."""
     owned = f"pg_get_userbyid(datdba) = '{database.owner}'"
-    names = {row[0] for row in execute(database.server.url(), f"SELECT datname FROM pg_database WHERE {owned}")}
-    for name in {database.name, *names}:
-        quoted = name.replace('"', '""')
-        drop_subscriptions(database.server, name)
-        execute(database.server.url(), f'DROP DATABASE IF EXISTS "{quoted}" WITH (FORCE)')
-    execute(database.server.url(), f"DROP ROLE IF EXISTS {database.owner}")
+    with psycopg.connect(database.server.url(), autocommit=True) as session:
+        names = {row[0] for row in session.execute(f"SELECT datname FROM pg_database WHERE {owned}")}
+        for name in {database.name, *names}:
+            drop_subscriptions(database.server, session, name)
+            session.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
+        session.execute(f"DROP ROLE IF EXISTS {database.owner}")
 
 
-def drop_subscriptions(server: PrivateServer, database: str) -> None:
+def drop_subscriptions(server: PrivateServer, session: psycopg.Connection, database: str) -> None:
     """A database with subscriptions cannot be dropped; they have no slot to take along."""
     joined = "pg_subscription JOIN pg_database d ON d.oid = subdbid"
-    rows = execute(server.url(), f"SELECT quote_ident(subname) FROM {joined} WHERE datname = $n${database}$n$")
-    if not rows:
-        return
-    quoted = database.replace('"', '""')
-    execute(server.url(), f'ALTER DATABASE "{quoted}" ALLOW_CONNECTIONS true')  # a kept one is closed
-    for row in rows:
-        change = f"ALTER SUBSCRIPTION {row[0]}"
+    query = f"SELECT quote_ident(subname) FROM {joined} WHERE datname = %s"
+    for (name,) in session.execute(query.encode(), (database,)).fetchall():
+        session.execute(f"ALTER DATABASE {_quoted(database)} ALLOW_CONNECTIONS true")  # a kept one is closed
+        change = f"ALTER SUBSCRIPTION {name}"
         execute(server.url(quote(database, safe="")), f"{change} DISABLE; {change} SET (slot_name = NONE)")
-        execute(server.url(quote(database, safe="")), f"DROP SUBSCRIPTION {row[0]}")
+        execute(server.url(quote(database, safe="")), f"DROP SUBSCRIPTION {name}")
 
 
 @pytest.fixture
