@@ -270,27 +270,6 @@ def test_a_superuser_gets_the_untrusted_extension_back(site: Site, database: Dat
     assert site.run("restore", "--discard-previous", "--yes").status == 0
 
 
-@pytest.mark.timeout(900)
-def test_ten_thousand_tables(tmp_path: Path, database: Database) -> None:
-    database.execute(
-        "CREATE PROCEDURE make(first int) LANGUAGE plpgsql AS $$ BEGIN FOR n IN first..first + 499 LOOP "
-        "EXECUTE format('CREATE TABLE t%s AS SELECT %s AS n', n, n); END LOOP; END $$"
-    )
-    for first in range(1, 10_001, 500):
-        database.execute(f"CALL make({first})")
-    site = Site(tmp_path, database.url)
-    archive = backed_up(site)
-    database.execute("UPDATE t9999 SET n = 0; DROP TABLE t1")
-
-    done = restore(site, archive)
-
-    assert done.status == 0, done.output
-    assert "restored 10000 tables" in done.stdout
-    assert database.execute("SELECT n FROM t9999") == [(9999,)]
-    assert database.execute("SELECT n FROM t1") == [(1,)]
-    assert site.run("restore", "--discard-previous", "--yes").status == 0
-
-
 def test_sessions_that_keep_reconnecting_and_writing_leave_nothing_of_before_in_the_new_state(
     site: Site, database: Database
 ) -> None:
