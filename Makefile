@@ -3,6 +3,8 @@
 PYTHON := .venv/bin/python
 # tests wait more than they compute: one process more than there are cores
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+# tests start the program a thousand times; it is compiled once, whatever the environment says
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +24,7 @@ quick: ## format, lint, types, layers and the unit tests that take no time: abou
 test: ## install what tests need and pass them all; PG=18 on one server's major, TESTS=tests/unit a part
 	@scripts/bootstrap dev
 	@scripts/test-needs
+	@$(PYTHON) -m compileall -q src
 	$(PYTHON) -m pytest --numprocesses=$(JOBS) $(if $(PG),--pg=$(PG)) $(TESTS)
 
 floors: ## run the tests of commands and Flask with the oldest dependencies allowed, in an environment of their own
