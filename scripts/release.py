@@ -83,7 +83,7 @@ def check_version(version: str) -> None:
 
 
 def check_addresses(addresses: Mapping[str, str]) -> None:
-    """Whoever finds the package or the image finds its sources and its documentation (decision 116)."""
+    """Whoever finds the package or the image finds its sources and its documentation (decision 115)."""
     lacking = ", ".join(name for name in ADDRESSES if name not in addresses)
     require(not lacking, f"[project.urls] in pyproject.toml lacks {lacking}; no address is made up here")
     for name, address in addresses.items():
