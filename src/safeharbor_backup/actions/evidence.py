@@ -48,7 +48,7 @@ class CheckedEvidence:
 
 def collect_evidence(
     directory: Path, since: datetime, until: datetime, signers: Path | None
-) -> tuple[list[CheckedEvidence], list[str]]:
+) -> tuple[list[tuple[CheckedEvidence, Evidence]], list[str]]:
     """That of all drills from `since` to `until`, newest first, and what is wrong with files that hold none.
 
     What has a time before or after in its name is not read: it would be of no use under that name. Without `signers`,
@@ -72,7 +72,7 @@ def collect_evidence(
         if checked.evidence is None:
             unreadable.append(f"{path.name}: {checked.problem}")
         else:
-            found.append(checked)
+            found.append((checked, checked.evidence))
     return found, unreadable
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.actions.evidence import CheckedEvidence
+    from safeharbor_backup.state.evidence import Evidence
 
 Known = TypeVar("Known")
 _YEAR = timedelta(days=365)
@@ -46,12 +47,12 @@ def report_evidence(
     """What the evidence beside the archives says. Raises SafeHarborError."""
     found, unreadable = collect_evidence(directory, *period, signers)
     drills = []
-    for each in found:
+    for checked, evidence in found:
         try:
-            drills.append(_shown(each))
+            drills.append(_shown(checked, evidence))
         except (AttributeError, KeyError, TypeError, ValueError):
-            unreadable.append(f"{each.path.name}: what it compared is not as a drill writes it")
-    names = {_given(each.evidence.archive.database) for each in found if each.evidence is not None}
+            unreadable.append(f"{checked.path.name}: what it compared is not as a drill writes it")
+    names = {_given(evidence.archive.database) for _, evidence in found}
     return EvidenceReport(
         made_at=now.replace(microsecond=0),
         since=period[0],
@@ -63,9 +64,7 @@ def report_evidence(
     )
 
 
-def _shown(checked: CheckedEvidence) -> ShownDrill:
-    evidence = checked.evidence
-    assert evidence is not None  # noqa: S101 - collect_evidence has none without
+def _shown(checked: CheckedEvidence, evidence: Evidence) -> ShownDrill:
     archive, server, versions, compared = evidence.archive, evidence.server, evidence.versions, evidence.compared
     taken_at = _given(archive.taken_at)
     place = (server.kind, server.address) if server is not None else ()

@@ -91,8 +91,7 @@ def command(
             return
     else:
         text = render_page(describe_status(read_status(settings), settings), now)
-    assert name is not None  # noqa: S101 - seen above
-    if name == _STANDARD_OUTPUT:
+    if name is None or name == _STANDARD_OUTPUT:
         run.output.result(text.removesuffix("\n"))
         return
     page = text.encode()
