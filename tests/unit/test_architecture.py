@@ -36,7 +36,7 @@ SHORT_DOCSTRINGS = {
     "cli.commands.extract:require_one_way",
     "state.journal:JournalDocument",
     "state.restore_record:other",
-    "web.archives:items_of",
+    "web.archive_list:files",
 }
 MAX_NAMES_AT_THE_TOP = 14
 FEW_FIELDS = 2
