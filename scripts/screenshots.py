@@ -15,9 +15,10 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from safeharbor_backup.web.archive_page import Asked, render_archive
 from safeharbor_backup.web.page import render_page
 from support.browser import chromium
-from support.documents import EVERY, NOW
+from support.documents import EVERY, NOW, archive_list
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -32,14 +33,23 @@ PICTURES: dict[str, tuple[str, Scheme, int, int, str]] = {
     "report-interrupted": ("interrupted", "light", 1200, 720, "header"),
     "report-archives": ("good", "light", 1200, 848, "section[aria-labelledby=archives]"),
     "report-phone": ("warning", "dark", 360, 900, "header"),
+    "archive-files": ("files of an archive", "light", 1200, 800, "header"),
 }
+
+
+def html_of(example: str) -> str:
+    """The page of an example."""
+    if example in EVERY:
+        return render_page(EVERY[example](), NOW)
+    told = {"typed_as": "docker compose exec backups safeharbor"}
+    return render_archive(archive_list(), told, Asked("dive-00123"), NOW)
 
 
 def take(browser: Browser, folder: Path, name: str) -> bytes:
     """One picture."""
     example, scheme, width, height, begin = PICTURES[name]
     page_file = folder / f"{example}.html"
-    page_file.write_text(render_page(EVERY[example](), NOW))
+    page_file.write_text(html_of(example))
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     page = context.new_page()
     page.goto(f"file://{page_file}")
