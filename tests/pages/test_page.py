@@ -255,7 +255,7 @@ def test_one_gets_to_a_file_of_an_archive_with_the_keyboard_alone(browser: Brows
         command = page.locator(".files pre code").first
         command.click()
         copied = "safeharbor extract safeharbor-backup-2026-11-25T03-00-04Z.tar uploads/2026/04/dive-00123.jpg"
-        assert page.evaluate("getSelection().toString().trim()") == f"{copied} --to extracted"
+        assert page.evaluate("getSelection().toString().trim()") == f"{copied} --to /backups/extracted"
         page.get_by_role("link", name="All backups").click()
         page.wait_for_url(f"{address}?back=%2Fshop")
         assert page.get_by_role("link", name="Back").get_attribute("href") == "/shop"

@@ -269,9 +269,12 @@ def test_the_admin_of_the_sample_app_takes_one_file_out_of_an_archive_by_a_comma
             ["bash", "-c", command], env={**environment, "PATH": path}, cwd=site.root, capture_output=True, check=False
         )
         assert pasted.returncode == 0, pasted.stderr
-    with open(os.path.join(os.fsencode(site.root), b"extracted", ODD), "rb") as file:
+    with open(os.path.join(os.fsencode(site.backups), b"extracted", ODD), "rb") as file:
         assert file.read() == b"what a name"
-    assert len((site.root / "rows.csv").read_text().splitlines()) == 1 + 3
+    assert len((site.backups / "rows.csv").read_text().splitlines()) == 1 + 3
+    assert flask(site, "--app", "logbook", "safeharbor", "backup", **settings).status == 0
+    listed = flask(site, "--app", "logbook", "safeharbor", "list", **settings).stdout
+    assert "2 other files, never touched: extracted, rows.csv" in listed
 
 
 def test_what_the_restore_prints_can_be_pasted_where_it_was_typed(site: Site, database: Database) -> None:

@@ -100,8 +100,8 @@ def test_it_has_every_table_and_a_page_of_files_with_a_command_for_each(status_f
     commands = commands_on(page)
     typed = "docker compose exec backups safeharbor extract"
     assert len(commands) == 9 + 100
-    assert commands[0] == f"{typed} {NAME} --table public.alembic_version --csv rows.csv"
-    assert commands[9] == f"{typed} {NAME} uploads/2026/01/dive-00000.jpg --to extracted"
+    assert commands[0] == f"{typed} {NAME} --table public.alembic_version --csv /backups/rows.csv"
+    assert commands[9] == f"{typed} {NAME} uploads/2026/01/dive-00000.jpg --to /backups/extracted"
 
 
 def test_a_name_of_any_kind_is_shown_on_one_line_and_is_one_word_of_its_command(status_file: Path) -> None:
@@ -121,7 +121,15 @@ def test_a_name_of_any_kind_is_shown_on_one_line_and_is_one_word_of_its_command(
     assert all(each.isprintable() for each in commands)
     for name, command in zip(HOSTILE, commands, strict=True):
         raw = b"uploads/" + name.encode("utf-8", "surrogateescape")
-        assert words_of(command) == [b"backups", b"safeharbor", b"extract", NAME.encode(), raw, b"--to", b"extracted"]
+        assert words_of(command) == [
+            b"backups",
+            b"safeharbor",
+            b"extract",
+            NAME.encode(),
+            raw,
+            b"--to",
+            b"/backups/extracted",
+        ]
 
 
 def test_a_table_of_any_name_is_one_word_of_its_command(status_file: Path) -> None:

@@ -378,5 +378,5 @@ def test_a_part_of_an_archive_has_a_command_that_can_be_pasted() -> None:
 
     page = html.unescape(render_page(document, NOW))
 
-    assert f"""extract {name} 'uploads/it'"'"'s; rm -rf' --to extracted""" in page
-    assert f"""extract {name} --table 'public."a b"' --csv rows.csv""" in page
+    assert f"""extract {name} 'uploads/it'"'"'s; rm -rf' --to /backups/extracted""" in page
+    assert f"""extract {name} --table 'public."a b"' --csv /backups/rows.csv""" in page

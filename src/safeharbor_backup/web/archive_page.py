@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from safeharbor_backup.actions.status.list_schema import ArchiveList, ListedFile
+    from safeharbor_backup.actions.status.schema import StatusDocument
 
 AT_A_TIME = 100
 _LARGEST = 1 << 62  # a larger number is somebody's joke
@@ -72,12 +73,12 @@ class Part:
     next: str | None
 
 
-def render_archive(packed: bytes, document: object, asked: Asked, now: datetime) -> str:
-    """The page of the archive whose list this is; the status document tells how commands are typed.
+def render_archive(packed: bytes, status: object, asked: Asked, now: datetime) -> str:
+    """The page of the archive whose list this is; the status document has how commands are typed, and where.
 
     Nothing in either becomes markup. Raises UnusableList, NoSuchPage.
     """
-    reader = ListReader(packed)
+    reader, document = ListReader(packed), read_document(status)
     head = reader.head
     tables = _select(head.tables or (), asked.text, asked.tables, lambda table: table[0])
     files = _select(reader.files(), asked.text, asked.files, lambda file: file.path)
@@ -86,7 +87,7 @@ def render_archive(packed: bytes, document: object, asked: Asked, now: datetime)
         .get_template("archive.html")
         .render(
             policy=content_security_policy("'self'"),
-            document=read_document(document),
+            document=document,
             name=_shown(head.archive),
             taken_at=head.taken_at,
             now=now,
@@ -96,11 +97,11 @@ def render_archive(packed: bytes, document: object, asked: Asked, now: datetime)
             query_up=Asked(back=asked.back).query,
             query_without_text=replace(asked, text="", files=1, tables=1).query,
             tables=_part(
-                tables, "table", [_row_of_table(head.archive, *table) for table in tables.items],
+                tables, "table", [_row_of_table(head.archive, table, document) for table in tables.items],
                 lambda page: replace(asked, tables=page).query,
             ),
             files=_part(
-                files, "file", [_row_of_file(head.archive, file) for file in files.items],
+                files, "file", [_row_of_file(head.archive, file, document) for file in files.items],
                 lambda page: replace(asked, files=page).query,
             ),
             no_tables=_why_no_tables(head),
@@ -151,16 +152,17 @@ def _part(selected: _Selected[_Item], noun: str, rows: list[Row], query_of: Call
     )
 
 
-def _row_of_table(archive: str, table: str, rows: int) -> Row:
-    return Row(_shown(table), (_rows(rows),), extract_rows(archive, table))
+def _row_of_table(archive: str, table: tuple[str, int], document: StatusDocument) -> Row:
+    name, rows = table
+    return Row(_shown(name), (_rows(rows),), extract_rows(archive, name, document))
 
 
-def _row_of_file(archive: str, file: ListedFile) -> Row:
+def _row_of_file(archive: str, file: ListedFile, document: StatusDocument) -> Row:
     is_link = file.size_bytes is None
     return Row(
         _shown(file.path),
         ("link" if is_link else size(_known(file.size_bytes)), _shown(file.sha256)),
-        extract_files(archive, file.path),
+        extract_files(archive, file.path, document),
     )
 
 

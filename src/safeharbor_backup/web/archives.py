@@ -58,17 +58,17 @@ def _item(archive: Contents, index: int, document: StatusDocument, now: datetime
         [(_ROOT if name == "." else name, number(files), show_bytes(total)) for name, files, total in folders],
         _rest(len(archive.folders or ()) - len(folders), "more folder"),
         restore_commands(archive.name, document) if has_commands else (),
-        _parts(archive) if index < _COMMANDS and archive.is_usable else (),
+        _parts(archive, document) if index < _COMMANDS and archive.is_usable else (),
         addresses.get(archive.name, ""),
     )
 
 
-def _parts(archive: Contents) -> tuple[str, ...]:
+def _parts(archive: Contents, document: StatusDocument) -> tuple[str, ...]:
     """Commands that take a part of it out: its largest folder, and the rows of its largest table."""
     folder = next((name for name, _, _ in archive.folders or () if name != "."), None)
     table = archive.largest_tables[0][0] if archive.largest_tables else None
-    parts = [extract_files(archive.name, folder)] if folder is not None else []
-    return tuple(parts + ([extract_rows(archive.name, table)] if table is not None else []))
+    parts = [extract_files(archive.name, folder, document)] if folder is not None else []
+    return tuple(parts + ([extract_rows(archive.name, table, document)] if table is not None else []))
 
 
 def _facts(archive: Contents, now: datetime) -> list[tuple[str, str]]:

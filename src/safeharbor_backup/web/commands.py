@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 def restore_commands(name: str, document: StatusDocument) -> tuple[str, str]:
     """The look that changes nothing, and the restore, of one archive by its path as the backup sees it."""
-    known = document.newest or document.latest
-    directory = posixpath.dirname(known.path or "") if known is not None else ""
-    restore = f"restore --from {shell_word(posixpath.join(directory, name))}"
+    restore = f"restore --from {shell_word(_beside_archives(name, document))}"
     return f"{restore} --dry-run", restore
 
 
@@ -26,11 +24,22 @@ def name_to_restore(document: StatusDocument) -> str:
     return document.newest.name if document.newest is not None else ""
 
 
-def extract_files(archive: str, path: str) -> str:
-    """Takes one upload out, a file or a folder, by its path below uploads/."""
-    return f"extract {shell_word(archive)} {shell_word(f'uploads/{path}')} --to extracted"
+def extract_files(archive: str, path: str, document: StatusDocument) -> str:
+    """Takes one upload out, a file or a folder, by its path below uploads/, into a directory beside the archives.
+
+    Where backups run in a container, that is what its host sees, and often all that can be written.
+    """
+    target = shell_word(_beside_archives("extracted", document))
+    return f"extract {shell_word(archive)} {shell_word(f'uploads/{path}')} --to {target}"
 
 
-def extract_rows(archive: str, table: str) -> str:
-    """Takes the rows of one table out, by its name as the archive has it."""
-    return f"extract {shell_word(archive)} --table {shell_word(table)} --csv rows.csv"
+def extract_rows(archive: str, table: str, document: StatusDocument) -> str:
+    """Takes the rows of one table out, by its name as the archive has it, into a file there."""
+    target = shell_word(_beside_archives("rows.csv", document))
+    return f"extract {shell_word(archive)} --table {shell_word(table)} --csv {target}"
+
+
+def _beside_archives(name: str, document: StatusDocument) -> str:
+    """The path of a name in the backup directory, as the backup sees it; only the name if that is not known."""
+    known = document.newest or document.latest
+    return posixpath.join(posixpath.dirname(known.path or "") if known is not None else "", name)
