@@ -41,7 +41,7 @@ def html_of(example: str) -> str:
     """The page of an example."""
     if example in EVERY:
         return render_page(EVERY[example](), NOW)
-    told = {"typed_as": "docker compose exec backups safeharbor"}
+    told = {**EVERY["good"](), "typed_as": "docker compose exec backups safeharbor"}
     return render_archive(archive_list(), told, Asked("dive-00123"), NOW)
 
 
