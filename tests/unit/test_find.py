@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.model import Settings
 
 FIRST = datetime(2025, 11, 26, 3, tzinfo=UTC)
+DIGEST = hashlib.sha256(b"old").hexdigest().replace("0", "1")
 ODD = b"odd\\ \n\x1b[2J\xff.jpg"
 
 
@@ -38,6 +39,10 @@ def directory(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     (uploads / "a" / "cat.jpg").write_text("old")
     (uploads / "a" / "b" / "cat.jpg").write_text("other")
     (uploads / "[x]y.txt").write_text("")
+    (uploads / "top.jpg").write_text("top")
+    (uploads / "a" / "top.jpg").write_text("below")
+    (uploads / "Café.txt").write_text("")
+    (uploads / DIGEST).write_text("called as something else is")
     with open(os.fsencode(uploads) + b"/" + ODD, "w"):
         pass
     put_archive(settings.backup_dir, FIRST, uploads=uploads)
@@ -71,8 +76,15 @@ EVER = [["2025-11-28", "2025-11-27", "2025-11-26"]]
         ("a/cat.jpg", {"a/cat.jpg": CAT}),
         ("uploads/a/b/*", {"a/b/cat.jpg": BELOW}),
         ("[[]x]y.txt", {"[x]y.txt": EVER}),
+        ("[x]y.txt", {"[x]y.txt": EVER}),
         ("odd*.jpg", {os.fsdecode(ODD): EVER}),
         (hashlib.sha256(b"old").hexdigest().upper(), {"a/cat.jpg": CAT[1:]}),
+        ("uploads/top.jpg", {"top.jpg": EVER}),
+        ("./top.jpg", {"top.jpg": EVER, "a/top.jpg": EVER}),
+        ("Caf?.txt", {"Café.txt": EVER}),
+        ("Caf[éè].txt", {"Café.txt": EVER}),
+        (DIGEST, {DIGEST: EVER}),
+        (DIGEST.upper(), {}),
         ("cat", {}),
         ("CAT.jpg", {}),
     ],
@@ -110,6 +122,11 @@ def test_nothing_found_is_1_with_what_a_pattern_means() -> None:
     assert done.exit_code == 1
     assert "None of 3 archives" in done.stderr
     assert "missing\\n*" in done.stderr
+
+
+@pytest.mark.usefixtures("directory")
+def test_an_empty_pattern_is_no_pattern() -> None:
+    assert run("find", "").exit_code == 2
 
 
 def test_what_could_not_be_searched_is_named_with_3(directory: Path) -> None:

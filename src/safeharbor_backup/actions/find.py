@@ -101,20 +101,28 @@ class _Sought:
     """A pattern: `literal` is in the line of every file that matches."""
 
     def __init__(self, pattern: str) -> None:
-        self.is_digest = _DIGEST.fullmatch(pattern) is not None
-        self._digest = pattern.lower() if self.is_digest else ""
+        self._digest = pattern.lower() if _DIGEST.fullmatch(pattern) is not None else ""
+        self._is_path = "/" in pattern.removeprefix("./")
         pattern = pattern.removeprefix("./").removeprefix(UPLOADS_NAME.decode())
-        self._is_path = "/" in pattern
-        self._matches = re.compile(os.fsencode(translate(pattern)), re.DOTALL).match
+        self._itself = os.fsencode(pattern)  # `photo [1].jpg` as a name is what it looks like, too
+        self._matches = re.compile(translate(pattern), re.DOTALL).match
         before, _, behind = pattern.partition("[")
         longest = max((*_WILD.split(before), *_WILD.split(behind.rpartition("]")[2])), key=len)
-        self.literal = self._digest.encode() if self.is_digest else os.fsencode(longest)
+        # a digest is in small letters; a file may be called by it, in whichever
+        self.literal = b"" if self._digest and pattern != self._digest else os.fsencode(longest)
+
+    @property
+    def is_digest(self) -> bool:
+        """Whether it may be a SHA-256."""
+        return bool(self._digest)
 
     def accepts(self, path: bytes, digest: str) -> bool:
         """Whether a file matches the pattern."""
-        if self.is_digest:
-            return digest == self._digest
-        return self._matches(path if self._is_path else path.rpartition(b"/")[2]) is not None
+        if self._digest and digest == self._digest:
+            return True
+        name = path if self._is_path else path.rpartition(b"/")[2]
+        # letters are compared, not bytes: `?` is one of them, however it is written
+        return name == self._itself or self._matches(os.fsdecode(name)) is not None
 
 
 def _matches(archive: Path, sought: _Sought, warnings: list[str]) -> Iterator[tuple[bytes, str]]:

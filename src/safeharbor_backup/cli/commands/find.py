@@ -43,6 +43,8 @@ _MOST_NAMED = 5
 @json_option
 def command(run: Run, pattern: str, *, as_json: bool) -> None:
     """Shows in which archives there is such a file."""
+    if not pattern:
+        raise click.UsageError("The pattern is empty; `*` stands for every file.")
     settings = run.read_settings(quiet=True)
     search = find_files(pattern, settings)
     if as_json:
