@@ -87,6 +87,90 @@ def test_rows_that_are_missing_are_shown_and_then_inserted(shop: Site, database:
     assert rows(database, "SELECT line FROM log ORDER BY 1") == [("inserted 1",), ("inserted 2",)]
 
 
+def test_what_comes_back_takes_no_number_that_the_app_gets_next(site: Site, database: Database) -> None:
+    database.execute(
+        "CREATE TABLE ticket (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, line text);"
+        "CREATE TABLE other (id serial PRIMARY KEY); INSERT INTO other DEFAULT VALUES;"
+        "INSERT INTO ticket (line) SELECT 'line ' || g FROM generate_series(1, 20) g"
+    )
+    assert site.run("backup").status == 0
+    database.execute("TRUNCATE ticket RESTART IDENTITY; ALTER SEQUENCE other_id_seq RESTART")
+    command = ("extract", "latest", "--table", "ticket", "--into-live")
+
+    assert "sequence" not in site.run(*command).output
+    done = site.run(*command, "--yes")
+    again = site.run(*command, "--yes", "--json")
+
+    assert done.status == 0, done.output
+    assert "inserted 20 rows\n  set the sequence public.ticket_id_seq from 1 to 20" in done.stdout
+    assert (again.document["rows"], again.document["sequences"]) == (0, [])
+    assert rows(database, "INSERT INTO ticket (line) VALUES ('new') RETURNING id") == [(21,)]
+    assert rows(database, "SELECT is_called FROM other_id_seq") == [(False,)]  # the table of another one
+
+
+def test_rows_come_back_though_the_role_may_not_set_the_sequence(site: Site, database: Database) -> None:
+    database.execute(
+        "CREATE TABLE ticket (id serial PRIMARY KEY, line text); INSERT INTO ticket (line) VALUES ('a'), ('b')"
+    )
+    assert site.run("backup").status == 0
+    database.execute(
+        f'TRUNCATE ticket RESTART IDENTITY; REVOKE ALL ON SEQUENCE ticket_id_seq FROM "{database.owner}";'
+        f'REVOKE UPDATE ON SEQUENCE ticket_id_seq FROM "{database.owner}"'
+    )
+
+    done = site.run("extract", "latest", "--table", "ticket", "--into-live", "--yes")
+
+    assert done.status == 3, done.output
+    assert "the sequence public.ticket_id_seq may give numbers that are taken, and was not set" in done.stderr
+    assert rows(database, "SELECT count(*) FROM ticket") == [(2,)]
+
+
+def test_what_a_primary_key_only_includes_tells_no_rows_apart(site: Site, database: Database) -> None:
+    database.execute(
+        "CREATE TABLE tag (id int, name text, PRIMARY KEY (id) INCLUDE (name));"
+        "INSERT INTO tag VALUES (1, 'a'), (2, 'b')"
+    )
+    assert site.run("backup").status == 0
+    database.execute("DELETE FROM tag WHERE id = 1; UPDATE tag SET name = 'mine'")
+
+    done = site.run("extract", "latest", "--table", "tag", "--into-live", "--yes")
+
+    assert done.status == 0, done.output
+    assert "0 rows are there as they were, 1 with other values: they stay\ninserted 1 row" in done.stdout
+    assert rows(database, "SELECT * FROM tag ORDER BY id") == [(1, "a"), (2, "mine")]
+
+
+def test_a_type_is_the_same_wherever_a_role_looks_first(site: Site, database: Database) -> None:
+    database.execute(
+        "CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('sad', 'happy');"
+        "CREATE TABLE app.diary (day date PRIMARY KEY, mood app.mood, moods app.mood[]);"
+        "INSERT INTO app.diary VALUES ('2026-01-01', 'sad', '{sad,happy}')"
+    )
+    assert site.run("backup").status == 0
+    database.execute("DELETE FROM app.diary")
+    app, other = f"{database.url}?options=-csearch_path%3Dapp,public", database.server.url()
+    command = ("extract", "latest", "--table", "diary")
+
+    beside = site.run(*command, BACKUP_DATABASE_URL=app, RESTORE_DATABASE_URL=other)
+    done = site.run(*command, "--into-live", "--yes", BACKUP_DATABASE_URL=app, RESTORE_DATABASE_URL=other)
+
+    assert (beside.status, done.status) == (0, 0), beside.output + done.output
+    assert rows(database, "SELECT mood, moods::text FROM app.diary") == [("sad", "{sad,happy}")]
+
+
+def test_no_name_of_a_column_writes_lines_or_controls_into_an_error(site: Site, database: Database) -> None:
+    database.execute(
+        "CREATE TABLE odd (id int PRIMARY KEY, \"two\nlines \x1b[2J\" text); INSERT INTO odd VALUES (1, 'a')"
+    )
+    assert site.run("backup").status == 0
+    database.execute('ALTER TABLE odd DROP COLUMN "two\nlines \x1b[2J"')
+
+    done = site.run("extract", "latest", "--table", "odd", "--into-live")
+
+    assert done.status == 8, done.output
+    assert r"has other columns: two\nlines \x1b[2J is not there." in done.stderr
+
+
 def test_a_constraint_that_fails_inserts_nothing(shop: Site, database: Database) -> None:
     database.execute(f"DELETE FROM {ODD}; DELETE FROM owner WHERE id = 2")
 
@@ -142,6 +226,16 @@ def test_no_such_table_is_2_with_the_nearest(shop: Site) -> None:
     assert done.status == 2
     assert "public.keyles\\x1b[2J" in done.stderr
     assert "The nearest: public.keyless" in done.stderr
+    assert "The nearest: public.log" in shop.run("extract", "latest", "--table", "LOG").stderr
+
+
+def test_an_empty_condition_is_not_all_rows(shop: Site, database: Database) -> None:
+    database.execute(f"DELETE FROM {ODD}")
+
+    done = shop.run("extract", "latest", "--table", "Odd Table", "--into-live", "--yes", "--where", " ")
+
+    assert (done.status, "the condition is empty" in done.stderr) == (2, True), done.output
+    assert rows(database, f"SELECT count(*) FROM {ODD}") == [(0,)]
 
 
 def test_what_the_app_has_planted_never_runs_as_a_superuser(shop: Site, database: Database) -> None:

@@ -21,6 +21,7 @@ from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, CannotRes
 from safeharbor_backup.postgres.connection import bounded, connected
 from safeharbor_backup.postgres.contents import number_of
 from safeharbor_backup.postgres.one_table import (
+    Inserted,
     TableName,
     copy_out,
     insert_missing,
@@ -55,13 +56,17 @@ _LONGEST_NAME = 63
 
 @dataclass(frozen=True, slots=True)
 class TableExtracted:
-    """What was done with a table. `target` is where it went; `found` is what the live one lacks, if that was asked."""
+    """What was done with a table. `target` is where it went; `found` is what the live one lacks, if that was asked.
+
+    `sequences` are those that were set, so that they go on behind the rows that were inserted, each in words.
+    """
 
     table: str
     target: str
     rows: int
     warnings: tuple[str, ...] = ()
     found: Missing | None = None
+    sequences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +157,14 @@ def rows_into_live(
     """
     with _opened_table(archive, name, settings, progress) as scratch, _live_session(settings, scratch.table) as live:
         columns = read_table(live, scratch.table)
-        require_fitting(scratch.columns, columns, scratch.table)
+        require_fitting(live, scratch.columns, columns, scratch.table)
         known = {column.name for column in columns}
         shared = [column for column in scratch.columns if column.name in known]
         found = take_in(live, scratch.table, shared, copy_out(scratch.session, scratch.table, shared, where))
-        count = insert_missing(live, scratch.table, shared) if confirmed and found.missing else 0
-        return TableExtracted(
-            scratch.shown(scratch.table), scratch.shown(scratch.table), count, tuple(scratch.warnings), found
-        )
+        wanted = confirmed and found.missing
+        done = insert_missing(live, scratch.table, shared) if wanted else Inserted()
+        name = scratch.shown(scratch.table)
+        return TableExtracted(name, name, done.rows, (*scratch.warnings, *done.warnings), found, done.sequences)
 
 
 @contextmanager
@@ -228,7 +233,8 @@ def find_rows_of(toc: Mapping[int, TocEntry], name: str, archive: str) -> TocEnt
     if found:
         which = ", ".join(ascii_safe(f"{entry.schema}.{entry.name}") for entry in found)
         raise ArchiveNotFound(f"{shown} may mean {which}.", hint="Give its schema too.")
-    near = get_close_matches(name, [f"{entry.schema}.{entry.name}" for entry in with_rows], 3, 0.4)
+    known = {f"{entry.schema}.{entry.name}".lower(): f"{entry.schema}.{entry.name}" for entry in with_rows}
+    near = [known[each] for each in get_close_matches(name.lower(), known, 3, 0.4)]
     said = f"The nearest: {', '.join(map(ascii_safe, near))}. " if near else ""
     raise ArchiveNotFound(
         f"{archive} has no rows of a table {shown}.",

@@ -162,7 +162,9 @@ class ExtractDocument(Struct, frozen=True, kw_only=True):
 
 
 class ExtractTableDocument(Struct, frozen=True, kw_only=True):
-    """A table that was extracted; of `--into-live`: how many of its rows are missing, the same, different."""
+    """A table that was extracted; of `--into-live`: how many of its rows are missing, the same, different, and the
+    sequences that went on behind what was inserted, in words.
+    """
 
     schema: int = 1
     archive: str
@@ -172,6 +174,7 @@ class ExtractTableDocument(Struct, frozen=True, kw_only=True):
     missing: Count | None
     same: Count | None
     different: Count | None
+    sequences: tuple[str, ...] = ()
     warnings: tuple[str, ...]
 
 

@@ -58,6 +58,29 @@ def find_behind(session: psycopg.Connection) -> tuple[list[str], int]:
     return behind, unseen
 
 
+def catch_up(session: psycopg.Connection, schema: str, table: str) -> tuple[list[str], list[str]]:
+    """Set each sequence of a table's columns that stands below what is in its column to that, in an open transaction.
+
+    Which ones, and which ones this role may not see or set, in words. Names of the table are as they come within
+    `names_as_bytes`. Raises psycopg.Error.
+    """
+    moved, refused = [], []
+    for *names, ascends in session.execute(_OWNED).fetchall():
+        if names[2:4] != [schema, table]:
+            continue
+        shown = f"the sequence {readable(session, '.'.join(names[:2]))}"
+        try:
+            with session.transaction():
+                found = session.execute(_query(names, ascends=ascends)).fetchone()
+                if found is not None:
+                    place = sql.Identifier(*names[:2]).as_string(session)
+                    session.execute("SELECT pg_catalog.setval(%s::pg_catalog.regclass, %s)", (place, found[2]))
+                    moved.append(f"{shown} from {found[0]} to {found[2]}")
+        except psycopg.errors.InsufficientPrivilege as error:
+            refused.append(f"{shown} may give numbers that are taken, and was not set: {error.diag.message_primary}")
+    return moved, refused
+
+
 def _query(names: Sequence[str], *, ascends: bool) -> sql.Composed:
     """`names` as they came within `names_as_bytes`."""
     sequence_schema, sequence, table_schema, table, column = names

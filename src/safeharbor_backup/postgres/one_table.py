@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, LiteralString
 from psycopg import sql
 
 from safeharbor_backup.errors import CannotRestore
+from safeharbor_backup.postgres.behind_sequences import catch_up
 from safeharbor_backup.postgres.query import one_row
-from safeharbor_backup.postgres.rows import sendable
+from safeharbor_backup.postgres.rows import readable, sendable
+from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +23,7 @@ _COLUMNS = """
            CASE WHEN a.attcollation <> t.typcollation
                 THEN (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.collname) FROM pg_catalog.pg_collation c
                       JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = a.attcollation) END,
-           coalesce(a.attnum = ANY (i.indkey), false)
+           coalesce(a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1]), false)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -77,20 +79,38 @@ class Missing:
     different: int
 
 
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """How many rows, which sequences were set, and which could not be, in words."""
+
+    rows: int = 0
+    sequences: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 def read_table(session: psycopg.Connection, table: TableName) -> tuple[Column, ...]:
     """Its columns in order; none if there is no such table. Raises psycopg.Error."""
-    return tuple(Column(*row) for row in session.execute(_COLUMNS, (table.schema, table.name)).fetchall())
+    with session.transaction():
+        session.execute("SET LOCAL search_path = ''")  # types with their schema, whoever asks
+        return tuple(Column(*row) for row in session.execute(_COLUMNS, (table.schema, table.name)).fetchall())
 
 
 def require_no_more_than_owner(session: psycopg.Connection, table: TableName) -> None:
     """Raises CannotRestore if a superuser would run the triggers, operators and types of an owner that is none."""
     found = session.execute(_OWNERS, (table.schema, table.name)).fetchone()
     if found is not None:
+        owner = _shown(session, found[0])
         raise CannotRestore(
-            f'This connects as a superuser, and {table} is of "{found[0]}", whose functions would run as one.',
+            f'This connects as a superuser, and {_shown(session, table)} is of "{owner}", whose functions would run as '
+            "one.",
             hint="Let BACKUP_DATABASE_URL name the app's own role, or take the rows into a file with --csv or --sql.",
             intact="Nothing was changed.",
         )
+
+
+def _shown(session: psycopg.Connection, name: object) -> str:
+    """A name of the server's in a message."""
+    return ascii_safe(readable(session, str(name)))
 
 
 def copy_out(
@@ -123,16 +143,19 @@ def put_beside(session: psycopg.Connection, table: TableName, columns: Sequence[
         return _copy_in(session, table.identifier, columns, rows)
 
 
-def require_fitting(archived: Sequence[Column], live: Sequence[Column], table: TableName) -> None:
-    """Raises CannotRestore if rows with these columns cannot go into the live table."""
+def require_fitting(
+    session: psycopg.Connection, archived: Sequence[Column], live: Sequence[Column], table: TableName
+) -> None:
+    """Raises CannotRestore if rows with these columns cannot go into the live table, of which `session` is."""
     there = {column.name: column for column in live}
+    named = _shown(session, table)
     if not live:
         raise CannotRestore(
-            f"The live database has no table {table}.", hint="Leave --into-live away: the table is put there then."
+            f"The live database has no table {named}.", hint="Leave --into-live away: the table is put there then."
         )
     if not any(column.is_key for column in live):
         raise CannotRestore(
-            f"The live table {table} has no primary key, by which rows are told apart.",
+            f"The live table {named} has no primary key, by which rows are told apart.",
             hint="Leave --into-live away, and compare by hand what is put beside it.",
         )
     wrong = [f"{each.name} is not there" for each in archived if each.name not in there and not each.is_generated]
@@ -145,7 +168,7 @@ def require_fitting(archived: Sequence[Column], live: Sequence[Column], table: T
     wrong += [f"the key's {each.name} is not in the archive" for each in live if each.is_key and each.name not in known]
     if wrong:
         raise CannotRestore(
-            f"The live table {table} has other columns: {'; '.join(wrong)}.",
+            f"The live table {named} has other columns: {_shown(session, '; '.join(wrong))}.",
             hint="Leave --into-live away, and insert by hand from what is put beside it.",
         )
 
@@ -174,8 +197,9 @@ def take_in(session: psycopg.Connection, table: TableName, columns: Sequence[Col
     return Missing(missing, rows - missing - different, different)
 
 
-def insert_missing(session: psycopg.Connection, table: TableName, columns: Sequence[Column]) -> int:
-    """Insert what `take_in` found missing, in one transaction, with triggers and constraints at work; how many rows.
+def insert_missing(session: psycopg.Connection, table: TableName, columns: Sequence[Column]) -> Inserted:
+    """Insert what `take_in` found missing, in one transaction, with triggers and constraints at work, and let sequences
+    go on behind it.
 
     Raises psycopg.Error; then nothing was inserted.
     """
@@ -192,7 +216,9 @@ def insert_missing(session: psycopg.Connection, table: TableName, columns: Seque
         same=_same([column for column in live if column.is_key]),
     )
     with session.transaction():
-        return session.execute(query).rowcount
+        rows = session.execute(query).rowcount
+        moved, refused = catch_up(session, table.schema, table.name)
+        return Inserted(rows, tuple(moved), tuple(refused))
 
 
 def _copy_in(

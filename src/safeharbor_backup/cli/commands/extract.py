@@ -32,7 +32,7 @@ class TableOptions:
     """What the command line says of a table."""
 
     table: str | None = None
-    where: str = ""
+    where: str | None = None
     csv_file: Path | None = None
     sql_file: Path | None = None
     into_live: bool = False
@@ -40,6 +40,8 @@ class TableOptions:
 
     def require_one_way(self) -> None:
         """Raises UsageError."""
+        if self.where is not None and not self.where.strip():  # a variable that is not set would mean all rows
+            raise click.UsageError("--where: the condition is empty.")
         if [self.csv_file is not None, self.sql_file is not None, self.into_live].count(True) > 1:
             raise click.UsageError("Give one of --csv, --sql and --into-live at most.")
         if self.yes and not self.into_live:
@@ -63,7 +65,7 @@ class TableOptions:
 @click.option("--in-place", is_flag=True, help="Put them back among the live uploads, and keep what they replace.")
 @click.option("--overwrite", is_flag=True, help="With --to: replace files that are there.")
 @click.option("--table", help="Take rows of this table instead of files.")
-@click.option("--where", default="", help="With --table: only rows for which this SQL condition holds.")
+@click.option("--where", help="With --table: only rows for which this SQL condition holds.")
 @click.option("--csv", "csv_file", type=_FILE, help="With --table: write the rows into this file, as CSV.")
 @click.option("--sql", "sql_file", type=_FILE, help="With --table: write them as a script for psql.")
 @click.option("--into-live", is_flag=True, help="With --table: show which rows the live table lacks.")
@@ -121,15 +123,15 @@ def _extract_table(
     options.require_one_way()
     settings = run.read_settings(quiet=True)
     path = chosen_archive(archive, settings, run.output)
-    file = options.csv_file or options.sql_file
+    file, where = options.csv_file or options.sql_file, options.where or ""
     with run.output.watching(quiet=quiet or as_json) as progress:
         if file is not None:
             as_sql = options.sql_file is not None
-            done = table_to_file(path, table, settings, file, progress, where=options.where, as_sql=as_sql)
+            done = table_to_file(path, table, settings, file, progress, where=where, as_sql=as_sql)
         elif options.into_live:
-            done = rows_into_live(path, table, settings, progress, where=options.where, confirmed=options.yes)
+            done = rows_into_live(path, table, settings, progress, where=where, confirmed=options.yes)
         else:
-            done = table_beside(path, table, settings, progress, where=options.where)
+            done = table_beside(path, table, settings, progress, where=where)
     if as_json:
         run.output.document(_table_document(done, path))
     elif not quiet:
@@ -146,11 +148,12 @@ def _print_table(output: Output, done: TableExtracted, *, is_confirmed: bool) ->
         output.result(f"{plural(done.rows, 'row')} of {table} into {ascii_safe(done.target)}")
         return
     output.result(f"the live {table} lacks {plural(found.missing, 'row')} of the archive")
-    output.result(
-        f"  {plural(found.same, 'row')} are there as they were, {found.different:,} with other values: they stay"
-    )
+    same = "is there as it was" if found.same == 1 else "are there as they were"
+    output.result(f"  {plural(found.same, 'row')} {same}, {found.different:,} with other values: they stay")
     if is_confirmed:
         output.result(f"inserted {plural(done.rows, 'row')}")
+        for sequence in done.sequences:
+            output.result(f"  set {ascii_safe(sequence)}, so that the next row gets a free number")
     elif found.missing:
         output.result("Nothing was changed. `--yes` inserts them, in one transaction.")
 
@@ -165,6 +168,7 @@ def _table_document(done: TableExtracted, archive: Path) -> ExtractTableDocument
         missing=found.missing if found is not None else None,
         same=found.same if found is not None else None,
         different=found.different if found is not None else None,
+        sequences=done.sequences,
         warnings=tuple(done.warnings),
     )
 
