@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -191,6 +192,48 @@ def test_in_place_puts_them_back_and_keeps_what_they_replace(uploads: Path) -> N
     assert not list(uploads.glob(".safeharbor*"))
 
 
+def test_in_place_makes_no_directory_where_a_share_is_not_mounted(uploads: Path) -> None:
+    uploads.rename(uploads.with_name("elsewhere"))
+
+    done = run("extract", "latest", "a/cat.jpg", "--in-place")
+
+    assert done.exit_code == 7, done.output
+    assert f"The uploads directory {uploads} does not exist." in done.stderr
+    assert not uploads.exists()
+
+
+def _refused(*_names: object, **_directories: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_in_place_works_where_nothing_can_be_linked(uploads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (uploads / "a" / "cat.jpg").write_text("of another user")
+    monkeypatch.setattr(os, "link", _refused)
+
+    done = run("extract", "latest", "a/cat.jpg", "--in-place")
+
+    assert done.exit_code == 0, done.output
+    (kept,) = (uploads / "a").glob("cat.jpg.replaced-*")
+    assert (kept.read_text(), (uploads / "a" / "cat.jpg").read_text()) == ("of another user", "old")
+
+
+@pytest.mark.parametrize("can_link", [True, False])
+def test_a_file_that_cannot_be_replaced_in_place_is_as_it_was(
+    uploads: Path, monkeypatch: pytest.MonkeyPatch, can_link: bool
+) -> None:
+    (uploads / "a" / "cat.jpg").write_text("mine")
+    before = names_below(uploads)
+    monkeypatch.setattr(os, "rename", _refused)
+    if not can_link:
+        monkeypatch.setattr(os, "link", _refused)
+
+    done = run("extract", "latest", "a/cat.jpg", "--in-place")
+
+    assert done.exit_code == 7, done.output
+    assert "Nothing was changed." in done.stderr
+    assert (names_below(uploads), (uploads / "a" / "cat.jpg").read_text()) == (before, "mine")
+
+
 def test_however_much_is_replaced_it_is_counted(uploads: Path, settings: Settings) -> None:
     (uploads / "many").mkdir()
     for number in range(1021):
@@ -226,7 +269,7 @@ def test_a_path_that_is_not_there_is_2_and_leaves_nothing(tmp_path: Path) -> Non
 
     assert done.exit_code == 2
     assert "has no upload ../etc, a/missing\\n." in done.stderr
-    assert not names_below(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("uploads")

@@ -5,10 +5,11 @@ What is there already stays, unless it is to be replaced; then it can be kept un
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST_NAME = 255  # bytes
+_NO_LINKS = (errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP)
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -31,15 +33,18 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | 
 def staged_beside(target: Path) -> Iterator[tuple[int, int]]:
     """Two open directories: `target`, made if it is not there, and an empty one in it, gone when the block ends.
 
-    Its name is that of a restore's stage, which no backup takes for an upload. Raises OSError.
+    Its name is that of a restore's stage, which no backup takes for an upload. If the block fails, a `target` that was
+    made for it and is empty is gone too. Raises OSError.
     """
-    try:
-        os.mkdir(target)
-    except FileExistsError:
-        pass
-    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    name = f".safeharbor-restore-{secrets.token_hex(8)}".encode()
-    try:
+    with ExitStack() as until_end:
+        try:
+            os.mkdir(target)
+            until_end.enter_context(_gone_if_it_fails(target))
+        except FileExistsError:
+            pass
+        root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        until_end.callback(os.close, root)
+        name = f".safeharbor-restore-{secrets.token_hex(8)}".encode()
         os.mkdir(name, 0o700, dir_fd=root)
         try:
             stage = os.open(name, _OPEN_DIRECTORY, dir_fd=root)
@@ -50,8 +55,16 @@ def staged_beside(target: Path) -> Iterator[tuple[int, int]]:
         finally:
             with signals_held():
                 remove_below(root, name, str(target / os.fsdecode(name)))
-    finally:
-        os.close(root)
+
+
+@contextmanager
+def _gone_if_it_fails(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # something is in it
+            os.rmdir(directory)
+        raise
 
 
 class Placement:
@@ -125,10 +138,35 @@ class Placement:
                 raise CannotRestore(f"{shown} was made there meanwhile.", intact=self.describe_moved())
             if self._suffix:
                 kept = self._kept_name(name)
-                os.link(name, kept, src_dir_fd=target, dst_dir_fd=target, follow_symlinks=False)
+                _replace_keeping(stage, target, name, kept)
                 self.kept.add(prefix + kept)
-            os.rename(name, name, src_dir_fd=stage, dst_dir_fd=target)
+            else:
+                os.rename(name, name, src_dir_fd=stage, dst_dir_fd=target)
             self.moved.add(prefix + name)
+
+
+def _replace_keeping(stage: int, target: int, name: bytes, kept: bytes) -> None:
+    """Move a file over the one of its name, which stays as `kept`; there is one of that name at every moment.
+
+    But for a moment where nothing can be linked: another user's file that we may not write (protected_hardlinks in
+    proc_sys_fs(5)), and filesystems without links. Raises OSError; then the file is as it was.
+    """
+    try:
+        os.link(name, kept, src_dir_fd=target, dst_dir_fd=target, follow_symlinks=False)
+        is_linked = True
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        rename_between(target, name, target, kept)
+        is_linked = False
+    try:
+        os.rename(name, name, src_dir_fd=stage, dst_dir_fd=target)
+    except OSError:
+        if is_linked:
+            os.unlink(kept, dir_fd=target)
+        else:
+            rename_between(target, kept, target, name)
+        raise
 
 
 @contextmanager
