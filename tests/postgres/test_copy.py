@@ -248,3 +248,51 @@ def test_a_mistake_is_2(shop: Site) -> None:
         assert (done.status, says in " ".join(done.stderr.split())) == (2, True), done.output
     failed = shop.run("copy", "--from", "latest", "--json", *MISTAKES[1][0])
     assert failed.document["exit_status"] == 2
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        ("CREATE TABLE t ()", "with 1 table."),
+        ("CREATE MATERIALIZED VIEW v AS SELECT 1 AS one", "with 1 object."),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE SEQUENCE s", "with 2 objects."),
+        ("SELECT lo_from_bytea(0, 'somebody''s')", "with 1 object."),
+        ("CREATE SCHEMA nothing", ""),
+    ],
+)
+def test_a_database_with_anything_in_it_is_not_replaced_unasked(
+    shop: Site, database: Database, staging: str, made: str, says: str
+) -> None:
+    url = url_of(database, staging)
+    execute(database.server.url(), f'CREATE DATABASE "{staging}" OWNER "{database.owner}"')
+    execute(database.server.url(staging), made)
+
+    done = copy(shop, url)
+
+    assert done.status == (8 if says else 0), done.output
+    assert says in done.stderr
+    kept = ask(database, staging, "SELECT to_regclass('account') IS NULL")
+    assert kept == [(bool(says),)]
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "says"),
+    [
+        (b"\xef\xbb\xbfUPDATE account SET mail = ''", 0, ""),
+        (b"UPDATE account SET mail = '';\n\0UPDATE entry SET remark = ''", 2, "there is a NUL in it"),
+        ("UPDATE account SET mail = ''".encode("utf-16"), 2, "it is not UTF-8"),
+    ],
+)
+def test_a_script_is_run_as_a_whole_or_not_at_all(
+    shop: Site, database: Database, staging: str, tmp_path: Path, script: bytes, status: int, says: str
+) -> None:
+    path = tmp_path / "mask.sql"
+    path.write_bytes(script)
+
+    done = copy(shop, url_of(database, staging), "--run-sql", str(path))
+
+    assert done.status == status, done.output
+    assert says in done.stderr
+    if status == 0:
+        assert ask(database, staging, "SELECT DISTINCT mail FROM account") == [("",)]
+    assert (staging in databases(database)) == (status == 0)

@@ -32,10 +32,12 @@ class Script:
 def read_script(path: Path) -> Script:
     """Raises SettingsInvalid for a file that cannot be read, or in which there is nothing to run."""
     try:
-        text = read_small_file(path, _LIMIT_BYTES, follow_symlinks=True).decode()
+        text = read_small_file(path, _LIMIT_BYTES, follow_symlinks=True).decode("utf-8-sig")  # some editors mark it
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingsInvalid([f"--run-sql: {path} cannot be read: {why}"]) from None
+    if "\0" in text:  # libpq would run what comes before it, and leave out the rest
+        raise SettingsInvalid([f"--run-sql: {path} cannot be read: there is a NUL in it"])
     if not any(line.strip() and not line.lstrip().startswith("--") for line in text.splitlines()):
         raise SettingsInvalid([f"--run-sql: there is nothing to run in {path}"])
     return Script(path, text)

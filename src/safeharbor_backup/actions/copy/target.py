@@ -28,6 +28,17 @@ if TYPE_CHECKING:
 
 _NOBODYS = ("template0", "template1", "postgres")
 _INTACT = "Nothing was changed."
+# what somebody has made in a database without tables: what pg_dump would dump of it, but for extensions
+_OTHERS = """
+    WITH made AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
+    of_extensions AS (SELECT classid, objid FROM pg_catalog.pg_depend WHERE deptype = 'e')
+    SELECT (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relnamespace IN (SELECT oid FROM made)
+              AND c.relkind = ANY ('{v,m,S,f,p}')
+              AND ('pg_catalog.pg_class'::pg_catalog.regclass, c.oid) NOT IN (SELECT * FROM of_extensions))
+         + (SELECT count(*) FROM pg_catalog.pg_proc p WHERE p.pronamespace IN (SELECT oid FROM made)
+              AND ('pg_catalog.pg_proc'::pg_catalog.regclass, p.oid) NOT IN (SELECT * FROM of_extensions))
+         + (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +101,10 @@ def require_free_database(target: Target, live: TargetDatabase | None, *, replac
         return
     with connected(target.url) as session:
         tables = len(list_tables(session))
-    if tables:
+        others = 0 if tables else int(one_row(session, _OTHERS)[0])
+    if tables or others:
         raise CannotRestore(
-            f'There is a database "{live.name}" with {plural(tables, "table")}.',
+            f'There is a database "{live.name}" with {plural(tables or others, "table" if tables else "object")}.',
             hint="--replace deletes it for ever, once the copy is there. Or name one that does not exist.",
             intact=_INTACT,
         )
