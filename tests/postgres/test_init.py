@@ -209,3 +209,23 @@ def test_answers_that_no_backup_could_use_change_nothing(newcomer: Newcomer, dat
     assert "init --database-url ADDRESS --upload-dir DIR" in rough.stderr
     assert not site.backups.exists()
     assert not (site.root / "etc").exists()
+
+
+def test_what_starts_runs_has_the_program_where_a_systems_python_installs_it(newcomer: Newcomer) -> None:
+    root = newcomer.site.root
+    python, program = root / "usr" / "bin" / "python3", root / "local" / "bin" / "safeharbor"
+    for each in (python, program):
+        each.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    program.write_text(f"#!{python}\nfrom safeharbor_backup.cli.main import main; main()\n")
+    program.chmod(0o755)
+    imported = ":".join(each for each in sys.path if each)
+    database_url = newcomer.site.environment["BACKUP_DATABASE_URL"]
+
+    done = newcomer.type(
+        f"PATH={program.parent}:$PATH PYTHONPATH={imported} safeharbor init --database-url {database_url} "
+        "--upload-dir none --backup-dir backups --settings-file b.env --schedule cron --no-drill"
+    )
+
+    assert done.status == 0, done.output
+    assert f"   {program} --env-file {root}/b.env backup --quiet" in done.stdout

@@ -51,6 +51,7 @@ def test_the_file_is_read_as_compose_reads_its_env(tmp_path: Path) -> None:
         ("A='s3cr3t'b\n", "line 1: expected NAME=value"),
         ("A B=s3cr3t", "line 1: expected NAME=value"),
         ("A=s3cr3t$\n", "line 1: A has a $ that names no variable"),
+        ("A=1\nB=s3cr3t\0\n", "line 2: expected NAME=value, as in Compose's .env; it has a NUL"),
     ],
 )
 def test_what_it_cannot_mean_is_named_by_its_line_and_shown_to_nobody(tmp_path: Path, text: str, said: str) -> None:
@@ -102,6 +103,10 @@ def test_every_command_takes_the_file(settings: Settings, tmp_path: Path, monkey
     missing = run_inside("--env-file", "/no/such/file", "list")
     assert missing.exit_code == 2
     assert "/no/such/file: expected a file of settings that can be read; No such file" in missing.stderr
+    monkeypatch.setenv("SAFEHARBOR_ENV_FILE", path)
+    empty = run_inside("--env-file", "", "list")  # what "$FILE" is where nobody has set it
+    assert (empty.exit_code, empty.stdout) == (2, "")
+    assert "--env-file: expected a file of settings; its name is empty" in empty.stderr
 
 
 @pytest.mark.parametrize("name", [*ADDRESSES, "DATABASE_URL"])
@@ -144,11 +149,15 @@ def test_a_misspelt_setting_is_a_warning_of_every_command(
 ) -> None:
     monkeypatch.setenv("BACKUP_EXCLUDES", "x")
     monkeypatch.setenv("BACKUP_OF_ANOTHER_PROGRAM", "x")
+    monkeypatch.setenv("RESTORE_DATABASE_URI", "x")
 
     for command in (["list"], ["verify", "--latest"], ["prune", "--dry-run"], ["status"]):
         done = run_inside(*command)
         assert (
             "Warning: BACKUP_EXCLUDES is not a setting and has no effect; did you mean BACKUP_EXCLUDE?" in done.stderr
+        )
+        assert (
+            "RESTORE_DATABASE_URI is not a setting and has no effect; did you mean RESTORE_DATABASE_URL" in done.stderr
         )
         assert "ANOTHER" not in done.stderr
 

@@ -42,6 +42,8 @@ def load_env_file(named: str | None, environ: MutableMapping[str, str], *, has_a
     `named` is the option's. An app has settings of its own, which those of the host must not take the place of: with
     one, only a file that is named counts. Raises SettingsInvalid.
     """
+    if named == "":  # a variable of a script that is not set; what is found elsewhere is not what was meant
+        raise SettingsInvalid(["--env-file: expected a file of settings; its name is empty"])
     path = named or environ.get(VARIABLE, "")
     if not path and not has_app:  # decision 88
         path = next((each for each in (own_file(environ), OF_THE_HOST) if os.access(each, os.R_OK)), "")
@@ -73,6 +75,11 @@ def read_env_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
         with open(path, encoding="utf-8") as file:
             if len(text := file.read(_LIMIT_BYTES + 1)) > _LIMIT_BYTES:
                 raise SettingsInvalid([f"{path}: expected a file of settings, of less than 1 MiB"])
+            if (nul := text.find("\0")) >= 0:  # no environment can have it
+                number = text.count(_BREAK, 0, nul) + 1
+                raise SettingsInvalid(
+                    [f"{path}, line {number}: expected NAME=value, as in Compose's .env; it has a NUL"]
+                )
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingsInvalid([f"{path}: expected a file of settings that can be read; {why}"]) from None

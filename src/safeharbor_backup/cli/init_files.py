@@ -5,7 +5,9 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ _HEAD = """\
 # Settings of Safe Harbor, one per line, as in Compose's .env. docs/reference/settings.md lists all of them.
 # This file holds passwords: keep its mode 0600.
 """
+_NAME = "safeharbor"
 _DATABASE = "BACKUP_DATABASE_URL"
 # how this run was typed; and the app's own secret, of which archives have a fingerprint only where the app is loaded
 _LEFT_OUT = ("BACKUP_COMMAND", "SECRET_KEY")
@@ -88,8 +91,11 @@ def places_of(backup_dir: Path, uploads: UploadDirs, settings_file: Path) -> Pla
 
 
 def _program() -> str:
-    """The program by its path: what starts runs has another PATH."""
-    return str(Path(sys.executable).parent / "safeharbor")
+    """The program by its path: what starts runs has another PATH. The scripts of a system's Python are elsewhere."""
+    beside = str(Path(sys.executable).parent / _NAME)
+    places = (beside, sys.argv[0], shutil.which(_NAME) or "", os.path.join(sysconfig.get_path("scripts"), _NAME))
+    there = (each for each in places if os.path.basename(each) == _NAME and os.access(each, os.X_OK))
+    return os.path.abspath(next(there, beside))
 
 
 def _user(uid: int) -> str:

@@ -61,7 +61,7 @@ def load_settings(
 
 
 def _is_unknown(name: object) -> bool:
-    is_ours = isinstance(name, str) and name.startswith("BACKUP_")
+    is_ours = isinstance(name, str) and name.startswith(("BACKUP_", "RESTORE_"))
     return is_ours and name not in _NAMES and name not in {f"{secret}_FILE" for secret in _SECRETS}
 
 
