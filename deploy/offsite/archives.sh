@@ -180,12 +180,14 @@ require_arrival() {
     if [ -n "${OFFSITE_HEALTHCHECK:-}" ]; then
         sh -c "$OFFSITE_HEALTHCHECK" || fail 3 "$newest has arrived, but the backup is not healthy"
     fi
+    arrived=$newest
     say "$newest is there"
 }
 
 # The last step of a job: safeharbor records the copy, shows it, and warns when it gets old.
+# An archive that a backup has taken since the copy is not in it.
 record_copy() {
-    ours offsite-done "$copy" --archive "$(nightly | tail -n 1)" ||
+    ours offsite-done "$copy" --archive "$arrived" ||
         say "safeharbor could not record this copy, so status does not show how old it is. Set OFFSITE_SAFEHARBOR" >&2
 }
 

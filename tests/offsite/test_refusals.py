@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import subprocess
@@ -60,6 +61,18 @@ def test_after_a_fresh_archive_has_arrived_the_far_side_is_thinned_out(operator:
     assert f"share: {archive.name} is there\n" in done.stdout
     assert (operator.share / "pruned").exists()
     assert int((operator.share / "reef" / archive.name).stat().st_mtime) == int(archive.stat().st_mtime)
+
+
+def test_what_a_backup_takes_during_the_job_is_not_called_copied(operator: Operator) -> None:
+    archive, later = fresh(operator), fresh(operator, hours=-1)
+    aside = later.rename(operator.home / later.name)
+    operator.settle("share", OFFSITE_PRUNE=f"mv {aside} {later}")
+
+    assert operator.job("share").returncode == 0
+
+    assert later.exists()
+    known = json.loads((operator.site.backups / ".safeharbor" / "offsite.json").read_text())
+    assert [(each["name"], each["archive"]) for each in known["copies"]] == [("share", archive.name)]
 
 
 def test_a_stale_archive_is_copied_and_then_told(operator: Operator) -> None:
