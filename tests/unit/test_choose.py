@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,9 @@ def test_an_archive_is_chosen_by_its_name_its_time_or_a_word(text: str, number: 
     ("text", "says"),
     [
         ("11-27", "may mean 2 archives"),
+        ("2025", "may mean 4 archives"),
+        ("safeharbor-backup-2025-1", "may mean 4 archives"),
+        ("2024", "The nearest: safeharbor-backup-2025-11-26T03-00-01Z.tar, safeharbor-backup-2025-11-27T03-"),
         (
             "2025-11-30",
             "The nearest: safeharbor-backup-2025-11-27T15-00-03Z.tar, safeharbor-backup-2025-11-28T23-30-04",
@@ -127,12 +131,19 @@ def test_a_short_archive_is_never_taken_by_a_word_without_saying_so(directory: P
     assert short not in earlier.output
 
 
+@pytest.mark.usefixtures("directory")
+def test_what_to_type_stands_below_the_archives_that_may_be_meant() -> None:
+    assert " local)\nType more of its time" in run("verify", "11-27").stderr
+
+
 def test_list_says_what_changed_and_leaves_columns_out_where_there_is_no_place(directory: Path) -> None:
     put_archive(directory, NOW, facts=Facts(tables={"public.entries": 40_000}))
 
     line = next(each for each in run("list").stdout.splitlines() if each.startswith(f"{NOW:%Y-%m-%d %H:%M}"))
 
     assert "-1 table +40.0k rows" in line
+    put_archive(directory, NOW - timedelta(minutes=2), facts=Facts(tables={"public.entries": 39_999}))
+    assert re.search(r"  \+1 row  ", run("list").stdout)
     assert "keep: daily 1 of 7" in line
     assert line == line.rstrip()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -137,6 +138,18 @@ def test_with_json_a_failure_is_a_document_too(directory: Path, monkeypatch: pyt
     assert (told["schema"], told["exit_status"]) == (1, 7)
     assert missing in told["error"]
     assert told["hint"]
+
+
+def test_a_command_that_is_printed_can_be_pasted_whatever_the_directory_is_called(
+    directory: Path, database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = str(directory / "it's here; or $HOME")
+    monkeypatch.setenv("BACKUP_DIR", missing)
+    monkeypatch.setenv("BACKUP_UPLOAD_DIR", "none")
+
+    for command in ("list", "backup"):
+        hint = json.loads(run(command, "--json").stdout)["hint"]
+        assert shlex.split(hint.rpartition(": ")[2])[-1] == missing
 
 
 def test_a_shell_completes_commands_and_the_names_of_archives(

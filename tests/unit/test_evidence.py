@@ -128,6 +128,10 @@ def test_the_public_key_beside_the_one_that_signs_is_the_default(
 
     assert without.exit_code == 2
     assert "--signed-by FILE" in without.stderr
+    archive = tmp_path / "pre-upgrade.tar"
+    archive.touch()
+    mistaken = verify("--signed-by", key.with_name("evidence key.pub"), archive)
+    assert (mistaken.exit_code, "REJECTED" in mistaken.output) == (2, False)  # of a sound archive
     assert verify(path).exit_code == 0
 
 

@@ -413,7 +413,9 @@ def test_an_address_to_listen_at_is_this_host_alone_unless_it_says_more(given: s
     assert AddressType().convert(given, None, None) == address
 
 
-@pytest.mark.parametrize("given", ["", ":9187", "::1:9187", "host", "host:", "127.0.0.1:65536", "127.0.0.1:-1", "1:²"])
+@pytest.mark.parametrize(
+    "given", ["", ":9187", "::1:9187", "host", "host:", "127.0.0.1:65536", "127.0.0.1:-1", "1:²", "9" * 5000]
+)
 def test_what_is_no_address_is_refused(given: str) -> None:
     result = cli_runner().invoke(cli, ["scheduler", "--listen", given])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,12 +175,12 @@ def check_directory(directory: Path) -> None:
         if os.statvfs(directory).f_flag & os.ST_RDONLY:
             raise StorageUnavailable(
                 f"{directory} is on a filesystem that is mounted read-only.",
-                hint=f"mount -o remount,rw {_mount_of(directory)}",
+                hint=f"mount -o remount,rw {shlex.quote(_mount_of(directory))}",
             )
         raise StorageUnavailable(
             f"{directory} belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}; uid {user} may "
             "not write there.",
-            hint=f"sudo chown {user}:{group} {directory}{_where_it_is(directory)}",
+            hint=f"sudo chown {user}:{group} {shlex.quote(str(directory))}{_where_it_is(directory)}",
         )
 
 
@@ -262,7 +263,7 @@ def _unusable(directory: Path, error: OSError) -> SafeHarborError:
         )
     if isinstance(error, FileNotFoundError):
         user, group = os.geteuid(), os.getegid()
-        make = f"sudo install -d -m 0700 -o {user} -g {group} {directory}"
+        make = f"sudo install -d -m 0700 -o {user} -g {group} {shlex.quote(str(directory))}"
         return StorageUnavailable(
             f"{directory} does not exist.", hint=where_typed(make, "mount a directory of the host there")
         )

@@ -60,7 +60,8 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
                 return find_by_name(text, settings)
             choose_by_word(text, settings, takes_short=self._takes_short)
         except ArchiveNotFound as error:
-            self.fail(f"{error.message} {error.hint}", param, ctx)
+            between = "\n" if "\n" in error.message else " "  # what ends with a list
+            self.fail(f"{error.message}{between}{error.hint}", param, ctx)
         except SafeHarborError:
             pass  # the command itself meets it again, and reports it as such
         return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ class AddressType(click.ParamType):  # type: ignore[type-arg]  # only newer clic
         """Host and port. Fails with status 2."""
         host, colon, port = str(value).rpartition(":")
         is_bare_ipv6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
-        is_port = port.isascii() and port.isdigit() and int(port) < 2**16
+        is_port = re.fullmatch(r"[0-9]{1,5}", port) is not None and int(port) < 2**16
         if not is_port or is_bare_ipv6 or (colon and not host):
             self.fail(f"{value!r} is not an address such as {LOOPBACK}:9187 or [::1]:9187.", param, ctx)
         return (host.strip("[]") or LOOPBACK, int(port))

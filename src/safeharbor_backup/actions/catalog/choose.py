@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LATEST = "latest"
 _BACK = re.compile(r"latest(?:~(\d{1,6}))?", re.ASCII)
 _BEFORE = re.compile(r"before[ :=]\s*(\S.*)", re.ASCII)
-_TIME = re.compile(r"(?:\d{4}-)?\d\d(?:-[\d-]*(?:T[\d-]*)?)?Z?", re.ASCII)
+_TIME = re.compile(r"(?:\d{4}-?\d?|(?:\d{4}-)?\d\d(?:-[\d-]*(?:T[\d-]*)?)?)Z?", re.ASCII)
 _PREFIX, _SUFFIX = "safeharbor-backup-", ".tar"
 _MOST_SHOWN = 10
 
@@ -94,7 +94,7 @@ def find_by_name(text: str, settings: Settings) -> Path:
             f"{ascii_safe(text)} may mean {plural(len(found), 'archive')} in {directory}:\n{_list(found, times, zone)}",
             hint="Type more of its time, or its name; a time that ends with Z is in UTC.",
         )
-    whole = wanted if re.match(r"\d{4}-", wanted) else f"{names[-1][len(_PREFIX) :][:5] if names else ''}{wanted}"
+    whole = wanted if re.match(r"\d{4}", wanted) else f"{names[-1][len(_PREFIX) :][:5] if names else ''}{wanted}"
     place = bisect(names, _PREFIX + whole)
     near = names[max(place - 2, 0) : place + 2]
     raise ArchiveNotFound(f"No archive in {directory} has a time that begins with {wanted}.", hint=_nearest(near))

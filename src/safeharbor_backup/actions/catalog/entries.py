@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from dataclasses import dataclass
 from datetime import timedelta
@@ -178,7 +179,7 @@ def _scan(directory: Path) -> list[tuple[str, os.stat_result]]:
     except FileNotFoundError:
         raise StorageUnavailable(
             f"The backup directory {directory} does not exist.",
-            hint=f"Create it, or set BACKUP_DIR: mkdir -p {directory}",
+            hint=f"Create it, or set BACKUP_DIR: mkdir -p {shlex.quote(str(directory))}",
         ) from None
     except OSError as error:
         raise translate_os_error(error, "reading the backup directory") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -71,7 +72,8 @@ def check_published(name: str, path: Path | None) -> list[Finding]:
             name,
             f"{path} cannot be written: {path.parent} does not exist, or uid {user} has no access to it",
             where_typed(
-                f"sudo install -d -m 0755 -o {user} -g {group} {path.parent}", "mount a directory of the host there"
+                f"sudo install -d -m 0755 -o {user} -g {group} {shlex.quote(str(path.parent))}",
+                "mount a directory of the host there",
             ),
         )
     ]

@@ -24,6 +24,7 @@ from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.schedule import find_zone, upcoming_runs
 from safeharbor_backup.settings.table import SETTINGS, Setting
 from safeharbor_backup.state.history import read_history
+from safeharbor_backup.text import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +90,7 @@ def check_settings(settings: Settings) -> list[Finding]:
     if found:
         return found
     chosen = sum(each.origin != _DEFAULT for each in show_settings(settings))
-    return [fine("settings", f"{chosen} settings set, {len(SETTINGS) - chosen} at their defaults")]
+    return [fine("settings", f"{plural(chosen, 'setting')} set, {len(SETTINGS) - chosen} at their defaults")]
 
 
 def next_runs(settings: Settings, now: datetime) -> tuple[datetime, ...]:

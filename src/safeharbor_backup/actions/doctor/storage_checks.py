@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ def check_access(directory: Path) -> list[Finding]:
             warning(
                 "access",
                 f"every user of this host can delete or replace what is in {directory}",
-                f"chmod o-w {directory}",
+                f"chmod o-w {shlex.quote(str(directory))}",
             )
         )
     if mode & stat.S_IXOTH:
@@ -90,7 +91,7 @@ def check_access(directory: Path) -> list[Finding]:
                 warning(
                     "access",
                     f"every user of this host can read all data in {which}",
-                    f"chmod 0600 {directory}/safeharbor-backup-*.tar",
+                    f"chmod 0600 {shlex.quote(str(directory))}/safeharbor-backup-*.tar",
                 )
             )
     return found or [fine("access", f"mode {stat.S_IMODE(mode):04o}; archives cannot be read by others")]

@@ -92,7 +92,8 @@ def _print_tables(output: Output, diff: Diff) -> None:
     if not names:
         output.result("tables: no difference")
     else:
-        output.result(f"tables: {len(names):,} with differences, {total:+,} rows in all")
+        rows = "row" if abs(total) == 1 else "rows"
+        output.result(f"tables: {len(names):,} with differences, {total:+,} {rows} in all")
     for name in names:
         shown = ascii_safe(name)
         before, after = diff.rows.get(name, (0, 0))

@@ -70,8 +70,8 @@ def command(
     """Verifies each archive, or checks who signed evidence, and shows the result."""
     if (latest, every, bool(archives)).count(True) != 1:
         raise click.UsageError("Name archives, or give one of --latest and --all.")
-    if signed_by is not None and (latest or every):
-        raise click.UsageError("--signed-by is about evidence: name its files.")
+    if signed_by is not None and not (archives and all(map(_may_be_evidence, archives))):
+        raise click.UsageError("--signed-by is about the evidence of drills, safeharbor-drill-….json: name its files.")
     settings = run.read_settings(quiet=True) if archives else run.start(quiet=True)
     if are_evidence(archives, signed_by):
         signers = require_signers(signed_by, settings.evidence_key)
@@ -129,6 +129,11 @@ def _verify_each(
         if show is not None:
             show(result)
     return results, unread
+
+
+def _may_be_evidence(named: Path | str) -> bool:
+    """Whether it is a file, and none with the name of an archive: a sound one would be called rejected."""
+    return isinstance(named, Path) and named.suffix != ".tar"
 
 
 def _all_in_directory(directory: Path) -> list[Path]:
