@@ -13,6 +13,7 @@ from random import Random
 import support.archives
 from proof.campaign import Campaign, Surroundings
 from safeharbor_backup.actions.verify import verify_source
+from safeharbor_backup.archive.layout import DUMP_NAME
 from safeharbor_backup.archive.source import Source
 from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins
 from safeharbor_backup.settings.load import load_settings
@@ -55,7 +56,7 @@ class Cases(Campaign):
         self._small = _small_archive(self.place)
         self._file = self.place / "small.tar"
         self._settings = load_settings({"BACKUP_DIR": str(self.place), "BACKUP_UPLOAD_DIR": "none"})
-        self._digest = hashlib.sha256(_SMALL_DUMP).hexdigest()
+        self._digest = {DUMP_NAME: hashlib.sha256(_SMALL_DUMP).hexdigest()}
         kinds = [(name, own) for name in CASES for own in (True, False)] + [(name, False) for name in PILLARLESS]
         self._commands = [(name, own, verb) for name, own in kinds for verb in _VERBS]
         self._standing: _Standing | None = None

@@ -18,6 +18,8 @@ _HARMFUL = re.compile(
 )
 # in `user:password@host` behind a scheme, or in a libpq connection string
 _PASSWORD = re.compile(r"(//[^\s:/@]*:)[^\s]*(@)|(?<=password=)(?:'[^']*'|[^\s'&]+)()")
+# of what an operator names and an archive has as a part of a member's name
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 

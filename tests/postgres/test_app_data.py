@@ -60,7 +60,8 @@ def test_a_database_of_the_app_that_no_archive_has_is_a_warning_until_it_is_igno
             'the app\'s database "files" is not in this archive',
             'whether the app\'s database "gone" is in this archive is unknown',
         ]
-        assert warnings[0].endswith("is not in this archive. Back it up by itself, or set BACKUP_IGNORE=bind:stats")
+        remedy = "BACKUP_EXTRA_DATABASES=bind:stats includes it; BACKUP_IGNORE=bind:stats silences this"
+        assert warnings[0].endswith(f"is not in this archive. {remedy}")
         assert recorded(site) == {"missing_databases": ("stats", "files", "gone"), "missing_folders": ()}
         quiet = settings_of(site, binds, "bind:stats, bind:files,bind:gone")
         assert take_backup(quiet).warnings == ()

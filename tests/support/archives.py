@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.backup.manifest_content import DumpRecord, manifest_document
+from safeharbor_backup.actions.backup.manifest_content import DumpRecord, OtherRecord, manifest_document
 from safeharbor_backup.actions.verify import Verification, verify_source
 from safeharbor_backup.archive.layout import (
     DIRECTORY,
@@ -26,6 +26,7 @@ from safeharbor_backup.archive.layout import (
     UPLOADS_NAME,
     Member,
     archive_name,
+    dump_name,
 )
 from safeharbor_backup.archive.manifest import Manifest, encode_manifest
 from safeharbor_backup.archive.source import Source
@@ -61,6 +62,7 @@ class Facts:
     columns: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     omissions: Omissions = field(default_factory=Omissions)
+    others: Mapping[str, bytes] = field(default_factory=dict)  # databases beside the main one: their dumps
 
 
 def fake_client_tools(directory: Path, *, restore: str = "", major: int = 99) -> ClientTools:
@@ -94,8 +96,11 @@ def write_archive(
     writer = ArchiveWriter(descriptor, path.parent, int(facts.taken_at.timestamp()))
     try:
         dumped = writer.write_dump([dump[:100], dump[100:]])
+        others = {name: writer.write_other_dump(dump_name(name), [data]) for name, data in facts.others.items()}
         omissions = write_uploads(writer, dirs, None, NoProgress()).omissions
-        writer.finish(lambda *digests: encode_manifest(manifest_of(facts, writer.tally, dumped, digests, omissions)))
+        writer.finish(
+            lambda *digests: encode_manifest(manifest_of(facts, writer.tally, dumped, digests, omissions, others))
+        )
     finally:
         writer.close()
         os.close(descriptor)
@@ -108,6 +113,7 @@ def manifest_of(
     dumped: tuple[int, str],
     digests: tuple[str, str, int],
     omissions: Omissions | None = None,
+    others: Mapping[str, tuple[int, str]] | None = None,
 ) -> Manifest:
     """The manifest of an archive that a writer has written; `dumped` are the dump's size and digest."""
     record = DumpRecord(
@@ -119,6 +125,14 @@ def manifest_of(
         [],
         Structure({}, 0, 0, columns=facts.columns) if facts.columns else None,
     )
+    beside = [
+        OtherRecord(
+            name,
+            facts.taken_at,
+            replace(record, size=size, sha256=digest, properties=replace(record.properties, name=f"{name}_db")),
+        )
+        for name, (size, digest) in (others or {}).items()
+    ]
     return manifest_document(
         facts.taken_at,
         settings_of(),
@@ -128,6 +142,7 @@ def manifest_of(
         list(facts.warnings),
         block_size=4096,
         digests=digests,
+        others=beside,
     )
 
 
@@ -150,8 +165,8 @@ def examine(path: Path, settings: Settings, dump: bytes = DUMP) -> Verification:
     """A full verification; `dump` counts as decoded, so that one of format 1 is not decoded again."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        decoded_sha256 = hashlib.sha256(dump).hexdigest()
-        return verify_source(Source(descriptor, path), settings, decoded_sha256=decoded_sha256)
+        decoded = {DUMP_NAME: hashlib.sha256(dump).hexdigest()}
+        return verify_source(Source(descriptor, path), settings, decoded_sha256=decoded)
     finally:
         os.close(descriptor)
 

@@ -6,7 +6,7 @@ import json
 import re
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safeharbor_backup.actions.restore.kept import discard_previous
 from safeharbor_backup.settings.load import load_settings
@@ -16,7 +16,7 @@ from safeharbor_backup.system.lock import LOCK_NAME
 from support.faults import children_left
 from support.postgres import Database, execute
 from support.runs import Outcome, Site
-from support.states import State, state_of
+from support.states import State, dump_text, state_of
 
 EVERYTHING = 100_000
 _REFUSED = 100
@@ -93,9 +93,11 @@ class Killed:
 class Rig:
     """A site with an archive of its first state (`new`, for a restore makes it live) that changes before each kill."""
 
-    def __init__(self, site: Site, database: Database, *options: str) -> None:
+    def __init__(self, site: Site, database: Database, *options: str, beside: Database | None = None) -> None:
+        """`beside`: another database of the archive, which is a part of each state."""
         self.site = site
         self.database = database
+        self.beside = beside
         self.options = options
         self.change_uploads_only = "only uploads" in options
         done = site.run("backup", "--no-prune")
@@ -104,7 +106,10 @@ class Rig:
         self.new = self.state()
 
     def state(self) -> State:
-        return state_of(self.database.url, self.database.server.major, self.site.uploads)
+        found = state_of(self.database.url, self.database.server.major, self.site.uploads)
+        if self.beside is None:
+            return found
+        return replace(found, database=found.database + dump_text(self.beside.url, self.beside.server.major))
 
     def changed(self) -> State:
         """The state to restore over: wholly another one than the archive's, with nothing kept."""
@@ -118,6 +123,8 @@ class Rig:
                 "CREATE TABLE newer (id int PRIMARY KEY, entry int REFERENCES entry);"
                 "INSERT INTO newer VALUES (1, 7); ALTER TABLE photo ADD COLUMN extra text"
             )
+        if self.beside is not None:
+            self.beside.execute("DELETE FROM visit WHERE id = 1; CREATE TABLE newer (id int)")
         uploads = self.site.uploads
         (uploads / "2026" / "3.jpg").write_bytes(b"other")
         (uploads / "2026" / "4.jpg").unlink()
@@ -158,9 +165,10 @@ class Rig:
 
     @property
     def sides(self) -> list[str]:
-        """The databases beside the live one."""
+        """The databases beside the live ones."""
         rows = execute(self.database.server.url(), "SELECT datname FROM pg_database ORDER BY 1")
-        return [name for (name,) in rows if re.fullmatch(self.database.name + "_(restore|before)_[0-9a-f]{12}", name)]
+        live = "|".join(each.name for each in (self.database, self.beside) if each is not None)
+        return [name for (name,) in rows if re.fullmatch(f"({live})_(restore|before)_[0-9a-f]{{12}}", name)]
 
     @property
     def staging(self) -> list[str]:

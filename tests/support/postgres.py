@@ -118,6 +118,14 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def make_beside(database: Database, name: str | None = None) -> Database:
+    """Another database of the same owner, which goes when that one is removed: a table of two rows."""
+    made = Database(database.server, name or f"stats_{secrets.token_hex(4)}", database.owner)
+    execute(database.server.url(), f'CREATE DATABASE "{made.name}" OWNER {made.owner}')
+    made.execute("CREATE TABLE visit (id int PRIMARY KEY, page text); INSERT INTO visit VALUES (1, 'a'), (2, 'b')")
+    return made
+
+
 def drop_database(database: Database) -> None:
     """Remove both, sessions and all, and what restores have kept beside it."""
     owned = f"pg_get_userbyid(datdba) = '{database.owner}'"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.backup.manifest_content import DumpRecord, SharedRecord, manifest_document
 from safeharbor_backup.actions.backup.self_check import ArchiveWritten, prove_draft
-from safeharbor_backup.archive.layout import archive_name
+from safeharbor_backup.archive.layout import DUMP_NAME, archive_name
 from safeharbor_backup.archive.manifest import Manifest, encode_manifest
 from safeharbor_backup.archive.runs import block_size_of
 from safeharbor_backup.archive.writer import ArchiveWriter
@@ -98,7 +98,8 @@ class Chain:
 
                 manifest = writer.finish(manifest_for)
                 basis = sharing.front if shared is not None else None
-                written = ArchiveWritten(manifest, sha256, writer.runs, writer.witness_sha256, shared, basis)
+                digests = {DUMP_NAME: sha256}
+                written = ArchiveWritten(manifest, digests, writer.runs, writer.witness_sha256, shared, basis)
                 cloned = writer.cloned_bytes
             finally:
                 writer.close()

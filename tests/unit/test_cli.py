@@ -248,6 +248,7 @@ def test_verify_as_json_tells_everything(directory: Path) -> None:
     assert document["schema"] == 1
     assert set(document["archives"][0]) == {
         "path", "sound", "kind", "quick", "problems", "warnings", "size_bytes", "members", "seconds", "taken_at",
+        "databases",
     }  # fmt: skip
     assert document["archives"][0]["sound"] is True
 
@@ -264,7 +265,7 @@ def test_list_as_json_tells_everything(directory: Path) -> None:
     archive = document["archives"][0]
     assert set(archive) == {
         "name", "taken_at", "modified_at", "size_bytes", "state", "problem", "tables", "rows", "upload_files",
-        "upload_bytes", "warnings", "keep", "reasons", "codes",
+        "upload_bytes", "warnings", "keep", "reasons", "codes", "databases",
     }  # fmt: skip
     assert (archive["name"], archive["state"], archive["keep"]) == (path.name, "complete", True)
     assert (archive["tables"], archive["rows"]) == (2, 5)

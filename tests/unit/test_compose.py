@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from safeharbor_backup.settings.table import SETTINGS, Setting
+from safeharbor_backup.settings.setting import Setting
+from safeharbor_backup.settings.table import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.actions.verify import ArchiveKind, verify_archive, verify_source
-from safeharbor_backup.archive.layout import DIRECTORY, SYMLINK
+from safeharbor_backup.archive.layout import DIRECTORY, DUMP_NAME, SYMLINK
 from safeharbor_backup.archive.source import Source
 from safeharbor_backup.errors import ArchiveNotFound
 from safeharbor_backup.settings.model import Settings
@@ -88,7 +88,7 @@ def test_an_archive_by_the_block_builder_is_sound_too(file: Path, settings: Sett
 @pytest.mark.fuzz
 def test_any_single_byte_that_changes_is_noticed(small: bytes, file: Path, settings: Settings) -> None:
     file.write_bytes(small)
-    digest = hashlib.sha256(SMALL_DUMP).hexdigest()
+    digest = {DUMP_NAME: hashlib.sha256(SMALL_DUMP).hexdigest()}
     unnoticed = []
     with open(file, "r+b", buffering=0) as archive:
         for position, byte in enumerate(small):
@@ -190,8 +190,10 @@ def test_a_member_that_no_digest_covers_is_noticed(file: Path, settings: Setting
 @pytest.mark.parametrize(
     ("lies", "why"),
     [
-        (Lies(version=2), "format 2"),
-        (Lies(document={"format": 2}), "format 2"),
+        (Lies(version=3), "format 3"),
+        (Lies(version=2), "4096"),
+        (Lies(document={"format": 3}), "format 3"),
+        (Lies(document={"format": 2}), "it is of format 2, and has 0 databases"),
         (Lies(document={"format": "1"}), "format is not a number"),
         (Lies(manifest_sha256="0" * 64), "SHA-256"),
         (Lies(manifest_length=100 * 1024 * 1024), "larger than the format allows"),

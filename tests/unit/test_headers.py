@@ -160,7 +160,7 @@ def test_a_pad_of_any_length_is_skipped_by_tarfile_and_leaves_no_trace(blocks: i
 def test_the_front_is_4096_bytes_and_ends_with_the_dumps_header(size: int, mtime: int) -> None:
     dump = Member(DUMP_NAME, FILE, 0o600, 0, 0, mtime, size)
 
-    front = encode_front(ManifestReference(10**19, 10**11, "a" * 64), dump)
+    front = encode_front(ManifestReference(10**19, 10**11, "a" * 64), dump, 1)
     found = read_with_tarfile(front)
 
     assert len(front) == 4096
@@ -175,7 +175,7 @@ def test_the_front_is_what_the_specification_says_byte_by_byte() -> None:
     dump = Member(DUMP_NAME, FILE, 0o600, 0, 0, int(Facts().taken_at.timestamp()), 773)
 
     ours = encode_front(
-        ManifestReference(int(fields[b"manifest"]), int(fields[b"length"]), fields[b"sha256"].decode()), dump
+        ManifestReference(int(fields[b"manifest"]), int(fields[b"length"]), fields[b"sha256"].decode()), dump, 1
     )
 
     assert ours == front

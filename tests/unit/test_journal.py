@@ -119,6 +119,8 @@ _AT_REST = {side: Mark(side, SwapPhase.AT_REST) for side in Side}
         ("schema-2-undone", Phase.KEPT, Side.OLD, _AT_REST[Side.OLD]),
         ("schema-3-uploads-swapped", Phase.SWAPPING, Side.OLD, _AT_REST[Side.NEW]),
         ("schema-3-settled", Phase.KEPT, Side.NEW, _AT_REST[Side.NEW]),
+        ("schema-4-uploads-swapped", Phase.SWAPPING, Side.OLD, _AT_REST[Side.NEW]),
+        ("schema-4-settled", Phase.KEPT, Side.NEW, _AT_REST[Side.NEW]),
     ],
 )
 def test_what_earlier_programs_left_is_read_and_kept_whole(
@@ -132,10 +134,12 @@ def test_what_earlier_programs_left_is_read_and_kept_whole(
 
     assert (record.phase, record.live, record.uploads[0].mark) == (phase, live, mark)
     assert (record.jobs, record.keep_previous) == (2, True)
-    if sample.startswith("schema-3"):
+    if sample.startswith(("schema-3", "schema-4")):
         assert [(part.name, part.path) for part in record.uploads] == _SEVERAL
     else:
         assert [(part.name, part.path) for part in record.uploads] == [("", "/srv/reef/uploads")]
+    beside = [("stats", True)] if sample.startswith("schema-4") else []
+    assert [(part.name, bool(part.old_oid and part.new_oid)) for part in record.others] == beside
     assert record.database.startswith("app_")
     assert record.server.isdigit()
     assert journal.read() == (record,)

@@ -214,7 +214,7 @@ SOUND = assemble([uploads_root(), upload(b"a", data=b"alpha")])
         (SOUND + b"\0", "not a multiple of 512"),
         (SOUND + bytes(BLOCK), "is not where its first header says"),
         (SOUND[:-1024] + b"x" * 1024, "not followed by two zero blocks"),
-        (SOUND.replace(b"safeharbor=1", b"safeharbor=7"), "it is of format 7; this program reads format 1"),
+        (SOUND.replace(b"safeharbor=1", b"safeharbor=7"), "it is of format 7; this program reads formats 1 and 2"),
         (assemble([uploads_root()], lies=Lies(manifest_length=16 * 1024**2 + 1)), "larger than the format allows"),
         (assemble([uploads_root()], lies=Lies(dump_bytes=10**6)), "states a dump that is larger than the file"),
         (assemble([uploads_root()], lies=Lies(dump_bytes=1)), "its first 4096 bytes are not as the format prescribes"),

@@ -242,7 +242,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dump and an upload of 8 GiB and a byte each, all holes."""
     path = tmp_path_factory.mktemp("large") / "large.tar"
     size = 8 * 1024**3 + 1
-    front = encode_front(ManifestReference(2**40, 1, "0" * 64), Member(b"db.dump", FILE, 0o600, 0, 0, 1, size))
+    front = encode_front(ManifestReference(2**40, 1, "0" * 64), Member(b"db.dump", FILE, 0o600, 0, 0, 1, size), 1)
     with open(path, "wb") as archive:
         archive.write(front)
         archive.seek(-(-size // BLOCK) * BLOCK, os.SEEK_CUR)

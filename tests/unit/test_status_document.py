@@ -73,7 +73,7 @@ def test_it_tells_of_each_archive_what_is_in_it_and_what_becomes_of_it(settings:
         "name", "taken_at", "size_bytes", "new_bytes", "state", "problem", "keep_codes", "kept_as", "is_daily",
         "is_weekly",
         "goes_next", "server_version", "database", "tables", "rows", "upload_files", "upload_bytes", "largest_tables",
-        "folders", "warnings", "verified_at", "drilled_at",
+        "folders", "databases", "warnings", "verified_at", "drilled_at",
     }  # fmt: skip
     assert newest["largest_tables"] == [["public.entries", 3], ["public.photos", 2]]
     assert (newest["state"], newest["tables"], newest["rows"]) == ("complete", 2, 5)

@@ -69,10 +69,11 @@ def find_missing_databases(settings: Settings, session: psycopg.Connection) -> l
 
     One that cannot be reached counts as another. Raises psycopg.Error if the session is lost.
     """
-    binds = [bind for bind in settings.binds if bind.label not in settings.ignore]
+    included = {each.address for each in settings.extra_databases if each.address is not None}
+    binds = [bind for bind in settings.binds if bind.label not in settings.ignore and bind.address not in included]
     if not binds:
         return []
-    own = _identity(session)
+    own = {_identity(session), *_identities(settings)}
     return [found for bind in binds if (found := _judge(bind, settings, own)) is not None]
 
 
@@ -111,16 +112,32 @@ def _identity(session: psycopg.Connection) -> tuple[str, str]:
     return system_identifier(session) or f"{info.hostaddr or info.host}:{info.port}", info.dbname
 
 
-def _judge(bind: Bind, settings: Settings, own: tuple[str, str]) -> MissingDatabase | None:
+def _identities(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Those of the databases beside the main one, as far as they can be reached."""
+    for each in settings.extra_databases:
+        try:
+            if each.address is not None:
+                with connected(bounded(each.address, settings)) as session:
+                    yield _identity(session)
+        except SafeHarborError:
+            continue
+
+
+def _judge(bind: Bind, settings: Settings, own: set[tuple[str, str]]) -> MissingDatabase | None:
     """None if it is in the archive. A replica has the number and the name of what it copies."""
     what = f'the app\'s database "{ascii_safe(bind.name)}"'
     remedy = f"Back it up by itself, or set BACKUP_IGNORE={ascii_safe(bind.label)}"
+    if bind.address is not None:
+        remedy = (
+            f"BACKUP_EXTRA_DATABASES={ascii_safe(bind.label)} includes it; BACKUP_IGNORE={ascii_safe(bind.label)} "
+            "silences this"
+        )
     if bind.address is None:
         return MissingDatabase(bind.name, f"{what} is not in this archive: it is not PostgreSQL's", remedy)
     where = bind.address.describe()
     try:
         with connected(bounded(bind.address, settings)) as other:
-            if _identity(other) == own:
+            if _identity(other) in own:
                 return None
     except SafeHarborError as error:
         unknown = f"whether {what} is in this archive is unknown: {one_line(error)}"

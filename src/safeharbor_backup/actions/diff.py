@@ -205,7 +205,9 @@ def _describe(source: Source, front: Front | None) -> _Opened:
             [f"{ascii_safe(name)} is by another program, without row counts and checksums: only names are compared"],
         )
     manifest = front.manifest
-    return _Opened(_side_of(name, manifest), lines)
+    beside = ", ".join(each.name for each in manifest.databases)
+    unknown = [f"databases beside the main one are not compared; {ascii_safe(name)} has {beside}"] if beside else []
+    return _Opened(_side_of(name, manifest), lines, unknown)
 
 
 def _side_of(name: str, manifest: Manifest) -> Side:

@@ -13,7 +13,7 @@ from safeharbor_backup.actions.preflight import check_no_overlap, require_no_int
 from safeharbor_backup.actions.restore.uploads_plan import require_names
 from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace, opened_uploads, stage_of
 from safeharbor_backup.archive.layout import UPLOADS_NAME
-from safeharbor_backup.archive.pick import Wanted, pick_members
+from safeharbor_backup.archive.pick import Wanted, pick_dump, pick_members
 from safeharbor_backup.archive.reader import bears_leading_mark, read_front
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import (
@@ -30,11 +30,13 @@ from safeharbor_backup.text import ascii_safe, typed
 from safeharbor_backup.uploads.place import Placement, staged_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from safeharbor_backup.actions.restore.uploads_stage import UploadsStage
     from safeharbor_backup.archive.layout import Member
+    from safeharbor_backup.archive.reader import Front
+    from safeharbor_backup.archive.source import Source
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.settings.upload_dirs import UploadDirs
@@ -124,12 +126,13 @@ def _extract(
     *,
     is_live: bool = False,
 ) -> Extracted:
-    below = [_below_uploads(path) for path in paths]
-    wanted = Wanted(below)
     with ExitStack() as stack:
         source = stack.enter_context(opened_archive(archive))
         front = read_front(source) if bears_leading_mark(source) else None
+        dumps = _dumps_of(front, paths)
+        below = [_below_uploads(path) for path in paths if path not in dumps]
         if is_live:
+            _require_no_dump(dumps)
             require_names(archive, front.manifest if front is not None else None, dirs)
             dirs = _concerned(dirs, below)
             _require_there(dirs)
@@ -142,8 +145,7 @@ def _extract(
             stages = [
                 stack.enter_context(opened_uploads(place, min_free, in_order=False, hint=_FULL)) for place in places
             ]
-            pick_members(source, front, wanted, _taking(stages))
-            _require_found(wanted, archive)
+            _pick(source, front, below, dumps, _taking(stages))
             for each in stages:
                 each.extraction.finish()
             placement.place([(stage, root, each.prefix) for each, (root, stage) in zip(dirs, beside, strict=True)])
@@ -164,6 +166,45 @@ def _extract(
         kept.count,
         (*([_UNPROVEN] if front is None else []), *warnings),
     )
+
+
+def _dumps_of(front: Front | None, paths: Sequence[str]) -> dict[str, tuple[Member, int]]:
+    """By path those that name the dump of a database beside the main one: the member, and where its data is."""
+    there = {member.name: (member, at) for member, at in front.others} if front is not None else {}
+    named = {path: os.fsencode(path).removeprefix(b"./") for path in paths}
+    return {path: there[name] for path, name in named.items() if name in there}
+
+
+def _require_no_dump(dumps: Iterable[str]) -> None:
+    """Raises CannotRestore for what does not belong among the live uploads."""
+    for path in dumps:
+        raise CannotRestore(
+            f"{ascii_safe(path)} is the dump of a database.", hint="`--to DIR` takes it out; pg_restore loads it."
+        )
+
+
+def _pick(
+    source: Source,
+    front: Front | None,
+    below: Sequence[bytes],
+    dumps: Mapping[str, tuple[Member, int]],
+    take: Callable[[Member, Iterable[bytes]], None],
+) -> None:
+    """Give `take` the uploads of these paths, and these dumps as if they were uploads.
+
+    Raises ArchiveNotFound, ArchiveRejected, OSError, and what `take` raises.
+    """
+    if below:
+        wanted = Wanted(below)
+        pick_members(source, front, wanted, take)
+        _require_found(wanted, source.path)
+
+    def take_dump(member: Member, data: Iterable[bytes]) -> None:
+        take(member._replace(name=UPLOADS_NAME + member.name), data)
+
+    if front is not None:
+        for member, at in dumps.values():
+            pick_dump(source, front, member, at, take_dump)
 
 
 def _concerned(dirs: UploadDirs, wanted: Sequence[bytes]) -> UploadDirs:

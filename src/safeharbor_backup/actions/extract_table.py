@@ -183,7 +183,8 @@ def _opened_table(archive: Path, name: str, settings: Settings, progress: Progre
     with opened_for_restore(archive) as opened, ExitStack() as stack:
         _prove_dump(opened)
         report = Report(archive, datetime.now(UTC))
-        server, plan = find_server(stack, settings, opened, report, progress)
+        [main] = find_server(stack, settings, [opened], report, progress)
+        server, plan = main.server, main.plan
         toc = plan.contents.toc
         wanted = find_rows_of(toc, name, opened.path.name)
         entries = tuple(

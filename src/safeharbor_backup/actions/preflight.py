@@ -20,7 +20,7 @@ from safeharbor_backup.uploads.movable import find_fixed
 from safeharbor_backup.uploads.staging import find_look_alikes, stage_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.min_free import MinFree
@@ -213,13 +213,19 @@ def require_space(
     previous: Manifest | None,
     uploads: Estimate,
     sharing: Sharing,
+    other_databases: Mapping[str, int] | None = None,
 ) -> tuple[Sharing, str]:
     """How to share blocks so that there is space, and a warning if that is not as the settings want it.
 
-    Where there is no space to write everything again, an archive with old blocks is better than none. Raises
-    StorageUnavailable.
+    `other_databases`: the sizes of those beside the main one, by name. Where there is no space to write everything
+    again, an archive with old blocks is better than none. Raises StorageUnavailable.
     """
-    dump = database_size_bytes // _SMALLEST_DUMP_PART if previous is None else previous.dump_size * 11 // 10
+    dumped = {"": previous.dump_size} if previous is not None else {}
+    dumped |= {each.name: each.dump_bytes for each in previous.databases} if previous is not None else {}
+    dump = sum(
+        dumped[name] * 11 // 10 if name in dumped else size // _SMALLEST_DUMP_PART
+        for name, size in {"": database_size_bytes, **(other_databases or {})}.items()
+    )
     try:
         _check_space(min_free, directory, dump + (uploads.newer if sharing.may_share else uploads.whole))
     except StorageUnavailable:

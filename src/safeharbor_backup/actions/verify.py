@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.foreign_reader import Skipped, read_foreign_members
-from safeharbor_backup.archive.reader import Front, Rejected, bears_leading_mark, read_front
+from safeharbor_backup.archive.reader import Front, Rejected, bears_leading_mark, read_front, show
 from safeharbor_backup.archive.source import Source, Truncated, opened_archive
 from safeharbor_backup.archive.verified_reader import CheckedPass, run_foreign_pass
 from safeharbor_backup.errors import ArchiveRejected, ToolFailed, translate_os_error
@@ -21,7 +21,7 @@ from safeharbor_backup.postgres.dump_check import UndecodableDump, UnreadableHer
 from safeharbor_backup.progress import NoProgress, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from safeharbor_backup.archive.layout import Member
@@ -36,6 +36,7 @@ class ArchiveKind(StrEnum):
     """Who wrote an archive: we, or another program."""
 
     FORMAT_1 = "format 1"
+    FORMAT_2 = "format 2"
     FOREIGN = "another implementation"
 
 
@@ -89,13 +90,14 @@ def verify_source(
     *,
     quick: bool = False,
     progress: Progress | None = None,
-    decoded_sha256: str = "",
+    decoded_sha256: Mapping[bytes, str] | None = None,
 ) -> Verification:
     """The same for an archive that is open already.
 
-    `decoded_sha256` is of a dump that was decoded before: then comparing digests is the whole proof for the dump.
+    `decoded_sha256` are those of dumps that were decoded before, in hex, by the names of their members: then comparing
+    digests is the whole proof for them.
     """
-    return _Verifier(source, settings, progress or NoProgress(), decoded_sha256).verify(quick=quick)
+    return _Verifier(source, settings, progress or NoProgress(), decoded_sha256 or {}).verify(quick=quick)
 
 
 class _Verifier:
@@ -104,7 +106,7 @@ class _Verifier:
         source: Source,
         settings: Settings,
         progress: Progress,
-        decoded_sha256: str,
+        decoded_sha256: Mapping[bytes, str],
     ) -> None:
         self._source = source
         self._settings = settings
@@ -114,7 +116,7 @@ class _Verifier:
         self._warnings: list[str] = []
         self._members = 0
         self._unreported = 0
-        self._writer_major = 0
+        self._writer_major: dict[bytes, int] = {}
 
     def verify(self, *, quick: bool) -> Verification:
         started = time.monotonic()
@@ -124,7 +126,10 @@ class _Verifier:
             if bears_leading_mark(self._source):
                 front = read_front(self._source)
                 manifest = front.manifest
-                self._writer_major = manifest.client_major
+                kind = ArchiveKind.FORMAT_2 if manifest.databases else ArchiveKind.FORMAT_1
+                self._writer_major = {layout.DUMP_NAME: manifest.client_major} | {
+                    layout.dump_name(each.name): manifest.seen_from(each).client_major for each in manifest.databases
+                }
                 if not quick:
                     self._read_all(front)
             else:
@@ -154,8 +159,9 @@ class _Verifier:
         self._progress.phase("verify", self._source.size)
         checked = CheckedPass(self._source, front, self, self._problem)
         self._members = checked.run()
-        if self._decoded_sha256 not in ("", checked.dump_sha256):
-            self._problem("db.dump is not, byte for byte, what pg_dump wrote")
+        for name, digest in self._decoded_sha256.items():
+            if digest != checked.dump_sha256.get(name):
+                self._problem(f"{show(name)} is not, byte for byte, what pg_dump wrote")
 
     def _read_foreign(self, *, quick: bool) -> None:
         self._warnings.append("it was written by another implementation and carries no checksums of its content")
@@ -176,13 +182,15 @@ class _Verifier:
 
     def take_dump(self, member: Member, read: Callable[[], Iterator[bytes]]) -> None:
         """Decode it to its end, unless that was done while it was written."""
-        if self._decoded_sha256:
+        name = show(member.name)
+        if member.name in self._decoded_sha256:
             for chunk in read():
                 self._report(len(chunk))
             return
         unreadable = ""
         try:
-            found = reading_order(find_client_tools(self._settings.pg_bin), self._writer_major)
+            major = self._writer_major.get(member.name, 0)
+            found = reading_order(find_client_tools(self._settings.pg_bin), major)
         except ToolFailed as error:
             found, unreadable = [], error.message
         for tools in found:
@@ -192,10 +200,10 @@ class _Verifier:
                 unreadable = unreadable or error.message
                 continue
             except UndecodableDump as error:
-                self._problem(f"db.dump does not decode to its end: {error.message}")
+                self._problem(f"{name} does not decode to its end: {error.message}")
             return
         why = f"no pg_restore here can read it ({unreadable})" if unreadable else "there is no pg_restore here"
-        self._warnings.append(f"db.dump was not decoded: {why}")
+        self._warnings.append(f"{name} was not decoded: {why}")
         for chunk in read():
             self._report(len(chunk))
 

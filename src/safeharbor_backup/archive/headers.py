@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zlib import adler32
 
-from safeharbor_backup.archive.layout import BLOCK, DUMP_OFFSET, FORMAT_VERSION, Member
+from safeharbor_backup.archive.layout import BLOCK, DUMP_OFFSET, Member
 
 MAX_OCTAL_SIZE = 8 * 1024**3  # eleven octal digits
 MAX_OCTAL_ID = 8**7
@@ -21,6 +21,7 @@ _GLOBAL_NAME = b"pax_global_header"
 _MAGIC = b"ustar\x0000"
 _WIDTH_OF_COMMENT_WITH_X = 2048
 _WIDTH_OF_COMMENT = 3072
+WIDE_HEADER_BYTES = 3 * BLOCK  # what a header takes at most whose only large number is the size
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,20 @@ def encode_pad(blocks: int) -> bytes:
     return _with_data(_GLOBAL_NAME, b"g", _comment(b"", BLOCK * (blocks - 1)))
 
 
-def encode_front(reference: ManifestReference, dump: Member) -> bytes:
-    """The archive's first 4096 bytes: the comment that leads to the manifest, and the dump's header."""
+def encode_wide(member: Member) -> bytes:
+    """A pad and the header of a file with a short name: together always as long, whatever the file's size."""
+    header = encode_member(member)
+    blocks = (WIDE_HEADER_BYTES - len(header)) // BLOCK
+    return (encode_pad(blocks) if blocks else b"") + header
+
+
+def encode_front(reference: ManifestReference, dump: Member, version: int) -> bytes:
+    """The archive's first 4096 bytes: the comment that leads to the manifest, and the dump's header.
+
+    `version` is that of the format.
+    """
     text = b"safeharbor=%d manifest=%020d length=%012d sha256=%b" % (
-        FORMAT_VERSION,
+        version,
         reference.offset,
         reference.length,
         reference.sha256.encode(),

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 FORMAT_VERSION = 1
+FORMAT_WITH_DATABASES = 2  # written only if there are databases beside the main one: decision 116
 BLOCK = 512
 DUMP_OFFSET = 4096
 DUMP_NAME = b"db.dump"
+DATABASES_NAME = b"databases/"
 SUMS_NAME = b"SHA256SUMS"
 MANIFEST_NAME = b"manifest.json"
 UPLOADS_NAME = b"uploads/"
@@ -66,6 +68,21 @@ def time_in_name(name: str) -> datetime | None:
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None
+
+
+def format_of(extra_databases: int) -> int:
+    """The format of an archive with so many databases beside the main one."""
+    return FORMAT_WITH_DATABASES if extra_databases else FORMAT_VERSION
+
+
+def dump_name(database: str) -> bytes:
+    """The member with the dump of the database that has this name in the archive; "" is the main one."""
+    return DATABASES_NAME + database.encode() + b".dump" if database else DUMP_NAME
+
+
+def is_dump(name: bytes) -> bool:
+    """Whether a member of that name is the dump of a database."""
+    return name == DUMP_NAME or name.startswith(DATABASES_NAME)
 
 
 def modes_of(kind: bytes) -> range:

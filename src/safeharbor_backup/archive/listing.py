@@ -38,13 +38,14 @@ class Change(StrEnum):
 def read_lines(source: Source, front: Front | None) -> Iterator[bytes]:
     """The line of each upload, in order. At its end the whole list is proven. Raises ArchiveRejected, OSError."""
     lines = chain.from_iterable(map(bytes.splitlines, read_blocks(source, front)))
-    if front is not None and parse_line(next(lines, b""))[0] != layout.DUMP_NAME:
-        raise rejected(source, "its SHA256SUMS does not begin with the dump")
+    for member in (front.dump, *(each for each, _ in front.others)) if front is not None else ():
+        if parse_line(next(lines, b""))[0] != member.name:
+            raise rejected(source, "its SHA256SUMS does not begin with the dump")
     yield from lines
 
 
 def read_blocks(source: Source, front: Front | None) -> Iterator[bytes]:
-    """The same with the dump's line, many whole lines at once, each with its end."""
+    """The same with the lines of dumps, many whole lines at once, each with its end."""
     try:
         yield from _blocks_of_ours(source, front) if front is not None else _blocks_of_others(source)
     except (Rejected, Truncated) as error:

@@ -7,11 +7,18 @@ import hmac
 import re
 import secrets
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
+from msgspec.structs import replace
 
-from safeharbor_backup.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
+from safeharbor_backup.archive.layout import (
+    FORMAT_VERSION,
+    FORMAT_WITH_DATABASES,
+    MANIFEST_LIMIT_BYTES,
+    format_of,
+)
 from safeharbor_backup.archive.manifest_sections import (
     AppSection,
     Counts,
@@ -19,6 +26,7 @@ from safeharbor_backup.archive.manifest_sections import (
     Digests,
     Fingerprint,
     Folder,
+    OtherDatabase,
     Place,
     ReferencesSection,
     SharedSection,
@@ -26,7 +34,7 @@ from safeharbor_backup.archive.manifest_sections import (
     UploadsSection,
 )
 from safeharbor_backup.system.documents import Count, Misfit, NotJson, dump_document, read_document
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import PLAIN_NAME, ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +65,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     source: Source
     counts: Counts
     about_database: DatabaseSection = field(name="database")
+    others: tuple[OtherDatabase, ...] | UnsetType = field(name="databases", default=UNSET)  # not written without any
     about_uploads: UploadsSection = field(name="uploads")
     app: AppSection | None = None
     references: ReferencesSection | None = None
@@ -128,6 +137,19 @@ class Manifest(Struct, frozen=True, kw_only=True):
     def identity(self) -> tuple[str, str]:
         """Whose backup this is: the server's system identifier and the database's name."""
         return self.system_identifier, self.database
+
+    @property
+    def databases(self) -> tuple[OtherDatabase, ...]:
+        """Those beside the main one, by name."""
+        return self.others if isinstance(self.others, tuple) else ()
+
+    def seen_from(self, other: OtherDatabase) -> Manifest:
+        """The same as if that database were the main one, and the only one."""
+        counts = replace(self.counts, dump_bytes=other.dump_bytes, tables=len(other.database.tables), rows=other.rows)
+        digests = replace(self.digests, dump=other.sha256)
+        return replace(
+            self, source=other.source, counts=counts, digests=digests, about_database=other.database, others=UNSET
+        )
 
     @property
     def client_major(self) -> int:
@@ -218,6 +240,7 @@ def parse_manifest(data: bytes) -> Manifest:
         manifest.taken_at  # noqa: B018 - whether it is one
     except ValueError:
         raise ManifestInvalid(f"taken_at is {manifest.taken_at_text!r}") from None
+    _check_databases(manifest)
     return manifest
 
 
@@ -226,8 +249,20 @@ class _Version(Struct):
 
 
 def _require_version(version: int) -> None:
-    if version != FORMAT_VERSION:
-        raise ManifestInvalid(f"it is of format {version}; this program reads format {FORMAT_VERSION}")
+    if version not in (FORMAT_VERSION, FORMAT_WITH_DATABASES):
+        raise ManifestInvalid(f"it is of format {version}; this program reads formats 1 and 2")
+
+
+def _check_databases(manifest: Manifest) -> None:
+    """Their names become those of members, and are in one order: so none is there twice. Raises ManifestInvalid."""
+    names = [each.name for each in manifest.databases]
+    if format_of(len(names)) != manifest.format:
+        raise ManifestInvalid(f"it is of format {manifest.format}, and has {len(names)} databases beside the main one")
+    for name in names:
+        if PLAIN_NAME.fullmatch(name) is None:
+            raise ManifestInvalid(f"a database has a name that archives do not have: {ascii_safe(name)!r}")
+    if any(one >= other for one, other in pairwise(names)):
+        raise ManifestInvalid("a database comes twice, or out of order")
 
 
 def _major(version: str) -> int:

@@ -85,6 +85,25 @@ class DatabaseSection(Struct, frozen=True, kw_only=True):
     printing: dict[str, str] | None = None
 
 
+class OtherDatabase(Struct, frozen=True, kw_only=True):
+    """A database beside the main one: its name in the archive, whose it is, its dump, and when its snapshot was taken.
+
+    Size in bytes, SHA-256 in lower-case hex.
+    """
+
+    name: str
+    source: Source
+    snapshot_at: str = ""
+    dump_bytes: Count
+    sha256: str = ""
+    database: DatabaseSection
+
+    @property
+    def rows(self) -> int:
+        """All rows of all tables."""
+        return sum(self.database.tables.values())
+
+
 class NameList(Struct, frozen=True, kw_only=True):
     """How many there were, and the first of them; a name may be followed by a colon, a space and a reason."""
 

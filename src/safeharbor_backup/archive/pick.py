@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.checksums import parse_line
-from safeharbor_backup.archive.listing import read_foreign_headers, read_lines
+from safeharbor_backup.archive.listing import read_blocks, read_foreign_headers, read_lines
 from safeharbor_backup.archive.reader import Rejected, read_members, rejected, show
 from safeharbor_backup.archive.source import Source, Truncated
 
@@ -67,6 +67,21 @@ def pick_members(
             _pick_from_others(source, wanted, take)
         else:
             _pick_from_ours(source, front, wanted, take)
+    except (Rejected, Truncated) as error:
+        raise rejected(source, str(error).rstrip(".") or "it was cut: it ends in the middle") from None
+
+
+def pick_dump(
+    source: Source, front: Front, member: Member, at: int, take: Callable[[Member, Iterable[bytes]], None]
+) -> None:
+    """Give `take` a dump of the archive, whose data is at that offset; afterwards it is proven.
+
+    Raises ArchiveRejected, OSError, and what `take` raises.
+    """
+    try:
+        lines = (parse_line(line) for block in read_blocks(source, front) for line in block.splitlines())
+        stated = [digest for name, digest in lines if name == member.name]
+        _take_proven(source, member, at, "".join(stated[:1]), take)
     except (Rejected, Truncated) as error:
         raise rejected(source, str(error).rstrip(".") or "it was cut: it ends in the middle") from None
 

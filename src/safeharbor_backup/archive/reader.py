@@ -1,4 +1,4 @@
-"""The strict reader of format 1: every header must be exactly what the writer would have written.
+"""The strict reader of our own archives: every header must be exactly what the writer would have written.
 
 A member is parsed, encoded again, and compared byte by byte; so each byte of an archive is either data under a
 SHA-256, a header under the member list's digest, or a constant. Restore uses the same reader.
@@ -32,17 +32,21 @@ _LONGEST_EXTRA = 8192  # a name or link of 4095 bytes and some; anything longer 
 
 
 class Rejected(Exception):
-    """Why the bytes at hand are not an archive of format 1; the front ends see ArchiveRejected."""
+    """Why the bytes at hand are not an archive of ours; the front ends see ArchiveRejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The start, the manifest and the end of an archive, all found sound."""
+    """The start, the manifest and the end of an archive, all found sound.
+
+    `others` are the dumps of databases beside the main one, and where their data is.
+    """
 
     dump: Member
     manifest: Manifest
     manifest_offset: int
     manifest_length: int
+    others: tuple[tuple[Member, int], ...] = ()
 
 
 def bears_leading_mark(source: Source) -> bool:
@@ -80,8 +84,8 @@ def _read_front(source: Source) -> Front:
     found = _COMMENT.match(start, BLOCK)
     if found is None:
         raise Rejected("its first header does not name a manifest")
-    if int(found["version"]) != layout.FORMAT_VERSION:
-        raise Rejected(f"it is of format {int(found['version'])}; this program reads format {layout.FORMAT_VERSION}")
+    if int(found["version"]) not in (layout.FORMAT_VERSION, layout.FORMAT_WITH_DATABASES):
+        raise Rejected(f"it is of format {int(found['version'])}; this program reads formats 1 and 2")
     reference = ManifestReference(int(found["offset"]), int(found["length"]), found["sha256"].decode())
     if reference.length > layout.MANIFEST_LIMIT_BYTES:
         raise Rejected("its manifest is larger than the format allows")
@@ -98,16 +102,26 @@ def _read_front(source: Source) -> Front:
         manifest = parse_manifest(data)
     except ManifestInvalid as error:
         raise Rejected(f"its manifest is not valid: {error}") from None
-    if manifest.dump_size > source.size:  # before a header is made from a number that fits none
+    sizes = (manifest.dump_size, *(each.dump_bytes for each in manifest.databases))
+    if max(sizes) > source.size:  # before a header is made from a number that fits none
         raise Rejected("its manifest states a dump that is larger than the file")
-    dump = _dump_member(manifest)
-    if headers.encode_front(reference, dump) != start:
+    dump = own_member(DUMP_NAME, manifest.dump_size, manifest)
+    if headers.encode_front(reference, dump, manifest.format) != start:
         raise Rejected("its first 4096 bytes are not as the format prescribes")
-    return Front(dump, manifest, reference.offset, reference.length)
+    return Front(dump, manifest, reference.offset, reference.length, tuple(_find_others(source, manifest)))
 
 
-def _dump_member(manifest: Manifest) -> Member:
-    return own_member(DUMP_NAME, manifest.dump_size, manifest)
+def _find_others(source: Source, manifest: Manifest) -> Iterator[tuple[Member, int]]:
+    """The dumps that follow the main one, as the manifest says. Raises Rejected, Truncated, OSError."""
+    at = DUMP_OFFSET + manifest.dump_size + headers.padding(manifest.dump_size)
+    for each in manifest.databases:
+        expected = own_member(layout.dump_name(each.name), each.dump_bytes, manifest)
+        there = Source(source.descriptor, source.path, headers.WIDE_HEADER_BYTES)
+        there.seek(at)
+        if read_header(there) != expected:
+            raise Rejected(f"{show(expected.name)} is not where its manifest says")
+        yield expected, there.position
+        at = there.position + expected.size + headers.padding(expected.size)
 
 
 def own_member(name: bytes, size: int, manifest: Manifest) -> Member:
@@ -124,6 +138,11 @@ def read_members(source: Source, front: Front) -> Iterator[tuple[Member, int]]:
     source.seek(DUMP_OFFSET)
     yield front.dump, DUMP_OFFSET
     skip_padding(source, front.dump)
+    for dump, at in front.others:
+        if read_header(source) != dump or source.position != at:
+            raise Rejected(f"{show(dump.name)} is not where its manifest says")
+        yield dump, at
+        skip_padding(source, dump)
     tree = layout.TreeOrder()
     root_seen = False
     while True:

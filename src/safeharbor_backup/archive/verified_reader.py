@@ -25,14 +25,14 @@ class Consumer(Protocol):
     """What is done with the members while they are proven."""
 
     def take_dump(self, member: Member, read: Callable[[], Iterator[bytes]]) -> None:
-        """Use the dump; `read` gives its data from the start, as often as it is called, the last time to its end."""
+        """Use a dump; `read` gives its data from the start, as often as it is called, the last time to its end."""
 
     def take_upload(self, member: Member, data: Iterable[bytes]) -> None:
         """Use uploads/ itself or a member below it; all data must be taken."""
 
 
 class CheckedPass:
-    """Reads every byte of an archive of format 1 once, hands the members out, and collects what is wrong."""
+    """Reads every byte of an archive of ours once, hands the members out, and collects what is wrong."""
 
     def __init__(self, source: Source, front: Front, consumer: Consumer, report: Callable[[str], None]) -> None:
         self._source = source
@@ -41,7 +41,7 @@ class CheckedPass:
         self._report = report
         self._hasher = Hasher()
         self._sums = _SumsCursor(source, front)
-        self.dump_sha256 = ""
+        self.dump_sha256: dict[bytes, str] = {}  # in hex, by the names of the members
 
     def run(self) -> int:
         """The number of members, after all were read; what is wrong goes to `report`.
@@ -68,7 +68,7 @@ class CheckedPass:
                 continue
             listed.update(canonical_line(member))
             self._hand_out(member)
-            if member.name not in (layout.DUMP_NAME, layout.UPLOADS_NAME):
+            if member.name != layout.UPLOADS_NAME and not layout.is_dump(member.name):
                 counts[member.kind] += 1
                 upload_bytes += member.size
         self._problem(self._sums.finish())
@@ -78,6 +78,9 @@ class CheckedPass:
             self._problem(
                 "names, kinds, sizes, modes, owners or times of members are not those that the manifest states"
             )
+        for each in manifest.databases:
+            if self.dump_sha256.get(layout.dump_name(each.name)) != each.sha256:
+                self._problem(f"databases/{each.name}.dump does not have the SHA-256 that the manifest states")
         stated = (
             manifest.upload_files,
             manifest.upload_directories,
@@ -92,11 +95,11 @@ class CheckedPass:
     def _hand_out(self, member: Member) -> None:
         if member.kind != layout.FILE:
             self._consumer.take_upload(member, ())
-        elif member.name == layout.DUMP_NAME:
+        elif layout.is_dump(member.name):
             reading = _Reading(self._source, member, self._hasher)
             self._consumer.take_dump(member, reading.start)
-            self.dump_sha256 = reading.digest
-            self._problem(self._sums.compare(member.name, self.dump_sha256))
+            self.dump_sha256[member.name] = reading.digest
+            self._problem(self._sums.compare(member.name, reading.digest))
         elif member.size <= _SMALL:  # nearly all of them
             data = self._source.take(member.size)
             self._problem(self._sums.compare(member.name, hashlib.sha256(data).hexdigest()))

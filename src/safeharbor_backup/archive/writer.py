@@ -1,4 +1,4 @@
-"""Writes an archive of format 1 in one pass, members as they come; the first 4096 bytes last."""
+"""Writes an archive in one pass, members as they come; the first 4096 bytes last."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor_backup.archive.checksums import Tally, TallyMark
 from safeharbor_backup.archive.digest import Hasher, OverlappedDigest
-from safeharbor_backup.archive.headers import ManifestReference, encode_front, encode_member, encode_pad, padding
+from safeharbor_backup.archive.headers import (
+    WIDE_HEADER_BYTES,
+    ManifestReference,
+    encode_front,
+    encode_member,
+    encode_pad,
+    encode_wide,
+    padding,
+)
 from safeharbor_backup.archive.layout import DUMP_NAME, DUMP_OFFSET, END, FILE, MANIFEST_NAME, SUMS_NAME, Member
 from safeharbor_backup.archive.manifest import Manifest, parse_manifest
+from safeharbor_backup.archive.parallel_dump import pwrite_all
 from safeharbor_backup.archive.runs import Run, RunEdges, RunList, pad_blocks, split_run
 from safeharbor_backup.archive.splice import clone_blocks, read_edge
 from safeharbor_backup.system.atomic_file import write_all
@@ -46,9 +55,9 @@ class WriterMark(NamedTuple):
 class ArchiveWriter:
     """An archive being written into an open, empty file; every method may raise OSError.
 
-    Order of calls: `write_dump`, any number of `write_member`, `write_file`, `write_stream` and pairs of `begin_run`
-    and `write_run`, `finish`, `close`. Or, where somebody else writes the dump meanwhile: `begin_parallel`, the same
-    without runs, `flush`, `join_dump`, `finish`, `close`.
+    Order of calls: `write_dump`, any number of `write_other_dump`, any number of `write_member`, `write_file`,
+    `write_stream` and pairs of `begin_run` and `write_run`, `finish`, `close`. Or, where somebody else writes the only
+    dump meanwhile: `begin_parallel`, the same without runs, `flush`, `join_dump`, `finish`, `close`.
     """
 
     def __init__(
@@ -94,6 +103,26 @@ class ArchiveWriter:
         line, _ = self.tally.add(self._dump, digest.hexdigest())
         self._witness.update(line + digest.hexdigest().encode())
         return size, digest.hexdigest()
+
+    def write_other_dump(self, name: bytes, chunks: Iterable[bytes]) -> tuple[int, str]:
+        """Write the dump of a database beside the main one as member `name`; its size in bytes and SHA-256 in hex.
+
+        Its header, which states the size, is put before it at last.
+        """
+        start = self.position
+        self._put(bytes(WIDE_HEADER_BYTES))
+        digest = self._hasher.start()
+        begins = self.position
+        for chunk in chunks:
+            digest.update(chunk)
+            self._put(chunk)
+        member = self._own_member(name, self.position - begins)
+        self._put(bytes(padding(member.size)))
+        self.flush()
+        pwrite_all(self._descriptor, encode_wide(member), start)
+        line, _ = self.tally.add(member, digest.hexdigest())
+        self._witness.update(line + digest.hexdigest().encode())
+        return member.size, digest.hexdigest()
 
     def begin_parallel(self, start: int) -> None:
         """Write the uploads from `start` on for now, since the dump is not there yet."""
@@ -224,7 +253,7 @@ class ArchiveWriter:
         reference = ManifestReference(self.position, len(data), hashlib.sha256(data).hexdigest())
         self._put(data + bytes(padding(len(data))) + END)
         self.flush()
-        front = encode_front(reference, self._dump)
+        front = encode_front(reference, self._dump, manifest.format)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         write_all(self._descriptor, front)
         return manifest

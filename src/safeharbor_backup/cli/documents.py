@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from safeharbor_backup.cli.databases_beside import DatabaseBeside
 from safeharbor_backup.state.evidence import Evidence
 from safeharbor_backup.system.documents import Count
 
@@ -32,6 +33,7 @@ class BackupDocument(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     pruned: tuple[str, ...]
     freed_bytes: Count
+    databases: tuple[DatabaseBeside, ...] = ()
 
 
 class Verified(Struct, frozen=True, kw_only=True):
@@ -47,6 +49,7 @@ class Verified(Struct, frozen=True, kw_only=True):
     members: Count
     seconds: float
     taken_at: Moment | None
+    databases: tuple[DatabaseBeside, ...] = ()
 
 
 class CheckedSignature(Struct, frozen=True, kw_only=True):
@@ -87,6 +90,7 @@ class ListedArchive(Struct, frozen=True, kw_only=True):
     keep: bool | None
     reasons: tuple[str, ...]
     codes: tuple[str, ...]
+    databases: tuple[DatabaseBeside, ...] = ()
 
 
 class ListDocument(Struct, frozen=True, kw_only=True):

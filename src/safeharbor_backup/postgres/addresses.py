@@ -32,6 +32,26 @@ def target_address(settings: Settings) -> tuple[DatabaseUrl, str]:
     return server, name
 
 
+def names_beside(settings: Settings) -> dict[str, str]:
+    """The databases beside the main one, by their names in archives.
+
+    Raises DatabaseUnavailable if only the server can tell, SettingsInvalid.
+    """
+    settings.require(Concern.EXTRA_DATABASES)
+    found = {}
+    for each in settings.extra_databases:
+        if each.address is None:
+            continue
+        name = each.database
+        if not name:
+            with connected(bounded(each.address, settings)) as session:
+                name = session.info.dbname
+        if name in ("template0", "template1"):
+            raise SettingsInvalid([f"BACKUP_EXTRA_DATABASES: expected applications' databases, not {name}"])
+        found[each.name] = name
+    return found
+
+
 def is_database_named(settings: Settings) -> bool:
     """Whether there is an address of the live database, be it a wrong one."""
     return "BACKUP_DATABASE_URL" in settings.origins or settings.database is not None

@@ -72,8 +72,18 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
             hint=hint_to_connect(url),
         ) from None
     try:
-        fix_settings(connection, url)
-        yield connection
+        with answering(connection, url):
+            fix_settings(connection, url)
+            yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def answering(connection: psycopg.Connection, url: DatabaseUrl) -> Iterator[None]:
+    """A block in which it is that database that answers with an error. Raises DatabaseUnavailable, SafeHarborError."""
+    try:
+        yield
     except psycopg.OperationalError as error:
         if connection.broken or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown):
             raise DatabaseUnavailable(
@@ -82,8 +92,6 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
         raise _refusal(error, url) from error
     except psycopg.Error as error:
         raise _refusal(error, url) from error
-    finally:
-        connection.close()
 
 
 def _refusal(error: psycopg.Error, url: DatabaseUrl) -> SafeHarborError:
@@ -111,18 +119,27 @@ def begin_unlimited(session: psycopg.Connection, mode: LiteralString, settings: 
 
 
 @contextmanager
-def backup_lock(url: DatabaseUrl, wait_seconds: float = 0) -> Iterator[psycopg.Connection]:
-    """Hold the one backup lock of a database, across all hosts; yields the session that holds it.
+def idle_session(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
+    """A session in an idle READ COMMITTED transaction, which holds back no vacuum and works through a pooler.
 
-    It sits in an idle READ COMMITTED transaction, which holds back no vacuum and works through a pooler.
-    `wait_seconds` is for who follows a run that has just ended: the server lets go of its lock a moment later.
-    Raises LockHeld, DatabaseUnavailable.
+    Raises DatabaseUnavailable.
     """
     with connected(url) as session:
         begin_unlimited(session, "READ COMMITTED", {})
-        # if the network is cut, the server must notice too, or the lock would outlive us by hours
+        # if the network is cut, the server must notice too, or a lock would outlive us by hours
         for name, key in _SERVER_KEEPALIVES.items():
             session.execute("SELECT set_config(%s, %s, true)", (name, url.get(key, "0")))
+        yield session
+
+
+@contextmanager
+def backup_lock(url: DatabaseUrl, wait_seconds: float = 0) -> Iterator[psycopg.Connection]:
+    """Hold the one backup lock of a database, across all hosts; yields the session that holds it.
+
+    `wait_seconds` is for who follows a run that has just ended: the server lets go of its lock a moment later.
+    Raises LockHeld, DatabaseUnavailable.
+    """
+    with idle_session(url) as session:
         deadline = time.monotonic() + wait_seconds
         while session.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_KEY,)).fetchone() != (True,):
             if time.monotonic() >= deadline:

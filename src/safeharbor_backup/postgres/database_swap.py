@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -12,6 +12,8 @@ from safeharbor_backup.errors import CannotRestore, one_line
 from safeharbor_backup.postgres.sessions import end_sessions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from safeharbor_backup.postgres.target import Target
 
 _TRIES = 40
@@ -60,10 +62,21 @@ def open_database(target: Target, name: str) -> None:
             target.session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
 
 
-def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: str) -> None:
-    """Rename `live` to `outgoing` and `incoming` to `live` in one transaction: its commit is the restore.
+class Exchange(NamedTuple):
+    """What becomes of the database named `live`: it is named `outgoing`, and the one named `incoming` takes its name.
 
-    `outgoing` "": there is none. Raises CannotRestore if it was rolled back, psycopg.Error if the server was lost.
+    `outgoing` "": there is none of that name. `incoming` "": none takes it.
+    """
+
+    live: str
+    outgoing: str
+    incoming: str
+
+
+def exchange_databases(target: Target, exchanges: Sequence[Exchange]) -> None:
+    """Do all of them in one transaction: its commit is the restore.
+
+    Raises CannotRestore if it was rolled back, psycopg.Error if the server was lost.
     """
     session = target.session
     deadline = time.monotonic() + _TRIES * _PAUSE_SECONDS
@@ -72,15 +85,18 @@ def exchange_databases(target: Target, live: str, *, outgoing: str, incoming: st
             with target.answering(), session.transaction():
                 session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
                 session.execute(COMMIT_ON_DISK)  # decision 73
-                if outgoing:
-                    session.execute(_rename(live, outgoing))
-                session.execute(_rename(incoming, live))
-                session.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(live)))
+                for live, outgoing, incoming in exchanges:
+                    if outgoing:
+                        session.execute(_rename(live, outgoing))
+                    if incoming:
+                        session.execute(_rename(incoming, live))
+                        allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true")
+                        session.execute(allow.format(sql.Identifier(live)))
         except psycopg.Error as error:
             if session.broken:
                 raise
             if isinstance(error, psycopg.errors.ObjectInUse) and time.monotonic() < deadline:
-                for name in (live, incoming):
+                for name in [name for each in exchanges for name in (each.live, each.incoming) if name]:
                     end_sessions(session, name)
                 time.sleep(_PAUSE_SECONDS)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from safeharbor_backup.postgres.session_settings import fixed_for_tools
 from safeharbor_backup.postgres.sessions import answered_within, end_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from safeharbor_backup.settings.database_url import DatabaseUrl
@@ -83,6 +84,13 @@ class Target:
         self.is_pooled = pid != session.info.backend_pid  # a pooler makes process ids up
         if not self.is_pooled:
             self._set_aside_limits()
+
+    def beside(self, name: str) -> Target:
+        """The same session, to put another database of this server in place."""
+        other = copy(self)
+        other.url, other.name = self.url.with_database(name), name
+        other.is_inside = self.session.info.dbname == name
+        return other
 
     def find(self, name: str) -> TargetDatabase | None:
         """The database of that name, if there is one. Raises psycopg.Error."""
@@ -168,13 +176,15 @@ class Target:
 
 
 @contextmanager
-def target_connected(url: DatabaseUrl, database: str) -> Iterator[Target]:
+def target_connected(url: DatabaseUrl, database: str, others: Collection[str] = ()) -> Iterator[Target]:
     """A session beside the database to restore: in `postgres`, `template1` or the address's own; else in that itself.
+
+    Nor in one of the `others`, which are restored with it.
 
     In this order, since the lock against other restores is per database: whoever restores should meet in the same one.
     Raises DatabaseUnavailable if none of them lets us in.
     """
-    beside = (name for name in (*_MAINTENANCE, url.get("dbname")) if name and name != database)
+    beside = (name for name in (*_MAINTENANCE, url.get("dbname")) if name and name not in (database, *others))
     names = dict.fromkeys((*beside, database))
     with ExitStack() as stack:
         session = _first_session(stack, url, names)

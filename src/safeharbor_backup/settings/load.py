@@ -18,12 +18,16 @@ from safeharbor_backup.errors import Unusable
 from safeharbor_backup.settings import parsing
 from safeharbor_backup.settings.app_config import OF_AN_APP, AppConfig, app_config_of
 from safeharbor_backup.settings.database_url import DatabaseUrl, parse_database_url
+from safeharbor_backup.settings.extra_databases import is_same_database, parse_extras
 from safeharbor_backup.settings.model import Concern, Problem, Settings
-from safeharbor_backup.settings.table import SETTINGS, Setting
+from safeharbor_backup.settings.table import SETTINGS
 from safeharbor_backup.settings.upload_dirs import UploadDir, split_dirs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from safeharbor_backup.settings.extra_databases import ExtraDatabase
+    from safeharbor_backup.settings.setting import Setting
 
 _PATHS = (parsing.parse_path, parsing.parse_json_file, parsing.parse_prom_file)
 _NAMES = {each.name for each in SETTINGS}
@@ -88,6 +92,8 @@ class _Reader:
             return self._database(setting)
         if setting.name == "BACKUP_UPLOAD_DIR":
             return self._uploads(setting)
+        if setting.name == "BACKUP_EXTRA_DATABASES":
+            return self._extra_databases(setting)
         try:
             text = self._text(setting.name)
         except Unusable as error:
@@ -113,6 +119,10 @@ class _Reader:
         if values["database"] is None and not any(each.concern is Concern.DATABASE for each in self.problems):
             expected = "the address of the database; it is not set, nor is DATABASE_URL"
             found.append(Problem(Concern.DATABASE, "BACKUP_DATABASE_URL", "", expected))
+        for extra in values["extra_databases"]:
+            if values["database"] is not None and is_same_database(extra, values["database"]):
+                expected = f"databases beside the main one; {extra.name!r} is that of BACKUP_DATABASE_URL"
+                found.append(Problem(Concern.EXTRA_DATABASES, "BACKUP_EXTRA_DATABASES", "", expected))
         return found
 
     def _parsed(self, setting: Setting, name: str, text: str) -> Any:
@@ -192,6 +202,17 @@ class _Reader:
         except Unusable as error:
             self.problems.append(Problem(setting.concern, name, "", str(error)))
             return None
+
+    def _extra_databases(self, setting: Setting) -> tuple[ExtraDatabase, ...]:
+        try:
+            text = self._text(setting.name)
+            configured = self._app.values.get(setting.name)
+            is_apps = bool(text) and self.origins[setting.name] == self._app.origin
+            said = configured if is_apps and isinstance(configured, Mapping) else text
+            return parse_extras(said, self._app.binds(), self._app.address)
+        except Unusable as error:
+            self.problems.append(Problem(setting.concern, setting.name, "", str(error)))
+            return ()
 
     def _uploads(self, setting: Setting) -> Any:
         if text := self._text(setting.name):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.alerts import NotifyOn
     from safeharbor_backup.settings.app_config import Bind
     from safeharbor_backup.settings.database_url import DatabaseUrl
+    from safeharbor_backup.settings.extra_databases import ExtraDatabase
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.upload_dirs import UploadDirs
 
@@ -23,6 +24,7 @@ class Concern(StrEnum):
     """What a setting is for; a verb requires only the concerns that it has."""
 
     DATABASE = "database"
+    EXTRA_DATABASES = "extra databases"
     UPLOADS = "uploads"
     DIRECTORY = "directory"
     DUMP = "dump"
@@ -53,6 +55,7 @@ class Settings:
     """What a run works with. Times in seconds, paths absolute; defaults are in `table.SETTINGS`."""
 
     database: DatabaseUrl | None
+    extra_databases: tuple[ExtraDatabase, ...]
     upload_dirs: UploadDirs
     backup_dir: Path
     schedule: str
@@ -125,6 +128,10 @@ class Settings:
         if self.database is None:
             raise SettingsInvalid([str(problem) for problem in self.problems_in(Concern.DATABASE)])
         return self.database
+
+    def extra_database(self, name: str) -> ExtraDatabase | None:
+        """The database beside the main one that has this name in archives, if it is set."""
+        return next((each for each in self.extra_databases if each.name == name), None)
 
     def require(self, *concerns: Concern) -> None:
         """Raises SettingsInvalid, naming every problem in these concerns."""

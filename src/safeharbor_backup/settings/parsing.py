@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.errors import Unusable
 from safeharbor_backup.settings.alerts import NotifyOn, judge_notify_urls, judge_ping_url, split_notify_urls
 from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.extra_databases import parse_extras
 from safeharbor_backup.settings.min_free import MinFree, parse_min_free
 from safeharbor_backup.settings.schedule import find_zone, parse_schedule
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from safeharbor_backup.settings.database_url import DatabaseUrl
+    from safeharbor_backup.settings.extra_databases import ExtraDatabase
 
 _LONGEST_SECONDS = 100 * 366 * 86_400
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)\s*")
@@ -35,6 +37,11 @@ def parse_text(text: str) -> str | None:
 def parse_address(text: str) -> DatabaseUrl | None:
     """A database's address; None for an empty text."""
     return parse_database_url(text) if text else None
+
+
+def parse_extra_databases(text: str) -> tuple[ExtraDatabase, ...]:
+    """Databases with names; nothing for an empty text. Binds are known only to who has read the app's configuration."""
+    return parse_extras(text, ())
 
 
 def parse_path(text: str) -> Path | None:

@@ -5,41 +5,11 @@ To add one: a row here, a field in `model.Settings`, a test, and a line in `.env
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from safeharbor_backup.settings import parsing
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.schedule import parse_schedule
+from safeharbor_backup.settings.setting import Setting
 from safeharbor_backup.settings.upload_dirs import parse_dirs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting as an operator sees it, and the field of `Settings` that it becomes.
-
-    `parse` makes a value of a text and raises `Unusable`, which says what was expected. `default` is the text that an
-    unset variable stands for; "" makes an empty value, or, where there is a `rule`, what that says. Nothing that
-    `is_secret` is ever shown.
-    """
-
-    name: str
-    field: str
-    parse: Callable[[str], object]
-    concern: Concern
-    default: str
-    meaning: str
-    rule: str = ""
-    is_secret: bool = False
-
-    @property
-    def shown_default(self) -> str:
-        """Its default as documentation shows it; "" for none."""
-        return self.rule or self.default
-
 
 _NOT_BACK = " A restore does not bring them back."
 SETTINGS = (
@@ -52,6 +22,17 @@ SETTINGS = (
         "The PostgreSQL database to back up: a URL for SQLAlchemy or libpq, or a libpq connection string. Name the "
         "server itself, not a connection pooler.",
         rule="the app's SQLALCHEMY_DATABASE_URI and the like, else DATABASE_URL",
+        is_secret=True,
+    ),
+    Setting(
+        "BACKUP_EXTRA_DATABASES",
+        "extra_databases",
+        parsing.parse_extra_databases,
+        Concern.EXTRA_DATABASES,
+        "",
+        "PostgreSQL databases to back up and restore together with the main one, each with a name of its own: "
+        "`stats=postgresql://…`, or `bind:stats` for one of the app's binds. `stats=none`: a restore leaves that one "
+        "out.",
         is_secret=True,
     ),
     Setting(

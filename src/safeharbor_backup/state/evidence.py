@@ -67,10 +67,21 @@ class AppChecked(Struct, frozen=True, kw_only=True):
     output: tuple[str, ...]
 
 
+class DrilledDatabase(Struct, frozen=True, kw_only=True):
+    """A database beside the main one: as much of it as of that."""
+
+    database: str
+    tables: Count
+    rows: Count | None
+    compared: dict[str, dict[str, object]]
+    not_recorded: tuple[str, ...]
+
+
 class Evidence(Struct, frozen=True, kw_only=True):
     """What a drill found. `max_restore_seconds` is the objective, null without one.
 
-    `compared` has by subject what was recorded, what was found and what differs.
+    `compared` has by subject what was recorded, what was found and what differs. `databases` are those beside the main
+    one, by their names in the archive; missing if there are none.
     """
 
     schema: int = 1
@@ -89,6 +100,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     seconds: dict[str, float]
     compared: dict[str, dict[str, object]]
     not_recorded: tuple[str, ...]
+    databases: dict[str, DrilledDatabase] | UnsetType = UNSET
     app_check: AppChecked | None
     problems: tuple[str, ...]
     warnings: tuple[str, ...]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 JOURNAL_NAME = ".safeharbor-restore.json"
 _LIMIT_BYTES = 64 * 1024 * 1024  # the paths of entries that stay are in it: up to 100,000 of each directory
-CURRENT_SCHEMA = 3
+CURRENT_SCHEMA = 4
 
 
 class JournalBroken(SafeHarborError):
@@ -58,11 +58,23 @@ class _WholeUploads:
 
 
 @dataclass(frozen=True, slots=True)
+class _WholeDatabase:
+    """The same of each database beside the main one."""
+
+    database: str
+    name: str
+    had_database: bool
+    old_oid: int
+    new_oid: int
+
+
+@dataclass(frozen=True, slots=True)
 class _WholeRecord:
     """What each record has that we have written: what has a default in the program must not be made up here."""
 
     live: Side
     towards: Side
+    others: tuple[_WholeDatabase, ...]
     uploads: tuple[_WholeUploads, ...]
 
 
@@ -108,12 +120,16 @@ _OF_SCHEMA_1 = ("is_undone", "was_live", "uploads")
 _OF_UPLOADS = ("stage", "mark", "frontier", "stays", "old_entries", "new_entries")
 
 
-def _upgrade_schema_2(document: object) -> object:
-    """A document of schema 2 as it is written today; what is none comes back as it is."""
+def _upgraded(document: object, schema: int) -> object:
+    """A document of schema 2 or 3 as it is written today; what is none comes back as it is."""
     records = document.get("restores") if isinstance(document, dict) else None
-    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+    if schema == CURRENT_SCHEMA or not isinstance(records, list):
         return document
-    return {"schema": CURRENT_SCHEMA, "restores": [_with_parts(each) for each in records]}
+    if not all(isinstance(each, dict) for each in records):
+        return document
+    if schema == 2:
+        records = [_with_parts(each) for each in records]
+    return {"schema": CURRENT_SCHEMA, "restores": [{**each, "others": []} for each in records]}
 
 
 def _with_parts(record: dict[str, object]) -> dict[str, object]:
@@ -153,7 +169,7 @@ class Journal:
                     hint=f"Type this with that version. This one reads schemas up to {CURRENT_SCHEMA}.",
                     intact="Nothing was changed.",
                 )
-            document = _upgrade_schema_2(document) if schema == 2 else document
+            document = _upgraded(document, schema)
             convert_exactly(document, _WholeJournal)
             return convert_exactly(document, JournalDocument).restores
         except ValueError:

@@ -13,7 +13,7 @@ from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
 
 class Phase(StrEnum):
@@ -103,6 +103,25 @@ class UploadsPart:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabasePart:
+    """One database in a restore, and the name that it has in the archive ("": the main one).
+
+    `had_database`: there was one to keep. `old_oid` and `new_oid`: the numbers of both databases, which they keep under
+    any name; 0 before the swap began.
+    """
+
+    database: str
+    name: str = ""
+    had_database: bool = True
+    old_oid: int = 0
+    new_oid: int = 0
+
+    def oid(self, side: Side) -> int:
+        """The number of that side's database; 0 if it is not known."""
+        return self.new_oid if side is Side.NEW else self.old_oid
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreRecord:
     """One restore. Names of databases are "" and `uploads` is empty where that part was not restored. Sizes in bytes.
 
@@ -111,7 +130,8 @@ class RestoreRecord:
     `accepts_open`: so that a resume accepts what the restore did. `had_database`: there was one to keep. `old_oid` and
     `new_oid`: the numbers of both databases, which they keep under any name; 0 before the swap began. `transaction`:
     the id of the one transaction of a restore in place, "" before it began or if there is none. `uploads`: the
-    directories, all of which go to the same side.
+    directories, all of which go to the same side. `others`: the databases beside the main one, which are exchanged in
+    the same transaction.
     """
 
     id: str
@@ -133,34 +153,53 @@ class RestoreRecord:
     old_oid: int = 0
     new_oid: int = 0
     transaction: str = ""
+    others: tuple[DatabasePart, ...] = ()
     uploads: tuple[UploadsPart, ...] = ()
     kept_database_bytes: int = 0
     kept_uploads_bytes: int = 0
     slots: int = 0
 
     @property
+    def databases(self) -> tuple[DatabasePart, ...]:
+        """All databases, the main one first."""
+        main = DatabasePart(self.database, "", self.had_database, self.old_oid, self.new_oid)
+        return (main, *self.others) if self.database else ()
+
+    @property
+    def exchanged(self) -> tuple[DatabasePart, ...]:
+        """The same, if they are exchanged with others; none of a restore in place."""
+        return () if self.in_place else self.databases
+
+    def with_databases(self, parts: Sequence[DatabasePart]) -> RestoreRecord:
+        """The same with other numbers of its databases."""
+        main, *others = parts
+        return replace(self, old_oid=main.old_oid, new_oid=main.new_oid, others=tuple(others))
+
+    def beside(self, part: DatabasePart, side: Side) -> str:
+        """The name that one side's database has while it is not live.
+
+        Of the new one that is before the swap, and after an undo; of the old one after the swap.
+        """
+        return side_database(part.database, "restore" if side is Side.NEW else "before", self.id)
+
+    @property
     def staged_database(self) -> str:
-        """The name of the new database before the swap, and of the restored one after an undo."""
-        return side_database(self.database, "restore", self.id) if self.database and not self.in_place else ""
+        """That of the new main database; "" if there is none."""
+        return self.beside(self.exchanged[0], Side.NEW) if self.exchanged else ""
 
     @property
     def previous_database(self) -> str:
-        """The name of the database that was live before the restore, after the swap."""
-        return side_database(self.database, "before", self.id) if self.database and not self.in_place else ""
+        """That of the old main database; "" if there is none."""
+        return self.beside(self.exchanged[0], Side.OLD) if self.exchanged else ""
 
     def oid(self, side: Side) -> int:
-        """The number of that side's database; 0 if it is not known."""
+        """The number of that side's main database; 0 if it is not known."""
         return self.new_oid if side is Side.NEW else self.old_oid
-
-    @property
-    def kept_database(self) -> str:
-        """The name of the database that is kept, when at rest."""
-        return self.staged_database if self.live is Side.OLD else self.previous_database
 
     @property
     def keeps_anything(self) -> bool:
         """Whether there is a state beside the live one, when at rest."""
-        return bool(self.uploads) or bool(self.database and not self.in_place and self.had_database)
+        return bool(self.uploads) or any(part.had_database for part in self.exchanged)
 
     def with_parts(self, change: Callable[[UploadsPart], UploadsPart]) -> RestoreRecord:
         """The same with each directory of uploads changed."""
@@ -177,7 +216,7 @@ class RestoreRecord:
 
     def without_database(self) -> RestoreRecord:
         """As if it had been of the uploads alone: its databases stay as they are."""
-        return replace(self, database="", server="", in_place=False, transaction="", kept_database_bytes=0)
+        return replace(self, database="", server="", in_place=False, transaction="", others=(), kept_database_bytes=0)
 
     @property
     def is_undone(self) -> bool:

@@ -80,6 +80,10 @@ def _facts(archive: Contents, now: datetime) -> list[tuple[str, str]]:
         ("Size", f"{size(archive.size_bytes)}{shared}"),
         ("Uploads", f"{number(archive.upload_files)} files, {size(archive.upload_bytes)}"),
         ("Database", " on PostgreSQL ".join(filter(None, (archive.database, archive.server_version)))),
+        *(
+            (f"Database {name}", f"{plural(tables, 'table')}, {plural(rows, 'row')}")
+            for name, tables, rows in archive.databases
+        ),
         ("Verified", _when(archive.verified_at, now, "not since it was written")),
         ("Drilled", _when(archive.drilled_at, now, "never")),
     ]

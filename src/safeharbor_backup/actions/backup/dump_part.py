@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.backup.manifest_content import DumpRecord, fits_manifest
+from safeharbor_backup.archive.headers import WIDE_HEADER_BYTES
+from safeharbor_backup.archive.layout import DUMP_OFFSET, dump_name
 from safeharbor_backup.archive.parallel_dump import Abandoned, write_apart
 from safeharbor_backup.errors import DatabaseUnavailable, SafeHarborError, ToolFailed
 from safeharbor_backup.postgres.connection import is_alive
@@ -72,12 +74,15 @@ class Inventory:
         )
 
 
-def take_inventory(snapshot: Snapshot) -> Inventory:
-    """See which tables there are, the values of sequences, and how many constraints and indexes there are."""
+def take_inventory(snapshot: Snapshot, among: int = 1) -> Inventory:
+    """See which tables there are, the values of sequences, and how many constraints and indexes there are.
+
+    It is one of so many that share the manifest.
+    """
     tables, structure = snapshot.tables(), snapshot.structure()
     names: dict[str, int | None] = {table.quoted: 0 for table in tables}
-    fits = fits_manifest({**names, **structure.sequences, **structure.views})
-    return Inventory(tables, structure if fits else None, fits_manifest(names))
+    fits = fits_manifest({**names, **structure.sequences, **structure.views}, among)
+    return Inventory(tables, structure if fits else None, fits_manifest(names, among))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class _AtWork:
 
 @dataclass(frozen=True, slots=True)
 class DumpPart:
-    """Takes the dump of one backup: `write` or `beside`."""
+    """Takes a dump of one backup: `write` or `beside`."""
 
     source: DumpSource
     inventory: Inventory
@@ -102,12 +107,17 @@ class DumpPart:
     lock_timeout_seconds: float
     progress: Progress
 
-    def write(self, writer: ArchiveWriter) -> DumpRecord:
-        """Write it where the archive begins. Raises ToolFailed, DatabaseUnavailable, OSError."""
+    def write(self, writer: ArchiveWriter, name: str = "") -> DumpRecord:
+        """Write it where the archive begins, or, of the database `name`, where the archive is now.
+
+        Raises ToolFailed, DatabaseUnavailable, OSError.
+        """
         with self._tools() as at_work:
-            size, digest = writer.write_dump(self._decoded(at_work, self.progress.advance))
+            chunks = self._decoded(at_work, self.progress.advance)
+            offset = writer.position + WIDE_HEADER_BYTES if name else DUMP_OFFSET
+            size, digest = writer.write_other_dump(dump_name(name), chunks) if name else writer.write_dump(chunks)
             rows = self._conclude(at_work)
-        return self._record(size, digest, rows)
+        return replace(self._record(size, digest, rows), offset=offset)
 
     @contextmanager
     def beside(

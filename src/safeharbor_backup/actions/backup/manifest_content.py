@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 import safeharbor_backup
-from safeharbor_backup.archive.layout import FORMAT_VERSION, MANIFEST_LIMIT_BYTES
+from safeharbor_backup.archive.layout import DUMP_OFFSET, MANIFEST_LIMIT_BYTES, format_of
 from safeharbor_backup.archive.manifest import TIME_FORMAT, Manifest, secret_key_fingerprint
 from safeharbor_backup.archive.manifest_sections import (
     Counts,
@@ -14,6 +16,7 @@ from safeharbor_backup.archive.manifest_sections import (
     Digests,
     Extension,
     Folder,
+    OtherDatabase,
     Place,
     RoleSettings,
     SharedSection,
@@ -41,7 +44,7 @@ _MOST_OWNERS = 100
 
 @dataclass(frozen=True, slots=True)
 class DumpRecord:
-    """How the dump was made and what was in the snapshot. Size in bytes."""
+    """How a dump was made and what was in the snapshot. Size, and offset in the archive, in bytes."""
 
     size: int
     sha256: str
@@ -53,6 +56,16 @@ class DumpRecord:
     structure: Structure | None = None
     left_out: LeftOut = NOTHING
     tables_left_out: Sequence[str] = ()
+    offset: int = DUMP_OFFSET
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRecord:
+    """The dump of a database beside the main one, its name in the archive, and when its snapshot was taken."""
+
+    name: str
+    snapshot_at: datetime
+    dump: DumpRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +77,15 @@ class SharedRecord:
     size: int
 
 
-def fits_manifest(numbers: Mapping[str, int | None]) -> bool:
-    """Whether so many numbers with names leave room in the manifest for everything else."""
-    return len(numbers) <= 100_000 and sum(6 * len(name) + 24 for name in numbers) < MANIFEST_LIMIT_BYTES // 2
+def fits_manifest(numbers: Mapping[str, int | None], among: int = 1) -> bool:
+    """Whether so many numbers with names leave room in the manifest for everything else, and `among` so many lists."""
+    size = sum(6 * len(name) + 24 for name in numbers)
+    return len(numbers) <= 100_000 // among and size < MANIFEST_LIMIT_BYTES // 2 // among
 
 
-def _columns(structure: Structure | None) -> dict[str, str] | None:
+def _columns(structure: Structure | None, among: int) -> dict[str, str] | None:
     """A line for each column of each table; None if they would take too much of the manifest."""
-    if structure is None or sum(map(len, structure.columns.values())) > MANIFEST_LIMIT_BYTES // 16:
+    if structure is None or sum(map(len, structure.columns.values())) > MANIFEST_LIMIT_BYTES // 16 // among:
         return None
     return dict(structure.columns)
 
@@ -90,11 +104,12 @@ def manifest_document(
     references: References | None = None,
     owners: Collection[tuple[int, int]] = (),
     app_data: AppData | None = None,
+    others: Sequence[OtherRecord] = (),
 ) -> Manifest:
     """The manifest; `digests` are SHA256SUMS' digest, the member list's digest, and where SHA256SUMS' data starts."""
     sums_sha256, list_sha256, sums_offset = digests
     return Manifest(
-        format=FORMAT_VERSION,
+        format=format_of(len(others)),
         taken_at_text=taken_at.strftime(TIME_FORMAT),
         safeharbor_version=safeharbor_backup.__version__,
         block_size=block_size,
@@ -110,7 +125,8 @@ def manifest_document(
             tables=len(dump.tables),
             rows=sum(dump.tables.values()),
         ),
-        about_database=_database_section(dump),
+        about_database=_database_section(dump, 1 + len(others)),
+        others=tuple(_other_database(each, 1 + len(others)) for each in others) or UNSET,
         about_uploads=_uploads_section(settings, omissions, tally, owners),
         app=app_data.recorded() if app_data is not None else None,
         references=references.recorded() if references is not None else None,
@@ -122,7 +138,19 @@ def manifest_document(
     )
 
 
-def _database_section(dump: DumpRecord) -> DatabaseSection:
+def _other_database(other: OtherRecord, among: int) -> OtherDatabase:
+    dump = other.dump
+    return OtherDatabase(
+        name=other.name,
+        source=Source(system_identifier=dump.properties.system_identifier, database=dump.properties.name),
+        snapshot_at=other.snapshot_at.strftime(TIME_FORMAT),
+        dump_bytes=dump.size,
+        sha256=dump.sha256,
+        database=_database_section(dump, among),
+    )
+
+
+def _database_section(dump: DumpRecord, among: int) -> DatabaseSection:
     properties, structure = dump.properties, dump.structure
     return DatabaseSection(
         server_version=properties.server_version,
@@ -157,7 +185,7 @@ def _database_section(dump: DumpRecord) -> DatabaseSection:
         sequences=dict(structure.sequences) if structure is not None else None,
         constraints=structure.constraints if structure is not None else None,
         indexes=structure.indexes if structure is not None else None,
-        columns=_columns(structure),
+        columns=_columns(structure, among),
     )
 
 

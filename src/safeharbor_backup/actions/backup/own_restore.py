@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor_backup.archive.layout import DUMP_OFFSET
 from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.contents import DumpContents, DumpInput, read_needs, select_entries
 from safeharbor_backup.postgres.lost_rights import (
@@ -73,7 +72,7 @@ def _refusals(descriptor: int, written: DumpRecord, session: psycopg.Connection,
     row = session.execute(_ROLE).fetchone()
     if row is None and settings.restore_database is None:
         return []
-    with DumpInput(Path(f"/proc/self/fd/{descriptor}"), DUMP_OFFSET, written.size).opened() as dump:
+    with DumpInput(Path(f"/proc/self/fd/{descriptor}"), written.offset, written.size).opened() as dump:
         toc = read_toc(dump)
     contents = DumpContents(tuple(f"{number};" for number in toc), "", written.tools, toc)
     refusals = [

@@ -41,8 +41,11 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.backup.manifest_content import SharedRecord
     from safeharbor_backup.actions.backup.plan import BackupPlan
     from safeharbor_backup.actions.backup.self_check import ArchiveWritten
+    from safeharbor_backup.archive.manifest_sections import OtherDatabase
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.system.atomic_file import Draft
+
+_CONCERNS = (Concern.DATABASE, Concern.EXTRA_DATABASES, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class BackupResult:
     warnings: tuple[str, ...]
     pruned: PruneResult | None
     notes: tuple[str, ...] = ()
+    databases: tuple[OtherDatabase, ...] = ()  # beside the main one, which `tables` and `rows` are of
 
 
 def take_backup(
@@ -80,7 +84,7 @@ def take_backup(
     What has not changed since the previous backup is shared with it where the filesystem can, unless `full`.
     Raises SafeHarborError; then there is no new archive and nothing else has changed.
     """
-    settings.require(Concern.DATABASE, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP)
+    settings.require(*_CONCERNS)
     directory = output.absolute().parent if output is not None else settings.backup_dir
     started = time.monotonic()
     try:
@@ -117,14 +121,17 @@ def take_backup(
         warnings=tuple(steps.warnings),
         pruned=pruned,
         notes=notes,
+        databases=manifest.databases,
     )
 
 
 def plan_output(settings: Settings) -> str:
     """The first line of a run: what is backed up. Raises SettingsInvalid."""
-    settings.require(Concern.DATABASE, Concern.UPLOADS, Concern.DIRECTORY, Concern.DUMP)
+    settings.require(*_CONCERNS)
     uploads = describe_dirs(settings.upload_dirs)
-    return f"Backing up database {settings.database_address().describe()} and uploads {uploads}"
+    beside = [f"{each.name}={each.address.describe()}" for each in settings.extra_databases if each.address is not None]
+    databases = ", ".join([settings.database_address().describe(), *beside])
+    return f"Backing up {'databases' if beside else 'database'} {databases} and uploads {uploads}"
 
 
 def _publish(plan: BackupPlan, steps: Steps) -> tuple[Path, datetime, ArchiveWritten]:
@@ -140,7 +147,7 @@ def _publish(plan: BackupPlan, steps: Steps) -> tuple[Path, datetime, ArchiveWri
         sweep_leftovers(plan.settings, session, steps.progress.note)
         path, taken_at = plan.free_name()
         sharing = until_written.enter_context(remembered(plan.directory, plan.settings, full=plan.is_full))
-        sources = open_sources(plan, session, until_dumped, sharing, steps)
+        sources = open_sources(plan, session, until_dumped, until_written, sharing, steps)
         with (
             recording(plan.directory, steps.progress.note) as index,  # published after the archive that it is of
             published_whole(path, replace=plan.output is not None) as draft,

@@ -11,7 +11,7 @@ from safeharbor_backup.archive.source import Source
 from safeharbor_backup.errors import SafeHarborError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from safeharbor_backup.actions.backup.manifest_content import SharedRecord
     from safeharbor_backup.archive.index import IndexFront
@@ -31,11 +31,12 @@ _READ_AHEAD = 32 * 1024  # of a run only two headers are read, and what stands b
 class ArchiveWritten:
     """What was written into a draft; `basis` is the front of the index that blocks were shared by, if any were.
 
-    `moved` is by how many bytes the uploads came forward after they were written.
+    `dump_sha256`: of each dump, in hex, by the name of its member. `moved` is by how many bytes the uploads came
+    forward after they were written.
     """
 
     manifest: Manifest
-    dump_sha256: str
+    dump_sha256: Mapping[bytes, str]
     runs: RunList
     witness_sha256: str
     shared: SharedRecord | None

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.backup.dump_part import DumpPart, take_inventory
-from safeharbor_backup.actions.backup.manifest_content import SharedRecord, manifest_document
+from safeharbor_backup.actions.backup.manifest_content import OtherRecord, SharedRecord, manifest_document
 from safeharbor_backup.actions.backup.own_restore import find_refusals
 from safeharbor_backup.actions.backup.self_check import ArchiveWritten, prove_uploads_in_parallel
 from safeharbor_backup.actions.references import Gathered
+from safeharbor_backup.archive.layout import dump_name
 from safeharbor_backup.archive.manifest import encode_manifest
 from safeharbor_backup.archive.parallel_dump import reserve_dump_region
 from safeharbor_backup.archive.runs import block_size_of
 from safeharbor_backup.archive.writer import ArchiveWriter
-from safeharbor_backup.postgres.dump import LeftOut
+from safeharbor_backup.postgres.connection import answering
+from safeharbor_backup.postgres.dump import NOTHING, LeftOut
 from safeharbor_backup.settings.min_free import Floor
 from safeharbor_backup.settings.upload_dirs import describe_dirs
 from safeharbor_backup.system.signals import signals_held
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.backup.manifest_content import DumpRecord
     from safeharbor_backup.actions.backup.plan import BackupPlan
-    from safeharbor_backup.actions.backup.sources import Sources
+    from safeharbor_backup.actions.backup.sources import OtherSource, Sources
     from safeharbor_backup.actions.steps import Steps
     from safeharbor_backup.archive.parallel_dump import DumpRegion
     from safeharbor_backup.progress import Progress
@@ -66,6 +68,7 @@ class _Writing:
     steps: Steps
     writer: ArchiveWriter
     gathered: Gathered
+    others: list[OtherRecord] = field(default_factory=list)  # as they are dumped
 
     def write(self, taken_at: datetime) -> ArchiveWritten:
         steps, writer, sharing = self.steps, self.writer, self.sources.sharing
@@ -73,9 +76,13 @@ class _Writing:
         writer.flush()
         source, settings = self.sources.dump.session, self.plan.settings
         steps.warn(*find_refusals(self.draft.descriptor, dump, source, settings, steps.progress.note))
+        for other, record in zip(self.sources.others, self.others, strict=True):
+            beside = other.dump.session
+            found = find_refusals(self.draft.descriptor, record.dump, beside, settings, steps.progress.note)
+            steps.warn(*(f"{other.name}: {each}" for each in found))
         omissions = collected.omissions
         steps.warn(*omissions.warnings())
-        if not dump.tables and not writer.tally.files:
+        if not (dump.tables or writer.tally.files or any(each.dump.tables for each in self.others)):
             steps.warn(self._say_empty(dump))
         references = self._check_references()
         block_size = block_size_of(os.fstatvfs(self.draft.descriptor).f_bsize)
@@ -95,14 +102,14 @@ class _Writing:
                     references=references,
                     owners=collected.owners,
                     app_data=self.sources.app_data,
+                    others=self.others,
                 )
             )
 
         manifest = writer.finish(manifest_for)
         basis = sharing.front if shared is not None else None
-        return ArchiveWritten(
-            manifest, dump.sha256, writer.runs, writer.witness_sha256, shared, basis, writer.moved_bytes
-        )
+        digests = {dump_name(""): dump.sha256} | {dump_name(each.name): each.dump.sha256 for each in self.others}
+        return ArchiveWritten(manifest, digests, writer.runs, writer.witness_sha256, shared, basis, writer.moved_bytes)
 
     def _say_empty(self, dump: DumpRecord) -> str:
         """That there is nothing to back up, as before an app's first migration, or in a database that nobody meant."""
@@ -115,7 +122,8 @@ class _Writing:
         """The dump and the uploads, at the same time where that is possible and worth it."""
         plan, source, steps = self.plan, self.sources.dump, self.steps
         with steps.phase("rows"):
-            inventory = take_inventory(source.snapshot)
+            among = 1 + len(self.sources.others)
+            inventory = take_inventory(source.snapshot, among)
             self.gathered.gather(plan.settings.upload_references, source.snapshot.values)
         if inventory.warning:
             steps.warn(inventory.warning)
@@ -124,7 +132,7 @@ class _Writing:
         left_out = LeftOut(plan.settings.exclude_schema, plan.settings.exclude_table, plan.settings.exclude_table_data)
         part = DumpPart(source, inventory, left_out, plan.settings.lock_timeout_seconds, steps.progress)
         gap = None
-        if not self.sources.sharing.may_share and plan.uploads:
+        if not self.sources.sharing.may_share and plan.uploads and not self.sources.others:
             gap = reserve_dump_region(self.draft.descriptor, source.properties.size_bytes)
         return self._write_in_turn(part) if gap is None else self._write_beside(part, gap)
 
@@ -132,8 +140,24 @@ class _Writing:
         with self.steps.phase("dump", self.plan.dump_bytes or self.sources.dump_bytes):
             dump = part.write(self.writer)
         self.sources.until_dumped.close()  # a snapshot that nobody needs holds back vacuum
+        for other in self.sources.others:
+            self.others.append(self._write_other(other))
         with self.steps.phase("uploads", self.sources.upload_bytes):
             return dump, *self._write_uploads(self.steps.progress)
+
+    def _write_other(self, other: OtherSource) -> OtherRecord:
+        """The dump of a database beside the main one, whole: what is excluded is excluded from that alone."""
+        source, steps = other.dump, self.steps
+        with answering(source.session, source.url):
+            with steps.phase("rows"):
+                inventory = take_inventory(source.snapshot, 1 + len(self.sources.others))
+            if inventory.warning:
+                steps.warn(f"{other.name}: {inventory.warning}")
+            part = DumpPart(source, inventory, NOTHING, self.plan.settings.lock_timeout_seconds, steps.progress)
+            with steps.phase("dump", other.dump_bytes(self.plan.previous)):
+                record = part.write(self.writer, other.name)
+            other.until_dumped.close()
+        return OtherRecord(other.name, other.snapshot_at, record)
 
     def _write_beside(self, part: DumpPart, gap: DumpRegion) -> tuple[DumpRecord, Collected, SharedRecord | None]:
         writer, steps = self.writer, self.steps

@@ -35,7 +35,7 @@ from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace
 from safeharbor_backup.actions.scratch_cleanup import remove_left_databases
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, SafeHarborError, one_line
 from safeharbor_backup.postgres.connection import bounded
-from safeharbor_backup.postgres.database_swap import close_database, exchange_databases, open_database
+from safeharbor_backup.postgres.database_swap import Exchange, close_database, exchange_databases, open_database
 from safeharbor_backup.postgres.properties import Properties, read_properties, replay_properties
 from safeharbor_backup.postgres.scratch_database import mark_scratch, scratch_name
 from safeharbor_backup.postgres.side_names import new_id
@@ -128,6 +128,8 @@ class _Run:
         plan = replace(plan, entries=choice.entries)
         side = scratch_name(self.target.name, new_id())
         warnings = report.warnings
+        _, *others = self.archive.databases()
+        warnings += [f"{each.name} is left out: a copy is of the main database alone" for each in others]
         with ExitStack() as stack:
             uploads = self.request.uploads
             stage = stack.enter_context(staged_uploads(uploads)) if uploads is not None else None
@@ -168,7 +170,7 @@ class _Run:
             analyzes=self.request.script is None,  # else statistics would hold what the script takes away
         )
         places = [UploadsPlace(stage)] if stage is not None else []
-        return stage_archive(self.archive, database, places, options, self.progress)
+        return stage_archive(self.archive, [database], places, options, self.progress)
 
     def _name(self, side: str) -> list[str]:
         """Give the copy its name, and everybody his rights; warnings. The one that has the name goes for ever."""
@@ -185,7 +187,7 @@ class _Run:
             if live is not None:
                 close_database(target, live.name)
             try:
-                exchange_databases(target, target.name, outgoing=outgoing, incoming=side)
+                exchange_databases(target, [Exchange(target.name, outgoing, side)])
             except BaseException:
                 if live is not None:
                     open_database(target, live.name)

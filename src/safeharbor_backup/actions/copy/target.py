@@ -150,6 +150,9 @@ def _configured(settings: Settings) -> Iterator[tuple[str, DatabaseUrl]]:
         yield "BACKUP_DATABASE_URL", database
         if settings.restore_database is not None and settings.database_name:
             yield "RESTORE_DATABASE_URL", settings.restore_database.with_database(settings.database_name)
+    for extra in settings.extra_databases:
+        if extra.address is not None:
+            yield f"BACKUP_EXTRA_DATABASES ({extra.name})", extra.address
     for bind in settings.binds:
         if bind.address is not None:
             yield f"the app's database {bind.name}", bind.address

@@ -22,12 +22,14 @@ from safeharbor_backup.settings.database_url import DatabaseUrl
 from safeharbor_backup.settings.misspelt import find_misspelt
 from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.settings.schedule import find_zone, upcoming_runs
-from safeharbor_backup.settings.table import SETTINGS, Setting
+from safeharbor_backup.settings.table import SETTINGS
 from safeharbor_backup.state.history import read_history
 from safeharbor_backup.text import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from safeharbor_backup.settings.setting import Setting
 
 _RUNS = 5
 _DEFAULT = "the default"

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.doctor.check import UNREACHABLE, Check, Context, answered, unasked
 from safeharbor_backup.actions.doctor.findings import Finding, failed, fine, not_checked, problem, warning
+from safeharbor_backup.actions.restore.other_databases import require_same_server
 from safeharbor_backup.actions.restore.role_checks import judge_target
 from safeharbor_backup.actions.restore.unrecorded import find_unrecorded_databases
-from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
-from safeharbor_backup.postgres.addresses import target_address
+from safeharbor_backup.errors import CannotRestore, ExitStatus, SafeHarborError, one_line
+from safeharbor_backup.postgres.addresses import names_beside, target_address
+from safeharbor_backup.postgres.connection import bounded, connected
 from safeharbor_backup.postgres.target import Target, target_connected
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal
 from safeharbor_backup.text import ascii_safe, typed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from safeharbor_backup.actions.doctor.check import Answers, DatabaseInspection
+    from safeharbor_backup.settings.extra_databases import ExtraDatabase
     from safeharbor_backup.settings.model import Settings
 
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class _Reached:
     target: Target
     live: DatabaseInspection
-    backup_dir: Path
+    settings: Settings
 
 
 def inspect_target(settings: Settings, live: DatabaseInspection) -> Answers:
@@ -39,7 +40,7 @@ def inspect_target(settings: Settings, live: DatabaseInspection) -> Answers:
     try:
         url, name = target_address(settings)
         with target_connected(url, name) as target, target.answering(), target.session.transaction():
-            reached = _Reached(target, live, settings.backup_dir)
+            reached = _Reached(target, live, settings)
             return {query.name: query.ask(target.session, reached) for query in _QUERIES}
     except SafeHarborError as error:
         first, *others = _QUERIES
@@ -102,12 +103,47 @@ def _check_slots(reached: _Reached) -> list[Finding]:
     ]
 
 
-def _check_kept(reached: _Reached) -> list[Finding]:
+def _check_extras(reached: _Reached) -> list[Finding]:
+    """Each database beside the main one; nothing if there is none."""
+    settings = reached.settings
+    if settings.problems_in(Concern.EXTRA_DATABASES):
+        return [not_checked("extra databases", "BACKUP_EXTRA_DATABASES cannot be used")]
+    found: list[Finding] = []
+    for each in settings.extra_databases:
+        if each.address is not None:
+            found += _judge_extra(reached.target, each, settings)
+    return found
+
+
+def _judge_extra(target: Target, extra: ExtraDatabase, settings: Settings) -> list[Finding]:
     try:
-        known = {record.id for record in Journal(reached.backup_dir).read()}
+        if extra.address is not None:
+            with connected(bounded(extra.address, settings)) as session:
+                database = session.info.dbname
+            require_same_server(target, extra, settings)
+    except CannotRestore as error:
+        why = one_line(error.message)
+        return [warning("extra databases", f"{extra.name}: a restore will refuse it. {why}", "Back it up by itself.")]
+    except SafeHarborError as error:
+        why = f"{extra.name} cannot be reached, so each backup fails: {one_line(error.message)}"
+        return [problem("extra databases", why, error.hint, ExitStatus.DATABASE)]
+    beside = target.beside(database)
+    refused = judge_target(beside, beside.find(database))
+    if refused:
+        return [warning("extra databases", f"{extra.name}: {one_line(error.message)}", error.hint) for error in refused]
+    return [fine("extra databases", f"{extra.name} can be reached, and exchanged together with the main one")]
+
+
+def _check_kept(reached: _Reached) -> list[Finding]:
+    if reached.settings.problems_in(Concern.EXTRA_DATABASES):
+        return [not_checked("kept databases", "BACKUP_EXTRA_DATABASES cannot be used")]
+    try:
+        known = {record.id for record in Journal(reached.settings.backup_dir).read()}
     except (SafeHarborError, OSError) as error:
         return [not_checked("kept databases", f"the journal of restores cannot be read: {one_line(error)}")]
     found = find_unrecorded_databases(reached.target, known)
+    for name in names_beside(reached.settings).values():
+        found |= find_unrecorded_databases(reached.target.beside(name), known)
     if not found:
         return [fine("kept databases", "every database with the name of a kept state is in the journal")]
     names = ", ".join(f'"{ascii_safe(name)}" ({size:,} bytes)' for name, size in found.items())
@@ -129,6 +165,11 @@ _QUERIES: tuple[Check[_Reached], ...] = (
     ),
     Check(
         "extensions", "the role can create those that the database has, on the server to restore to", _check_extensions
+    ),
+    Check(
+        "extra databases",
+        "each one of BACKUP_EXTRA_DATABASES can be reached, is on the server to restore to, and may be exchanged",
+        _check_extras,
     ),
     Check("logical slots", "the database has none; a restore leaves them with the previous one", _check_slots),
     Check(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from safeharbor_backup.actions.drill.server import (
+    DrillServer,
     Kind,
     create_roles_and_tablespaces,
     drill_server,
+    find_live,
     private_drill_server,
 )
 from safeharbor_backup.actions.restore.database_plan import choose_entries, read_dump
@@ -23,15 +25,15 @@ from safeharbor_backup.postgres.contents import without_subscriptions
 from safeharbor_backup.postgres.scratch_database import hold_scratch
 from safeharbor_backup.postgres.sessions import end_backend
 from safeharbor_backup.postgres.target import drop_database, target_connected
+from safeharbor_backup.settings.extra_databases import is_same_server
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import ascii_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import ExitStack
 
     from safeharbor_backup.actions.drill.result import Report
-    from safeharbor_backup.actions.drill.server import DrillServer
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.request import OpenArchive
     from safeharbor_backup.actions.restore.staged_database import StagedDatabase
@@ -42,33 +44,64 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.model import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedCopy:
+    """A database of the archive, seen as an archive of that alone, and where and how its copy is made."""
+
+    archive: OpenArchive
+    server: DrillServer
+    plan: DatabasePlan
+
+
 def find_server(
-    stack: ExitStack, settings: Settings, archive: OpenArchive, report: Report, progress: Progress
-) -> tuple[DrillServer, DatabasePlan]:
-    """Where the archive can be restored, and how: a private server if the restore's own needs another role.
+    stack: ExitStack, settings: Settings, databases: Sequence[OpenArchive], report: Report, progress: Progress
+) -> list[PlannedCopy]:
+    """Where these databases of an archive, the main one first, can be restored, and how.
+
+    It is a private server if the restore's own needs another role.
 
     Raises CannotRestore, as the restore would, if neither will do.
     """
-    server = stack.enter_context(drill_server(settings, archive.manifest, progress))
+    manifest = databases[0].manifest
+    server = stack.enter_context(drill_server(settings, manifest, progress))
     remove_left_databases(server.target, progress.note)
     try:
-        return server, plan_copy(server, archive, report)
+        return plan_copies(server, databases, report)
     except CannotRestore as refusal:
-        private = private_drill_server(settings, archive.manifest)
+        private = private_drill_server(settings, manifest)
         if server.kind is not Kind.OWN or private is None:
             raise
         progress.note(f"{refusal.message} The drill is on a private server")
         try:
             other = stack.enter_context(private)
-            plan = plan_copy(other, archive, report)
+            plans = plan_copies(other, databases, report)
         except CannotRestore:
             raise refusal from None
         report.warnings.append(f"on the server itself it would not restore: {refusal.message}")
-        return other, plan
+        return plans
+
+
+def plan_copies(server: DrillServer, databases: Sequence[OpenArchive], report: Report) -> list[PlannedCopy]:
+    """How copies of these are made there. Raises what a restore there would meet."""
+    servers = [(each, server if not each.name else _beside(server, each)) for each in databases]
+    return [PlannedCopy(each, beside, plan_copy(beside, each, report)) for each, beside in servers]
+
+
+def _beside(server: DrillServer, archive: OpenArchive) -> DrillServer:
+    """The same server for a database beside the main one, whose live one is known by the settings."""
+    extra = server.settings.extra_database(archive.name)
+    main = server.settings.restore_database or server.settings.database
+    if server.kind is Kind.OWN and extra is not None and extra.address is not None and main is not None:
+        target = server.target.beside(extra.database or archive.name)
+        if is_same_server(extra.address, main):
+            return replace(server, target=target, live=find_live(target))
+    name = archive.manifest.database if archive.manifest is not None else archive.name
+    return replace(server, target=server.target.beside(name or archive.name), live=None)
 
 
 def plan_copy(server: DrillServer, archive: OpenArchive, report: Report) -> DatabasePlan:
     """How a copy of its database is made there. Raises what a restore there would meet."""
+    which = f"{archive.name}: " if archive.name else ""
     findings = Findings()
     contents, needs = read_dump(server.target, archive, server.settings.pg_bin, findings)
     if server.kind is Kind.PRIVATE:
@@ -82,11 +115,12 @@ def plan_copy(server: DrillServer, archive: OpenArchive, report: Report) -> Data
     entries = without_subscriptions(plan.entries, plan.contents.toc)
     if len(entries) < len(plan.entries):
         findings.warnings.append("left out: subscriptions, which lead to another server")
-    report.warnings += findings.warnings
-    report.describe_plan(plan)
-    if archive.front is None:
-        report.warnings.append("it was written by another implementation and carries no checksums to compare")
-    report.warnings += archive.warnings
+    report.warnings += [f"{which}{each}" for each in findings.warnings]
+    if not archive.name:
+        report.describe_plan(plan)
+        if archive.front is None:
+            report.warnings.append("it was written by another implementation and carries no checksums to compare")
+        report.warnings += archive.warnings
     return replace(plan, entries=tuple(entries))
 
 

@@ -11,7 +11,7 @@ import safeharbor_backup
 from safeharbor_backup.actions.drill.server import Kind
 from safeharbor_backup.actions.references import recorded_columns, recorded_missing
 from safeharbor_backup.errors import ExitStatus
-from safeharbor_backup.state.evidence import AppChecked, DrilledArchive, DrillPlace, Evidence, Versions
+from safeharbor_backup.state.evidence import AppChecked, DrilledArchive, DrilledDatabase, DrillPlace, Evidence, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +52,7 @@ class DrillResult:
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     document: Evidence
+    databases: Mapping[str, DrilledDatabase] = field(default_factory=dict)  # beside the main one
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -85,6 +86,7 @@ class Report:
     _rows: int | None = None
     _upload_files: int = 0
     _upload_bytes: int = 0
+    _databases: dict[str, DrilledDatabase] = field(default_factory=dict)
 
     def describe_archive(self, archive: OpenArchive) -> None:
         """It could be opened."""
@@ -115,8 +117,21 @@ class Report:
         self._rows = staged.rows
         self._upload_files, self._upload_bytes = staged.upload_files, staged.upload_bytes
 
-    def describe_comparison(self, comparison: Comparison) -> None:
-        """The database was compared."""
+    def describe_comparison(
+        self, comparison: Comparison, archive: OpenArchive, other_rows: Mapping[str, int | None]
+    ) -> None:
+        """A database of the archive was compared; `other_rows` are those of the ones beside the main one."""
+        if archive.name and archive.manifest is not None:
+            self._databases[archive.name] = DrilledDatabase(
+                database=archive.manifest.database,
+                tables=len(archive.manifest.tables),
+                rows=other_rows.get(archive.name),
+                compared={subject: dict(found) for subject, found in comparison.compared.items()},
+                not_recorded=tuple(comparison.not_recorded),
+            )
+            self.problems += [f"{archive.name}: {each}" for each in comparison.differences]
+            self.warnings += [f"{archive.name}: {each}" for each in comparison.cautions]
+            return
         self._compared = {**comparison.compared, **self._compared}
         self._not_recorded = comparison.not_recorded
         self.problems += comparison.differences
@@ -181,6 +196,7 @@ class Report:
             seconds=dict(self.seconds),
             compared={name: dict(found) for name, found in self._compared.items()},
             not_recorded=tuple(self._not_recorded),
+            databases=dict(self._databases) or UNSET,
             app_check=None
             if check is None
             else AppChecked(
@@ -212,6 +228,7 @@ class Report:
             problems=tuple(self.problems),
             warnings=tuple(self.warnings),
             document=self.document(),
+            databases=dict(self._databases),
         )
 
     def _place_in_words(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -55,9 +55,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from safeharbor_backup.actions.drill.place import PlannedCopy
     from safeharbor_backup.actions.drill.result import DrillResult
-    from safeharbor_backup.actions.drill.server import DrillServer
-    from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.request import OpenArchive
     from safeharbor_backup.actions.restore.staged_database import StagedDatabase
     from safeharbor_backup.archive.manifest import Manifest
@@ -90,7 +89,7 @@ def drill_archive(
         evidence, begun_at = free_evidence(settings.backup_dir)
         report = Report(path, begun_at, offsite, settings.drill_max_seconds)
         report.warnings += notices
-        run = _Run(settings, report, jobs, Steps(progress, report.seconds, report.warnings), Comparison())
+        run = _Run(settings, report, jobs, Steps(progress, report.seconds, report.warnings))
         try:
             run.drill()
         except ArchiveNotFound:
@@ -151,7 +150,7 @@ class _Run:
     report: Report
     jobs: int
     steps: Steps
-    comparison: Comparison
+    comparisons: list[tuple[OpenArchive, Comparison]] = field(default_factory=list)  # of each database
 
     def drill(self) -> None:
         """Raises ArchiveRejected if the archive does not restore, and other errors if that is unknown here."""
@@ -160,49 +159,60 @@ class _Run:
             remove_left_directories(self.settings.scratch_dir, self.steps.progress.note)
             self._check_space(archive)
             with self.steps.phase("prepare"):
-                server, plan = find_server(stack, self.settings, archive, self.report, self.steps.progress)
-                self.report.describe_server(server)
+                plans = find_server(stack, self.settings, archive.databases(), self.report, self.steps.progress)
+                self.report.describe_server(plans[0].server)
             drill_id = new_id()
             uploads = stack.enter_context(
                 scratch_directory(self.settings.scratch_dir, drill_id, self.report.warnings.append)
             )
             self.steps.progress.step("scratch directory")
-            name = scratch_name(server.target.name, drill_id)
-            with dropped_at_the_end(server.target, name, self.report.warnings.append):
-                self._restore(server, archive, plan, name, uploads)
+            with ExitStack() as until_dropped:
+                names = []
+                for number, each in enumerate(plans):
+                    names.append(scratch_name(each.server.target.name, f"{int(drill_id, 16) + number:012x}"))
+                    until_dropped.enter_context(
+                        dropped_at_the_end(each.server.target, names[-1], self.report.warnings.append)
+                    )
+                self._restore(archive, plans, names, uploads)
             self.steps.progress.step("dropped")
         self.steps.progress.step("removed")
 
-    def _restore(self, server: DrillServer, archive: OpenArchive, plan: DatabasePlan, name: str, uploads: Path) -> None:
+    def _restore(self, archive: OpenArchive, plans: list[PlannedCopy], names: list[str], uploads: Path) -> None:
+        target = plans[0].server.target
         options = LoadOptions(
             jobs=self.jobs,
             scratch=self.settings.scratch_dir,
             mending=self.settings.backup_dir,
             min_free=self.settings.min_free,
-            judge_rows=self.comparison.judge_rows,
+            judge_rows=self._judge_rows,
         )
         with self.steps.timed("restore"):
-            copy = create_copy(server, archive, plan, name, self.report.warnings.append)
-            self.steps.progress.step("scratch database")
-            mark_scratch(server.target, name, self.report.archive.name)
-            self.steps.progress.step("marked")
+            copies = []
+            for each, name in zip(plans, names, strict=True):
+                self.comparisons.append((each.archive, Comparison()))
+                copies.append(create_copy(each.server, each.archive, each.plan, name, self.report.warnings.append))
+                self.steps.progress.step("scratch database")
+                mark_scratch(target, name, self.report.archive.name)
+                self.steps.progress.step("marked")
             try:
-                staged = stage_archive(archive, copy, [UploadsPlace(uploads)], options, self.steps.progress)
+                staged = stage_archive(archive, copies, [UploadsPlace(uploads)], options, self.steps.progress)
             except CannotRestore as error:
-                raise self._refused(error, archive, server.target, name) from error
+                raise self._refused(error, archive, target, names[0]) from error
         self.steps.progress.step("restored")
         self.report.judge_time()
         self.report.warnings += staged.warnings
         self.report.describe_staged(staged)
         with self.steps.phase("compare"):
-            self._compare(copy, archive)
-            self._check_references(copy, archive, uploads)
+            for copy, (_, comparison) in zip(copies, self.comparisons, strict=True):
+                self._compare(copy, comparison)
+            self._check_references(copies[0], archive, uploads)
             self._read_back(archive, uploads)
         self.steps.progress.step("compared")
-        self.report.describe_comparison(self.comparison)
+        for database, comparison in self.comparisons:
+            self.report.describe_comparison(comparison, database, staged.other_rows)
         if self.settings.drill_command:
             with self.steps.phase("check"):
-                self._check(server.target, name, uploads)
+                self._check(target, names[0], uploads)
             self.steps.progress.step("checked")
 
     def _refused(self, error: CannotRestore, archive: OpenArchive, target: Target, database: str) -> SafeHarborError:
@@ -211,7 +221,12 @@ class _Run:
             return StorageUnavailable(error.message, hint=FULL)
         return ArchiveRejected(f"{archive.path} does not restore. {error.message}", hint=error.hint)
 
-    def _compare(self, copy: StagedDatabase, archive: OpenArchive) -> None:
+    def _judge_rows(self, counts: Mapping[str, int], manifest: Manifest) -> int:
+        comparison = next(found for each, found in self.comparisons if each.manifest is manifest)
+        return comparison.judge_rows(counts, manifest)
+
+    def _compare(self, copy: StagedDatabase, comparison: Comparison) -> None:
+        archive = copy.archive
         manifest = archive.manifest
         if manifest is None:
             return
@@ -219,17 +234,17 @@ class _Run:
         same_major = dumped_major == str(copy.target.major)
         with copy.session() as session, session.transaction():
             structure = read_structure(session)
-            unpopulated = self.comparison.judge_structure(structure, manifest, same_major=same_major)
-            self.comparison.judge_revision(session, manifest)
-            self.comparison.judge_sequences_in_use(*find_behind(session))
+            unpopulated = comparison.judge_structure(structure, manifest, same_major=same_major)
+            comparison.judge_revision(session, manifest)
+            comparison.judge_sequences_in_use(*find_behind(session))
         if unpopulated:  # decision 87
             self.steps.progress.note(f"not populated, as in the backup, and to be refreshed: {_some(unpopulated)}")
-        self._compare_content(copy, archive, manifest, structure.views, same_major=same_major)
+        self._compare_content(copy, comparison, manifest, structure.views, same_major=same_major)
 
     def _compare_content(
         self,
         copy: StagedDatabase,
-        archive: OpenArchive,
+        comparison: Comparison,
         manifest: Manifest,
         views: Mapping[str, int | None],
         *,
@@ -239,17 +254,17 @@ class _Run:
         if not seconds:
             return
         if manifest.about_database.printing is None:
-            self.comparison.not_recorded.append("content of tables")
+            comparison.not_recorded.append("content of tables")
             return
         tools = copy.loader.plan.contents.tools
         with copy.session() as session:
-            found = compare_content(session, archive.dump, tools, manifest, seconds)
+            found = compare_content(session, copy.archive.dump, tools, manifest, seconds)
         if same_major:
             with copy.session() as session:  # whose settings are those of the backup's
                 found.views = compare_views(session, manifest, views, seconds - found.seconds)
         if found.views:  # decision 87
             self.steps.progress.note(_some(found.views))
-        self.comparison.judge_content(found, same_major=same_major)
+        comparison.judge_content(found, same_major=same_major)
         if found.objects_are not in ("equal", "different"):
             found.not_hashed.append(f"large objects: {found.objects_are}")
         if found.not_hashed:

@@ -86,7 +86,7 @@ def drill_server(settings: Settings, manifest: Manifest | None, progress: Progre
             target = stack.enter_context(target_connected(url, name))
             why_not, hint = why_no_scratch(target), _GRANT.format(role=target.role)
             if not why_not:
-                yield DrillServer(Kind.OWN, target, _live(target), settings)
+                yield DrillServer(Kind.OWN, target, find_live(target), settings)
                 return
         private = private_drill_server(settings, manifest)
         if private is None:
@@ -127,7 +127,7 @@ def why_no_scratch(target: Target) -> str:
     return ""
 
 
-def _live(target: Target) -> TargetDatabase | None:
+def find_live(target: Target) -> TargetDatabase | None:
     """The database that the scratch one is to be like; None if we may not act as its owner."""
     live = target.find(target.name)
     return live if live is not None and (live.is_ours or target.is_superuser) else None
@@ -152,6 +152,7 @@ def place_for_server(settings: Settings, manifest: Manifest | None) -> Path | No
     if settings.tmp_dir is not None:
         return settings.tmp_dir
     size = manifest.about_database.size_bytes if manifest is not None else 0
+    size += sum(each.database.size_bytes for each in manifest.databases) if manifest is not None else 0
     system = os.statvfs(tempfile.gettempdir())
     needed = _EMPTY_SERVER_BYTES + 2 * size
     return settings.backup_dir if system.f_blocks and system.f_bavail * system.f_frsize < needed else None

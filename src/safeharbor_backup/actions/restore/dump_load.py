@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from safeharbor_backup.actions.restore.request import OpenArchive
     from safeharbor_backup.actions.restore.staged_database import StagedDatabase
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.progress import Progress
@@ -72,14 +71,13 @@ class DumpLoad:
     def __init__(
         self,
         database: StagedDatabase,
-        archive: OpenArchive,
         options: LoadOptions,
         progress: Progress,
         until_loaded: ExitStack,
     ) -> None:
         self._database = database
         self._loader = database.loader
-        self._archive = archive
+        self._archive = database.archive
         self._options = options
         self._progress = progress
         self._until_loaded = until_loaded

@@ -218,7 +218,8 @@ def _without_database(settings: Settings, record: RestoreRecord) -> RestoreRecor
                     intact="Nothing was changed.",
                 )
             if target is not None:
-                open_database(target, record.database)
+                for part in record.databases:
+                    open_database(target, part.database)
             if record.phase is Phase.SWAPPING and not missing_database(target, record, live, live):
                 return replace(record.without_database(), towards=live, by_undo=live is Side.OLD)
     except AnotherServer:
@@ -246,9 +247,10 @@ def target_of(settings: Settings, record: RestoreRecord) -> Iterator[Target | No
 def target_reached(settings: Settings, record: RestoreRecord) -> Iterator[Target]:
     """The server of the database that a restore was of. Raises DatabaseUnavailable, CannotRestore."""
     url, _ = target_address(settings)
-    with target_connected(url, record.database) as target:
+    with target_connected(url, record.database, [part.database for part in record.others]) as target:
         if record.server and record.server != (target.system_identifier() or record.server):
             raise AnotherServer(f"The restore {record.id} went to another server than {target.url.describe()}.")
         if not target.is_pooled:
-            target.hold_restore_lock(wait_seconds=_LOCK_SECONDS)
+            for part in record.databases:
+                target.beside(part.database).hold_restore_lock(wait_seconds=_LOCK_SECONDS)
         yield target

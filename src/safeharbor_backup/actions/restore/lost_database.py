@@ -5,6 +5,7 @@ Databases keep their numbers (oid) under any name, so the journal knows them aga
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore
@@ -13,26 +14,43 @@ from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from safeharbor_backup.postgres.target import Target
-    from safeharbor_backup.state.restore_record import RestoreRecord
+    from safeharbor_backup.state.restore_record import DatabasePart, RestoreRecord
 
 
-def numbers_of_both(target: Target | None, record: RestoreRecord) -> dict[str, int]:
-    """The numbers of both databases of a restore that is at rest, by the journal's names. Raises psycopg.Error."""
-    if target is None or not record.database or record.in_place:
-        return {}
-    live, kept = target.find(record.database), target.find(record.kept_database)
-    numbers = [each.oid if each is not None else 0 for each in (live, kept)]
-    return dict(zip(("old_oid", "new_oid") if record.is_undone else ("new_oid", "old_oid"), numbers, strict=True))
+def with_numbers(target: Target | None, record: RestoreRecord) -> RestoreRecord:
+    """The same with the numbers of both sides' databases, if it is at rest, by the journal's names.
+
+    Raises psycopg.Error.
+    """
+    if target is None or not record.exchanged:
+        return record
+    parts = []
+    for part in record.exchanged:
+        found = {
+            record.live: target.find(part.database),
+            record.live.other: target.find(record.beside(part, record.live.other)),
+        }
+        numbers = {side: each.oid if each is not None else 0 for side, each in found.items()}
+        parts.append(replace(part, old_oid=numbers[Side.OLD], new_oid=numbers[Side.NEW]))
+    return record.with_databases(parts)
 
 
 def missing_database(target: Target | None, record: RestoreRecord, to: Side, live: Side) -> str:
-    """The database of the side `to`, in words, if it is not where it should be; "" if it is. Raises psycopg.Error."""
-    has_one = bool(record.database) and not record.in_place and (record.had_database or to is Side.NEW)
-    if target is None or not has_one:
+    """The databases of the side `to`, in words, that are not where they should be; "" if all are.
+
+    Raises psycopg.Error.
+    """
+    if target is None:
         return ""
-    kept = record.staged_database if to is Side.NEW else record.previous_database
-    expected = record.database if live is to else kept
-    found, oid = target.find(expected), record.oid(to)
+    missing = (_missing(target, record, part, to, live) for part in record.exchanged)
+    return " and ".join(filter(None, missing))
+
+
+def _missing(target: Target, record: RestoreRecord, part: DatabasePart, to: Side, live: Side) -> str:
+    if not part.had_database and to is Side.OLD:
+        return ""
+    expected = part.database if live is to else record.beside(part, to)
+    found, oid = target.find(expected), part.oid(to)
     if found is not None and oid in (0, found.oid):
         return ""
     name = target.name_of(oid) if oid else ""
@@ -49,15 +67,20 @@ def require_own_name(target: Target | None, record: RestoreRecord) -> None:
 
     Raises psycopg.Error.
     """
-    kept, oid = record.kept_database, record.oid(record.live.other)
-    if target is None or not (kept and oid) or target.find(kept) is not None or not target.name_of(oid):
+    side = record.live.other
+    renamed = [_is_renamed(target, record.beside(part, side), part.oid(side)) for part in record.exchanged]
+    if not any(renamed):
         return
     verb = typed(f"restore --discard-previous --id {record.id}")
     raise CannotRestore(
-        f"Restore {record.id} keeps {missing_database(target, record, record.live.other, record.live)}.",
+        f"Restore {record.id} keeps {missing_database(target, record, side, record.live)}.",
         hint=f"Rename it back and type `{verb}` again; or `{verb} --abandon-database` leaves it and deletes the rest.",
         intact="Nothing was deleted.",
     )
+
+
+def _is_renamed(target: Target | None, kept: str, oid: int) -> bool:
+    return target is not None and bool(oid) and target.find(kept) is None and bool(target.name_of(oid))
 
 
 def way_around_database(record: RestoreRecord, to: Side, *, other: str) -> str:

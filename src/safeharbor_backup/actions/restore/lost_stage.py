@@ -89,9 +89,10 @@ def left_as_they_are(before: RestoreRecord, after: RestoreRecord) -> tuple[str, 
     warnings = _uploads_left(before, after)
     follows = bool(after.oid(after.towards))  # the database that is live is known to be of the state that came in
     if before.database and not (after.database or follows) and before.phase is not Phase.STAGING:
-        warnings += (
-            f'the database "{before.database}" was left as it is, whatever it has. '
-            f"`{typed('restore --from PATH --only')} database` restores that of an archive",
+        warnings += tuple(
+            f'the database "{part.database}" was left as it is, whatever it has. '
+            f"`{typed('restore --from PATH --only')} database` restores that of an archive"
+            for part in before.databases
         )
     return warnings
 

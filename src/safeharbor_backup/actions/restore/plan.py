@@ -14,6 +14,7 @@ from safeharbor_backup.actions.restore.database_losses import compare_database
 from safeharbor_backup.actions.restore.database_plan import look_at_database
 from safeharbor_backup.actions.restore.findings import Findings
 from safeharbor_backup.actions.restore.origin import judge_origin
+from safeharbor_backup.actions.restore.other_databases import PlannedDatabase, look_at_others, names_of_others
 from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, opened_for_restore
 from safeharbor_backup.actions.restore.server_checks import fit_jobs
 from safeharbor_backup.actions.restore.uploads_plan import look_at_uploads
@@ -35,6 +36,7 @@ from safeharbor_backup.system.lock import is_locked
 from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
@@ -48,8 +50,8 @@ if TYPE_CHECKING:
 class RestorePlan:
     """What a restore would do, and how it would end. Sizes in bytes.
 
-    `database_part` is what the load works with; None without a database, and where problems forbid it. `upload_dirs`
-    are the directories that are exchanged, `uploads` those in words.
+    `database_parts` is what the loads work with, of the main database first; none without a database, and where
+    problems forbid it. `upload_dirs` are the directories that are exchanged, `uploads` those in words.
     """
 
     archive: Path
@@ -66,8 +68,13 @@ class RestorePlan:
     afterwards: tuple[str, ...]
     warnings: tuple[str, ...]
     problems: tuple[SafeHarborError, ...]
-    database_part: DatabasePlan | None = None
+    database_parts: tuple[PlannedDatabase, ...] = ()
     upload_dirs: UploadDirs = ()
+
+    @property
+    def database_part(self) -> DatabasePlan | None:
+        """What the load of the main database works with."""
+        return self.database_parts[0].plan if self.database_parts else None
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -101,7 +108,8 @@ def plan_restore(
         target = None
         if request.with_database:
             try:
-                target = stack.enter_context(target_connected(*target_address(settings)))
+                others = names_of_others(settings, request)
+                target = stack.enter_context(target_connected(*target_address(settings), others))
             except SafeHarborError as error:
                 findings.problems.append(error)
         return draw_up_plan(archive, settings, request, target, findings, exact=not quick)
@@ -123,13 +131,15 @@ def draw_up_plan(
     """
     look_at_archive(archive, settings.secret_key, findings)
     judge_origin(archive, settings, request, target, findings)
-    plan: DatabasePlan | None = None
+    parts: tuple[PlannedDatabase, ...] = ()
     jobs = request.jobs
     if target is not None:
         try:
             plan = look_at_database(target, archive, settings.pg_bin, request, findings)
+            parts = (PlannedDatabase(archive, plan),)
             jobs = fit_jobs(target, request, findings)
             compare_database(plan, archive, findings, exact=exact)
+            parts += look_at_others(target, archive, settings, request, findings, exact=exact)
         except SafeHarborError as error:
             findings.problems.append(error)
     dirs = look_at_uploads(archive, settings, findings) if request.with_uploads else ()
@@ -140,14 +150,14 @@ def draw_up_plan(
                 hint="Choose another archive.",
             )
         )
-    _describe_ways_back(dirs, request, plan, findings)
+    _describe_ways_back(dirs, request, parts, findings)
     return RestorePlan(
         archive=archive.path,
         taken_at=archive.taken_at,
-        tables=_count_tables(archive, request, plan),
+        tables=_count_tables(archive, request, parts),
         upload_files=archive.upload_files,
         upload_bytes=archive.upload_bytes,
-        database=_describe_database(settings, target) if request.with_database else "",
+        database=_describe_databases(settings, target, parts) if request.with_database else "",
         uploads=describe_dirs(dirs) if request.with_uploads else "",
         upload_dirs=dirs,
         jobs=jobs,
@@ -157,21 +167,24 @@ def draw_up_plan(
         afterwards=tuple(findings.afterwards),
         warnings=tuple(findings.warnings),
         problems=tuple(findings.problems),
-        database_part=plan,
+        database_parts=parts,
     )
 
 
-def _describe_database(settings: Settings, target: Target | None) -> str:
-    """The database to restore, where it cannot be reached too. Raises SettingsInvalid, DatabaseUnavailable."""
+def _describe_databases(settings: Settings, target: Target | None, parts: Sequence[PlannedDatabase]) -> str:
+    """Those to restore, where they cannot be reached too. Raises SettingsInvalid, DatabaseUnavailable."""
     url, name = target_address(settings) if target is None else (target.url, target.name)
-    return url.with_database(name).describe()
+    others = [f"{each.archive.name}={each.plan.target.url.describe()}" for each in parts[1:]]
+    return ", ".join([url.with_database(name).describe(), *others])
 
 
-def _count_tables(archive: OpenArchive, request: RestoreRequest, plan: DatabasePlan | None) -> int:
+def _count_tables(archive: OpenArchive, request: RestoreRequest, parts: Sequence[PlannedDatabase]) -> int:
     """How many will be restored, as far as is known."""
     if request.with_database and archive.manifest is not None:
-        return len(archive.manifest.tables)
-    return plan.contents.tables if plan is not None else 0
+        return sum(
+            len(each.manifest.tables) for each in (archive, *(part.archive for part in parts[1:])) if each.manifest
+        )
+    return parts[0].plan.contents.tables if parts else 0
 
 
 def require_nothing_pending(directory: Path) -> None:
@@ -185,6 +198,8 @@ def check_request(request: RestoreRequest, settings: Settings) -> None:
     """What is asked for makes sense with these settings. Raises SettingsInvalid."""
     if request.with_uploads:
         settings.require(Concern.UPLOADS)
+    if request.with_database and not request.without_others:
+        settings.require(Concern.EXTRA_DATABASES)
     if request.with_uploads and not settings.upload_dirs and not request.with_database:
         raise SettingsInvalid(["BACKUP_UPLOAD_DIR=none: expected a directory to restore uploads into"])
 
@@ -231,10 +246,11 @@ def _ago(moment: datetime) -> str:
 
 
 def _describe_ways_back(
-    dirs: UploadDirs, request: RestoreRequest, plan: DatabasePlan | None, findings: Findings
+    dirs: UploadDirs, request: RestoreRequest, parts: Sequence[PlannedDatabase], findings: Findings
 ) -> None:
     """What of the present state a restore keeps, and how to return to it."""
-    swaps_database = request.with_database and not request.in_place and plan is not None and plan.live is not None
+    live = [each.plan.live.name for each in parts if each.plan.live is not None]
+    swaps_database = request.with_database and not request.in_place and bool(live)
     swaps_uploads = bool(dirs)
     if request.with_database and request.in_place:
         findings.ways_back.append(
@@ -244,7 +260,10 @@ def _describe_ways_back(
     if not swaps_database and not swaps_uploads:
         return
     what = " and ".join(
-        [*(["the present database"] if swaps_database else []), *(["the present uploads"] if swaps_uploads else [])]
+        [
+            *([f"the present {'database' if len(live) == 1 else 'databases'}"] if swaps_database else []),
+            *(["the present uploads"] if swaps_uploads else []),
+        ]
     )
     if not request.keep_previous:
         findings.ways_back.append(f"Deleted at the end (--no-keep-previous): {what}. There will be no way back.")

@@ -256,6 +256,7 @@ def _request_of(record: RestoreRecord) -> RestoreRequest | None:
         keep_previous=record.keep_previous,
         jobs=record.jobs,
         database=record.database,
+        without_others=not record.others,
         uploads=tuple(part.directory for part in record.uploads) if record.uploads else None,
         from_another=True,  # it was accepted when that restore began
         accepts_broken=record.accepts_broken,

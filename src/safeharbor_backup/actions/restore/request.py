@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,8 @@ class RestoreRequest:
     """What the operator asked for. `database` and `uploads` say where an interrupted restore went, if it is that.
 
     `from_another`: an archive of another database than the target's is meant. `accepts_broken`: what cannot be restored
-    as it was is left out. `accepts_open`: so is a REVOKE that only a superuser may repeat.
+    as it was is left out. `accepts_open`: so is a REVOKE that only a superuser may repeat. `without_others`: databases
+    beside the main one stay as they are.
     """
 
     archive: Path
@@ -49,6 +50,7 @@ class RestoreRequest:
     from_another: bool = False
     accepts_broken: bool = False
     accepts_open: bool = False
+    without_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class OpenArchive:
 
     `warnings` say what of it is left out. `owners` are user and group of its uploads, as far as it tells unread.
     `folders` has how many files and bytes are in each directory at the top of the uploads; None if it does not tell.
+    `name` is that of the database whose dump this is about; "" for the main one.
     """
 
     source: Source
@@ -67,13 +70,25 @@ class OpenArchive:
     warnings: tuple[str, ...] = ()
     owners: frozenset[tuple[int, int]] = frozenset()
     folders: Mapping[str, tuple[int, int]] | None = None
+    name: str = ""
+
+    def databases(self) -> tuple[OpenArchive, ...]:
+        """The same archive seen as one of each of its databases, the main one first."""
+        if self.front is None:
+            return (self,)
+        others = []
+        for each, (member, offset) in zip(self.front.manifest.databases, self.front.others, strict=True):
+            front = replace(self.front, manifest=self.front.manifest.seen_from(each))
+            dump = replace(self.dump, offset=offset, size=member.size)
+            others.append(replace(self, front=front, dump=dump, name=each.name))
+        return (self, *others)
 
     def folder_names(self) -> set[str]:
         """The directories at the top of the uploads; `.` if there are files beside them. Raises Truncated, OSError."""
         if self.folders is not None:
             return set(self.folders)
         names = (
-            folder_of(name[len(layout.UPLOADS_NAME) :]) for name, _ in self.listed_files() if name != layout.DUMP_NAME
+            folder_of(name[len(layout.UPLOADS_NAME) :]) for name, _ in self.listed_files() if not layout.is_dump(name)
         )
         return {os.fsdecode(name) for name in names}
 

@@ -5,10 +5,8 @@ Until the swap nothing live has changed; the swap has one commit point. See `swa
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,9 @@ from safeharbor_backup.actions.restore.dump_load import LoadOptions
 from safeharbor_backup.actions.restore.findings import Findings
 from safeharbor_backup.actions.restore.in_place import load_in_place
 from safeharbor_backup.actions.restore.kept import finish_removals
+from safeharbor_backup.actions.restore.other_databases import hold_other_locks, names_of_others
 from safeharbor_backup.actions.restore.plan import RestorePlan, check_request, draw_up_plan, require_nothing_pending
+from safeharbor_backup.actions.restore.record import new_record
 from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, left_out_patterns, opened_for_restore
 from safeharbor_backup.actions.restore.result import RestoreResult
 from safeharbor_backup.actions.restore.stage import Staged, stage_archive
@@ -40,24 +40,22 @@ from safeharbor_backup.errors import (
 )
 from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.connection import backup_lock
-from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side, UploadsPart
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter
-from safeharbor_backup.uploads.estimate import estimate_size
 from safeharbor_backup.uploads.stage_marker import new_secret
 from safeharbor_backup.uploads.staging import StageReplaced, create_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from safeharbor_backup.postgres.target import Target, TargetDatabase
+    from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
 
@@ -100,9 +98,13 @@ def _restore(
         archive = stack.enter_context(opened_for_restore(request.archive))
         target = None
         if request.with_database:
-            target = stack.enter_context(target_connected(*target_address(settings)))
+            target = stack.enter_context(
+                target_connected(*target_address(settings), names_of_others(settings, request))
+            )
             if not target.is_pooled:  # a pooler would keep the lock when we are gone
                 target.hold_restore_lock(_MOMENT_SECONDS)
+                if not request.without_others:
+                    hold_other_locks(target, settings, _MOMENT_SECONDS)
         findings = Findings()
         findings.warnings += left
         if archive.front is None:
@@ -132,7 +134,7 @@ class _Run:
     def restore(self) -> RestoreResult:
         plan = self.plan
         journal = Journal(self.settings.backup_dir)
-        record = journal.write(self._record())
+        record = journal.write(new_record(plan, self.request))
         self.steps.progress.step("journal")
         with ExitStack() as stack:
             swap, staged = self._stage(journal, record, stack)
@@ -178,7 +180,7 @@ class _Run:
                 raise translated(error, "swapping the uploads") from error
             swap.settle()
             self.steps.progress.step("settled")
-        return staged.rows
+        return staged.all_rows
 
     def _keep_or_discard(self, journal: Journal, swap: Swap) -> tuple[bool, list[str]]:
         """Whether a previous state is kept, and warnings."""
@@ -198,29 +200,6 @@ class _Run:
         except (SafeHarborError, psycopg.Error, OSError) as error:
             warnings = [f"the restore is done, but the previous state could not be discarded: {error}"]
         return keeps and swap.record.phase is Phase.KEPT, warnings  # one that is deleted in part cannot be brought back
-
-    def _record(self) -> RestoreRecord:
-        part = self.plan.database_part
-        target, live = (part.target, part.live) if part is not None else (None, None)
-        dirs = self.plan.upload_dirs
-        return RestoreRecord(
-            id=new_id(),
-            started_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            archive=str(self.archive.path),
-            phase=Phase.STAGING,
-            in_place=self.request.in_place and self.request.with_database,
-            keep_previous=self.request.keep_previous,
-            accepts_broken=self.request.accepts_broken,
-            accepts_open=self.request.accepts_open,
-            jobs=self.plan.jobs,
-            server=target.system_identifier() if target is not None else "",
-            database=target.name if target is not None else "",
-            had_database=live is not None or target is None,
-            uploads=tuple(UploadsPart(os.fspath(each.path), each.name) for each in dirs),
-            kept_database_bytes=live.size if live is not None and not self.request.in_place else 0,
-            kept_uploads_bytes=estimate_size(dirs, None).whole,
-            slots=len(target.logical_slots(live.name)) if target is not None and live is not None else 0,
-        )
 
     def _stage(self, journal: Journal, record: RestoreRecord, stack: ExitStack) -> tuple[Swap, Staged]:
         """Both halves, the stages in the uploads held open by `stack`, and what is to stay where it is.
@@ -268,21 +247,26 @@ class _Run:
             min_free=self.settings.min_free,
             accepts_broken=self.request.accepts_broken,
         )
-        plan = self.plan.database_part
-        if plan is None or record.in_place:
-            return stage_archive(self.archive, None, new, options, self.steps.progress)
-        database = create_staged(plan, record.staged_database, self.archive)
-        self.steps.progress.step("staged database")
-        with self._no_backup_meanwhile(plan.target, plan.live):
-            return stage_archive(self.archive, database, new, options, self.steps.progress)
+        if not record.exchanged:
+            return stage_archive(self.archive, [], new, options, self.steps.progress)
+        databases = []
+        for planned, part in zip(self.plan.database_parts, record.exchanged, strict=True):
+            name = record.beside(part, Side.NEW)
+            databases.append(create_staged(planned.plan, name, planned.archive))
+            self.steps.progress.step("staged database")
+        with self._no_backup_meanwhile():
+            return stage_archive(self.archive, databases, new, options, self.steps.progress)
 
     @contextmanager
-    def _no_backup_meanwhile(self, target: Target, live: TargetDatabase | None) -> Iterator[None]:
+    def _no_backup_meanwhile(self) -> Iterator[None]:
         """A backup that began now would dump a database which is about to be swapped."""
         with ExitStack() as stack:
-            if live is not None:
+            for planned in self.plan.database_parts:
+                live = planned.plan.live
+                if live is None:
+                    continue
                 try:
-                    stack.enter_context(backup_lock(target.url, _MOMENT_SECONDS))
+                    stack.enter_context(backup_lock(planned.plan.target.url, _MOMENT_SECONDS))
                 except DatabaseUnavailable as error:
                     if not live.is_open:  # a restore whose journal is lost may have closed it
                         raise

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.dump_load import DumpLoad, LoadOptions
 from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace, UploadsStage, opened_uploads, stage_of
+from safeharbor_backup.archive.layout import dump_name
 from safeharbor_backup.archive.reader import Rejected
 from safeharbor_backup.archive.source import Truncated
 from safeharbor_backup.archive.verified_reader import CheckedPass, run_foreign_pass
@@ -22,7 +23,7 @@ from safeharbor_backup.text import ascii_safe, typed
 from safeharbor_backup.uploads.extract import ELSEWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from safeharbor_backup.actions.restore.request import OpenArchive
@@ -39,22 +40,31 @@ _REPORT_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What was staged. Sizes in bytes."""
+    """What was staged. Sizes in bytes. `rows` are the main database's, `other_rows` of those beside it, by name."""
 
     upload_files: int
     upload_bytes: int
     rows: int | None
     warnings: tuple[str, ...]
+    other_rows: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def all_rows(self) -> int | None:
+        """Those of all databases; None if they could not be counted."""
+        counts = [each for each in (self.rows, *self.other_rows.values()) if each is not None]
+        return sum(counts) if len(counts) > len(self.other_rows) else None
 
 
 def stage_archive(
     archive: OpenArchive,
-    database: StagedDatabase | None,
+    databases: Sequence[StagedDatabase],
     places: Sequence[UploadsPlace],
     options: LoadOptions,
     progress: Progress,
 ) -> Staged:
-    """Stage everything in one pass; without a database, or places for uploads, that part is only read and compared.
+    """Stage everything in one pass; without databases, or places for uploads, that part is only read and compared.
+
+    The first database loads while the uploads are extracted, and the others after it, one by one.
 
     If this fails: the caller removes what it has made for it, and nothing live has changed. Raises ArchiveRejected,
     CannotRestore, DatabaseUnavailable, StorageUnavailable.
@@ -63,34 +73,37 @@ def stage_archive(
     try:
         with ExitStack() as stack:
             until_loaded = stack.enter_context(ExitStack())
-            load = DumpLoad(database, archive, options, progress, until_loaded) if database is not None else None
+            loads = {each.archive.name: DumpLoad(each, options, progress, until_loaded) for each in databases}
             in_order = archive.front is not None
             uploads = tuple(
                 stack.enter_context(opened_uploads(place, options.min_free, in_order=in_order)) for place in places
             )
-            _Pass(archive, load, uploads, progress).run()
-            if load is not None:
-                load.begin()
+            _Pass(archive, loads, uploads, progress).run()
+            if (first := loads.get("")) is not None:
+                first.begin()
             if uploads:
                 progress.phase("sync")
             for each in uploads:
                 each.extraction.finish()
-            rows, warnings = load.finish() if load is not None else (None, [])
+            done = {name: load.finish() for name, load in loads.items()}
     except OSError as error:
         raise _translate(error, archive.path) from error
+    warnings = [f"{name}: {warning}" if name else warning for name, (_, found) in done.items() for warning in found]
     warnings += dict.fromkeys(warning for each in uploads for warning in each.warnings)
+    rows = {name: count for name, (count, _) in done.items()}
     files, size = (sum(each.extraction.files for each in uploads), sum(each.extraction.size_bytes for each in uploads))
-    return Staged(files, size, rows, tuple(warnings))
+    return Staged(files, size, rows.pop("", None), tuple(warnings), rows)
 
 
 class _Pass:
     """One reading of the archive: its dump goes into the staged database, its uploads into their place."""
 
     def __init__(
-        self, archive: OpenArchive, load: DumpLoad | None, uploads: tuple[UploadsStage, ...], progress: Progress
+        self, archive: OpenArchive, loads: Mapping[str, DumpLoad], uploads: tuple[UploadsStage, ...], progress: Progress
     ) -> None:
         self._archive = archive
-        self._load = load
+        self._loads = {dump_name(name): load for name, load in loads.items()}
+        self._load = loads.get("")
         self._uploads = uploads
         self._progress = progress
         self._unreported = 0
@@ -109,8 +122,9 @@ class _Pass:
             self._reject("it was cut: it ends in the middle")
 
     def take_dump(self, member: Member, read: Callable[[], Iterator[bytes]]) -> None:
-        """Called with the dump, by whoever reads."""
-        for size in self._load.take(member.size, read()) if self._load is not None else map(len, read()):
+        """Called with each dump, by whoever reads."""
+        load = self._loads.get(member.name)
+        for size in load.take(member.size, read()) if load is not None else map(len, read()):
             self._report(size)
 
     def take_upload(self, member: Member, data: Iterable[bytes]) -> None:

@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StagedDatabase:
-    """The database `name`, made like `like`; it gets its `properties` when `loader` has filled it."""
+    """The database `name`, made like `like`; it gets its `properties` when `loader` has filled it.
+
+    `archive` is that of this database alone.
+    """
 
     target: Target
     name: str
     like: TargetDatabase
     properties: Properties
     loader: Loader
+    archive: OpenArchive
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection]:
@@ -76,7 +80,8 @@ def create_staged(
     properties = adapt(_properties_of(plan, archive))
     replay_properties(target, name, properties.while_loading)
     url = target.url.with_database(name).with_options(properties.placeholders)
-    return StagedDatabase(target, name, like, properties, Loader(archive.dump, plan, url, target.is_superuser, role))
+    loader = Loader(archive.dump, plan, url, target.is_superuser, role)
+    return StagedDatabase(target, name, like, properties, loader, archive)
 
 
 def _properties_of(plan: DatabasePlan, archive: OpenArchive) -> Properties:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.lost_database import (
     missing_database,
-    numbers_of_both,
     require_own_name,
     way_around_database,
+    with_numbers,
 )
 from safeharbor_backup.actions.restore.lost_stage import way_around
 from safeharbor_backup.actions.restore.swap_errors import interrupted
 from safeharbor_backup.actions.restore.upload_stages import UploadStages, opened_stages
 from safeharbor_backup.errors import CannotRestore, RestorePending, SafeHarborError
-from safeharbor_backup.postgres.database_swap import close_database, exchange_databases, open_database
+from safeharbor_backup.postgres.database_swap import Exchange, close_database, exchange_databases, open_database
 from safeharbor_backup.postgres.target import drop_database
 from safeharbor_backup.state.restore_record import Mark, Phase, RestoreRecord, Side, SwapPhase, UploadsPart
 from safeharbor_backup.text import typed
@@ -52,11 +52,9 @@ class Swap:
 
     def begin(self, towards: Side, *, by_undo: bool) -> None:
         """Write down where this goes to, so that a command that is typed again goes on. Raises OSError."""
-        numbers: dict[str, int] = {}
         if self.record.phase is not Phase.SWAPPING:
-            numbers = numbers_of_both(self._target, self.record)
-            self.record = self.stages.counted(self.record, towards)
-        self._write(phase=Phase.SWAPPING, towards=towards, by_undo=by_undo, **numbers)
+            self.record = self.stages.counted(with_numbers(self._target, self.record), towards)
+        self._write(phase=Phase.SWAPPING, towards=towards, by_undo=by_undo)
 
     def hold(self, part: UploadsPart, stage: Stage) -> None:
         """Write down that this is the stage in that directory. Raises OSError."""
@@ -77,7 +75,10 @@ class Swap:
 
     @property
     def live_database(self) -> Side:
-        """Which side's database is live: whether the one transaction was committed. Raises psycopg.Error."""
+        """Which side's databases are live: whether the one transaction was committed. The main one tells of all.
+
+        Raises psycopg.Error.
+        """
         record = self.record
         if self._target is None or not record.database:
             if not record.uploads:
@@ -120,22 +121,35 @@ class Swap:
         Raises OSError, psycopg.Error, SafeHarborError; then the journal still says what to do.
         """
         record, to, target = self.record, self.record.towards, self._target
-        has_database = target is not None and bool(record.database)
-        is_committed = not has_database or self.live_database is to
-        has_live = target is not None and record.had_database and target.find(record.database) is not None
-        if target is not None and not is_committed and has_live:
-            close_database(target, record.database)
-            step("closed")
+        is_committed = target is None or not record.database or self.live_database is to
+        exchanges = self._exchanges(target) if target is not None and not is_committed else []
+        for each in exchanges:
+            if target is not None and each.outgoing:
+                close_database(target, each.live)
+                step("closed")
         for part in record.uploads:
             self._bring_in(part, to)
             step("uploads swapped")
-        if target is not None and has_database and not is_committed:
-            previous, restored = record.previous_database, record.staged_database
-            outgoing, incoming = (previous, restored) if to is Side.NEW else (restored, previous)
-            exchange_databases(target, record.database, outgoing=outgoing if has_live else "", incoming=incoming)
+        if target is not None and exchanges:
+            exchange_databases(target, exchanges)
             step("committed")
-        elif target is not None and has_database:
-            open_database(target, record.database)
+        elif target is not None:
+            self._open_databases(target)
+
+    def _exchanges(self, target: Target) -> list[Exchange]:
+        """What the one transaction is to do. Raises psycopg.Error."""
+        record, to = self.record, self.record.towards
+        exchanges = []
+        for part in record.databases:
+            is_there = (part.had_database or to is Side.OLD) and target.find(part.database) is not None
+            incoming = record.beside(part, to) if part.had_database or to is Side.NEW else ""
+            outgoing = record.beside(part, to.other) if is_there else ""
+            exchanges.append(Exchange(part.database, outgoing, incoming))
+        return exchanges
+
+    def _open_databases(self, target: Target) -> None:
+        for part in self.record.databases:
+            open_database(target, part.database)
 
     def go_or_return(self, step: Callable[[str], None]) -> None:
         """The same; if it fails before the commit, everything is put back as it was, and the error is raised.
@@ -193,8 +207,9 @@ class Swap:
         if not self.stages.are_at(self.record, Side.OLD):  # it would delete what was live
             raise RestorePending(f"The stage of restore {self.record.id} holds uploads that were live before it.")
         self._write(phase=Phase.REMOVING)
-        if self._target is not None and self.record.staged_database:
-            drop_database(self._target, self.record.staged_database)
+        if self._target is not None:
+            for part in self.record.exchanged:
+                drop_database(self._target, self.record.beside(part, Side.NEW))
         self.stages.remove(self.record)
         self.forget()
 
@@ -209,15 +224,24 @@ class Swap:
             require_own_name(self._target, self.record)
         if self.record.phase is not Phase.REMOVING:
             self._write(phase=Phase.DISCARDING)
-        if self._target is not None and self.record.kept_database:
-            try:
-                drop_database(self._target, self.record.kept_database)
-            except CannotRestore:
-                if self.record.phase is Phase.DISCARDING:
-                    self._write(phase=Phase.KEPT)  # nothing is gone yet: it can still be brought back
-                raise
+        if self._target is not None:
+            self._drop_kept(self._target)
         self.stages.remove(self.record)
         self._journal.remove(self.record.id)
+
+    def _drop_kept(self, target: Target) -> None:
+        side = self.record.live.other
+        kept = [
+            self.record.beside(part, side) for part in self.record.exchanged if part.had_database or side is Side.NEW
+        ]
+        is_whole = all(target.find(name) is not None for name in kept)
+        for name in kept:
+            try:
+                drop_database(target, name)
+            except CannotRestore:
+                if self.record.phase is Phase.DISCARDING and is_whole and name == kept[0]:
+                    self._write(phase=Phase.KEPT)  # nothing is gone yet: it can still be brought back
+                raise
 
     def bring_in_uploads(self, side: Side) -> None:
         """Only the uploads, for a restore in place: its transaction has decided, or will. Raises OSError."""
@@ -239,7 +263,7 @@ class Swap:
                 if part.path in self.stages:
                     self._bring_in(part, back)
             if self._target is not None and record.database:
-                open_database(self._target, record.database)
+                self._open_databases(self._target)
         except Exception as second:  # nothing that nobody foresaw may hide what is to be typed now
             raise interrupted(error, second, self.record) from error
         return True

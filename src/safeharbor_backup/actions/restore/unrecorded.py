@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.postgres.addresses import target_address
+from safeharbor_backup.postgres.addresses import names_beside, target_address
 from safeharbor_backup.postgres.side_names import side_database
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side, UploadsPart
+from safeharbor_backup.state.restore_record import DatabasePart, Phase, RestoreRecord, Side, UploadsPart
 from safeharbor_backup.uploads.staging import find_look_alikes, stage_path
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Unrecorded:
-    """Names that end in one id: databases beside the live one, and an entry in some directories of uploads.
+    """Names that end in one id: databases beside the live ones, and an entry in some directories of uploads.
 
-    `database_bytes`: what the databases take, as far as our role may ask.
+    `database_bytes`: what the databases take, as far as our role may ask. `others` are the live ones beside the main
+    one, `strangers` databases of that id that are beside none of these.
     """
 
     id: str
@@ -38,6 +39,8 @@ class Unrecorded:
     uploads: UploadDirs
     has_database: bool
     database_bytes: int = 0
+    others: tuple[DatabasePart, ...] = ()
+    strangers: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """What there is, for a list."""
@@ -61,20 +64,20 @@ class Unrecorded:
             by_undo=towards is Side.OLD,
             has_been_live=True,  # so that nothing of it is ever removed as if it had only been staged
             database=self.database if self.databases else "",
+            others=self.others if self.databases else (),
             uploads=tuple(UploadsPart(str(each.path), each.name) for each in self.uploads),
         )
 
     def plan(self, to: Side, stages: list[Path], others: UploadDirs) -> str:
         """What would be moved, for the operator to say yes or no; `others` are directories that stay as they are."""
         record = self.record(to)
-        incoming, outgoing = record.staged_database, record.previous_database
-        if to is Side.OLD:
-            incoming, outgoing = outgoing, incoming
         lines = [f"The journal knows no restore {self.id}; only names point to it."]
-        if self.databases and incoming in self.databases:
-            lines.append(f'  database "{incoming}" becomes "{self.database}", which is kept as "{outgoing}"')
-        elif self.databases:
-            lines.append(f'  database "{self.database}" stays live and is opened')
+        for part in record.exchanged:
+            incoming, outgoing = record.beside(part, to), record.beside(part, to.other)
+            if incoming in self.databases:
+                lines.append(f'  database "{incoming}" becomes "{part.database}", which is kept as "{outgoing}"')
+            else:
+                lines.append(f'  database "{part.database}" stays live and is opened')
         lines += [
             f"  what is in {stage}/{to} becomes live; what is live is kept in {stage}/{to.other}" for stage in stages
         ]
@@ -93,9 +96,14 @@ def find_unrecorded(settings: Settings, journal: Journal) -> list[Unrecorded]:
     }
     stages = set[str]().union(*look_alikes.values())
     url, name = target_address(settings)
-    with target_connected(url, name) as target:
+    extras = names_beside(settings)
+    with target_connected(url, name, tuple(extras.values())) as target:
         sizes = find_unrecorded_databases(target, known)
         has_database = target.find(name) is not None
+        beside = {label: find_unrecorded_databases(target.beside(extra), known) for label, extra in extras.items()}
+        of_id = target.databases_beside("_(restore|before)_[0-9a-f]{12}$")
+    main = set(sizes)
+    sizes |= {database: size for found in beside.values() for database, size in found.items()}
     return [
         Unrecorded(
             id=each,
@@ -104,8 +112,14 @@ def find_unrecorded(settings: Settings, journal: Journal) -> list[Unrecorded]:
             uploads=tuple(directory for directory, ids in look_alikes.items() if each in ids),
             has_database=has_database,
             database_bytes=sum(size for database, size in sizes.items() if database.endswith(each)),
+            others=tuple(
+                DatabasePart(extras[label], label)
+                for label, found in beside.items()
+                if any(database.endswith(each) for database in found)
+            ),
+            strangers=tuple(name for name in of_id if name.endswith(each) and name not in sizes),
         )
-        for each in sorted(stages | {database[-12:] for database in sizes}, reverse=True)
+        for each in sorted(stages | {database[-12:] for database in main}, reverse=True)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.preflight import check_apart, check_no_overlap
@@ -65,7 +66,7 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
             if not each.path.is_dir():
                 raise StorageUnavailable(
                     f"The uploads directory {each.path} does not exist.",
-                    hint=f"Create it, or mount it: mkdir -p {each.path}",
+                    hint=f"Create it, or mount it: mkdir -p {shlex.quote(str(each.path))}",
                 )
         _look_at(dirs, archive, settings, findings)
     except Truncated:
@@ -182,7 +183,7 @@ def _not_configured(archive: Path, unknown: list[str], dirs: UploadDirs, recorde
 
 
 def _by_hand(archive: Path) -> str:
-    return f"`{typed(f'extract {archive} uploads --to DIR')}` takes them out as one tree."
+    return f"`{typed(f'extract {shlex.quote(str(archive))} uploads --to DIR')}` takes them out as one tree."
 
 
 def check_rooms(

@@ -257,6 +257,7 @@ def _contents(entry: CatalogEntry, status: Status, number: int) -> Contents:
         upload_bytes=manifest.upload_bytes,
         largest_tables=_largest(manifest.tables.items(), most),
         folders=_folders(manifest.folders, most),
+        databases=tuple((each.name, len(each.database.tables), each.rows) for each in manifest.databases[:most]),
         warnings=tuple(_cut(each, _SHORT_TEXT) for each in manifest.warnings[:_WARNINGS]),
     )
 

@@ -155,6 +155,7 @@ class Contents(Struct, frozen=True, kw_only=True):
     """One archive and what is in it.
 
     `largest_tables` are names and rows, `folders` names, files and bytes; null if the archive does not record them.
+    `databases` are those beside the main one: names, tables and rows.
     """
 
     name: Name
@@ -176,6 +177,7 @@ class Contents(Struct, frozen=True, kw_only=True):
     upload_bytes: Count | None = None
     largest_tables: Annotated[tuple[tuple[str, Count], ...], Meta(max_length=FEW)] = ()
     folders: Annotated[tuple[tuple[str, Count, Count], ...], Meta(max_length=FEW)] | None = None
+    databases: Annotated[tuple[tuple[str, Count, Count], ...], Meta(max_length=FEW)] = ()
     warnings: Texts = ()
     verified_at: Moment | None = None
     drilled_at: Moment | None = None

@@ -10,6 +10,7 @@ from msgspec import to_builtins
 
 from safeharbor_backup.actions.backup.run import plan_output, take_backup
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.databases_beside import database_lines, describe_databases
 from safeharbor_backup.cli.documents import BackupDocument
 from safeharbor_backup.cli.json_output import log_format_option
 from safeharbor_backup.cli.options import json_option, quiet_option, warnings_ok_option
@@ -88,6 +89,8 @@ def _print(output: Output, result: BackupResult) -> None:
         f"{plural(result.upload_files, 'upload')} ({show_bytes(result.upload_bytes)})",
     ]
     output.result(f"{', '.join(contents)}; verified; took {result.elapsed_seconds:.1f} s")
+    for line in database_lines(result.databases):
+        output.result(line)
     shared = result.shared
     if shared is not None:
         written = show_bytes(result.size - shared.size)
@@ -117,4 +120,5 @@ def describe_backup(result: BackupResult) -> BackupDocument:
         notes=tuple(result.notes),
         pruned=tuple(pruned.deleted) if pruned is not None else (),
         freed_bytes=pruned.freed_bytes if pruned is not None else 0,
+        databases=describe_databases(result.databases),
     )

@@ -140,6 +140,10 @@ def _print(output: Output, result: DrillResult, *, quiet: bool) -> None:
     if quiet:
         return
     output.result(f"  on {result.server}")
+    for name, database in result.databases.items():
+        rows = f" with {plural(database.rows, 'row')}" if database.rows is not None else ""
+        found = ", ".join(as_recorded(database.compared))
+        output.result(f"  {name}: {plural(database.tables, 'table')}{rows}{f'; as recorded: {found}' if found else ''}")
     if equal := as_recorded(result.compared):
         output.result(f"  as recorded: {', '.join(equal)}")
     if result.not_recorded:

@@ -12,6 +12,7 @@ from safeharbor_backup.actions.catalog.entries import is_from_future, read_catal
 from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.cli.command import always, safeharbor_command
+from safeharbor_backup.cli.databases_beside import describe_databases
 from safeharbor_backup.cli.documents import ListDocument, ListedArchive
 from safeharbor_backup.cli.table import Column, table_lines, terminal_width
 from safeharbor_backup.errors import ExitStatus
@@ -83,11 +84,16 @@ def _columns(
 ) -> list[Column]:
     """In the order of need: those at the end are the first to go where there is no place."""
     manifests = [entry.manifest for entry in archives]
+    beside = [
+        ", ".join(f"{each.name}: {each.rows:,}" for each in manifest.databases) if manifest is not None else ""
+        for manifest in manifests
+    ]
     return [
         Column(f"time ({'UTC' if zone is UTC else 'local'})", _show_times(archives, zone)),
         Column("age", [_age(entry, now) for entry in archives], is_number=True),
         Column("size", [show_bytes(entry.size) for entry in archives], is_number=True),
         Column("rows", ["?" if each is None else f"{each.rows:,}" for each in manifests], is_number=True),
+        *([Column("other rows", beside)] if any(beside) else []),
         Column("uploads", ["?" if each is None else f"{each.upload_files:,}" for each in manifests], is_number=True),
         Column("since previous", [_change(archives[position:]) for position in range(len(archives))]),
         Column("state", [entry.state.value for entry in archives]),
@@ -161,4 +167,5 @@ def _archive(entry: CatalogEntry, verdict: Verdict | None) -> ListedArchive:
         keep=None if verdict is None else verdict.keep,
         reasons=() if verdict is None else tuple(verdict.reasons),
         codes=() if verdict is None else tuple(reason.code.value for reason in verdict.because),
+        databases=() if manifest is None else describe_databases(manifest.databases),
     )

@@ -192,6 +192,7 @@ def _restore_from(run: Run, settings: Settings, archive: str, where: TargetOptio
         from_another=where.accepts_another,
         accepts_broken=options.accept_broken,
         accepts_open=options.accept_open,
+        without_others=where.database_url is not None,
     )
     if not options.dry_run:
         _restore(run, settings, request, options)

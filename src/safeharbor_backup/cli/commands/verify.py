@@ -14,6 +14,7 @@ from safeharbor_backup.actions.catalog.latest import choose_to_prove
 from safeharbor_backup.actions.verify import verify_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
+from safeharbor_backup.cli.databases_beside import database_lines, describe_databases
 from safeharbor_backup.cli.documents import Verified, VerifyDocument
 from safeharbor_backup.cli.evidence_check import are_evidence, require_signers, verify_evidence
 from safeharbor_backup.cli.json_output import log_format_option
@@ -191,6 +192,8 @@ def _print(output: Output, result: Verification, *, quiet: bool) -> None:
     else:
         members = plural(result.members, "member")
         output.result(f"{result.path}: OK ({members}, {show_bytes(result.size)} in {result.seconds:.1f} s)")
+    for line in database_lines(result.manifest.databases) if result.manifest is not None else ():
+        output.result(line)
 
 
 def _document(result: Verification) -> Verified:
@@ -205,4 +208,5 @@ def _document(result: Verification) -> Verified:
         members=result.members,
         seconds=round(result.seconds, 3),
         taken_at=iso_time(result.manifest.taken_at) if result.manifest is not None else None,
+        databases=describe_databases(result.manifest.databases) if result.manifest is not None else (),
     )
