@@ -96,6 +96,19 @@ def test_killed_at_any_step_it_ends_as_the_old_or_the_new_of_both(site: Site, da
     assert (rig.left, Journal(site.backups).read()) == ([], ())
 
 
+def test_a_restore_goes_on_where_it_began_whatever_the_setting_says_by_now(
+    site: Site, database: Database, static: Path
+) -> None:
+    rig = Two(site, database, static)
+    rig.changed()
+    rig.kill("restore", "staged")
+
+    done = site.run("restore", "--resume", BACKUP_UPLOAD_DIR="media=/x,media=/y")
+
+    assert done.status == 0, done.output
+    wholly(rig, rig.new, "resumed")
+
+
 @pytest.mark.parametrize("kind", ["gone", "a file"])
 def test_a_directory_that_is_gone_is_abandoned_alone(site: Site, database: Database, static: Path, kind: str) -> None:
     lost = site.root / "lost"

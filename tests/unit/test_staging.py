@@ -132,6 +132,20 @@ def test_it_is_private_and_bears_the_marker(rig: Rig) -> None:
     assert stat.S_IMODE(os.stat(rig.path / os.fsdecode(STAGING_MARKER)).st_mode) == 0o600
 
 
+def test_it_is_not_in_place_if_the_uploads_are_another_directory_now(rig: Rig, tmp_path: Path) -> None:
+    rig.stage.require_in_place()
+    rig.uploads.rename(tmp_path / "unmounted")
+    with pytest.raises(StageReplaced, match="another directory than when this began"):
+        rig.stage.require_in_place()
+    rig.uploads.mkdir()
+    with pytest.raises(StageReplaced, match="another directory than when this began"):
+        rig.stage.require_in_place()
+
+    rig.stage.remove()
+
+    assert sorted(os.listdir(tmp_path / "unmounted")) == sorted({name.partition("/")[0] for name in OLD})
+
+
 def test_bringing_in_a_side_keeps_the_other_one(rig: Rig) -> None:
     for side, expected in ((Side.NEW, NEW), (Side.NEW, NEW), (Side.OLD, OLD), (Side.NEW, NEW)):
         rig.make_live(side)

@@ -62,7 +62,13 @@ class Stage:
         return self._new if side is Side.NEW else self._old
 
     def require_in_place(self) -> None:
-        """Its name in the uploads leads to it. Raises StageReplaced: somebody has moved it."""
+        """Its path leads to it. Raises StageReplaced: somebody has moved it, or what it is in; OSError."""
+        uploads, hint = self.path.parent, "See whether its filesystem was mounted or unmounted meanwhile."
+        if not (uploads.is_dir() and os.path.samestat(os.stat(uploads), os.fstat(self._root))):
+            raise StageReplaced(f"{uploads} is another directory than when this began.", hint=hint)
+        self._require_name()
+
+    def _require_name(self) -> None:
         try:
             found = os.lstat(self._name, dir_fd=self._root)
         except FileNotFoundError:
@@ -141,7 +147,7 @@ class Stage:
         What shows that it is ours goes last, so that this may be called again after a crash.
         """
         self._name = _find_by_inode(self._root, self._name, os.fstat(self._stage).st_ino)
-        self.require_in_place()
+        self._require_name()
         last = (b"new", b"old", STAGING_MARKER)
         for each in names_in(self._stage):
             if each not in last:

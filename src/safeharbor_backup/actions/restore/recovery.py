@@ -17,6 +17,7 @@ from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, lef
 from safeharbor_backup.actions.restore.recovered import Recovery, settled, try_swap
 from safeharbor_backup.actions.restore.request import RestoreRequest
 from safeharbor_backup.errors import CannotRestore
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
 from safeharbor_backup.system.signals import signals_held
@@ -159,7 +160,9 @@ def retargeted(settings: Settings, request: RestoreRequest) -> Settings:
     database = settings.database
     if database is not None and request.database:
         database = database.with_database(request.database)
-    return replace(settings, upload_dirs=uploads, database=database)
+    is_known = request.uploads is not None  # whatever the setting says by now
+    problems = tuple(each for each in settings.problems if not (is_known and each.concern is Concern.UPLOADS))
+    return replace(settings, upload_dirs=uploads, database=database, problems=problems)
 
 
 def _pending(directory: Path, restore_id: str) -> RestoreRecord | None:
