@@ -223,9 +223,11 @@ def test_what_starts_runs_has_the_program_where_a_systems_python_installs_it(new
     database_url = newcomer.site.environment["BACKUP_DATABASE_URL"]
 
     done = newcomer.type(
-        f"PATH={program.parent}:$PATH PYTHONPATH={imported} safeharbor init --database-url {database_url} "
-        "--upload-dir none --backup-dir backups --settings-file b.env --schedule cron --no-drill"
+        f"PYTHONPATH={imported} {program} init --database-url {database_url} --upload-dir none --backup-dir backups"
+        " --settings-file b.env --schedule cron --no-drill"
     )
 
     assert done.status == 0, done.output
     assert f"   {program} --env-file {root}/b.env backup --quiet" in done.stdout
+    assert f"\n$ {program} --env-file {root}/b.env backup\n" in done.stdout
+    assert f"\nTo restore it: {program} --env-file {root}/b.env restore --from latest\n" in done.stdout

@@ -14,7 +14,14 @@ from safeharbor_backup.actions.init import check_answers, make_directory, requir
 from safeharbor_backup.actions.schedule_files import SCHEDULES, files_of_schedule
 from safeharbor_backup.cli.app_loading import AppNotLoaded
 from safeharbor_backup.cli.command import WHILE_RESTORING, exit_with, safeharbor_command
-from safeharbor_backup.cli.init_files import default_file, named_file, places_of, settings_from, settings_text
+from safeharbor_backup.cli.init_files import (
+    default_file,
+    named_file,
+    places_of,
+    settings_from,
+    settings_text,
+    typed_program,
+)
 from safeharbor_backup.cli.output import is_good
 from safeharbor_backup.cli.questions import Question, ask_all, is_at_terminal
 from safeharbor_backup.cli.settings_source import find_app
@@ -79,7 +86,7 @@ def command(run: Run, **given: Any) -> None:
         require_new({"--schedule systemd": units})
     made = make_directory(settings.backup_dir, settings.upload_dirs)
     write_new(path, settings_text(settings, app))
-    type_commands_as(shlex.join(["safeharbor", *named_file(path)]))
+    type_commands_as(shlex.join([typed_program(), *named_file(path)]))
     _say_what_was_done(run.output, settings, path, made=made)
     warned = _say_what_lacks(run.output, checked)
     _offer(run.output, schedule, files, units)
@@ -155,8 +162,12 @@ def _run(output: Output, command: str, path: Path) -> int:
     """Run a command by the new file alone, as a schedule would; its status."""
     from safeharbor_backup.cli.main import cli
 
+    started = typed("")
     output.result(f"\n$ {typed(command)}")
-    return int(cli.main([*named_file(path), command], prog_name="safeharbor", standalone_mode=False) or 0)
+    try:
+        return int(cli.main([*named_file(path), command], prog_name="safeharbor", standalone_mode=False) or 0)
+    finally:
+        type_commands_as(started)  # the command has typed as it was started itself
 
 
 def _say_what_was_done(output: Output, settings: Settings, path: Path, *, made: bool) -> None:
