@@ -220,6 +220,18 @@ def test_rows_go_into_files_that_other_programs_read(shop: Site, database: Datab
     assert rows(database, query) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "says"), [("-", "the name of a file"), ("", "the name of a file"), ("none/x.csv", "There is no directory")]
+)
+def test_what_is_no_name_of_a_file_is_2_before_anything_is_loaded(shop: Site, name: str, says: str) -> None:
+    before = set(shop.root.iterdir())
+
+    done = shop.run("extract", "latest", "--table", "log", "--csv", name)
+
+    assert (done.status, says in done.stderr) == (2, True), done.output
+    assert set(shop.root.iterdir()) == before
+
+
 def test_no_such_table_is_2_with_the_nearest(shop: Site) -> None:
     done = shop.run("extract", "latest", "--table", "public.keyles\x1b[2J")
 

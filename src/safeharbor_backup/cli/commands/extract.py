@@ -42,6 +42,11 @@ class TableOptions:
         """Raises UsageError."""
         if self.where is not None and not self.where.strip():  # a variable that is not set would mean all rows
             raise click.UsageError("--where: the condition is empty.")
+        file = self.csv_file or self.sql_file
+        if file is not None and str(file) in ("-", "."):  # the latter is what an empty name becomes
+            raise click.UsageError("--csv and --sql need the name of a file.")
+        if file is not None and not file.absolute().parent.is_dir():
+            raise click.UsageError(f"There is no directory {file.absolute().parent}.")
         if [self.csv_file is not None, self.sql_file is not None, self.into_live].count(True) > 1:
             raise click.UsageError("Give one of --csv, --sql and --into-live at most.")
         if self.yes and not self.into_live:
