@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -13,19 +11,17 @@ import pytest
 from support.archives import write_program
 from support.faults import failed
 from support.postgres import Database
-from support.runs import Outcome, Site
+from support.runs import MAIN, Outcome, Site
 from support.shim import Order, Shim
 
 pytestmark = pytest.mark.timeout(120)
 
 
-def limited(site: Site, limit: str, *arguments: str) -> Outcome:
-    """The command under a limit of the shell."""
-    script = f"ulimit {limit} && exec {shlex.join(site.argv(*arguments))}"
-    done = subprocess.run(
-        ["bash", "-c", script], env=site.full_environment(), capture_output=True, text=True, cwd=site.root, check=False
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+def limited(site: Site, limit: str, most: int, *arguments: str) -> Outcome:
+    """The command under a limit of the operating system, from its first line on."""
+    code = f"import resource; resource.setrlimit(resource.{limit}, ({most}, {most})); {MAIN}"
+    done = site.run_code(code, *arguments)
+    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def refused(site: Site, call: str, error: str, when: str, *arguments: str) -> tuple[Outcome, int]:
@@ -45,7 +41,7 @@ def test_too_few_open_files_are_named_and_no_archive_without_uploads_is_publishe
     for most in range(11, 44, 3):
         before = len(site.archives)
 
-        done = limited(site, f"-n {most}", "backup", "--full")
+        done = limited(site, "RLIMIT_NOFILE", most, "backup", "--full")
 
         statuses.append(done.status)
         assert "Traceback" not in done.output, (most, done.output)
@@ -62,7 +58,7 @@ def test_too_few_open_files_are_no_verdict_on_an_archive(site: Site, arguments: 
     assert site.run("backup").status == 0
     statuses = []
     for most in range(6, 30, 3):
-        done = limited(site, f"-n {most}", *arguments)
+        done = limited(site, "RLIMIT_NOFILE", most, *arguments)
 
         statuses.append(done.status)
         assert done.status in (0, 1), (most, done.output)
@@ -133,7 +129,7 @@ def test_a_client_that_does_not_tell_its_version_is_not_one_that_is_missing(site
 def test_a_file_that_may_not_grow_is_told_with_its_limit(site: Site) -> None:
     (site.uploads / "large").write_bytes(bytes(300_000))
 
-    done = limited(site, "-f 100", "backup")
+    done = limited(site, "RLIMIT_FSIZE", 100 * 1024, "backup")
 
     failed(done, 7, "files of 102,400 bytes (RLIMIT_FSIZE)")
     assert site.archives == []

@@ -193,6 +193,7 @@ def test_a_backup_that_fails_sends_a_mail_and_pings_its_start_and_its_status(
     assert [one.command for one in read_history(alerted.backup_dir)] == ["backup"]
 
 
+@pytest.mark.slow
 def test_other_commands_are_told_to_people_and_not_to_the_check(
     alerted: Settings, mailbox: Mailbox, listener: Listener
 ) -> None:

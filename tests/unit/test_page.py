@@ -57,7 +57,9 @@ def test_each_state_has_its_sentence_and_its_colour(name: str) -> None:
     assert f"<title>{word.capitalize()}: {sentence}</title>" in page
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "many" else []) for name in EVERY]
+)
 def test_a_page_is_valid_and_needs_nothing_else(name: str) -> None:
     page = render_page(EVERY[name](), NOW)
 
@@ -300,6 +302,7 @@ def test_what_is_no_document_makes_a_page_that_says_so(document: Any) -> None:
     assert_is_valid(render_page(document, NOW))
 
 
+@pytest.mark.slow
 def test_a_page_is_bounded_however_much_the_document_holds() -> None:
     document = documents.many()
     document["contents"] = document["contents"] * 20

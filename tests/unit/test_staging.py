@@ -188,6 +188,7 @@ def test_stopped_twice_it_still_comes_back(rig: Rig) -> None:
             assert live(rig.path / "new") == NEW
 
 
+@pytest.mark.slow
 def test_what_the_app_makes_anew_meanwhile_steps_aside(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     real = publish.rename_between
 
