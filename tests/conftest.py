@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from safeharbor_backup.text import type_commands_as
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from xdist.remote import Producer
     from xdist.scheduler import Scheduling
 
@@ -16,6 +20,13 @@ pytest_plugins = ["support.engine", "support.postgres", "support.runs"]
 # what `nohup` ignores, or a shell in the background (SIGINT), our children would ignore too
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def commands_as_typed_here() -> Iterator[None]:
+    """A process is started in one way, but tests call commands in several: what one was called as ends with it."""
+    yield
+    type_commands_as("safeharbor")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
