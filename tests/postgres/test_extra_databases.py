@@ -173,7 +173,11 @@ def test_one_on_another_server_is_backed_up_and_its_restore_refused_before_anyth
         site.environment["BACKUP_EXTRA_DATABASES"] = f"stats={other.url}"
         site.environment["BACKUP_PG_BIN"] = ":".join(str(each) for each in find_server_bins().values())
         site.environment["BACKUP_DUMP_COMPRESSION"] = "gzip:1"  # which each of these clients knows
-        archive = taken(site)
+        warned = site.run("backup", "--no-prune")
+        assert warned.status == 3, warned.output
+        assert "stats: a restore would end with 8: it is on another server" in warned.output
+        no_secret(warned)
+        archive = site.archives[-1]
         before = state(site, database, other)
 
         for options in (("--dry-run",), ("--yes",)):
@@ -188,7 +192,12 @@ def test_one_on_another_server_is_backed_up_and_its_restore_refused_before_anyth
         assert beside_names(database, database) == []
         doctor = site.run("doctor")
         assert "stats: a restore will refuse it" in doctor.stdout
-        assert site.run("drill").status == 0
+        drilled = site.run("drill")
+        assert drilled.status == 3, drilled.output
+        assert "stats: on the servers as they are it would not restore: It is on another server" in drilled.output
+        no_secret(drilled)
+        site.environment["BACKUP_IGNORE"] = "stats"
+        assert site.run("backup", "--no-prune").status == 0
         database.execute("DELETE FROM photo")
         alone = restored(site, archive, "--only", "database")
         assert alone.status == 8
@@ -414,3 +423,23 @@ def test_a_load_that_fails_leaves_everything_as_it_was(site: Site, database: Dat
     assert state(site, database, beside) == before
     assert beside_names(database, database, beside) == []
     assert Journal(site.backups).read() == ()
+
+
+def test_archives_are_kept_when_one_beside_the_main_one_has_lost_its_rows_or_is_not_there(
+    site: Site, database: Database, beside: Database
+) -> None:
+    site.environment["BACKUP_KEEP_LAST"] = "1"
+    taken(site)
+    beside.execute("DELETE FROM visit WHERE id = 1")
+
+    shrunk = site.run("backup")
+
+    assert shrunk.status == 3, shrunk.output
+    assert "the archive has 1 row in stats, an earlier one had 2; public.visit has 1 of 2" in shrunk.output
+    del site.environment["BACKUP_EXTRA_DATABASES"]
+    without = site.run("backup")
+    assert without.status == 3, without.output
+    assert "the archive has no database stats, an earlier one had 2 rows in it" in without.output
+    assert len(site.archives) == 3
+    assert site.run("prune", "--adopt").status in (0, 3)
+    assert site.run("backup").status in (0, 3)

@@ -6,11 +6,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from safeharbor_backup.actions.catalog.entries import look_at
 from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity, judge_shortfall, judge_size
-from safeharbor_backup.archive.manifest_sections import Folder, Place
+from safeharbor_backup.archive.manifest_sections import Folder, OtherDatabase, Place
 from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
 from support.archives import TAKEN_AT, put_archive
 from support.manifests import with_facts
@@ -74,6 +75,27 @@ def test_one_of_several_directories_that_is_empty_now_is_a_reason(
     assert found == ("the archive has no files of docs, an earlier one had 2" if is_short else "")
     assert judge_shortfall(with_files(now, "media"), earlier) == ""  # it was taken out of the settings
     assert judge_shortfall(with_files(now), earlier) == ""  # folders of one tree come and go
+
+
+@pytest.mark.parametrize(("rows", "is_short"), [(None, True), (0, True), (5, True), (6, False), (90, False)])
+def test_rows_beside_the_main_database_gone_or_halved_are_a_reason(
+    usual: Manifest, rows: int | None, is_short: bool
+) -> None:
+    def with_stats(count: int | None) -> Manifest:
+        tables = {"public.visit": count or 0}
+        stats = OtherDatabase(
+            name="stats",
+            source=usual.source,
+            dump_bytes=1,
+            database=msgspec.structs.replace(usual.about_database, tables=tables),
+        )
+        return msgspec.structs.replace(usual, others=msgspec.UNSET if count is None else (stats,))
+
+    found = judge_shortfall(with_stats(rows), with_stats(10))
+
+    assert ("stats" in found) is is_short
+    assert judge_shortfall(with_stats(10), with_stats(None)) == ""
+    assert judge_shortfall(with_stats(None), with_stats(0)) == ""
 
 
 def test_an_app_that_never_had_uploads_gives_no_reason(usual: Manifest) -> None:

@@ -15,6 +15,7 @@ from safeharbor_backup.postgres.client_tools import choose_client_tools, find_cl
 from safeharbor_backup.postgres.connection import answering, bounded, idle_session, pin_to_host
 from safeharbor_backup.postgres.dump import choose_compression
 from safeharbor_backup.postgres.snapshot import open_snapshot
+from safeharbor_backup.settings.extra_databases import is_same_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +99,7 @@ def open_sources(
         if each.address is not None
     ]
     _require_different(dump, others)
+    steps.warn(*_elsewhere(dump, others, settings))
     sizes = {each.name: each.dump.properties.size_bytes for each in others}
     sharing, warning = require_space(
         settings.min_free, plan.directory, dump.properties.size_bytes, plan.previous, uploads, sharing, sizes
@@ -152,6 +154,23 @@ def _require_different(main: DumpSource, others: list[OtherSource]) -> None:
         before = seen.setdefault(_identity(each.dump), each.name)
         if before != each.name:
             raise SettingsInvalid([f"BACKUP_EXTRA_DATABASES: expected other databases; {each.name} is {before}'s"])
+
+
+def _elsewhere(main: DumpSource, others: list[OtherSource], settings: Settings) -> list[str]:
+    """That a restore will refuse the archive, since one of its databases is on another server than the main one."""
+    (server, _), addresses = _identity(main), {each.name: each.address for each in settings.extra_databases}
+    mains = [each for each in (settings.database, settings.restore_database) if each is not None]
+    found = []
+    for each in others:
+        address = addresses[each.name]
+        is_near = address is None or any(is_same_server(address, one) for one in mains)
+        if not is_near and _identity(each.dump)[0] != server and each.name not in settings.ignore:
+            found.append(
+                f"{each.name}: a restore would end with 8: it is on another server than the main database, and "
+                f"databases are exchanged in one transaction. Give it an installation of its own; "
+                f"BACKUP_IGNORE={each.name} silences this"
+            )
+    return found
 
 
 def _identity(source: DumpSource) -> tuple[str, str]:

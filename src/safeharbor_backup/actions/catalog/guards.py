@@ -41,7 +41,23 @@ def judge_shortfall(newest: Manifest, earlier: Manifest | None) -> str:
     for what, now, before, most in kinds:
         if now * 2 <= before and before > 0:
             return f"the archive has {what}, an earlier one had {before:,}{most}"
-    return _emptied(newest, earlier)
+    return _emptied(newest, earlier) or _short_beside(newest, earlier)
+
+
+def _short_beside(newest: Manifest, earlier: Manifest) -> str:
+    """The database beside the main one that is not there any more, or has lost half of its rows; "" if none has.
+
+    One that was only taken out of the settings counts too: nothing else would keep the archives that still have it.
+    """
+    now = {each.name: each for each in newest.databases}
+    for each in earlier.databases:
+        found = now.get(each.name)
+        if found is None and each.rows:
+            return f"the archive has no database {each.name}, an earlier one had {plural(each.rows, 'row')} in it"
+        if found is not None and found.rows * 2 <= each.rows and each.rows > 0:
+            most = _most_lost(found.database.tables, each.database.tables)
+            return f"the archive has {plural(found.rows, 'row')} in {each.name}, an earlier one had {each.rows:,}{most}"
+    return ""
 
 
 def _emptied(newest: Manifest, earlier: Manifest) -> str:

@@ -18,6 +18,7 @@ from safeharbor_backup.actions.drill.server import (
 )
 from safeharbor_backup.actions.restore.database_plan import choose_entries, read_dump
 from safeharbor_backup.actions.restore.findings import Findings
+from safeharbor_backup.actions.restore.other_databases import require_same_server
 from safeharbor_backup.actions.restore.staged_database import create_staged
 from safeharbor_backup.actions.scratch_cleanup import remove_left_databases
 from safeharbor_backup.errors import CannotRestore, SafeHarborError, one_line
@@ -25,7 +26,6 @@ from safeharbor_backup.postgres.contents import without_subscriptions
 from safeharbor_backup.postgres.scratch_database import hold_scratch
 from safeharbor_backup.postgres.sessions import end_backend
 from safeharbor_backup.postgres.target import drop_database, target_connected
-from safeharbor_backup.settings.extra_databases import is_same_server
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import ascii_safe
 
@@ -83,20 +83,25 @@ def find_server(
 
 def plan_copies(server: DrillServer, databases: Sequence[OpenArchive], report: Report) -> list[PlannedCopy]:
     """How copies of these are made there. Raises what a restore there would meet."""
-    servers = [(each, server if not each.name else _beside(server, each)) for each in databases]
+    servers = [(each, server if not each.name else _beside(server, each, report)) for each in databases]
     return [PlannedCopy(each, beside, plan_copy(beside, each, report)) for each, beside in servers]
 
 
-def _beside(server: DrillServer, archive: OpenArchive) -> DrillServer:
-    """The same server for a database beside the main one, whose live one is known by the settings."""
+def _beside(server: DrillServer, archive: OpenArchive, report: Report) -> DrillServer:
+    """The same server for a database beside the main one, whose live one is known by the settings.
+
+    What an archive calls its database is no part of the scratch database's name: it may be anything.
+    """
     extra = server.settings.extra_database(archive.name)
-    main = server.settings.restore_database or server.settings.database
-    if server.kind is Kind.OWN and extra is not None and extra.address is not None and main is not None:
+    target = server.target.beside(archive.name)
+    if server.kind is Kind.OWN and extra is not None and extra.address is not None:
         target = server.target.beside(extra.database or archive.name)
-        if is_same_server(extra.address, main):
+        try:
+            require_same_server(server.target, extra, server.settings)
             return replace(server, target=target, live=find_live(target))
-    name = archive.manifest.database if archive.manifest is not None else archive.name
-    return replace(server, target=server.target.beside(name or archive.name), live=None)
+        except CannotRestore as refusal:
+            report.warnings.append(f"{archive.name}: on the servers as they are it would not restore: {refusal}")
+    return replace(server, target=target, live=None)
 
 
 def plan_copy(server: DrillServer, archive: OpenArchive, report: Report) -> DatabasePlan:
