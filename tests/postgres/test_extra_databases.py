@@ -443,3 +443,25 @@ def test_archives_are_kept_when_one_beside_the_main_one_has_lost_its_rows_or_is_
     assert len(site.archives) == 3
     assert site.run("prune", "--adopt").status in (0, 3)
     assert site.run("backup").status in (0, 3)
+
+
+def test_each_needs_a_connection_more(site: Site, database: Database, beside: Database) -> None:
+    archive = taken(site)
+    before = state(site, database, beside)
+    limit = f"ALTER ROLE {database.owner} CONNECTION LIMIT"
+
+    execute(database.server.url(), f"{limit} 3")
+    refused = restored(site, archive, "--dry-run")
+    assert refused.status == 8, refused.output
+    assert "A restore needs 3 more connections to the server" in refused.stderr
+    assert restored(site, archive).status == 8
+    assert state(site, database, beside) == before
+    backup = site.run("backup")
+    assert (backup.status, "2 more for each of BACKUP_EXTRA_DATABASES" in backup.stderr) == (6, True), backup.output
+    execute(database.server.url(), f"{limit} 4")
+    done = restored(site, archive)
+    assert done.status == 0, done.output
+    assert "1 of 2 jobs load the dump" in done.stdout
+    execute(database.server.url(), f"{limit} 5")
+    backup = site.run("backup")
+    assert backup.status == 0, backup.output

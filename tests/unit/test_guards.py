@@ -11,7 +11,7 @@ import pytest
 
 from safeharbor_backup.actions.catalog.entries import look_at
 from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity, judge_shortfall, judge_size
-from safeharbor_backup.archive.manifest_sections import Folder, OtherDatabase, Place
+from safeharbor_backup.archive.manifest_sections import Folder, OtherDatabase, Place, Source
 from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
 from support.archives import TAKEN_AT, put_archive
 from support.manifests import with_facts
@@ -85,7 +85,7 @@ def test_rows_beside_the_main_database_gone_or_halved_are_a_reason(
         tables = {"public.visit": count or 0}
         stats = OtherDatabase(
             name="stats",
-            source=usual.source,
+            source=Source(system_identifier="1", database="numbers"),
             dump_bytes=1,
             database=msgspec.structs.replace(usual.about_database, tables=tables),
         )
@@ -96,6 +96,8 @@ def test_rows_beside_the_main_database_gone_or_halved_are_a_reason(
     assert ("stats" in found) is is_short
     assert judge_shortfall(with_stats(10), with_stats(None)) == ""
     assert judge_shortfall(with_stats(None), with_stats(0)) == ""
+    renamed = tuple(msgspec.structs.replace(each, name="numbers") for each in with_stats(rows).databases)
+    assert bool(judge_shortfall(msgspec.structs.replace(usual, others=renamed), with_stats(10))) is is_short
 
 
 def test_an_app_that_never_had_uploads_gives_no_reason(usual: Manifest) -> None:

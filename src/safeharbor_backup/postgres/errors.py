@@ -50,8 +50,9 @@ _HINTS = {
 }
 _HINTS_TO_CONNECT = {
     TOO_MANY_CONNECTIONS: (
-        "A backup needs 3 connections at a time, a restore or drill 2 and one for each of its `--jobs`. Raise the "
-        "limit of the role, the database or the server, or type `--jobs 1`."
+        "A backup needs 3 connections at a time and 2 more for each of BACKUP_EXTRA_DATABASES; a restore or drill 2, "
+        "one for each of these, and one for each of its `--jobs`. Raise the limit of the role, the database or the "
+        "server, or type `--jobs 1`."
     ),
 }
 # what no other order of loading changes: the server lacks something, was stopped, or is damaged

@@ -50,13 +50,16 @@ def _short_beside(newest: Manifest, earlier: Manifest) -> str:
     One that was only taken out of the settings counts too: nothing else would keep the archives that still have it.
     """
     now = {each.name: each for each in newest.databases}
+    renamed = {(each.source.system_identifier, each.source.database): each for each in newest.databases}
     for each in earlier.databases:
-        found = now.get(each.name)
+        found = now.get(each.name) or renamed.get((each.source.system_identifier, each.source.database))
         if found is None and each.rows:
             return f"the archive has no database {each.name}, an earlier one had {plural(each.rows, 'row')} in it"
         if found is not None and found.rows * 2 <= each.rows and each.rows > 0:
             most = _most_lost(found.database.tables, each.database.tables)
-            return f"the archive has {plural(found.rows, 'row')} in {each.name}, an earlier one had {each.rows:,}{most}"
+            return (
+                f"the archive has {plural(found.rows, 'row')} in {found.name}, an earlier one had {each.rows:,}{most}"
+            )
     return ""
 
 

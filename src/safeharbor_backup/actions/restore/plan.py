@@ -137,9 +137,9 @@ def draw_up_plan(
         try:
             plan = look_at_database(target, archive, settings.pg_bin, request, findings)
             parts = (PlannedDatabase(archive, plan),)
-            jobs = fit_jobs(target, request, findings)
             compare_database(plan, archive, findings, exact=exact)
             parts += look_at_others(target, archive, settings, request, findings, exact=exact)
+            jobs = fit_jobs(target, request, findings, len(parts) - 1)
         except SafeHarborError as error:
             findings.problems.append(error)
     dirs = look_at_uploads(archive, settings, findings) if request.with_uploads else ()

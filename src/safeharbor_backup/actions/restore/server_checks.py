@@ -50,8 +50,11 @@ def check_writable(target: Target, findings: Findings) -> None:
         )
 
 
-def fit_jobs(target: Target, request: RestoreRequest, findings: Findings) -> int:
-    """How many jobs there are connections for, at most those that were asked for. Raises psycopg.Error."""
+def fit_jobs(target: Target, request: RestoreRequest, findings: Findings, others: int = 0) -> int:
+    """How many jobs there are connections for, at most those that were asked for. Raises psycopg.Error.
+
+    `others`: how many databases beside the main one are restored, each of which needs a session for its backup lock.
+    """
     row = target.session.execute(_CONNECTIONS).fetchone()
     if row is None or request.in_place or target.is_pooled:
         return request.jobs
@@ -60,7 +63,8 @@ def fit_jobs(target: Target, request: RestoreRequest, findings: Findings) -> int
         return request.jobs  # some are reserved for it
     if limit >= 0:
         free = min(free, limit - open_now)
-    fitting = int(free) - _OTHER_SESSIONS
+    sessions = _OTHER_SESSIONS + others
+    fitting = int(free) - sessions
     if fitting >= request.jobs:
         return request.jobs
     if fitting >= 1:
@@ -68,7 +72,7 @@ def fit_jobs(target: Target, request: RestoreRequest, findings: Findings) -> int
         return fitting
     findings.problems.append(
         CannotRestore(
-            f"A restore needs {_OTHER_SESSIONS + 1} more connections to the server; "
+            f"A restore needs {sessions + 1} more connections to the server; "
             f'"{target.role}" can open {max(int(free), 0)}.',
             hint=f'Stop the app, or ALTER ROLE "{target.role}" CONNECTION LIMIT -1; or raise max_connections.',
         )
