@@ -333,9 +333,11 @@ def test_without_the_journal_all_are_brought_back_by_their_names(
     (site.backups / JOURNAL_NAME).unlink()
 
     site.environment["BACKUP_EXTRA_DATABASES"] = "stats=none"
-    refused = site.run("restore", "--undo", "--id", record.id, "--yes")
-    assert refused.status == 8, refused.output
-    assert "of more databases than BACKUP_EXTRA_DATABASES names" in refused.stderr
+    for verb in ("--undo", "--discard-previous"):
+        refused = site.run("restore", verb, "--id", record.id, "--yes")
+        assert refused.status == 8, refused.output
+        assert "of more databases than BACKUP_EXTRA_DATABASES names" in refused.stderr
+    assert len(beside_names(database, database, beside)) == 2
     site.environment["BACKUP_EXTRA_DATABASES"] = f"stats={beside.url}"
     done = site.run("restore", "--undo", "--id", record.id, "--yes")
 
@@ -465,3 +467,22 @@ def test_each_needs_a_connection_more(site: Site, database: Database, beside: Da
     execute(database.server.url(), f"{limit} 5")
     backup = site.run("backup")
     assert backup.status == 0, backup.output
+
+
+def test_names_that_show_two_states_are_not_followed(site: Site, database: Database, beside: Database) -> None:
+    """The journal is lost, and the previous main database too: an undo would take back the uploads alone."""
+    archive = taken(site)
+    change(site, database, beside)
+    assert restored(site, archive).status == 0
+    new = state(site, database, beside)
+    (record,) = Journal(site.backups).read()
+    (site.backups / JOURNAL_NAME).unlink()
+    execute(database.server.url(), f'DROP DATABASE "{database.name}_before_{record.id}"')
+
+    done = site.run("restore", "--undo", "--id", record.id, "--yes")
+
+    assert done.status == 8, done.output
+    assert "does not show the same state for all" in done.stderr
+    assert state(site, database, beside) == new
+    done = site.run("restore", "--undo", "--id", record.id, "--yes", "--abandon-database")
+    assert done.status in (0, 3), done.output

@@ -16,7 +16,7 @@ from safeharbor_backup.actions.restore.upload_stages import opened_stages
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.state.restore_record import Side
 from safeharbor_backup.system.signals import signals_held
-from safeharbor_backup.text import ascii_safe, typed
+from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.staging import stage_path
 
@@ -63,13 +63,8 @@ def adopt(
     """Do by names what the operator says yes to, and delete nothing. Raises CannotRestore."""
     if abandoned.database:
         found = replace(found, databases=())
-    elif found.databases and found.strangers:
-        raise CannotRestore(
-            f"Restore {found.id} was of more databases than BACKUP_EXTRA_DATABASES names: "
-            f"{', '.join(ascii_safe(each) for each in found.strangers)} bear its id too.",
-            hint="Name them there, so that all come to the same state. One that is no part of it: rename it first.",
-            intact="Nothing was changed.",
-        )
+    found.require_all_known()
+    found.require_one_side()
     whole = found.record(to)
     of_any_mark = whole.with_parts(lambda part: replace(part, mark=None))
     with opened_stages(of_any_mark, {} if abandoned.uploads else None) as stages:

@@ -113,6 +113,7 @@ def discard_unrecorded(settings: Settings, found: Unrecorded) -> list[str]:
 
     Nothing in the uploads is deleted: a name there proves nothing. Raises SafeHarborError.
     """
+    found.require_all_known()
     with recovering(settings) as journal:
         if journal.find(found.id) is not None or find_interrupted(settings.backup_dir) is not None:
             raise CannotRestore(f"The journal knows restore {found.id} now.", intact="Nothing was changed.")

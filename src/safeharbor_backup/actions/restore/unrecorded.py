@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.postgres.addresses import names_beside, target_address
 from safeharbor_backup.postgres.side_names import side_database
 from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.state.restore_record import DatabasePart, Phase, RestoreRecord, Side, UploadsPart
+from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.staging import find_look_alikes, stage_path
 
 if TYPE_CHECKING:
@@ -41,6 +43,34 @@ class Unrecorded:
     database_bytes: int = 0
     others: tuple[DatabasePart, ...] = ()
     strangers: tuple[str, ...] = ()
+
+    def require_all_known(self) -> None:
+        """Raises CannotRestore if databases bear its id of which the settings name no live one."""
+        if self.databases and self.strangers:
+            raise CannotRestore(
+                f"Restore {self.id} was of more databases than BACKUP_EXTRA_DATABASES names: "
+                f"{', '.join(ascii_safe(each) for each in self.strangers)} bear its id too.",
+                hint="Name them there, so that all come to the same state. One that is no part of it: rename it first.",
+                intact="Nothing was changed.",
+            )
+
+    def require_one_side(self) -> None:
+        """Raises CannotRestore if its databases do not all show by their names that the same state is live."""
+        parts = (DatabasePart(self.database), *self.others) if self.databases else ()
+        if len({self._live_side(part) for part in parts}) > 1:
+            raise CannotRestore(
+                f"Of restore {self.id}, not every database is there that must be: "
+                f"{', '.join(ascii_safe(each) for each in self.databases)} is left, which does not show the same state "
+                "for all.",
+                hint="Exchange by hand what is to be live. `--abandon-database` brings in the uploads alone.",
+                intact="Nothing was changed.",
+            )
+
+    def _live_side(self, part: DatabasePart) -> Side | None:
+        """Which state its names show to be live; None if there is no name of either."""
+        if side_database(part.database, "before", self.id) in self.databases:
+            return Side.NEW
+        return Side.OLD if side_database(part.database, "restore", self.id) in self.databases else None
 
     def describe(self) -> str:
         """What there is, for a list."""
