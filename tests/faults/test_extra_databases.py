@@ -9,6 +9,7 @@ import pytest
 from support.kills import Rig, killing, lasting, traced, wholly
 from support.postgres import Database, execute, make_beside
 from support.runs import Site
+from support.states import dump_text
 
 
 @pytest.fixture
@@ -89,3 +90,22 @@ def test_a_commit_whose_answer_is_lost_is_of_all_databases(rig: Rig) -> None:
             assert done.status == 0, done.output
             wholly(rig, old, str(when))
         rig.settled(str(when), with_backup=False)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("said", ["stats={other}", "stats=none", "", "stats=nonsense"])
+def test_a_resume_goes_to_the_databases_that_the_restore_was_of_whatever_the_settings_say(rig: Rig, said: str) -> None:
+    other = make_beside(rig.database)
+    before = dump_text(other.url, other.server.major)
+    rig.changed()
+    rig.kill("restore", "staged database")
+    assert rig.is_interrupted
+    rig.site.environment["BACKUP_EXTRA_DATABASES"] = said.format(other=other.url)
+
+    done = rig.recover("resume")
+
+    assert done.status == 0, done.output
+    wholly(rig, rig.new, said)
+    assert dump_text(other.url, other.server.major) == before
+    assert rig.site.run("restore", "--discard-previous", "--yes").status == 0
+    assert rig.sides == []

@@ -68,6 +68,8 @@ def look_at_others(
             f"{each.name} is left as it is: another database was named for the main one alone" for each in views
         ]
         return ()
+    if request.others is not None:
+        views = [each for each in views if each.name in request.others]
     findings.warnings += [
         f"the archive has no database {each.name}, which BACKUP_EXTRA_DATABASES names: it stays as it is"
         for each in settings.extra_databases

@@ -17,6 +17,7 @@ from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, lef
 from safeharbor_backup.actions.restore.recovered import Recovery, settled, try_swap
 from safeharbor_backup.actions.restore.request import RestoreRequest
 from safeharbor_backup.errors import CannotRestore
+from safeharbor_backup.settings.extra_databases import ExtraDatabase
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
@@ -160,9 +161,13 @@ def retargeted(settings: Settings, request: RestoreRequest) -> Settings:
     database = settings.database
     if database is not None and request.database:
         database = database.with_database(request.database)
-    is_known = request.uploads is not None  # whatever the setting says by now
-    problems = tuple(each for each in settings.problems if not (is_known and each.concern is Concern.UPLOADS))
-    return replace(settings, upload_dirs=uploads, database=database, problems=problems)
+    extras = settings.extra_databases
+    known = [Concern.UPLOADS] if request.uploads is not None else []  # whatever the settings say by now
+    if database is not None and request.others is not None:
+        extras = tuple(ExtraDatabase(name, database.with_database(beside)) for name, beside in request.others.items())
+        known.append(Concern.EXTRA_DATABASES)
+    problems = tuple(each for each in settings.problems if each.concern not in known)
+    return replace(settings, upload_dirs=uploads, database=database, extra_databases=extras, problems=problems)
 
 
 def _pending(directory: Path, restore_id: str) -> RestoreRecord | None:
@@ -260,6 +265,7 @@ def _request_of(record: RestoreRecord) -> RestoreRequest | None:
         jobs=record.jobs,
         database=record.database,
         without_others=not record.others,
+        others={part.name: part.database for part in record.others},
         uploads=tuple(part.directory for part in record.uploads) if record.uploads else None,
         from_another=True,  # it was accepted when that restore began
         accepts_broken=record.accepts_broken,

@@ -32,8 +32,9 @@ _HEADERS_READ_AHEAD = 32 * 1024  # where only headers are wanted, each read beyo
 
 @dataclass(frozen=True, slots=True)
 class RestoreRequest:
-    """What the operator asked for. `database` and `uploads` say where an interrupted restore went, if it is that.
+    """What the operator asked for. `database`, `others` and `uploads` say where an interrupted restore went.
 
+    `others`: the databases beside the main one, by their names in the archive; None for those that the settings name.
     `from_another`: an archive of another database than the target's is meant. `accepts_broken`: what cannot be restored
     as it was is left out. `accepts_open`: so is a REVOKE that only a superuser may repeat. `without_others`: databases
     beside the main one stay as they are.
@@ -51,6 +52,7 @@ class RestoreRequest:
     accepts_broken: bool = False
     accepts_open: bool = False
     without_others: bool = False
+    others: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
