@@ -110,5 +110,5 @@ def test_an_encoding_that_is_none_leaves_the_texts_as_they_are(tmp_path: Path, e
 def test_a_dependency_that_is_no_number_of_an_entry_is_refused(tmp_path: Path, need: bytes) -> None:
     (tmp_path / "dump").write_bytes(made_toc(b"UTF8", need))
 
-    with pytest.raises(UnknownToc, match="a dependency is no number"), (tmp_path / "dump").open("rb") as file:
+    with pytest.raises(UnknownToc, match="a dependency is not a number"), (tmp_path / "dump").open("rb") as file:
         read_toc(file.fileno())
