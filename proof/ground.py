@@ -128,7 +128,7 @@ class Ground:
         shutil.rmtree(self.out, ignore_errors=True)
         for name in self.site.leftovers if not self.kind.moves else ():
             path = self.site.backups / name
-            path.rmdir() if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         if self.kind.before == "old archives":
             for day in _OLD_DAYS:
                 made = self.site.backups / f"safeharbor-backup-{day}T03-00-00Z.tar"
@@ -204,9 +204,11 @@ class Ground:
         return find_interrupted(self.site.backups) is not None
 
     def _may_be_made_now(self, name: str) -> bool:
-        """An empty directory of a drill: for a minute nobody takes it for one that was left."""
+        """A directory of a drill, empty or with an empty marker: for a minute nobody takes it for one that was left."""
         path = self.site.backups / name
-        return name.startswith(".safeharbor-drill-") and path.is_dir() and not os.listdir(path)
+        if not (name.startswith(".safeharbor-drill-") and path.is_dir()):
+            return False
+        return all(each.name == "in-use" and each.stat().st_size == 0 for each in path.iterdir())
 
     def settle(self, where: str) -> None:
         """Older archives are the same, new ones are sound, one of the two states is live, and nothing is in the way."""
