@@ -136,6 +136,10 @@ def test_the_uploads_come_from_the_first_place_that_names_them(
         ("BACKUP_CONNECT_TIMEOUT", "soon", Concern.DATABASE),
         ("BACKUP_LOCK_TIMEOUT", "0s", Concern.DATABASE),
         ("BACKUP_NETWORK_TIMEOUT", "x", Concern.DATABASE),
+        ("BACKUP_DIR", "~nobody-of-that-name/backups", Concern.DIRECTORY),
+        ("BACKUP_UPLOAD_DIR", "~nobody-of-that-name", Concern.UPLOADS),
+        ("BACKUP_UPLOAD_DIR", "media=~nobody-of-that-name/media", Concern.UPLOADS),
+        ("BACKUP_STATUS_FILE", "~nobody-of-that-name/s.json", Concern.MONITORING),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_what_was_expected(name: str, value: str, concern: Concern) -> None:
@@ -147,6 +151,12 @@ def test_a_value_that_cannot_be_used_is_named_with_what_was_expected(name: str, 
     assert name in caught.value.message
     assert repr(value) in caught.value.message
     assert "expected" in caught.value.message
+
+
+def test_a_backup_directory_that_cannot_be_used_is_not_taken_for_the_default_one() -> None:
+    settings = load_settings({"BACKUP_DATABASE_URL": URL, "BACKUP_DIR": "~nobody-of-that-name/backups"})
+
+    assert settings.backup_dir == Path.cwd() / "~nobody-of-that-name" / "backups"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class ArchivePath(click.ParamType):  # type: ignore[type-arg]  # only newer clic
             return value
         remember_how_run(ctx or click.get_current_context())
         text = str(value)
-        path = Path(text).expanduser()
+        path = Path(os.path.expanduser(text))  # `~name` of nobody is a name like any other
         why = _why_no_file(path)
         if not why:
             return path

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeharbor_backup.errors import Unusable
 from safeharbor_backup.settings.database_url import DatabaseUrl, merge_connect_args, parse_database_url
+from safeharbor_backup.settings.paths import expand_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -105,7 +106,7 @@ class AppConfig:
 
         Raises Unusable if two folders can be meant, or it is not known where a relative one begins.
         """
-        path = Path(text).expanduser()
+        path = expand_home(text)
         if path.is_absolute():
             return str(path)
         candidates = list(dict.fromkeys(root / path for root in self.roots))  # decision 86

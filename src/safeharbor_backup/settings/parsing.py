@@ -15,6 +15,7 @@ from safeharbor_backup.settings.alerts import NotifyOn, judge_notify_urls, judge
 from safeharbor_backup.settings.database_url import parse_database_url
 from safeharbor_backup.settings.extra_databases import parse_extras
 from safeharbor_backup.settings.min_free import MinFree, parse_min_free
+from safeharbor_backup.settings.paths import expand_home
 from safeharbor_backup.settings.schedule import find_zone, parse_schedule
 
 if TYPE_CHECKING:
@@ -45,13 +46,16 @@ def parse_extra_databases(text: str) -> tuple[ExtraDatabase, ...]:
 
 
 def parse_path(text: str) -> Path | None:
-    """An absolute path, from where we stand if need be."""
-    return Path(text).expanduser().absolute() if text else None
+    """An absolute path, from where we stand if need be. One that cannot be used is not taken for the default one."""
+    try:
+        return expand_home(text).absolute() if text else None
+    except Unusable as error:
+        raise Unusable(str(error), instead=Path(text).absolute()) from None
 
 
 def parse_relative_path(text: str) -> Path | None:
     """A path that may be relative to one that is known later."""
-    return Path(text).expanduser() if text else None
+    return expand_home(text) if text else None
 
 
 def parse_paths(text: str) -> tuple[Path, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safeharbor_backup.errors import Unusable
+from safeharbor_backup.settings.paths import expand_home
 from safeharbor_backup.system.filesystem import location_of
 
 Excluded = Callable[[str], bool]
@@ -79,7 +80,7 @@ def parse_dirs(text: str) -> UploadDirs:
     """Absolute paths, from where we stand if need be, by their names; nothing for `none`. Raises Unusable."""
     if not text or text.lower() == "none":
         return ()
-    dirs = tuple(UploadDir(Path(path).expanduser().absolute(), name) for name, path in split_dirs(text))
+    dirs = tuple(UploadDir(expand_home(path).absolute(), name) for name, path in split_dirs(text))
     return tuple(sorted(dirs, key=lambda each: each.name))
 
 

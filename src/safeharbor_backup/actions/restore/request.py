@@ -127,7 +127,7 @@ def choose_archive(text: str, settings: Settings) -> Path:
     says, since then a person decides.
     """
     if not is_word(text):
-        return Path(text).expanduser().absolute()
+        return Path(os.path.expanduser(text)).absolute()
     choice = choose_by_word(text, settings)
     if choice.entry is None and all(each.code in NOT_COMPLETE for each in choice.passed):
         raise ArchiveRejected(f"There is no complete archive in {settings.backup_dir}.", hint="")
