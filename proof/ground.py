@@ -38,7 +38,8 @@ _EACH = 10_000
 _STATUSES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
 # the journal of kept states; what drills found, with a draft of it that is swept later; marks that keep archives
 _STAYS = re.compile(
-    r"\.safeharbor-restore\.json|\.?safeharbor-drill-.*\.json(\.[0-9a-f]{8}\.tmp)?|safeharbor-backup-.*\.tar\.keep"
+    r"\.safeharbor-restore\.json|\.?safeharbor-drill-.*\.json(\.[0-9a-f]{8}\.tmp)?|"
+    r"safeharbor-backup-.*\.tar\.keep(\.[0-9a-f]{8}\.tmp)?"  # drafts that no lock guards: swept when an hour old
 )
 _OLD_DAYS = ("2026-03-02", "2026-03-09", "2026-03-10", "2026-03-11")
 _TOLD = re.compile(r"`safeharbor restore (--undo|--resume)`")

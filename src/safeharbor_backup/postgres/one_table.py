@@ -155,7 +155,7 @@ def require_fitting(
         )
     if not any(column.is_key for column in live):
         raise CannotRestore(
-            f"The live table {named} has no primary key, by which rows are told apart.",
+            f"The live table {named} has no primary key, so its rows cannot be matched with those of the archive.",
             hint="Leave --into-live away, and compare by hand what is put beside it.",
         )
     wrong = [f"{each.name} is not there" for each in archived if each.name not in there and not each.is_generated]

@@ -75,9 +75,9 @@ class Swap:
 
     @property
     def live_database(self) -> Side:
-        """Which side's databases are live: whether the one transaction was committed. The main one tells of all.
+        """Which side's databases are live: whether the one transaction was committed.
 
-        Raises psycopg.Error.
+        The main database shows it for all of them. Raises psycopg.Error.
         """
         record = self.record
         if self._target is None or not record.database:
