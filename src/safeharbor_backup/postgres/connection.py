@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from safeharbor_backup.errors import DatabaseUnavailable, LockHeld, SafeHarborError, translate_os_error
-from safeharbor_backup.postgres.errors import hint_of, hint_to_connect
+from safeharbor_backup.postgres.errors import ACCEPTED, TOO_MANY_CONNECTIONS, code_of_refusal, hint_of, hint_to_connect
 from safeharbor_backup.postgres.session_settings import fix_settings, settings_in_transaction
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.model import Settings
 
 _LOOK_AGAIN_SECONDS = 0.1
+_UNTIL_FREE_SECONDS = 5.0
+_UNTIL_ENDED_SECONDS = 1.0
 # "safeharb" in ASCII; advisory locks are per database, so one key serves all
 _LOCK_KEY = 0x7361666568617262
 
@@ -60,23 +63,58 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
 
     Raises DatabaseUnavailable, also when the session is lost inside the block.
     """
-    try:
-        # UTF8: psycopg gives the text of a SQL_ASCII database as bytes
-        connection = psycopg.connect(url.conninfo(), password=url.password, autocommit=True, client_encoding="utf8")
-    except psycopg.Error as error:
-        said = describe_error(error, url)
-        if os.strerror(errno.EMFILE) in said:  # libpq's word for our own limit
-            raise translate_os_error(OSError(errno.EMFILE, said), f"connecting to {url.describe()}") from None
-        raise DatabaseUnavailable(
-            f"The database {url.describe()} cannot be used: {said}",
-            hint=hint_to_connect(url),
-        ) from None
+    connection = _open(url)
     try:
         with answering(connection, url):
             fix_settings(connection, url)
             yield connection
     finally:
+        _close(connection)
+
+
+def _open(url: DatabaseUrl) -> psycopg.Connection:
+    """A new session. Raises DatabaseUnavailable.
+
+    One that has just ended, of a tool or of the app, may still count: a refusal for their number has to last.
+    """
+    give_up = time.monotonic() + _UNTIL_FREE_SECONDS
+    while True:
+        try:
+            # UTF8: psycopg gives the text of a SQL_ASCII database as bytes
+            return psycopg.connect(url.conninfo(), password=url.password, autocommit=True, client_encoding="utf8")
+        except psycopg.Error as error:
+            said = describe_error(error, url)
+        if os.strerror(errno.EMFILE) in said:  # libpq's word for our own limit
+            raise translate_os_error(OSError(errno.EMFILE, said), f"connecting to {url.describe()}") from None
+        code = code_of_refusal(url)
+        if code not in (TOO_MANY_CONNECTIONS, ACCEPTED) or time.monotonic() > give_up:
+            raise DatabaseUnavailable(
+                f"The database {url.describe()} cannot be used: {said}", hint=hint_to_connect(code)
+            )
+        time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def _close(connection: psycopg.Connection) -> None:
+    """Close it, and wait a moment until it no longer counts against a limit of connections.
+
+    A server's process leaves its socket open until it has ended, for clients that wait for that (pqcomm.c).
+    """
+    try:
+        socket = os.dup(connection.fileno())
+    except (psycopg.Error, OSError):  # it is closed or broken
         connection.close()
+        return
+    try:
+        connection.close()
+        give_up = time.monotonic() + _UNTIL_ENDED_SECONDS
+        ended = select.poll()
+        ended.register(socket, select.POLLIN)
+        while ended.poll(max(give_up - time.monotonic(), 0.0) * 1000) and os.read(socket, 4096):
+            pass
+    except OSError:  # the server closed it hard
+        pass
+    finally:
+        os.close(socket)
 
 
 @contextmanager

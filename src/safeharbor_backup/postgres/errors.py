@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.database_url import DatabaseUrl
 
 CLOSED = "55000"  # object_not_in_prerequisite_state: of a connection, ALLOW_CONNECTIONS is false
+ACCEPTED = "00000"
 TOO_MANY_CONNECTIONS = "53300"
 DISK_FULL = "53100"
 LOCK_TIMEOUT = "55P03"
@@ -119,9 +120,8 @@ def ends_the_same_again(code: str, *, has_context: bool) -> bool:
     return code.startswith(_SAME_AGAIN) or (code in _SAME_AGAIN_BY_ITSELF and not has_context)
 
 
-def hint_to_connect(url: DatabaseUrl) -> str | None:
-    """What to do about a server that refuses a connection; None if nothing special."""
-    code = code_of_refusal(url)
+def hint_to_connect(code: str) -> str | None:
+    """What to do about a server that refuses a connection with this code; None if nothing special."""
     if code == CLOSED:
         resume, undo = typed("restore --resume"), typed("restore --undo")
         return f"If a restore was interrupted: `{resume}` finishes it, `{undo}` goes back."
@@ -166,13 +166,15 @@ def why_dump_failed(session: psycopg.Connection, *, is_in_data: bool) -> str:
 
 
 def code_of_refusal(url: DatabaseUrl) -> str:
-    """The SQLSTATE with which the server refuses a connection now; "" if it does not, or says nothing in time."""
+    """The SQLSTATE with which the server answers a new connection: ACCEPTED, why not, or "" if there is none."""
     trace = os.memfd_create("refusal", os.MFD_CLOEXEC)  # in memory only: a trace may have the password
     try:
         conninfo = psycopg.conninfo.make_conninfo(url.conninfo(), password=url.password)
         connection = pq.PGconn.connect_start(conninfo.encode())
         try:
             _follow(connection, trace)
+            if connection.status == pq.ConnStatus.OK:
+                return ACCEPTED
         finally:
             connection.finish()
         found = _CODE_IN_TRACE.findall(os.pread(trace, 1 << 20, 0))

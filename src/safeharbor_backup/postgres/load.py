@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, SafeHarborError, ToolFailed, translate_os_error
-from safeharbor_backup.postgres.connection import redact
+from safeharbor_backup.postgres.connection import connected, redact
 from safeharbor_backup.postgres.dump import CONNECTION_LOST
 from safeharbor_backup.postgres.errors import (
     DISK_FULL,
@@ -122,7 +122,9 @@ def load_argv(
 
 @contextmanager
 def loading(argv: list[str | Path], url: DatabaseUrl, stdin: int = DEVNULL) -> Iterator[RunningTool]:
-    """pg_restore at work; it is ended if the block is left early."""
+    """pg_restore at work; it is ended if the block is left early. Raises DatabaseUnavailable."""
+    with connected(url):  # the sessions of the tool before may still count against a limit
+        pass
     secrets = {} if url.password is None else {"PGPASSWORD": url.password}
     with started_tool(argv, env=tool_environment(secrets), stdin=stdin, stdout=DEVNULL, kept_lines=_KEPT_LINES) as tool:
         yield tool

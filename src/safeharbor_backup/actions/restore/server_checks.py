@@ -65,6 +65,8 @@ def fit_jobs(target: Target, request: RestoreRequest, findings: Findings, others
         free = min(free, limit - open_now)
     sessions = _OTHER_SESSIONS + others
     fitting = int(free) - sessions
+    if fitting > 1:  # pg_restore's first session may still count when its jobs begin
+        fitting -= 1
     if fitting >= request.jobs:
         return request.jobs
     if fitting >= 1:
