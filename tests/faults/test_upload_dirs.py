@@ -12,7 +12,7 @@ import pytest
 
 from safeharbor_backup.state.journal import Journal
 from safeharbor_backup.state.restore_record import Mark, Phase, Side, SwapPhase
-from support.filesystems import mounted_tmpfs
+from support.filesystems import mounted_by_program, mounted_tmpfs
 from support.kills import Rig, calls_of, killing, traced, wholly
 from support.postgres import Database
 from support.runs import Site
@@ -121,8 +121,9 @@ def test_a_directory_that_is_gone_is_abandoned_alone(site: Site, database: Datab
     if kind == "a file":
         lost.touch()
 
-    refused = site.run("restore", "--undo")
-    assert refused.status == 0, refused.output  # nothing had been exchanged there
+    undone = site.run("restore", "--undo")
+    assert undone.status == 3, undone.output  # nothing had been exchanged there
+    assert f"in {lost} cannot be seen" in undone.stderr
     assert tree_of(site.uploads) == {
         name.removeprefix("media/"): what for name, what in old.uploads.items() if name.startswith("media/")
     }
@@ -164,3 +165,74 @@ def test_a_stage_that_is_lost_in_one_leaves_that_one_as_it_is(site: Site, databa
         assert what == (old if name.startswith("media/") else rig.new).uploads[name]
     assert site.run("restore", "--discard-previous", "--yes").status == 0
     assert rig.left == []
+
+
+@pytest.mark.parametrize("verb", ["--discard-previous", "--undo"])
+@pytest.mark.parametrize("ends", ["seen again", "abandoned"])
+def test_a_stage_that_cannot_be_seen_is_not_forgotten_when_the_others_are_deleted(
+    site: Site, database: Database, static: Path, verb: str, ends: str
+) -> None:
+    rig = Two(site, database, static)
+    rig.changed()
+    if verb == "--undo":
+        rig.kill("restore", "staged")
+    else:
+        rig.finish("restore")
+        journal = Journal(site.backups)
+        journal.advance(journal.read()[0], Phase.DISCARDING)  # and was killed
+    (stage,) = static.glob(".safeharbor-restore-*")
+    discard = ("restore", "--discard-previous", "--yes")
+
+    with mounted_tmpfs(static, 1 << 20):  # as if the filesystem under it were not mounted
+        done = site.run("restore", verb, "--yes")
+
+        assert done.status == (3 if verb == "--undo" else 8), done.output
+        assert f"in {static} cannot be seen" in done.stderr
+        assert "--abandon-uploads` forgets it" in done.stderr
+        (record,) = Journal(site.backups).read()
+        assert ([part.name for part in record.uploads], rig.staging, rig.sides) == (["static"], [], [])
+        backup = site.run("backup", "--no-prune")
+        assert backup.status in (0, 3), backup.output  # it hinders nothing
+        assert site.run(*discard).status == 8
+        if ends == "abandoned":
+            assert site.run(*discard, "--abandon-uploads").status == 0
+            assert Journal(site.backups).read() == ()
+    assert stage.is_dir()
+    if ends == "seen again":
+        assert site.run(*discard).status == 0
+        assert (Journal(site.backups).read(), rig.left) == ((), [])
+
+
+@pytest.mark.parametrize("verb", ["--undo", "--resume", "--discard-previous"])
+def test_a_dead_mount_is_named_and_can_be_abandoned(site: Site, database: Database, tmp_path: Path, verb: str) -> None:
+    pool = tmp_path / "pool"
+    with mounted_by_program(tmp_path / "branch", pool) as program:
+        (pool / "logo.png").write_bytes(b"logo")
+        site.environment["BACKUP_UPLOAD_DIR"] = f"media={site.uploads},static={pool}"
+        rig = Two(site, database, pool)
+        old = rig.changed()
+        if verb == "--discard-previous":
+            rig.finish("restore")
+        else:
+            rig.kill("restore", "committed")
+        program.kill()
+        program.wait()
+        with pytest.raises(OSError, match="not connected"):
+            os.listdir(pool)
+
+        refused = site.run("restore", verb, "--yes")
+        assert refused.status not in (0, 3), refused.output
+        assert str(pool) in refused.stderr
+        assert f"{verb} " in refused.stderr
+        assert "--abandon-uploads" in refused.stderr
+        done = site.run("restore", verb, "--yes", "--abandon-uploads")
+
+        assert done.status == (0 if verb == "--discard-previous" else 3), done.output
+        live = old if verb == "--undo" else rig.new
+        assert dump_text(database.url, database.server.major) == live.database
+        assert tree_of(site.uploads) == {
+            name.removeprefix("media/"): what for name, what in live.uploads.items() if name.startswith("media/")
+        }
+        if verb != "--discard-previous":
+            assert site.run("restore", "--discard-previous", "--yes").status == 0
+        assert (Journal(site.backups).read(), rig.sides, rig.staging) == ((), [], [])

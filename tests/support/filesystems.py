@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,26 @@ def mounted_pool(branches: list[Path], place: Path, policy: str) -> Iterator[Pat
         yield place
     finally:
         _unmount(place)
+
+
+@contextmanager
+def mounted_by_program(source: Path, place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The directory `source` at `place` too, by a program (mergerfs, FUSE): killed, it leaves a dead mount."""
+    need_root()
+    program = str(need_program("mergerfs"))
+    for each in (source, place):
+        each.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen([program, "-f", "-o", "allow_other,use_ino,category.create=ff", source, place]) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while not place.is_mount():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    missing("this machine does not let root mount mergerfs")
+                time.sleep(0.02)
+            yield process
+        finally:
+            _unmount(place)
+            process.kill()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import psycopg
 
 from safeharbor_backup.actions.preflight import check_directory
 from safeharbor_backup.actions.restore.lost_database import missing_database
-from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, way_around
+from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, dead_mount, way_around
 from safeharbor_backup.actions.restore.swap import Swap, finish_removal
 from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded
 from safeharbor_backup.actions.restore.upload_stages import UploadStages, opened_stages
@@ -90,7 +90,7 @@ def _delete(settings: Settings, journal: Journal, record: RestoreRecord, abandon
     if record.is_being_deleted:
         record = _without_database(settings, record) if abandoned.database else record
         with target_of(settings, record) as target:
-            finish_removal(journal, record, target)
+            finish_removal(journal, record, target, abandons=abandoned.uploads)
         return
     with opened(settings, journal, record, abandoned) as (swap, _):
         gone = [part.path for part in swap.record.uploads if part.stage is not None and part.path not in swap.stages]
@@ -186,7 +186,11 @@ def opened(
         record = _without_database(settings, record)
     with target_of(settings, record) as target, ExitStack() as stack:
         replaced: dict[str, StageReplaced] = {}
-        stages = stack.enter_context(opened_stages(record, replaced))
+        dead: dict[str, OSError] = {}
+        stages = stack.enter_context(opened_stages(record, replaced, dead))
+        for path, failure in dead.items():
+            if not abandoned.uploads:
+                raise dead_mount(record, path, failure) from failure
         for error in replaced.values():
             if not (abandoned.uploads or record.phase is Phase.STAGING):
                 error.hint = f"{error.hint} {way_around(record)}"

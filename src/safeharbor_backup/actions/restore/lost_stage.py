@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.errors import CannotRestore
+from safeharbor_backup.errors import CannotRestore, translate_os_error
 from safeharbor_backup.state.restore_record import Mark, Phase, Side, SwapPhase
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.staging import stage_path
 from safeharbor_backup.uploads.walk import count_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
+    from safeharbor_backup.errors import SafeHarborError
     from safeharbor_backup.state.restore_record import RestoreRecord, UploadsPart
     from safeharbor_backup.uploads.staging import Stage
 
@@ -58,6 +59,24 @@ def way_around(record: RestoreRecord) -> str:
     new = f", `{verb} --resume --abandon-uploads` the one that has {record.describe(Side.NEW)}"
     stays = "stays as it is" if several else "stay as they are"
     return f"{old}{'' if record.by_undo else new}; {lost} {stays} now. Then {anew}."
+
+
+def dead_mount(record: RestoreRecord, path: str, error: OSError) -> SafeHarborError:
+    """The error for a directory of uploads whose mount answers no more."""
+    failure = translate_os_error(error, f"opening what restore {record.id} has in {path}")
+    failure.hint = f"See that its filesystem is mounted and answers. {way_around(record)}"
+    failure.intact = "Nothing was changed."
+    return failure
+
+
+def left_unseen(record: RestoreRecord, paths: Collection[str]) -> CannotRestore:
+    """The error for what is being deleted in directories whose filesystem is not mounted; the journal keeps it."""
+    again = typed(f"restore --discard-previous --id {record.id}")
+    return CannotRestore(
+        f"What restore {record.id} has in {' and '.join(paths)} cannot be seen, and was not deleted; the rest was.",
+        hint=f"See that the filesystem there is mounted. Then `{again}` deletes it. "
+        f"`{again} --abandon-uploads` forgets it and leaves it there.",
+    )
 
 
 def changes_of(stage: Stage, part: UploadsPart, mark: Mark, side: Side) -> tuple[str, ...]:

@@ -16,10 +16,10 @@ from safeharbor_backup.actions.restore.lost_database import (
     way_around_database,
     with_numbers,
 )
-from safeharbor_backup.actions.restore.lost_stage import way_around
+from safeharbor_backup.actions.restore.lost_stage import left_unseen, way_around
 from safeharbor_backup.actions.restore.swap_errors import interrupted
 from safeharbor_backup.actions.restore.upload_stages import UploadStages, opened_stages
-from safeharbor_backup.errors import CannotRestore, RestorePending, SafeHarborError
+from safeharbor_backup.errors import CannotRestore, RestorePending, SafeHarborError, one_line
 from safeharbor_backup.postgres.database_swap import Exchange, close_database, exchange_databases, open_database
 from safeharbor_backup.postgres.target import drop_database
 from safeharbor_backup.state.restore_record import Mark, Phase, RestoreRecord, Side, SwapPhase, UploadsPart
@@ -203,15 +203,21 @@ class Swap:
         self.record = self._journal.write(record.with_parts(at_rest))
 
     def remove_stage(self) -> None:
-        """Delete what was staged and is not live, nor was it ever. Raises OSError, SafeHarborError, psycopg.Error."""
+        """Delete what was staged and is not live, nor was it ever; what cannot be seen stays in the journal, to go on.
+
+        Raises OSError, SafeHarborError, psycopg.Error.
+        """
         if not self.stages.are_at(self.record, Side.OLD):  # it would delete what was live
             raise RestorePending(f"The stage of restore {self.record.id} holds uploads that were live before it.")
         self._write(phase=Phase.REMOVING)
         if self._target is not None:
             for part in self.record.exchanged:
                 drop_database(self._target, self.record.beside(part, Side.NEW))
-        self.stages.remove(self.record)
-        self.forget()
+        if unseen := self.stages.remove(self.record, self._journal.write):
+            left = left_unseen(self.record, unseen)
+            self.changes += (one_line(f"{left} {left.hint}"),)
+        else:
+            self.forget()
 
     def forget(self) -> None:
         """Take a restore of which nothing is kept out of the journal. Raises OSError, StorageUnavailable."""
@@ -226,7 +232,8 @@ class Swap:
             self._write(phase=Phase.DISCARDING)
         if self._target is not None:
             self._drop_kept(self._target)
-        self.stages.remove(self.record)
+        if unseen := self.stages.remove(self.record, self._journal.write):
+            raise left_unseen(self.record, unseen)
         self._journal.remove(self.record.id)
 
     def _drop_kept(self, target: Target) -> None:
@@ -285,13 +292,15 @@ class Swap:
         self.record = self._journal.write(replace(self.record, **changes))  # type: ignore[arg-type] # names of fields
 
 
-def finish_removal(journal: Journal, record: RestoreRecord, target: Target | None) -> None:
+def finish_removal(journal: Journal, record: RestoreRecord, target: Target | None, *, abandons: bool = False) -> None:
     """Go on with the deletion of a restore's other state, which a crash interrupted.
 
-    What is in the place of its stage and not ours is left there. Raises SafeHarborError, OSError, psycopg.Error.
+    What is in the place of its stage and not ours is left there; so is what cannot be seen, if it `abandons` that.
+    Raises SafeHarborError, OSError, psycopg.Error.
     """
     replaced: dict[str, StageReplaced] = {}
-    with opened_stages(record, replaced) as stages:
+    with opened_stages(record, replaced, {} if abandons else None) as stages:
+        record = record.without_uploads(stages.unseen(record) if abandons else ())
         # or the crash came when next to nothing was left of it
         left = [error for path, error in replaced.items() if not remove_unfinished(Path(path), record.id)]
         swap = Swap(journal, record, target, stages)  # with those: if this fails, the next run reports them

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.restore.lost_stage import changes_of
 from safeharbor_backup.errors import CannotRestore, RestorePending
 from safeharbor_backup.state.restore_record import Mark, Side, SwapPhase
-from safeharbor_backup.uploads.staging import StageReplaced, open_stage, remove_unfinished
+from safeharbor_backup.uploads.staging import StageReplaced, open_stage, remove_unfinished, stage_path
 from safeharbor_backup.uploads.walk import count_entries
 
 if TYPE_CHECKING:
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.state.restore_record import RestoreRecord, UploadsPart
     from safeharbor_backup.uploads.staging import Stage
+
+# what a mount says whose server, disk or program is gone
+_DEAD = frozenset(
+    (errno.ENOTCONN, errno.ESTALE, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.ECONNABORTED)
+    + (errno.ECONNREFUSED, errno.EHOSTDOWN, errno.EHOSTUNREACH)
+)
 
 
 class UploadStages(dict[str, "Stage"]):
@@ -75,28 +84,58 @@ class UploadStages(dict[str, "Stage"]):
         for stage in self.values():
             stage.require_in_place()
 
-    def remove(self, record: RestoreRecord) -> None:
-        """Delete all that can be. Raises StageReplaced if one is not there any more, OSError, StorageUnavailable."""
-        lost = []
+    def unseen(self, record: RestoreRecord) -> list[str]:
+        """The directories whose stage may still be there and cannot be seen: their filesystem is not mounted.
+
+        A stage that is gone from the filesystem that it was made on is gone for good.
+        """
+        return [part.path for part in record.uploads if part.path not in self and _may_be_unseen(part, record.id)]
+
+    def remove(self, record: RestoreRecord, note: Callable[[RestoreRecord], object]) -> list[str]:
+        """Delete all that can be; the directories whose stage cannot be seen, which are still to be done.
+
+        `note` remembers what is left after each one. Raises StageReplaced if one is not there any more, and there is
+        nothing that cannot be seen; OSError, StorageUnavailable.
+        """
+        lost, unseen = [], self.unseen(record)
         for part in record.uploads:
             stage = self.get(part.path)
             try:
                 if stage is not None:
                     stage.remove()
+                    record = record.without_uploads({part.path})
+                    if record.uploads:  # else the whole record is taken out of the journal
+                        note(record)
                 elif part.stage is None:
                     remove_unfinished(Path(part.path), record.id)
             except StageReplaced as error:
                 lost.append(error)
-        if lost:
+        if lost and not unseen:
             raise lost[0]
+        return unseen
+
+
+def _may_be_unseen(part: UploadsPart, restore_id: str) -> bool:
+    uploads = Path(part.path)
+    if part.stage is None or os.path.lexists(stage_path(uploads, restore_id)):
+        return False
+    try:
+        found = os.stat(uploads)
+    except OSError:
+        return True
+    return not stat.S_ISDIR(found.st_mode) or found.st_dev != part.stage.device
 
 
 @contextmanager
-def opened_stages(record: RestoreRecord, replaced: dict[str, StageReplaced] | None = None) -> Iterator[UploadStages]:
+def opened_stages(
+    record: RestoreRecord,
+    replaced: dict[str, StageReplaced] | None = None,
+    dead: dict[str, OSError] | None = None,
+) -> Iterator[UploadStages]:
     """The stages of a restore, without those that are gone.
 
-    Where what is in the place of one is not ours, that is raised, or put into `replaced`. Raises StageReplaced,
-    OSError.
+    Where what is in the place of one is not ours, that is raised, or put into `replaced`; the error of a mount that
+    answers no more, into `dead`. Raises StageReplaced, OSError.
     """
     with ExitStack() as stack:
         stages = UploadStages()
@@ -111,6 +150,11 @@ def opened_stages(record: RestoreRecord, replaced: dict[str, StageReplaced] | No
                 if replaced is None:
                     raise
                 replaced[part.path] = error
+                continue
+            except OSError as error:
+                if dead is None or error.errno not in _DEAD:
+                    raise
+                dead[part.path] = error
                 continue
             if stage is not None:
                 stack.callback(stage.close)
