@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # what a mount says whose server, disk or program is gone
 _DEAD = frozenset(
-    (errno.ENOTCONN, errno.ESTALE, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.ECONNABORTED)
-    + (errno.ECONNREFUSED, errno.EHOSTDOWN, errno.EHOSTUNREACH)
+    {errno.ENOTCONN, errno.ESTALE, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT}
+    | {errno.ECONNABORTED, errno.ECONNREFUSED, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 )
 
 
