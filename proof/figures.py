@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,13 +47,23 @@ def record(name: str, entry: Entry) -> Entry:
     """Write the entry of one campaign, and the page; the entry as it was written."""
     now, commit = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", _commit()
     entry = {**entry, **campaign(name).facts(entry["tallies"]), "commit": commit, "date": now}
-    document = _read()
-    document.update(commit=commit, date=now)
-    document["campaigns"][name] = entry
-    FIGURES.parent.mkdir(exist_ok=True)
-    FIGURES.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
-    write_pages()
+    with _alone():
+        document = _read()
+        document.update(commit=commit, date=now)
+        document["campaigns"][name] = entry
+        FIGURES.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+        write_pages()
     return entry
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Parts may run side by side, and have one file."""
+    place = ROOT / ".cache" / "proof"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "figures.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_pages() -> None:
