@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
 
+from safeharbor_backup.state.journal import JOURNAL_NAME, Journal
 from support.kills import Rig, killing, lasting, traced, wholly
 from support.postgres import Database, execute, make_beside
 from support.runs import Site
@@ -109,3 +111,126 @@ def test_a_resume_goes_to_the_databases_that_the_restore_was_of_whatever_the_set
     assert dump_text(other.url, other.server.major) == before
     assert rig.site.run("restore", "--discard-previous", "--yes").status == 0
     assert rig.sides == []
+
+
+def _server(rig: Rig, statement: str) -> None:
+    execute(rig.database.server.url(), statement)
+
+
+def _kept(rig: Rig) -> tuple[str, str]:
+    """The names of what is beside the main database, and beside the other one."""
+    main, other = sorted(rig.sides, key=lambda name: rig.beside is not None and name.startswith(rig.beside.name + "_"))
+    return main, other
+
+
+DISCARD = ("restore", "--discard-previous", "--yes")
+
+
+@pytest.mark.timeout(300)
+def test_a_discard_that_abandons_a_renamed_database_deletes_the_other_one_and_names_the_first(rig: Rig) -> None:
+    rig.restored()
+    main, other = _kept(rig)
+    _server(rig, f'ALTER DATABASE "{main}" RENAME TO "else""where"')
+    try:
+        refused = rig.site.run(*DISCARD)
+        assert (refused.status, sorted(rig.sides)) == (8, [other]), refused.output
+        assert "Nothing was deleted" in refused.stderr
+
+        done = rig.site.run(*DISCARD, "--abandon-database")
+
+        assert done.status == 3, done.output
+        assert '`DROP DATABASE "else""where"` deletes it' in done.stderr
+        assert other not in done.stderr
+        assert (rig.sides, rig.staging, Journal(rig.site.backups).read()) == ([], [], ())
+    finally:
+        _server(rig, 'DROP DATABASE "else""where"')
+
+
+@pytest.mark.timeout(300)
+def test_of_a_discard_that_is_half_done_the_rest_is_deleted_whatever_is_abandoned(rig: Rig) -> None:
+    rig.restored()
+    main, _ = _kept(rig)
+    journal = rig.site.backups / JOURNAL_NAME
+    journal.write_text(journal.read_text().replace('"kept"', '"discarding"'))
+    _server(rig, f'DROP DATABASE "{main}"')
+
+    done = rig.site.run(*DISCARD, "--abandon-database")
+
+    assert done.status == 0, done.output
+    assert (rig.sides, rig.staging, Journal(rig.site.backups).read()) == ([], [], ())
+
+
+@pytest.mark.timeout(300)
+def test_a_kept_database_whose_main_one_and_journal_are_lost_is_listed_and_deleted(rig: Rig) -> None:
+    rig.restored()
+    main, other = _kept(rig)
+    (restore_id,) = rig.kept_ids
+    rig.lose_journal()
+    _server(rig, f'DROP DATABASE "{main}"')
+
+    listed = rig.site.run(*DISCARD)
+    undone = rig.site.run("restore", "--undo", "--id", restore_id, "--yes")
+    done = rig.site.run(*DISCARD, "--id", restore_id)
+
+    assert f'names point to it: database "{other}"' in listed.stdout
+    assert (undone.status, "does not show the same state for all" in undone.stderr) == (8, True), undone.output
+    assert (done.status, rig.sides) == (0, []), done.output
+    assert "dropped 1 database" in done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_an_undo_that_abandons_the_databases_names_the_one_that_is_left_and_a_discard_deletes_it(rig: Rig) -> None:
+    rig.restored()
+    rig.kill("undo", "uploads swapped")
+    assert rig.is_interrupted
+    main, other = _kept(rig)
+    _server(rig, f'DROP DATABASE "{main}"')
+
+    done = rig.site.run("restore", "--undo", "--abandon-database")
+
+    assert done.status == 3, done.output
+    assert f'`DROP DATABASE "{other}"` deletes it' in done.stderr
+    wholly(rig, rig.new, "abandoned")
+    (restore_id,) = rig.kept_ids
+    discarded = rig.site.run(*DISCARD)
+    assert discarded.status == 3, discarded.output
+    assert f'there is still: database "{other}"' in discarded.stderr
+    assert f"restore --discard-previous --id {restore_id}` drops what is there" in discarded.stderr
+    last = rig.site.run(*DISCARD, "--id", restore_id)
+    assert (last.status, rig.sides, rig.staging) == (0, [], []), last.output
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("how", ["undo", "resume"])
+def test_what_was_built_before_anything_was_exchanged_is_removed_though_it_is_abandoned(rig: Rig, how: str) -> None:
+    old = rig.changed()
+    rig.kill("restore", "staged database")
+    assert rig.is_interrupted
+    assert rig.sides != []
+
+    done = rig.site.run("restore", f"--{how}", "--abandon-database")
+
+    assert done.status == 0, done.output
+    wholly(rig, old if how == "undo" else rig.new, how)
+    rig.settled(how, with_backup=False)
+    assert all("_before_" in name for name in rig.sides)
+
+
+@pytest.mark.timeout(300)
+def test_a_discard_on_another_server_says_what_the_first_one_may_still_have(rig: Rig) -> None:
+    rig.restored()
+    main, other = _kept(rig)
+    journal = rig.site.backups / JOURNAL_NAME
+    document = json.loads(journal.read_text())
+    document["restores"][0]["server"] = "7000000000000000001"
+    journal.write_text(json.dumps(document))
+
+    done = rig.site.run(*DISCARD, "--abandon-database")
+
+    assert done.status == 3, done.output
+    for name in (main, other):
+        assert f'DROP DATABASE IF EXISTS "{name}";' in done.stderr
+    assert "there is still: " in done.stderr  # a server that pg_upgrade has made has the databases of the first one
+    assert rig.staging == []
+    last = rig.site.run(*DISCARD, "--id", main[-12:])
+    assert (last.status, rig.sides) == (0, []), last.output

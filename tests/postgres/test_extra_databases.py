@@ -486,3 +486,43 @@ def test_names_that_show_two_states_are_not_followed(site: Site, database: Datab
     assert state(site, database, beside) == new
     done = site.run("restore", "--undo", "--id", record.id, "--yes", "--abandon-database")
     assert done.status in (0, 3), done.output
+
+
+def test_another_database_by_the_same_name_is_noticed_until_it_is_adopted(
+    site: Site, database: Database, beside: Database
+) -> None:
+    site.environment["BACKUP_KEEP_LAST"] = "1"
+    taken(site)
+    other = make_beside(database)
+    site.environment["BACKUP_EXTRA_DATABASES"] = f"stats={other.url}"
+
+    noticed = site.run("backup")
+
+    assert noticed.status == 3, noticed.output
+    assert f'the previous archive is of another database as stats ("{beside.name}" on another' in noticed.stderr
+    assert len(site.archives) == 2
+    assert site.run("prune", "--adopt").status == 0
+    settled = site.run("backup")
+    assert settled.status == 0, settled.output
+
+
+def test_a_drill_of_one_without_an_address_says_that_a_restore_would_refuse_it(
+    site: Site, database: Database, beside: Database
+) -> None:
+    taken(site)
+    del site.environment["BACKUP_EXTRA_DATABASES"]
+
+    done = site.run("drill", "--json")
+
+    assert done.status == 3, done.output
+    (warning,) = done.document["warnings"]
+    assert warning.startswith("a restore would end with 8: The archive has the database stats beside the main one")
+    assert f"BACKUP_EXTRA_DATABASES=stats=postgresql://USER:PASSWORD@HOST/{beside.name}" in warning
+    assert "BACKUP_EXTRA_DATABASES=stats=none leaves that one as it is" in warning
+    assert done.document["databases"]["stats"]["rows"] == 2  # it is restored all the same
+    unusable = site.run("drill", BACKUP_EXTRA_DATABASES="stats=nonsense")
+    assert (unusable.status, "a restore would end with 2: " in unusable.output) == (3, True), unusable.output
+    left_alone = site.run("drill", BACKUP_EXTRA_DATABASES="stats=none")
+    assert left_alone.status == 0, left_alone.output
+    elsewhere = site.run("drill", BACKUP_DATABASE_URL="", BACKUP_DRILL_DATABASE_URL=database.url)
+    assert elsewhere.status == 0, elsewhere.output

@@ -10,7 +10,14 @@ import msgspec
 import pytest
 
 from safeharbor_backup.actions.catalog.entries import look_at
-from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity, judge_shortfall, judge_size
+from safeharbor_backup.actions.catalog.guards import (
+    find_elsewhere,
+    find_shortfall,
+    identities_of,
+    judge_identity,
+    judge_shortfall,
+    judge_size,
+)
 from safeharbor_backup.archive.manifest_sections import Folder, OtherDatabase, Place, Source
 from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
 from support.archives import TAKEN_AT, put_archive
@@ -132,6 +139,37 @@ def test_another_database_is_a_reason_until_both_are_adopted(usual: Manifest, sy
     assert judge_identity(newest, usual, Adopted(frozenset({newest.identity, usual.identity}))) == ""
 
 
+@pytest.mark.parametrize(
+    ("system", "database", "is_another", "is_elsewhere"),
+    [
+        ("7", "stats", False, False),
+        ("", "stats", False, False),
+        ("8", "stats", True, True),
+        ("7", "other", True, False),
+    ],
+)
+def test_another_database_beside_the_main_one_is_a_reason_until_both_are_adopted(
+    usual: Manifest, *, system: str, database: str, is_another: bool, is_elsewhere: bool
+) -> None:
+    def with_stats(system: str, database: str, name: str = "stats") -> Manifest:
+        source = Source(system_identifier=system, database=database)
+        stats = OtherDatabase(name=name, source=source, dump_bytes=1, database=usual.about_database)
+        return msgspec.structs.replace(usual, others=(stats,))
+
+    newest, earlier = with_stats(system, database), with_stats("7", "stats")
+
+    found = judge_identity(newest, earlier, Adopted())
+
+    assert found == ('of another database as stats ("stats" on another server or by another name)' * is_another)
+    assert find_elsewhere(newest, earlier, Adopted()) == ["stats"] * is_elsewhere
+    databases, others = identities_of([newest, earlier])
+    assert judge_identity(newest, earlier, Adopted(frozenset(databases), others=frozenset(others))) == ""
+    half = Adopted(frozenset({(system, database), ("7", "stats")}), others=frozenset({("stats", "7", "stats")}))
+    assert judge_identity(newest, earlier, half) == found
+    assert judge_identity(with_stats(system, database, "logs"), earlier, Adopted()) == ""
+    assert judge_identity(usual, earlier, Adopted()) == judge_identity(newest, usual, Adopted()) == ""
+
+
 def test_a_databases_name_cannot_command_the_terminal(usual: Manifest) -> None:
     reason = judge_identity(usual, with_facts(usual, database="\x1b[2J\ud800"), Adopted())
 
@@ -147,7 +185,8 @@ def test_a_server_that_does_not_tell_its_identifier_is_known_by_the_databases_na
 
 
 def test_what_was_adopted_is_remembered(tmp_path: Path) -> None:
-    adopted = Adopted(frozenset({("7", "reef"), ("8", 'od"d\n')}), frozenset({"safeharbor-backup-x.tar"}))
+    archives = frozenset({"safeharbor-backup-x.tar"})
+    adopted = Adopted(frozenset({("7", "reef"), ("8", 'od"d\n')}), archives, frozenset({("stats", "7", "stats")}))
 
     write_adopted(tmp_path, adopted)
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import State, find_candidates, is_from_future
-from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity
+from safeharbor_backup.actions.catalog.guards import find_shortfall, identities_of, judge_identity
 from safeharbor_backup.actions.catalog.last_runs import read_archives
 from safeharbor_backup.actions.catalog.retention import (
     Condition,
@@ -262,10 +262,10 @@ def _unreadable(entries: list[CatalogEntry]) -> list[Notice]:
 def adopt_all(directory: Path, archives: Sequence[CatalogEntry]) -> Adopted:
     """What is adopted already, and all databases that have archives here, and the newest archive."""
     before = read_adopted(directory)
-    identities = {entry.manifest.identity for entry in archives if entry.manifest is not None}
     newest = max((entry.name for entry in archives), default="")
     # an earlier acceptance is overtaken by this one
-    return Adopted(before.databases | identities, frozenset({newest} if newest else ()))
+    databases, others = identities_of([entry.manifest for entry in archives if entry.manifest is not None])
+    return Adopted(before.databases | databases, frozenset({newest} if newest else ()), before.others | others)
 
 
 def _remember(directory: Path) -> None:

@@ -99,6 +99,11 @@ class OtherDatabase(Struct, frozen=True, kw_only=True):
     database: DatabaseSection
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """Whose backup this is: the server's system identifier and the database's name."""
+        return self.source.system_identifier, self.source.database
+
+    @property
     def rows(self) -> int:
         """All rows of all tables."""
         return sum(self.database.tables.values())

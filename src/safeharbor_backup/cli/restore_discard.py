@@ -10,9 +10,11 @@ from safeharbor_backup.cli.command import exit_with
 from safeharbor_backup.cli.restore_documents import describe_discarded
 from safeharbor_backup.cli.restore_lines import ask
 from safeharbor_backup.errors import ExitStatus, SafeHarborError, one_line
-from safeharbor_backup.text import ascii_safe, plural, show_bytes
+from safeharbor_backup.text import ascii_safe, plural, show_bytes, typed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from safeharbor_backup.actions.restore.lost_stage import Abandoned
     from safeharbor_backup.actions.restore.unrecorded import Unrecorded
     from safeharbor_backup.cli.run import Run
@@ -69,8 +71,29 @@ def discard(run: Run, settings: Settings, restore_id: str, abandoned: Abandoned,
         exit_with(ExitStatus.FAILED)
         return
     # by their ids: one that came in while the operator was asked was not agreed to
-    done = [gone for record in kept for gone in discard_kept_states(settings, record.id, abandoned)]
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        run.output.warning(text)
+        warnings.append(text)
+
+    done = [gone for record in kept for gone in discard_kept_states(settings, record.id, abandoned, warn)]
     if as_json:
         run.output.document(describe_discarded([gone.id for gone in done]))
     else:
         say(f"discarded {plural(len(done), 'kept state')}")
+    _say_still_there(settings, {gone.id for gone in done}, warn)
+    if warnings:
+        exit_with(ExitStatus.WARNINGS)
+
+
+def _say_still_there(settings: Settings, ids: set[str], warn: Callable[[str], None]) -> None:
+    """Warn of each database that has the name of a state which is discarded: its record had been without it."""
+    try:
+        found = [each for each in list_unrecorded(settings) if each.id in ids and each.databases]
+    except (SafeHarborError, OSError):
+        return  # this was said before, and `doctor` looks again
+    for each in found:
+        names = ", ".join(f'database "{name}"' for name in each.databases)
+        again = typed(f"restore --discard-previous --id {each.id}")
+        warn(f"of restore {each.id} there is still: {names}. `{again}` drops what is there, after asking")

@@ -19,11 +19,13 @@ _LIMIT_BYTES = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Adopted:
     """What the operator has declared: databases whose archives belong together here, and archives that are right as
-    small as they are.
+    small as they are. A database is a system identifier and a name; `others`, those beside the main one, have their
+    names in archives before that.
     """
 
     databases: frozenset[tuple[str, str]] = frozenset()
     archives: frozenset[str] = frozenset()
+    others: frozenset[tuple[str, str, str]] = frozenset()
 
 
 def read_adopted(directory: Path) -> Adopted:

@@ -192,6 +192,12 @@ class RestoreRecord:
         """That of the old main database; "" if there is none."""
         return self.beside(self.exchanged[0], Side.OLD) if self.exchanged else ""
 
+    @property
+    def kept_databases(self) -> tuple[str, ...]:
+        """The names of the databases beside the live ones, when at rest: what a discard deletes."""
+        side = self.live.other
+        return tuple(self.beside(part, side) for part in self.exchanged if part.had_database or side is Side.NEW)
+
     def oid(self, side: Side) -> int:
         """The number of that side's main database; 0 if it is not known."""
         return self.new_oid if side is Side.NEW else self.old_oid

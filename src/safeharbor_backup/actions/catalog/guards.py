@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.text import ascii_safe, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
     from safeharbor_backup.archive.manifest import Manifest
@@ -121,11 +121,39 @@ def _most_lost(now: Mapping[str, int], then: Mapping[str, int]) -> str:
 
 def judge_identity(newest: Manifest, other: Manifest | None, adopted: Adopted) -> str:
     """Why the newest archive and another one are of different databases; "" if they are not, or were adopted."""
-    if other is None or newest.identity == other.identity:
+    if other is None:
         return ""
-    if {newest.identity, other.identity} <= adopted.databases:
-        return ""
-    if not (newest.system_identifier and other.system_identifier) and newest.database == other.database:
-        return ""  # a managed server that hides its identifier
-    name = ascii_safe(other.database)
-    return f'of another database ("{name}" on another server or by another name)'
+    for name, _, there in _exchanged(newest, other, adopted):
+        which = f" as {name}" if name else ""
+        return f'of another database{which} ("{ascii_safe(there)}" on another server or by another name)'
+    return ""
+
+
+def find_elsewhere(newest: Manifest, other: Manifest, adopted: Adopted) -> list[str]:
+    """The databases of an archive that the newest one has by the same names, but of another server."""
+    return [there for _, here, there in _exchanged(newest, other, adopted) if here == there]
+
+
+def identities_of(manifests: Sequence[Manifest]) -> tuple[set[tuple[str, str]], set[tuple[str, str, str]]]:
+    """The databases that these are of, as `Adopted` has them: the main ones, and those beside them."""
+    others = {(beside.name, *beside.identity) for each in manifests for beside in each.databases}
+    return {each.identity for each in manifests}, others
+
+
+def _exchanged(newest: Manifest, other: Manifest, adopted: Adopted) -> Iterator[tuple[str, str, str]]:
+    """Databases of both archives that are not the same: the name there ("": the main one), and those of both."""
+    if not _belong_together(newest.identity, other.identity, adopted.databases):
+        yield "", newest.database, other.database
+    now = {each.name: each for each in newest.databases}
+    for there in other.databases:
+        here = now.get(there.name)
+        accepted = {(system, name) for label, system, name in adopted.others if label == there.name}
+        if here is not None and not _belong_together(here.identity, there.identity, accepted):
+            yield there.name, here.source.database, there.source.database
+
+
+def _belong_together(one: tuple[str, str], other: tuple[str, str], adopted: Collection[tuple[str, str]]) -> bool:
+    """Whether both are the same database, as far as can be told, or were adopted: system identifiers and names."""
+    if one == other or (one in adopted and other in adopted):
+        return True
+    return not (one[0] and other[0]) and one[1] == other[1]  # a managed server that hides its identifier

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import State, is_from_future
-from safeharbor_backup.actions.catalog.guards import find_shortfall, judge_identity
+from safeharbor_backup.actions.catalog.guards import find_elsewhere, find_shortfall
 from safeharbor_backup.actions.catalog.last_runs import read_archives
 from safeharbor_backup.errors import ArchiveRejected
 from safeharbor_backup.state.adopted import read_adopted
@@ -171,13 +171,14 @@ def _judge(
 
 
 def _find_rival(entry: CatalogEntry, older: Sequence[CatalogEntry], adopted: Adopted) -> Passed | None:
-    """The newest older archive, if it is of a database of the same name on another server, and that was not adopted."""
+    """The newest older archive, if one of its databases is one of the same name on another server, and not adopted."""
     manifest = entry.manifest
     for each in older:
         if manifest is None or each.manifest is None or each.manifest.database != manifest.database:
             continue
-        if judge_identity(manifest, each.manifest, adopted):
-            text = f'it is of another server\'s database "{ascii_safe(each.manifest.database)}"'
+        elsewhere = find_elsewhere(manifest, each.manifest, adopted)
+        if elsewhere:
+            text = f'it is of another server\'s database "{ascii_safe(elsewhere[0])}"'
             return Passed(each, WhyNot.OTHER_SERVER, text)
         return None
     return None

@@ -18,10 +18,11 @@ from safeharbor_backup.actions.drill.server import (
 )
 from safeharbor_backup.actions.restore.database_plan import choose_entries, read_dump
 from safeharbor_backup.actions.restore.findings import Findings
-from safeharbor_backup.actions.restore.other_databases import require_same_server
+from safeharbor_backup.actions.restore.other_databases import require_same_server, why_not_configured
 from safeharbor_backup.actions.restore.staged_database import create_staged
 from safeharbor_backup.actions.scratch_cleanup import remove_left_databases
 from safeharbor_backup.errors import CannotRestore, SafeHarborError, one_line
+from safeharbor_backup.postgres.addresses import is_database_named
 from safeharbor_backup.postgres.contents import without_subscriptions
 from safeharbor_backup.postgres.scratch_database import hold_scratch
 from safeharbor_backup.postgres.sessions import end_backend
@@ -63,6 +64,7 @@ def find_server(
     Raises CannotRestore, as the restore would, if neither will do.
     """
     manifest = databases[0].manifest
+    _warn_of_unknown(settings, databases[1:], report)
     server = stack.enter_context(drill_server(settings, manifest, progress))
     remove_left_databases(server.target, progress.note)
     try:
@@ -79,6 +81,14 @@ def find_server(
             raise refusal from None
         report.warnings.append(f"on the server itself it would not restore: {refusal.message}")
         return plans
+
+
+def _warn_of_unknown(settings: Settings, databases: Sequence[OpenArchive], report: Report) -> None:
+    """A copy needs no address, and a restore does. Where not even the main database is named, none is expected."""
+    refusal = why_not_configured(settings, databases) if is_database_named(settings) else None
+    if refusal is not None:
+        status = int(refusal.exit_status)
+        report.warnings.append(f"a restore would end with {status}: {refusal.message} {refusal.hint}".rstrip())
 
 
 def plan_copies(server: DrillServer, databases: Sequence[OpenArchive], report: Report) -> list[PlannedCopy]:

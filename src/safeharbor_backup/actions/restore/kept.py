@@ -6,12 +6,13 @@ A deletion that was begun is gone on with by whatever comes next. Where it canno
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from safeharbor_backup.actions.preflight import check_directory
+from safeharbor_backup.actions.restore.left_databases import find_left, say_elsewhere, say_left
 from safeharbor_backup.actions.restore.lost_database import missing_database
 from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, dead_mount, way_around
 from safeharbor_backup.actions.restore.swap import Swap, finish_removal
@@ -36,7 +37,7 @@ from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
@@ -63,10 +64,16 @@ def list_kept(settings: Settings) -> tuple[RestoreRecord, ...]:
     return tuple(record for record in Journal(settings.backup_dir).read() if not record.is_interrupted)
 
 
-def discard_previous(settings: Settings, restore_id: str, abandoned: Abandoned = NOTHING) -> list[RestoreRecord]:
+def discard_previous(
+    settings: Settings,
+    restore_id: str,
+    abandoned: Abandoned = NOTHING,
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[RestoreRecord]:
     """Delete what finished restores keep (all, or that of `restore_id`); their records. Raises SafeHarborError.
 
-    `abandoned`: where a stage is not ours any more, or the server is another one, delete the rest and leave that.
+    `abandoned`: where a stage is not ours any more, a database is lost, or the server is another one, delete the rest
+    and leave that. `warn` gets each database that is left, and what deletes it.
     """
     with recovering(settings) as journal:
         pending = find_interrupted(settings.backup_dir)
@@ -75,7 +82,7 @@ def discard_previous(settings: Settings, restore_id: str, abandoned: Abandoned =
         records = [record for record in journal.read() if restore_id in ("", record.id)]
         for record in records:
             try:
-                _delete(settings, journal, record, abandoned)
+                _delete(settings, journal, record, abandoned, warn)
             except OSError as error:
                 failure = translate_os_error(error, f"deleting what restore {record.id} keeps")
                 failure.intact = (
@@ -86,13 +93,28 @@ def discard_previous(settings: Settings, restore_id: str, abandoned: Abandoned =
         return records
 
 
-def _delete(settings: Settings, journal: Journal, record: RestoreRecord, abandoned: Abandoned = NOTHING) -> None:
+def _delete(
+    settings: Settings,
+    journal: Journal,
+    record: RestoreRecord,
+    abandoned: Abandoned = NOTHING,
+    warn: Callable[[str], None] = lambda _: None,
+) -> None:
+    if abandoned.database:
+        alone = _without_database(settings, record)
+        if not alone.is_same_server:
+            record = alone.record
+        for warning in alone.left_by_discard:
+            warn(warning)
+    _delete_all(settings, journal, record, abandoned)
+
+
+def _delete_all(settings: Settings, journal: Journal, record: RestoreRecord, abandoned: Abandoned) -> None:
     if record.is_being_deleted:
-        record = _without_database(settings, record) if abandoned.database else record
         with target_of(settings, record) as target:
             finish_removal(journal, record, target, abandons=abandoned.uploads)
         return
-    with opened(settings, journal, record, abandoned) as (swap, _):
+    with opened(settings, journal, record, replace(abandoned, database=False)) as (swap, _):
         gone = [part.path for part in swap.record.uploads if part.stage is not None and part.path not in swap.stages]
         if gone:
             raise CannotRestore(
@@ -100,7 +122,7 @@ def _delete(settings: Settings, journal: Journal, record: RestoreRecord, abandon
                 hint=f"First see that the filesystem of the uploads is mounted. {way_around(record)}",
                 intact="Nothing was deleted.",
             )
-        swap.discard()
+        swap.discard(leaves_renamed=abandoned.database)
 
 
 def list_unrecorded(settings: Settings) -> list[Unrecorded]:
@@ -182,8 +204,10 @@ def opened(
     anyway while nothing had been exchanged. If a database is gone, or the server another one, it is that of the uploads
     alone. Raises StageReplaced, OSError, DatabaseUnavailable, CannotRestore.
     """
+    left: tuple[str, ...] = ()
     if abandoned.database:
-        record = _without_database(settings, record)
+        alone = _without_database(settings, record)
+        record, left = alone.record, alone.left
     with target_of(settings, record) as target, ExitStack() as stack:
         replaced: dict[str, StageReplaced] = {}
         dead: dict[str, OSError] = {}
@@ -203,13 +227,29 @@ def opened(
             stage = stages.get(part.path)
             return part if stage is None or part.stage is not None else replace(part, stage=stage.identity)
 
-        yield Swap(journal, record.with_parts(known), target, stages), target
+        swap = Swap(journal, record.with_parts(known), target, stages)
+        swap.left = left
+        yield swap, target
 
 
-def _without_database(settings: Settings, record: RestoreRecord) -> RestoreRecord:
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """A restore without its databases, and warnings that name those that stay on the server.
+
+    `left_by_discard`: the same where those are deleted that are where the journal knows them.
+    """
+
+    record: RestoreRecord
+    is_same_server: bool
+    left: tuple[str, ...] = ()
+    left_by_discard: tuple[str, ...] = ()
+
+
+def _without_database(settings: Settings, record: RestoreRecord) -> _Alone:
     """The same of the uploads alone, which are to follow the database that is live, where that is known.
 
-    Raises CannotRestore if both databases are there, DatabaseUnavailable.
+    While nothing had been exchanged it is the whole: what was built is deleted, as far as it is there. Raises
+    CannotRestore if both databases are there, DatabaseUnavailable.
     """
     try:
         with target_of(settings, record) as target:
@@ -225,16 +265,26 @@ def _without_database(settings: Settings, record: RestoreRecord) -> RestoreRecor
             if target is not None:
                 for part in record.databases:
                     open_database(target, part.database)
+            if target is None or record.phase is Phase.STAGING:
+                return _Alone(record, is_same_server=True)
+            found = find_left(target, record)
+            left = say_left(found), say_left(name for name in found if name not in record.kept_databases)
             if record.phase is Phase.SWAPPING and not missing_database(target, record, live, live):
-                return replace(record.without_database(), towards=live, by_undo=live is Side.OLD)
+                follows = replace(record.without_database(), towards=live, by_undo=live is Side.OLD)
+                return _Alone(follows, True, *left)
+            return _Alone(_unknown(record), True, *left)
     except AnotherServer:
-        pass
+        elsewhere = say_elsewhere(record)
+        return _Alone(_unknown(record), False, elsewhere, elsewhere)
     except DatabaseUnavailable as error:
         error.hint = (
             f"{error.hint} If that server is gone for good, name any other PostgreSQL server, with --database-url or "
             "RESTORE_DATABASE_URL: nothing is changed there."
         ).lstrip()
         raise
+
+
+def _unknown(record: RestoreRecord) -> RestoreRecord:
     return replace(record.without_database(), old_oid=0, new_oid=0)
 
 

@@ -13,22 +13,23 @@ from urllib.parse import quote
 from safeharbor_backup.actions.restore.database_losses import compare_database
 from safeharbor_backup.actions.restore.database_plan import look_at_database
 from safeharbor_backup.actions.restore.findings import Findings
-from safeharbor_backup.errors import CannotRestore, SafeHarborError, one_line
+from safeharbor_backup.errors import CannotRestore, SafeHarborError, SettingsInvalid, one_line
 from safeharbor_backup.postgres.addresses import names_beside
 from safeharbor_backup.postgres.connection import bounded
 from safeharbor_backup.postgres.side_names import side_database
 from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.settings.extra_databases import is_same_server
+from safeharbor_backup.settings.model import Concern, Settings
 from safeharbor_backup.text import ascii_safe, plural, typed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.settings.extra_databases import ExtraDatabase
-    from safeharbor_backup.settings.model import Settings
 
 _ID = "0" * 12
 
@@ -75,9 +76,9 @@ def look_at_others(
         for each in settings.extra_databases
         if each.address is not None and each.name not in {view.name for view in views}
     ]
-    unknown = [view for view in views if settings.extra_database(view.name) is None]
-    if unknown:
-        findings.problems.append(_not_configured(unknown))
+    refusal = why_not_configured(settings, views)
+    if refusal is not None:
+        findings.problems.append(refusal)
         return ()
     found = []
     names = names_beside(settings)
@@ -192,8 +193,14 @@ def _not_in_place(archive: OpenArchive, found: list[PlannedDatabase]) -> CannotR
     )
 
 
-def _not_configured(unknown: list[OpenArchive]) -> CannotRestore:
-    """The error that says how to give an address to each of these databases of the archive."""
+def why_not_configured(settings: Settings, databases: Sequence[OpenArchive]) -> SafeHarborError | None:
+    """The error of a restore if these databases of an archive have no address: it says how to give one to each."""
+    problems = settings.problems_in(Concern.EXTRA_DATABASES)
+    if problems and databases:
+        return SettingsInvalid([str(each) for each in problems])
+    unknown = [each for each in databases if settings.extra_database(each.name) is None]
+    if not unknown:
+        return None
     names = ", ".join(each.name for each in unknown)
     places = ",".join(
         f"{each.name}=postgresql://USER:PASSWORD@HOST/{quote(each.manifest.database if each.manifest else '', safe='')}"

@@ -59,7 +59,7 @@ def resume_restore(
                 if record.database and not swap.record.database
                 else _resume(swap, record, target, progress)
             )
-            return replace(done, warnings=swap.changes + left_as_they_are(record, swap.record))
+            return replace(done, warnings=swap.changes + left_as_they_are(record, swap.record) + swap.left)
 
 
 def _resume(swap: Swap, record: RestoreRecord, target: Target | None, progress: Progress) -> Recovery:
@@ -107,7 +107,7 @@ def undo_restore(
                     done = _end_uploads(swap, progress)
                 else:
                     done = _undo_interrupted(swap, target, progress)
-                return replace(done, warnings=swap.changes + left_as_they_are(record, swap.record))
+                return replace(done, warnings=swap.changes + left_as_they_are(record, swap.record) + swap.left)
         kept = [each for each in journal.read() if each.phase is Phase.KEPT]
         if not kept or (restore_id and all(each.id != restore_id for each in kept)):
             found = choose_unrecorded(settings, journal, restore_id, "--undo")
@@ -131,7 +131,7 @@ def undo_restore(
             try_swap(swap, progress, at_rest=record)
             recovery = settled(swap)
             progress.step("settled")
-            return replace(recovery, warnings=swap.changes + left_as_they_are(record, swap.record))
+            return replace(recovery, warnings=swap.changes + left_as_they_are(record, swap.record) + swap.left)
 
 
 def _finish_removal(settings: Settings, journal: Journal, restore_id: str, progress: Progress) -> Recovery | None:

@@ -39,7 +39,8 @@ class Swap:
     """The two states of one restore. `record` is what the journal says of it now, `is_gone` that nothing is left.
 
     `stages`, by the paths of their uploads, are held open: what anybody does meanwhile with their names in the uploads
-    leads nowhere. `changes` is what to say of the uploads that come in, once they were looked at.
+    leads nowhere. `changes` is what to say of the uploads that come in, once they were looked at, `left` of databases
+    that are no part of it any more.
     """
 
     def __init__(self, journal: Journal, record: RestoreRecord, target: Target | None, stages: UploadStages) -> None:
@@ -49,6 +50,7 @@ class Swap:
         self.stages = stages
         self.is_gone = False
         self.changes: tuple[str, ...] = ()
+        self.left: tuple[str, ...] = ()
 
     def begin(self, towards: Side, *, by_undo: bool) -> None:
         """Write down where this goes to, so that a command that is typed again goes on. Raises OSError."""
@@ -224,9 +226,12 @@ class Swap:
         self._journal.remove(self.record.id)
         self.is_gone = True
 
-    def discard(self) -> None:
-        """Delete the state that is kept. Raises OSError, SafeHarborError, psycopg.Error."""
-        if self.record.phase is Phase.KEPT:
+    def discard(self, *, leaves_renamed: bool = False) -> None:
+        """Delete the state that is kept. Raises OSError, SafeHarborError, psycopg.Error.
+
+        `leaves_renamed`: a database of another name is no obstacle, and stays.
+        """
+        if self.record.phase is Phase.KEPT and not leaves_renamed:
             require_own_name(self._target, self.record)
         if self.record.phase is not Phase.REMOVING:
             self._write(phase=Phase.DISCARDING)
@@ -237,10 +242,7 @@ class Swap:
         self._journal.remove(self.record.id)
 
     def _drop_kept(self, target: Target) -> None:
-        side = self.record.live.other
-        kept = [
-            self.record.beside(part, side) for part in self.record.exchanged if part.had_database or side is Side.NEW
-        ]
+        kept = self.record.kept_databases
         is_whole = all(target.find(name) is not None for name in kept)
         for name in kept:
             try:

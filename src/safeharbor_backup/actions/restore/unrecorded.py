@@ -132,7 +132,6 @@ def find_unrecorded(settings: Settings, journal: Journal) -> list[Unrecorded]:
         has_database = target.find(name) is not None
         beside = {label: find_unrecorded_databases(target.beside(extra), known) for label, extra in extras.items()}
         of_id = target.databases_beside("_(restore|before)_[0-9a-f]{12}$")
-    main = set(sizes)
     sizes |= {database: size for found in beside.values() for database, size in found.items()}
     return [
         Unrecorded(
@@ -149,7 +148,7 @@ def find_unrecorded(settings: Settings, journal: Journal) -> list[Unrecorded]:
             ),
             strangers=tuple(name for name in of_id if name.endswith(each) and name not in sizes),
         )
-        for each in sorted(stages | {database[-12:] for database in main}, reverse=True)
+        for each in sorted(stages | {database[-12:] for database in sizes}, reverse=True)
     ]
 
 
