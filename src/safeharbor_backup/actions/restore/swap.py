@@ -227,10 +227,7 @@ class Swap:
         self.is_gone = True
 
     def discard(self, *, leaves_renamed: bool = False) -> None:
-        """Delete the state that is kept. Raises OSError, SafeHarborError, psycopg.Error.
-
-        `leaves_renamed`: a database of another name is no obstacle, and stays.
-        """
+        """Delete what is kept; a renamed database may stay if told. Raises OSError, SafeHarborError, psycopg.Error."""
         if self.record.phase is Phase.KEPT and not leaves_renamed:
             require_own_name(self._target, self.record)
         if self.record.phase is not Phase.REMOVING:
