@@ -181,8 +181,13 @@ def test_an_archive_goes_only_where_each_of_its_names_has_a_place(site: Site, st
         refused = site.run("restore", "--from", str(named), "--yes", BACKUP_UPLOAD_DIR=configured)
         assert refused.status == 8, refused.output
         assert f"BACKUP_UPLOAD_DIR=media={site.uploads},static={static}" in refused.stderr
+        assert "--upload-dir" in refused.stderr
         refused = site.run("extract", str(named), "static/logo.png", "--in-place", BACKUP_UPLOAD_DIR=configured)
         assert refused.status == 8, refused.output
+        assert (
+            f"BACKUP_UPLOAD_DIR=media={site.uploads},static={static}" in refused.stderr or "Name one" in refused.stderr
+        )
+        assert "--upload-dir" not in refused.stderr  # which extract does not have
     exchanged = f"media={static},static={site.uploads}"
     plan = site.run("restore", "--from", str(named), "--dry-run", BACKUP_UPLOAD_DIR=exchanged)
     assert plan.status == 3, plan.output

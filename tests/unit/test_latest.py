@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import pytest
 from safeharbor_backup.actions.catalog.entries import look_at
 from safeharbor_backup.actions.catalog.guards import judge_size
 from safeharbor_backup.actions.catalog.latest import WhyNot, choose_latest, read_choice
+from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.cli.main import cli
 from safeharbor_backup.state.adopted import Adopted, write_adopted
 from safeharbor_backup.state.history import Outcome, append_outcome
@@ -186,6 +189,23 @@ def test_half_the_size_is_told(tmp_path: Path, size: int, is_smaller: bool) -> N
     assert judge_size(entry, None) == ""
 
 
+def test_many_archives_that_are_much_too_small_are_judged_in_one_go(directory: Path) -> None:
+    good = look_at(put_archive(directory, NOW - timedelta(days=2000)), NOW)
+    short = look_at(put_archive(directory, NOW, facts=EMPTY), NOW)
+    assert good is not None
+    assert short is not None
+    days = [NOW - timedelta(days=day) for day in range(1500)]
+    archives = [replace(short, path=directory / archive_name(day), taken_at=day) for day in days]
+    began = time.process_time()
+
+    choice = choose_latest((*archives, good), Adopted(), NOW)
+
+    assert choice.entry == good
+    assert {each.code for each in choice.passed} == {WhyNot.SHORT}
+    assert len(choice.passed) == 1500
+    assert time.process_time() - began < 1.5  # a million comparisons take more
+
+
 class TestStatus:
     """The same choice, as the status and the page tell it."""
 
@@ -237,6 +257,17 @@ class TestStatus:
         assert f"`latest` does not mean {short}, since it is much too small" in done.stdout
         assert f"the newest that can be relied on is {good}" in done.stdout
         assert self.look()["latest"]["name"] == good  # type: ignore[index]
+
+    def test_the_newest_is_not_called_good_where_a_guard_doubts_it(self, directory: Path) -> None:
+        put(directory, 25)
+        short = put(directory, 1, EMPTY)
+        assert run("status").stdout.startswith(f"WARNING: {short} (much too small), 60 min old")
+
+        append_outcome(directory, Outcome("backup", NOW, 1, 6, "the server does not answer"))
+
+        told = run("status").stdout
+        assert f"  newest       {short} (much too small), " in told
+        assert "newest good" not in told
 
     def test_the_page_gives_the_commands_of_the_one_that_is_meant(self, directory: Path) -> None:
         good = put(directory, 25)

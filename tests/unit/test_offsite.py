@@ -15,6 +15,7 @@ from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.health import Code, Health
 from safeharbor_backup.actions.status.metrics import gather_metrics
 from safeharbor_backup.actions.status.run import read_status
+from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.cli.status_lines import tell_status
 from safeharbor_backup.state.history import Outcome, append_outcome
 from safeharbor_backup.state.offsite import MOST_COPIES, read_copies, remember_copy, remember_drill
@@ -53,15 +54,19 @@ def test_that_none_is_known_is_a_note_everywhere_and_settled_by_a_setting(direct
     assert read_status(settings, now=NOW).health is Health.GOOD
     assert line(settings).startswith("none known; ")
     assert "none known" in page(settings)
-    assert [each.level.value for each in check_copies(find_copies(settings.backup_dir, settings.offsite), NOW)] == [
-        "note"
-    ]
+    assert [
+        each.level.value
+        for each in check_copies(find_copies(settings.backup_dir, settings.offsite), settings.backup_dir, NOW)
+    ] == ["note"]
 
     settled = replace(settings, offsite="none")
 
     assert line(settled) == ""
     assert "Off-site copy" not in page(settled)
-    assert [each.level.value for each in check_copies(find_copies(settled.backup_dir, settled.offsite), NOW)] == ["ok"]
+    assert [
+        each.level.value
+        for each in check_copies(find_copies(settled.backup_dir, settled.offsite), settled.backup_dir, NOW)
+    ] == ["ok"]
 
 
 def test_a_job_says_so_and_status_metrics_and_page_show_it(directory: Path, settings: Settings) -> None:
@@ -92,12 +97,39 @@ def test_one_older_than_two_days_is_a_warning_until_it_is_made_again_or_forgotte
 
     assert (status.health, [each.code for each in status.findings]) == (Health.WARNING, [Code.OFFSITE])
     assert "off-site copy nas was last made 2 days ago" in status.reasons[0]
-    assert [each.level.value for each in check_copies(find_copies(settings.backup_dir, settings.offsite), NOW)] == [
-        "warning"
-    ]
+    assert [
+        each.level.value
+        for each in check_copies(find_copies(settings.backup_dir, settings.offsite), settings.backup_dir, NOW)
+    ] == ["warning"]
     assert run("status").exit_code == 3
     assert read_status(replace(settings, offsite="none"), now=NOW).health is Health.GOOD
     assert run("offsite-done", "nas", "--forget").exit_code == 0
+    assert read_status(settings, now=NOW).health is Health.GOOD
+
+
+def test_a_copy_of_an_old_archive_is_as_old_as_that_though_it_was_made_today(
+    directory: Path, settings: Settings
+) -> None:
+    old = archive_name(NOW - timedelta(days=25))
+    assert run("offsite-done", "nas", "--archive", archive_name(NOW - timedelta(days=1))).exit_code == 0
+    assert read_status(settings, now=NOW).health is Health.GOOD
+    assert run("offsite-done", "nas", "--archive", old).exit_code == 0
+    now = datetime.now(UTC).replace(microsecond=0)
+
+    status = read_status(settings, now=now)
+
+    assert (status.health, [each.code for each in status.findings]) == (Health.WARNING, [Code.OFFSITE])
+    assert "off-site copy nas has no archive of the last 25 days" in status.reasons[0]
+    copies = find_copies(directory, settings.offsite)
+    assert [each.level.value for each in check_copies(copies, directory, now)] == ["warning"]
+    metrics = {each.name: each.samples for each in gather_metrics(settings, now)}
+    assert metrics["offsite_copy_timestamp_seconds"] == {"nas": (NOW - timedelta(days=25)).timestamp()}
+
+
+def test_a_copy_made_before_a_newer_archive_was_taken_is_not_behind(directory: Path, settings: Settings) -> None:
+    weekly = archive_name(NOW - timedelta(days=7))  # the newest when it was copied, two hours before the next one
+    remember_copy(directory, "nas", NIGHT - timedelta(hours=2), weekly)
+
     assert read_status(settings, now=NOW).health is Health.GOOD
 
 

@@ -140,6 +140,15 @@ def test_a_target_that_is_no_directory_is_a_mistake(archive: Path, text: str) ->
     assert "--upload-dir: expected" in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["--undo", "--resume", "--discard-previous", "--from"])
+def test_a_document_without_yes_is_refused_with_what_to_add(archive: Path, verb: str) -> None:
+    done = restore(archive, "--json") if verb == "--from" else cli_runner().invoke(cli, ["restore", verb, "--json"])
+
+    assert done.exit_code == 2
+    assert "add --yes" in done.stderr
+    assert ("--dry-run" in done.stderr) is (verb == "--from")  # which goes with that alone
+
+
 def test_several_directories_can_be_the_target(archive: Path, tmp_path: Path) -> None:
     both = f"a={tmp_path / 'uploads'},b={tmp_path / 'other'}"
     (tmp_path / "tree" / "a").mkdir(parents=True)

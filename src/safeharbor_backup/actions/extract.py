@@ -133,7 +133,7 @@ def _extract(
         below = [_below_uploads(path) for path in paths if path not in dumps]
         if is_live:
             _require_no_dump(dumps)
-            require_names(archive, front.manifest if front is not None else None, dirs)
+            require_names(archive, front.manifest if front is not None else None, dirs, is_restore=False)
             dirs = _concerned(dirs, below)
             _require_there(dirs)
         try:

@@ -14,6 +14,7 @@ from safeharbor_backup.state.offsite import NAME_PATTERN, forget_copy, read_copi
 from safeharbor_backup.text import ascii_safe, typed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from safeharbor_backup.settings.model import Settings
@@ -77,16 +78,28 @@ def find_copies(directory: Path, offsite: str) -> tuple[OffsiteCopy, ...] | None
     return None if offsite == "none" else read_copies(directory)
 
 
-def describe_old_copy(copy: OffsiteCopy, now: datetime) -> str:
-    """That it is too old, and what to do; "" if it is not, or was never seen to be made."""
-    if copy.copied_at is None or now - copy.copied_at <= OLD_AFTER:
+def fresh_as_of(copy: OffsiteCopy, taken: Iterable[datetime]) -> datetime | None:
+    """When a copy was last up to date: when it was made, unless its newest archive was an old one by then.
+
+    `taken` is when each archive here was taken. One that is more than two days newer, and was here when the copy was
+    made, is missing there: then it is as old as the archive that it has.
+    """
+    newest = time_in_name(copy.archive or "")
+    if copy.copied_at is None or newest is None:
+        return copy.copied_at
+    lags = any(newest + OLD_AFTER < each <= copy.copied_at for each in taken)
+    return newest if lags else copy.copied_at
+
+
+def describe_old_copy(copy: OffsiteCopy, taken: Iterable[datetime], now: datetime) -> str:
+    """That it is too old, and what to do; "" if it is not, or was never seen to be made. `taken`: see fresh_as_of."""
+    fresh = fresh_as_of(copy, taken)
+    if fresh is None or now - fresh <= OLD_AFTER:
         return ""
     forget = typed(f"offsite-done {copy.name} --forget")
-    days = (now - copy.copied_at).days
-    return (
-        f"the off-site copy {copy.name} was last made {days} days ago; look at its job, or if there is no such copy "
-        f"any more: {forget}"
-    )
+    days = (now - fresh).days
+    was = f"was last made {days} days ago" if fresh == copy.copied_at else f"has no archive of the last {days} days"
+    return f"the off-site copy {copy.name} {was}; look at its job, or if there is no such copy any more: {forget}"
 
 
 def _now() -> datetime:

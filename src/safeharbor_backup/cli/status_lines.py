@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.catalog.latest import WhyNot
 from safeharbor_backup.actions.catalog.retention import tiers_of
 from safeharbor_backup.actions.status.free_space import MOST_COUNTED
-from safeharbor_backup.actions.status.health import Health
+from safeharbor_backup.actions.status.health import Code, Health
 from safeharbor_backup.actions.status.schedule_seen import Seen
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.settings.schedule import find_zone
@@ -26,6 +27,7 @@ _SEEN = {
     Seen.RUNS: "as the last ones",
     Seen.NOT_YET: "not yet seen to run",
 }
+_DOUBTS = {WhyNot.SHORT: "much too small", WhyNot.OTHER_DATABASE: "of another database"}
 _DONE = {"backup": "done", "verify": "OK", "drill": "restored"}
 
 
@@ -34,7 +36,7 @@ def tell_status(status: Status, settings: Settings, now: datetime) -> list[str]:
     verdict, reasons = _verdict(status)
     runs, at = status.runs, status.next_backup
     facts = [
-        ("newest good", _newest(status) if status.health is Health.FAILED else ""),
+        ("newest" if _doubt(status) else "newest good", _newest(status) if status.health is Health.FAILED else ""),
         ("last backup", _run(runs.backup, now)),
         ("", "; ".join(runs.backup.notes) if runs.backup is not None else ""),
         ("last verify", _run(runs.verify, now)),
@@ -65,7 +67,17 @@ def _newest(status: Status) -> str:
     manifest = newest.manifest
     taken = f"{show_duration(status.age_seconds)} old ({show_time(newest.taken_at)})"
     inside = f"{show_bytes(newest.size)}, {plural(manifest.rows, 'row')}, {plural(manifest.upload_files, 'upload')}"
-    return f"{newest.name}, {taken}, {inside}; {plural(len(status.archives), 'archive')} in all"
+    doubt = _doubt(status)
+    name = f"{newest.name} ({doubt})" if doubt else newest.name
+    return f"{name}, {taken}, {inside}; {plural(len(status.archives), 'archive')} in all"
+
+
+def _doubt(status: Status) -> str:
+    """Why the newest complete archive is not simply called good; "" if it is. The reasons have the numbers."""
+    passed = [each.code for each in status.latest.passed if status.newest and each.entry.name == status.newest.name]
+    if passed:
+        return _DOUBTS.get(passed[0], "")
+    return "half the size of the previous one" if any(each.code is Code.SMALLER for each in status.findings) else ""
 
 
 def _run(outcome: Outcome | None, now: datetime) -> str:

@@ -90,9 +90,32 @@ def find_shortfall(
         manifest = entry.manifest
         if manifest is None or not since <= entry.name or entry.name == newest.name or not is_comparable(manifest):
             continue
-        if entry.name == since or not judge_shortfall(manifest, usual.manifest if usual is not None else None):
+        if entry.name == since or _beside(entry, usual) is None:
             usual = entry
-    text = judge_shortfall(newest.manifest, usual.manifest if usual is not None else None)
+    return _beside(newest, usual)
+
+
+def find_shortfalls(archives: Sequence[CatalogEntry], adopted: Adopted) -> dict[str, Shortfall]:
+    """The same of each archive, by its name, beside the older ones of a database of that name; in one go."""
+    since = max(adopted.archives, default="")
+    usual: dict[str, CatalogEntry] = {}
+    found = {}
+    for entry in sorted(archives, key=lambda each: each.name):
+        if entry.manifest is None:
+            continue
+        database = entry.manifest.database
+        short = _beside(entry, usual.get(database))
+        if short is not None and entry.name not in adopted.archives:
+            found[entry.name] = short
+        if entry.name >= since and (entry.name == since or short is None):
+            usual[database] = entry
+    return found
+
+
+def _beside(entry: CatalogEntry, usual: CatalogEntry | None) -> Shortfall | None:
+    if entry.manifest is None:
+        return None
+    text = judge_shortfall(entry.manifest, usual.manifest if usual is not None else None)
     return Shortfall(text, usual) if text else None
 
 

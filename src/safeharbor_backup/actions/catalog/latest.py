@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import State, is_from_future
-from safeharbor_backup.actions.catalog.guards import find_elsewhere, find_shortfall
+from safeharbor_backup.actions.catalog.guards import Shortfall, find_elsewhere, find_shortfalls
 from safeharbor_backup.actions.catalog.last_runs import read_archives
 from safeharbor_backup.errors import ArchiveRejected
 from safeharbor_backup.state.adopted import read_adopted
@@ -89,10 +89,11 @@ def choose_latest(
     if all(entry.manifest is None or entry.manifest.database != database for entry in archives):
         database = ""  # an alias of a pooler, or a directory of others: then the name proves nothing
     passed: list[Passed] = []
+    shortfalls = find_shortfalls(archives, adopted)
     for position, entry in enumerate(archives):
         if before is not None and entry.taken_at >= before:
             continue
-        found = _judge(entry, archives[position:], adopted, now, database)
+        found = _judge(entry, shortfalls.get(entry.name), adopted, now, database)
         if found is not None and not (takes_short and found.code is WhyNot.SHORT):
             passed.append(found)
         elif back:
@@ -153,9 +154,9 @@ def describe_choice(choice: Choice) -> str:
 
 
 def _judge(
-    entry: CatalogEntry, since: Sequence[CatalogEntry], adopted: Adopted, now: datetime, database: str
+    entry: CatalogEntry, short: Shortfall | None, adopted: Adopted, now: datetime, database: str
 ) -> Passed | None:
-    """Why this one is not meant; `since` are it and all older ones."""
+    """Why this one is not meant; `short` is why it is much too small beside the older ones, if it is."""
     manifest = entry.manifest
     if is_from_future(entry, now):
         return Passed(entry, WhyNot.FUTURE, "it is from the future: the clock was wrong then, or is now")
@@ -164,7 +165,6 @@ def _judge(
         return Passed(entry, code, f"{code.value}: {entry.problem}" if entry.problem else "it has no manifest")
     if database and manifest.database != database and manifest.identity not in adopted.databases:
         return Passed(entry, WhyNot.OTHER_DATABASE, f'it is of the database "{ascii_safe(manifest.database)}"')
-    short = find_shortfall(since, entry, adopted, lambda each: each.database == manifest.database)
     if short is not None:
         return Passed(entry, WhyNot.SHORT, f"it is much too small: {short.text}")
     return None

@@ -76,7 +76,7 @@ def check_archive_times(directory: Path, now: datetime) -> list[Finding]:
     return [fine("archive times", "no archive is from the future")]
 
 
-def check_copies(copies: Sequence[OffsiteCopy] | None, now: datetime) -> list[Finding]:
+def check_copies(copies: Sequence[OffsiteCopy] | None, directory: Path, now: datetime) -> list[Finding]:
     """Whether archives are copied elsewhere, as far as jobs say; None where there are no copies on purpose."""
     if copies is None:
         return [fine("off-site", "there is no copy elsewhere on purpose (BACKUP_OFFSITE=none)")]
@@ -85,7 +85,8 @@ def check_copies(copies: Sequence[OffsiteCopy] | None, now: datetime) -> list[Fi
             f"The jobs of docs/off-site.md record each copy; your own job does it by `{typed('offsite-done NAME')}`."
         )
         return [remark("off-site", "no off-site copy is known", f"{remedy} BACKUP_OFFSITE=none if you want none.")]
-    old = [text for each in copies if (text := describe_old_copy(each, now))]
+    taken = [each.named_at for each in find_candidates(directory)]
+    old = [text for each in copies if (text := describe_old_copy(each, taken, now))]
     if old:
         forget = typed("offsite-done NAME --forget")
         return [
@@ -135,6 +136,8 @@ CHECKS: tuple[Check[Context], ...] = (
         "off-site",
         "when the archives were last [copied elsewhere](off-site.md); no known copy is a note, one older than two days "
         "a warning",
-        lambda context: check_copies(find_copies(context.settings.backup_dir, context.settings.offsite), context.now),
+        lambda context: check_copies(
+            find_copies(context.settings.backup_dir, context.settings.offsite), context.settings.backup_dir, context.now
+        ),
     ),
 )

@@ -140,11 +140,14 @@ def choose_dirs(archive: OpenArchive, dirs: UploadDirs) -> UploadDirs:
     return tuple(each for each in dirs if each.name in there)
 
 
-def require_names(archive: Path, manifest: Manifest | None, dirs: UploadDirs) -> None:
-    """Raises CannotRestore if the archive is of several directories with names, and one without is given."""
+def require_names(archive: Path, manifest: Manifest | None, dirs: UploadDirs, *, is_restore: bool = True) -> None:
+    """Raises CannotRestore if the archive is of several directories with names, and one without is given.
+
+    Unless `is_restore`, the error names no option that only a restore has.
+    """
     recorded = _recorded(manifest)
     if recorded and not dirs[0].name:
-        raise _not_configured(archive, sorted(recorded), dirs, recorded)
+        raise _not_configured(archive, sorted(recorded), dirs, recorded, is_restore=is_restore)
 
 
 def _recorded(manifest: Manifest | None) -> dict[str, str]:
@@ -162,23 +165,27 @@ def _exchanged_names(dirs: UploadDirs, recorded: Mapping[str, str]) -> list[str]
     ]
 
 
-def _not_configured(archive: Path, unknown: list[str], dirs: UploadDirs, recorded: Mapping[str, str]) -> CannotRestore:
+def _not_configured(
+    archive: Path, unknown: list[str], dirs: UploadDirs, recorded: Mapping[str, str], *, is_restore: bool = True
+) -> CannotRestore:
     """The error that says how to give a place to each of these directories of the archive."""
     more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-    one = f"Restore it into one directory: --upload-dir DIR, or BACKUP_UPLOAD_DIR=DIR. {_by_hand(archive)}"
+    one = "Restore it into one directory: --upload-dir DIR, or BACKUP_UPLOAD_DIR=DIR. " if is_restore else ""
     if _NO_FOLDER in unknown:
         return CannotRestore(
-            "The archive has uploads that are in no directory, and BACKUP_UPLOAD_DIR names several.", hint=one
+            "The archive has uploads that are in no directory, and BACKUP_UPLOAD_DIR names several.",
+            hint=f"{one}{_by_hand(archive)}",
         )
     known = {each.name: str(each.path) for each in dirs if each.name in recorded or not recorded}
     wanted = sorted({*known, *unknown} - {""})
     places = ascii_safe(",".join(f"{name}={known.get(name) or recorded.get(name) or '/PATH'}" for name in wanted))
-    each = f"Say where each goes: BACKUP_UPLOAD_DIR={places}, or the same with --upload-dir. {_by_hand(archive)}"
+    option = ", or the same with --upload-dir" if is_restore else ""
+    each = f"Say where each goes: BACKUP_UPLOAD_DIR={places}{option}. "
     named = ", ".join(unknown[:_SHOWN])
     return CannotRestore(
         f"The archive has uploads of {ascii_safe(named)}{more}, for which no directory is given: BACKUP_UPLOAD_DIR is "
         f"{describe_dirs(dirs)}.",
-        hint=each if can_be_named(wanted) else one,
+        hint=f"{each if can_be_named(wanted) else one}{_by_hand(archive)}",
     )
 
 

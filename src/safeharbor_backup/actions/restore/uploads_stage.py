@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.min_free import MinFree
 
 _LOST_AND_FOUND = b"uploads/lost+found/"
-ONE_DIRECTORY = "Restore into one directory (--upload-dir DIR), or take it out by `extract --to DIR`."
+ONE_DIRECTORY = "Give one directory for all (BACKUP_UPLOAD_DIR=DIR), or take it out by `extract --to DIR`."
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -87,7 +87,8 @@ def _prefix_of(member: Member, prefixes: Sequence[bytes]) -> bytes | None:
     if path and prefixes:
         name = ascii_safe(os.fsdecode(member.name))
         raise CannotRestore(
-            f"The archive has {name}, and BACKUP_UPLOAD_DIR names no directory for it.", hint=ONE_DIRECTORY
+            f"The archive has {name}, and BACKUP_UPLOAD_DIR names no directory for it.",
+            hint=f"Name one for it there. {ONE_DIRECTORY}",
         )
     return None
 

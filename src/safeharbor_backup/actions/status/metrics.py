@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.alerts.messages import NOTIFY, PING, find_undelivered, newest_of
 from safeharbor_backup.actions.catalog.entries import State
+from safeharbor_backup.actions.offsite import fresh_as_of
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.errors import SafeHarborError
 from safeharbor_backup.system.small_file import replace_small_file
@@ -110,7 +111,7 @@ def gather_metrics(settings: Settings, now: datetime) -> list[Metric]:
         metrics.append(_one("fitting_archives", "How many more archives fit", float(status.room.fits)))
     if status.newest is not None and status.newest.manifest is not None:
         metrics += _describe_archive(status.newest, status.newest.manifest)
-    metrics += _describe_copies(status.copies or ())
+    metrics += _describe_copies(status.copies or (), [entry.taken_at for entry in status.archives])
     metrics += _describe_runs(history)
     undelivered = {outcome.command for outcome in find_undelivered(history, settings.notify_urls, settings.ping_url)}
     samples = {way: float(way in undelivered) for way in (NOTIFY, PING)}
@@ -138,10 +139,15 @@ def _describe_archive(entry: CatalogEntry, manifest: Manifest) -> list[Metric]:
     ]
 
 
-def _describe_copies(copies: Sequence[OffsiteCopy]) -> Iterator[Metric]:
-    made = {each.name: each.copied_at.timestamp() for each in copies if each.copied_at is not None}
+def _describe_copies(copies: Sequence[OffsiteCopy], taken: Sequence[datetime]) -> Iterator[Metric]:
+    made = {each.name: fresh.timestamp() for each in copies if (fresh := fresh_as_of(each, taken)) is not None}
     drilled = {each.name: each.drilled_at.timestamp() for each in copies if each.drilled_at is not None}
-    yield Metric("offsite_copy_timestamp_seconds", "When a copy elsewhere was last made", made, "copy")
+    yield Metric(
+        "offsite_copy_timestamp_seconds",
+        "When a copy elsewhere was last made, or when its newest archive was taken if that was old by then",
+        made,
+        "copy",
+    )
     meaning = "When an archive that was fetched from a copy elsewhere last restored in a drill"
     yield Metric("offsite_drill_timestamp_seconds", meaning, drilled, "copy")
 

@@ -202,9 +202,10 @@ def judge_archives(status: Status, complete: Sequence[CatalogEntry], settings: S
     return [each for each in found if each is not None]
 
 
-def judge_copies(copies: Sequence[OffsiteCopy], now: datetime) -> list[Reason]:
+def judge_copies(status: Status, now: datetime) -> list[Reason]:
     """Which copies elsewhere are too old."""
-    return [_warn(Code.OFFSITE, text) for each in copies if (text := describe_old_copy(each, now))]
+    taken = [entry.taken_at for entry in status.archives]
+    return [_warn(Code.OFFSITE, text) for each in status.copies or () if (text := describe_old_copy(each, taken, now))]
 
 
 def _count_bad(archives: Sequence[CatalogEntry], state: State, code: Code) -> Reason | None:

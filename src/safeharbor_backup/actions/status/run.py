@@ -76,7 +76,7 @@ def read_status(settings: Settings, *, max_age_seconds: float | None = None, now
     kept, interrupted, found = judge_restores(directory)
     found += [*judge_age(status, directory, now), *judge_last_runs(status)]
     found += judge_archives(status, complete, settings, now)
-    found += judge_copies(status.copies or (), now)
+    found += judge_copies(status, now)
     if has_second_scheduler(settings, history, now):
         found.append(Reason(Code.TWO_SCHEDULERS, Health.WARNING, TWICE))
     telling = find_telling_problems(history, settings.notify_urls, settings.ping_url)

@@ -160,7 +160,8 @@ def _check(options: _Options, where: TargetOptions, *, is_of_archive: bool) -> N
     if [is_of_archive, options.undo, options.resume, options.discard_previous].count(True) != 1:
         raise click.UsageError("Give one of --from PATH, --undo, --resume and --discard-previous.")
     if options.as_json and not (options.yes or options.dry_run):
-        raise click.UsageError("--json asks nobody: it goes with --yes or --dry-run.")
+        or_look = ", or --dry-run for the plan alone" if is_of_archive else ""
+        raise click.UsageError(f"--json asks nobody: add --yes{or_look}.")
     if options.quick and not options.dry_run:
         raise click.UsageError("--quick goes with --dry-run; a restore proves every byte.")
     if options.accept_broken and options.in_place:
