@@ -23,7 +23,7 @@ class Hasher:
         return OverlappedDigest(self._worker)
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker, without what it was still to hash."""
         self._worker.shutdown(cancel_futures=True)
 
 

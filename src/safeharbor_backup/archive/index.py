@@ -193,7 +193,7 @@ class IndexWriter:
         os.pwrite(self._descriptor, hashlib.sha256(body).hexdigest().encode() + body, 0)
 
     def restart(self) -> None:
-        """Forget all records."""
+        """Forget all records that were written, so that the file has none. Raises OSError."""
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._chain = b""

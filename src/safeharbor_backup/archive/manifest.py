@@ -90,7 +90,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     @property
     def dump_size(self) -> int:
-        """The dump's size."""
+        """How many bytes db.dump has, which is compressed."""
         return self.counts.dump_bytes
 
     @property
@@ -125,7 +125,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     @property
     def database(self) -> str:
-        """The database's name."""
+        """The name that the main database had on its server when it was dumped."""
         return self.source.database
 
     @property

@@ -55,7 +55,7 @@ class RunList:
             yield Run(*self._numbers[at : at + len(Run._fields)])
 
     def append(self, run: Run) -> None:
-        """One more."""
+        """Add one after the last, in the order of the archive."""
         self._numbers.extend(run)
 
     def truncate(self, count: int) -> None:

@@ -36,7 +36,7 @@ class JournalBroken(SafeHarborError):
 
 @dataclass(frozen=True, slots=True)
 class JournalDocument:
-    """The whole file."""
+    """The whole file: restores that were interrupted or that keep a previous state, the oldest first."""
 
     schema: int
     restores: tuple[RestoreRecord, ...]

@@ -34,7 +34,7 @@ class Side(StrEnum):
 
     @property
     def other(self) -> Side:
-        """The other one."""
+        """What is not live while this one is."""
         return Side.OLD if self is Side.NEW else Side.NEW
 
 

@@ -43,7 +43,7 @@ class ListReader:
         return head
 
     def files(self) -> Iterator[ListedFile]:
-        """Each file."""
+        """Each upload in the order of the archive. Raises UnusableList at a line that is not one, or one too many."""
         count, length = 0, 0
         while line := self._line(_LINE_BYTES):
             count, length = count + 1, length + len(line)

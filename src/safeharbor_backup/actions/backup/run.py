@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.uploads.sharing import recording, remembered
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -87,7 +88,7 @@ def take_backup(
     settings.require(*_CONCERNS)
     directory = output.absolute().parent if output is not None else settings.backup_dir
     started = time.monotonic()
-    try:
+    with _saying_what_is_intact(directory):
         check_places(settings, directory)
         with directory_lock(directory) as is_locked:
             require_no_interrupted_restore(settings.backup_dir)
@@ -99,13 +100,6 @@ def take_backup(
             with steps.phase("compare"):
                 notes = note_what_went(path, steps.progress) if plan.is_in_backup_dir else ()
             pruned = _prune(plan, path.name, steps) if plan.prunes else None
-    except SafeHarborError as error:
-        error.intact = _what_is_intact(directory)
-        raise
-    except OSError as error:
-        failure = translate_os_error(error, "writing the archive")
-        failure.intact = _what_is_intact(directory)
-        raise failure from error
     manifest = written.manifest
     return BackupResult(
         path=path,
@@ -184,6 +178,20 @@ def _prune(plan: BackupPlan, name: str, steps: Steps) -> PruneResult | None:
             return None
     steps.warn(*pruned.warnings)
     return pruned
+
+
+@contextmanager
+def _saying_what_is_intact(directory: Path) -> Iterator[None]:
+    """A block whose errors say it. Raises SafeHarborError."""
+    try:
+        yield
+    except SafeHarborError as error:
+        error.intact = _what_is_intact(directory)
+        raise
+    except OSError as error:
+        failure = translate_os_error(error, "writing the archive")
+        failure.intact = _what_is_intact(directory)
+        raise failure from error
 
 
 def _what_is_intact(directory: Path) -> str:

@@ -82,7 +82,7 @@ class Loader:
                 yield tool
 
     def load(self, entries: tuple[str, ...], jobs: int) -> None:
-        """Raises LoadFailed, DatabaseUnavailable."""
+        """Load these, and stop at the first that cannot be. Raises LoadFailed, DatabaseUnavailable."""
         if entries:
             with self.loading(entries, jobs) as tool:
                 finish_loading(tool, self.url)

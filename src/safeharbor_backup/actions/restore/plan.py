@@ -131,17 +131,7 @@ def draw_up_plan(
     """
     look_at_archive(archive, settings.secret_key, findings)
     judge_origin(archive, settings, request, target, findings)
-    parts: tuple[PlannedDatabase, ...] = ()
-    jobs = request.jobs
-    if target is not None:
-        try:
-            plan = look_at_database(target, archive, settings.pg_bin, request, findings)
-            parts = (PlannedDatabase(archive, plan),)
-            compare_database(plan, archive, findings, exact=exact)
-            parts += look_at_others(target, archive, settings, request, findings, exact=exact)
-            jobs = fit_jobs(target, request, findings, len(parts) - 1)
-        except SafeHarborError as error:
-            findings.problems.append(error)
+    parts, jobs = _look_at_databases(target, archive, settings, request, findings, exact=exact)
     dirs = look_at_uploads(archive, settings, findings) if request.with_uploads else ()
     if request.with_uploads and not (dirs or request.with_database):
         findings.problems.append(
@@ -169,6 +159,30 @@ def draw_up_plan(
         problems=tuple(findings.problems),
         database_parts=parts,
     )
+
+
+def _look_at_databases(
+    target: Target | None,
+    archive: OpenArchive,
+    settings: Settings,
+    request: RestoreRequest,
+    findings: Findings,
+    *,
+    exact: bool,
+) -> tuple[tuple[PlannedDatabase, ...], int]:
+    """The plan of each, as far as they can be looked at, and how many jobs load them. Raises psycopg.Error."""
+    parts: tuple[PlannedDatabase, ...] = ()
+    if target is None:
+        return parts, request.jobs
+    try:
+        plan = look_at_database(target, archive, settings.pg_bin, request, findings)
+        parts = (PlannedDatabase(archive, plan),)
+        compare_database(plan, archive, findings, exact=exact)
+        parts += look_at_others(target, archive, settings, request, findings, exact=exact)
+        return parts, fit_jobs(target, request, findings, len(parts) - 1)
+    except SafeHarborError as error:
+        findings.problems.append(error)
+    return parts, request.jobs
 
 
 def _describe_databases(settings: Settings, target: Target | None, parts: Sequence[PlannedDatabase]) -> str:

@@ -112,26 +112,32 @@ def undo_restore(
         if not kept or (restore_id and all(each.id != restore_id for each in kept)):
             found = choose_unrecorded(settings, journal, restore_id, "--undo")
             return adopt(settings, journal, found, Side.OLD, confirm, progress, abandoned)
-        record = _choose_kept(kept, restore_id)
-        _require_way_back(record)
-        with opened(settings, journal, record, abandoned) as (swap, _), signals_held():
-            refuse_whole_stages(swap.stages, record, abandoned)
-            at_rest = swap.record
-            if not (at_rest.database or at_rest.uploads):
-                raise CannotRestore(
-                    f"Of what restore {record.id} keeps, nothing is left to go back to.",
-                    hint=f"`{typed(f'restore --discard-previous --id {record.id} --abandon-database')}` forgets it.",
-                    intact="Nothing was changed.",
-                )
-            swap.record = replace(at_rest, towards=at_rest.live.other)
-            swap.require_both()
-            swap.find_what_stays(make_filter(settings.exclude))
-            swap.begin(record.live.other, by_undo=True)
-            progress.step("swapping")
-            try_swap(swap, progress, at_rest=record)
-            recovery = settled(swap)
-            progress.step("settled")
-            return replace(recovery, warnings=swap.changes + left_as_they_are(record, swap.record) + swap.left)
+        return _undo_kept(settings, journal, _choose_kept(kept, restore_id), progress, abandoned)
+
+
+def _undo_kept(
+    settings: Settings, journal: Journal, record: RestoreRecord, progress: Progress, abandoned: Abandoned
+) -> Recovery:
+    """Exchange what is live for what that restore has kept. Raises CannotRestore, RestorePending."""
+    _require_way_back(record)
+    with opened(settings, journal, record, abandoned) as (swap, _), signals_held():
+        refuse_whole_stages(swap.stages, record, abandoned)
+        at_rest = swap.record
+        if not (at_rest.database or at_rest.uploads):
+            raise CannotRestore(
+                f"Of what restore {record.id} keeps, nothing is left to go back to.",
+                hint=f"`{typed(f'restore --discard-previous --id {record.id} --abandon-database')}` forgets it.",
+                intact="Nothing was changed.",
+            )
+        swap.record = replace(at_rest, towards=at_rest.live.other)
+        swap.require_both()
+        swap.find_what_stays(make_filter(settings.exclude))
+        swap.begin(record.live.other, by_undo=True)
+        progress.step("swapping")
+        try_swap(swap, progress, at_rest=record)
+        recovery = settled(swap)
+        progress.step("settled")
+        return replace(recovery, warnings=swap.changes + left_as_they_are(record, swap.record) + swap.left)
 
 
 def _finish_removal(settings: Settings, journal: Journal, restore_id: str, progress: Progress) -> Recovery | None:

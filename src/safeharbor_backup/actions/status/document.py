@@ -63,7 +63,7 @@ _SHORT_TEXT = 300
 
 
 def describe_status(status: Status, settings: Settings) -> StatusDocument:
-    """The document."""
+    """The document that `status --json` prints, the page shows and metrics count; lists are cut to what it may have."""
     runs = status.runs
     past = [each for each in status.history if each.command in _RUNS_OF][-RUNS:]
     return StatusDocument(
@@ -101,13 +101,7 @@ def describe_status(status: Status, settings: Settings) -> StatusDocument:
             warnings=_cut_all(status.outlook.warnings[:FEW]),
         ),
         kept=tuple(_kept(record) for record in status.kept[:FEW]),
-        interrupted=None
-        if status.interrupted is None
-        else Interrupted(
-            id=status.interrupted.id,
-            archive=status.interrupted.archive,
-            started_at=_recorded(status.interrupted.started_at),
-        ),
+        interrupted=None if status.interrupted is None else _interrupted(status.interrupted),
         newest=_newest(status.newest),
         latest=_latest(status.latest),
         gone=None if status.gone is None else Gone(archives=status.gone.archives, seen_at=moment(status.gone.seen_at)),
@@ -115,6 +109,10 @@ def describe_status(status: Status, settings: Settings) -> StatusDocument:
         contents=tuple(_contents(entry, status, number) for number, entry in enumerate(status.archives[:ARCHIVES])),
         history=tuple(_past(each) for each in past),
     )
+
+
+def _interrupted(record: RestoreRecord) -> Interrupted:
+    return Interrupted(id=record.id, archive=record.archive, started_at=_recorded(record.started_at))
 
 
 def _run(outcome: Outcome | None) -> LastRun | None:

@@ -39,7 +39,7 @@ class TableOptions:
     yes: bool = False
 
     def require_one_way(self) -> None:
-        """Raises UsageError."""
+        """Refuse options that do not go together, or that would mean something else. Raises UsageError."""
         if self.where is not None and not self.where.strip():  # a variable that is not set would mean all rows
             raise click.UsageError("--where: the condition is empty.")
         file = self.csv_file or self.sql_file
