@@ -142,6 +142,22 @@ def test_what_went_is_a_note_if_it_is_a_table_or_more_than_a_tenth(directory: Pa
     assert describe_what_went(directory / archive_name(FIRST), "{}:") == "", "there is no older one"
 
 
+def test_what_went_of_a_database_beside_the_main_one_is_a_note_too(directory: Path) -> None:
+    def put(nights: int, tables: dict[str, int], *others: str) -> Path:
+        facts = Facts(tables=tables, others=dict.fromkeys(others, b"PGDMP"))  # each has the tables of the main one
+        return put_archive(directory, FIRST + nights * NIGHT, facts=facts)
+
+    put(0, {"public.a": 100, "public.b": 1}, "logs", "stats")
+    fewer = put(1, {"public.a": 91, "public.b": 1}, "logs", "stats")
+    much = put(2, {"public.a": 80}, "stats")
+
+    assert describe_what_went(fewer, "{}:") == ""
+    of_each = "table {}public.b (1 row); 12 of 92 rows{}"
+    assert describe_what_went(much, "{}:") == (
+        f"{fewer.name}: {of_each.format('', '')}; database logs (92 rows); {of_each.format('stats: ', ' in stats')}"
+    )
+
+
 def test_a_message_tells_what_went_whatever_is_told_else(settings: Settings) -> None:
     quiet = Outcome("backup", datetime.now(UTC), 1.0, 0)
     loud = replace(quiet, details={"notes": ["gone since x: table public.photo (400 rows)"]})

@@ -48,7 +48,8 @@ _LOOKED_AT = 5  # older archives, for one that records what is in it
 class Side:
     """One of the two. `tables` (rows by name), `columns` and `folders` (files and bytes by name) are None if unknown.
 
-    `untold` are the tables that are there, and of which neither rows nor columns are known.
+    `untold` are the tables that are there, and of which neither rows nor columns are known. `databases`: the tables of
+    each database beside the main one.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Side:
     upload_files: int | None = None
     upload_bytes: int | None = None
     folders: Mapping[str, tuple[int, int]] | None = None
+    databases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +149,31 @@ def find_previous(archive: Path) -> Path | None:
 
 def what_went(diff: Diff) -> tuple[str, ...]:
     """The losses that a backup reports without being asked: tables, and more than a tenth of the rows or uploads."""
-    found = []
-    gone = sorted(diff.tables_gone.items(), key=lambda each: -each[1])
-    for name, rows in gone[:_MOST_NAMED]:
-        found.append(f"table {ascii_safe(name)} ({plural(rows, 'row')})")
-    if len(gone) > _MOST_NAMED:
-        found.append(f"{plural(len(gone) - _MOST_NAMED, 'more table')}")
-    all_rows = sum((diff.before.tables or {}).values())
-    if diff.rows_gone > all_rows * _MOST_GONE:
-        found.append(f"{diff.rows_gone:,} of {plural(all_rows, 'row')}")
+    found = _what_went_of("", diff.before.tables or {}, diff.tables_gone, diff.rows_gone)
+    for name, then in diff.before.databases.items():
+        now = diff.after.databases.get(name)
+        if now is None:
+            found.append(f"database {name} ({plural(sum(then.values()), 'row')})")
+            continue
+        gone = {table: rows for table, rows in then.items() if table not in now}
+        found += _what_went_of(name, then, gone, sum(max(rows - now.get(table, 0), 0) for table, rows in then.items()))
     files, lost = diff.before.upload_files or 0, diff.uploads.counts[Change.GONE]
     if lost > files * _MOST_GONE:
         found.append(f"{lost:,} of {plural(files, 'upload')}")
     return tuple(found)
+
+
+def _what_went_of(database: str, then: Mapping[str, int], tables_gone: Mapping[str, int], rows_gone: int) -> list[str]:
+    """The same of one database; "" is the main one."""
+    which, within = (f"{database}: ", f" in {database}") if database else ("", "")
+    gone = sorted(tables_gone.items(), key=lambda each: -each[1])
+    found = [f"table {which}{ascii_safe(name)} ({plural(rows, 'row')})" for name, rows in gone[:_MOST_NAMED]]
+    if len(gone) > _MOST_NAMED:
+        found.append(f"{plural(len(gone) - _MOST_NAMED, 'more table')}{within}")
+    all_rows = sum(then.values())
+    if rows_gone > all_rows * _MOST_GONE:
+        found.append(f"{rows_gone:,} of {plural(all_rows, 'row')}{within}")
+    return found
 
 
 def describe_what_went(archive: Path, said: str) -> str:
@@ -222,6 +236,7 @@ def _side_of(name: str, manifest: Manifest) -> Side:
         manifest.upload_files,
         manifest.upload_bytes,
         {each.name: (each.files, each.bytes) for each in manifest.folders} if manifest.folders is not None else None,
+        {each.name: each.database.tables for each in manifest.databases},
     )
 
 
