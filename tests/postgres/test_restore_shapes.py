@@ -13,6 +13,10 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from safeharbor_backup.postgres.client_tools import ClientTools
+from safeharbor_backup.postgres.contents import DumpInput, UnreadableDump, read_contents
+from safeharbor_backup.postgres.private_cluster import find_server_bins
+from support.archives import write_program
 from support.postgres import PASSWORD, Database, Servers, drop_database, execute, make_database
 from support.runs import Outcome, Site, make_site
 from support.states import State, dump_text, state_of, tree_of
@@ -454,3 +458,31 @@ def test_several_jobs_load_a_clone_of_the_dump_where_blocks_can_be_shared(site: 
         assert clones[0].endswith("= 0")
         assert site.run("restore", "--discard-previous", "--yes").status == 0
     assert database.execute("SELECT count(*) FROM large") == [(50_000,)]
+
+
+def test_a_client_without_the_dumps_compression_is_passed_over(site: Site, database: Database, tmp_path: Path) -> None:
+    """A build without it lists the dump with a warning, and fails only at the data."""
+    real = find_server_bins()[database.server.major]
+    lacking = tmp_path / "lacking"
+    lacking.mkdir()
+    (lacking / "pg_dump").symlink_to(real / "pg_dump")
+    write_program(
+        lacking / "pg_restore",
+        'echo "pg_restore: warning: archive is compressed, but this installation does not support compression (this '
+        'build does not support compression with zstd) -- no data will be available" >&2\n'
+        f'case "$*" in --list) {real}/pg_restore "$@"; exit 0;; esac\n'
+        'echo "pg_restore: error: could not initialize compression: not supported" >&2; exit 1',
+    )
+    assert site.run("backup", "--no-prune").status == 0
+    database.execute("DELETE FROM photo")
+    restore = ("restore", "--from", str(site.archives[-1]), "--yes")
+
+    done = site.run(*restore, BACKUP_PG_BIN=f"{lacking}:{real}")
+
+    assert done.status == 0, done.output
+    assert database.execute("SELECT count(*) FROM photo") == [(10,)]
+    dump = tmp_path / "db.dump"
+    dump.write_bytes(b"PGDMP\x01\x0f\x00")
+    with pytest.raises(UnreadableDump, match="does not support compression") as alone:
+        read_contents(DumpInput(dump, size=8), [ClientTools(lacking, 18, "18.4")])
+    assert "in a build that knows this compression" in alone.value.hint

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LIST_SECONDS = 300.0
 _PIECE = 1024 * 1024
+_NO_DATA = "does not support compression"  # a warning of pg_restore, in all majors
 _ENTRY = re.compile(r"(?P<id>\d+); \d+ \d+ (?P<what>.*)")
 _DUMPED_FROM = re.compile(r";\s+Dumped from database version: (?P<version>\S+)")
 
@@ -154,14 +155,17 @@ class DumpInput:
 
 
 def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents:
-    """The table of contents, by the first of these pg_restores that can read it. Raises SafeHarborError."""
+    """The table of contents, by the first of these pg_restores that can read it, and what follows it.
+
+    A build without the compression of the dump lists it, and fails at its data. Raises SafeHarborError.
+    """
     said = ""
     for tools in order:
         with dump.opened() as stdin:
             listed = run_tool(
                 [tools.pg_restore, "--list"], env=tool_environment({}), stdin=stdin, timeout_seconds=_LIST_SECONDS
             )
-        if listed.exit_status == 0:
+        if listed.exit_status == 0 and _NO_DATA not in listed.stderr:
             lines = listed.stdout.decode("utf-8", "replace").splitlines()
             version = next((found["version"] for line in lines if (found := _DUMPED_FROM.match(line))), "")
             try:
@@ -182,8 +186,13 @@ def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents
     versions = ", ".join(tools.version for tools in order)
     raise UnreadableDump(
         f"No pg_restore here ({versions}) can read its db.dump: {said}",
-        hint=f"Install the client of {_writer(dump)}, and point BACKUP_PG_BIN at it. Nothing was changed.",
+        hint=f"Install the client of {_writer(dump)}{_with_compression(said)}, and point BACKUP_PG_BIN at it. "
+        "Nothing was changed.",
     )
+
+
+def _with_compression(said: str) -> str:
+    return ", in a build that knows this compression" if _NO_DATA in said else ""
 
 
 def _writer(dump: DumpInput) -> str:
