@@ -452,7 +452,7 @@ def test_a_kept_state_that_cannot_be_deleted_hinders_nothing_else(site: Site, da
     assert status == 7
     assert "(INJECTED)" in log.read_text()
     listed = site.run("status")
-    assert "half deleted: what the restore of" in listed.stdout
+    assert "partly deleted: what the restore of" in listed.stdout
     assert listed.status == 0, listed.output
     blocked = [traced(site, *denied, verb=verb) for verb in (("--undo",), ("--discard-previous", "--yes"))]
     assert blocked == [8, 7]  # nothing whole is left to go back to

@@ -76,7 +76,7 @@ def test_names_that_the_target_refuses_are_found_before(site: Site, tmp_path: Pa
         dry, done = both(site, archive, target)
 
     assert done.status == 8, done.output
-    assert "does not take names that the archive has" in dry.output
+    assert "does not accept names that the archive has" in dry.output
 
 
 def test_links_that_the_target_refuses_are_found_before(site: Site, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_pages_that_failed_their_checksum_are_a_warning(tmp_path: Path, site: Si
     doctor = site.run("doctor", BACKUP_DATABASE_URL=copy.url)
 
     assert done.status == 3, done.output
-    assert "has found 1 damaged pages in this database (checksum failures)" in done.stderr
+    assert "has found 1 damaged page in this database (checksum failures)" in done.stderr
     assert any("checksum" in each for each in warnings_in(site.archives[0]))
     assert "warning  damage" in doctor.stdout
 

@@ -34,10 +34,7 @@ def test_what_went_is_told_by_the_backup_the_status_the_restore_and_diff(site: S
     assert json.loads(site.run("status", "--json").stdout)["last_backup"]["notes"] == [notes[0]]
     assert "Gone since the previous backup" in site.run("report", "--html", "-").stdout
     dry = site.run("restore", "--from", "latest", "--dry-run")
-    assert (
-        f'the previous backup, {name}, still had what this one has not: table public."odd\\nname" (2 rows)'
-        in dry.stdout
-    )
+    assert f'the previous backup, {name}, had what this one lacks: table public."odd\\nname" (2 rows)' in dry.stdout
 
     compared = site.run("diff", "latest~1")
 

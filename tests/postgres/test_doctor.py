@@ -124,7 +124,7 @@ def test_a_large_object_that_may_not_be_read_is_told(site: Site, database: Datab
         backup = site.run("backup", BACKUP_DATABASE_URL=url)
 
     assert done.status == backup.status == 1, backup.output
-    assert "may not be read: 1 large objects" in line(done, "tables")
+    assert "may not be read: 1 large object" in line(done, "tables")
 
 
 def test_rows_that_a_policy_hides_are_what_makes_the_backup_fail(site: Site, database: Database, tools: str) -> None:

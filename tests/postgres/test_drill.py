@@ -191,8 +191,8 @@ def test_what_differs_is_found_and_told(site: Site, database: Database, tmp_path
         "Problem: public.photo has 9 rows instead of 10",
         "Problem: the sequence public.gone is missing",
         "Problem: the sequence public.ticket is at 69, not at 70",
-        "Problem: there are 3 constraints instead of 4",
-        "Problem: there are 2 indexes instead of 3",
+        "Problem: constraints: 3 instead of 4",
+        "Problem: indexes: 2 instead of 3",
         "Problem: the migrations are at zzz instead of a1b2",
         "Problem: public.alembic_version has other rows than the dump",
     ):
@@ -233,9 +233,11 @@ def test_rows_that_are_others_than_the_dump_s_are_found_by_content(
         too_late = compare_content(session, opened.dump, tools, opened.manifest, 0)
     assert in_time.equal == ["public.photo", "public.entry", "public.big"]
     assert (in_time.different, in_time.not_hashed) == ([], [])
-    assert (in_time.objects_are, too_late.objects_are) == ("equal", "time was up")
+    assert (in_time.objects_are, too_late.objects_are) == ("equal", "the time limit was reached")
     assert in_time.document_of_objects() == {"recorded": 3, "equal": 3, "different": [], "not_hashed": []}
-    assert sorted(too_late.not_hashed) == [f"public.{name}: time was up" for name in ("big", "entry", "photo")]
+    assert sorted(too_late.not_hashed) == [
+        f"public.{name}: the time limit was reached" for name in ("big", "entry", "photo")
+    ]
 
 
 def test_a_sequence_that_went_on_while_the_dump_was_taken_is_no_difference(
@@ -387,7 +389,7 @@ def test_a_role_that_may_not_create_databases_drills_on_a_private_server(site: S
 
         assert os.listdir(place) == []
     assert done.status == 0, done.output
-    assert f'the role "{humble.owner}" may not create databases: the drill is on a private server' in done.stderr
+    assert f'the role "{humble.owner}" may not create databases: the drill uses a private server' in done.stderr
     assert "on a private server, PostgreSQL 18" in done.stdout
     assert evidence_of(site)["compared"]["alembic_revision"] == {"recorded": "a1b2", "found": "a1b2"}
 
@@ -399,7 +401,7 @@ def test_without_any_database_an_archive_is_drilled_on_a_private_server(site: Si
     done = site.run("drill", str(archive))
 
     assert done.status == 0, done.output
-    assert "there is no BACKUP_DATABASE_URL: the drill is on a private server" in done.stderr
+    assert "there is no BACKUP_DATABASE_URL: the drill uses a private server" in done.stderr
 
 
 def test_a_drill_can_go_to_a_server_of_its_own(site: Site, servers: Servers, tmp_path: Path) -> None:

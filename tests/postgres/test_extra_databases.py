@@ -373,7 +373,7 @@ def test_a_copy_leaves_it_out_and_extract_takes_its_dump(site: Site, database: D
     target = database.url.replace(database.name, f"{database.name}_staging")
     done = site.run("copy", "--from", str(archive), "--to-database", target, "--no-uploads")
     assert done.status == 3, done.output
-    assert "stats is left out: a copy is of the main database alone" in done.stderr
+    assert "stats is skipped: only the main database is copied" in done.stderr
     done = site.run("extract", str(archive), "databases/stats.dump", "--to", str(site.root / "out"))
     assert done.status == 0, done.output
     assert (site.root / "out" / "databases" / "stats.dump").read_bytes().startswith(b"PGDMP")

@@ -33,7 +33,7 @@ def test_those_that_come_back_equal_are_told_by_drill_and_one_without_data_stays
         assert manifest is not None
         assert json.load(manifest)["database"]["materialized_views"] == {'public."a b"': 10, "public.later": None}
     assert "rows of 2 materialized views" in drill.stdout
-    assert "not populated, as in the backup, and to be refreshed: public.later" in drill.output
+    assert "not populated, as in the backup; refresh these after a restore: public.later" in drill.output
     assert database.execute("SELECT relispopulated FROM pg_class WHERE relname = 'later'") == [(False,)]
 
 

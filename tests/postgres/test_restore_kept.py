@@ -154,7 +154,7 @@ def test_status_and_doctor_show_what_only_names_speak_of(site: Site, database: D
     (line,) = (line for line in status.stdout.splitlines() if "not in the journal" in line)
     ways = (f"--undo --id {restore}", f"--discard-previous --id {restore}")
     assert all(word in line for word in (kept, stage, "MiB of databases", *ways))
-    found = f'no restore in the journal left "{kept}"'
+    found = f'not in the journal of restores: "{kept}"'
     assert doctor.status == 3, doctor.output
     assert found in doctor.output
 

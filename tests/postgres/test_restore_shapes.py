@@ -387,7 +387,7 @@ def test_a_member_of_the_owner_who_does_not_inherit_is_refused_before_anything_c
         done = site.run("restore", "--from", "latest", "--yes", RESTORE_DATABASE_URL=helper.url)
 
         assert done.status == 6, done.output
-        assert f'"{helper.owner}" is no member that inherits from it' in done.stderr
+        assert f'"{helper.owner}" does not inherit from that role' in done.stderr
         assert site.leftovers == []
         assert site.run("backup").status == 0
     finally:

@@ -165,7 +165,7 @@ def test_a_swap_that_was_begun_counts_nothing_anew_and_says_what_was_changed_in_
     swap.require_both()
 
     assert len(swap.changes) == 1
-    assert "had 1 entries when it was put there, and has 2 now" in swap.changes[0]
+    assert "had 1 entry when it was put there, and has 2 now" in swap.changes[0]
 
 
 @pytest.mark.parametrize("parts", ["uploads", "database"])

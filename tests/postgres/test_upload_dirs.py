@@ -91,7 +91,7 @@ def test_another_list_of_directories_is_a_warning(site: Site, static: Path) -> N
 
     moved = site.run("backup", BACKUP_UPLOAD_DIR=f"media={site.uploads},static={static / '2026'}")
     assert moved.status == 3, moved.output
-    assert "the uploads directory is another one than in the last backup" in moved.stderr
+    assert "the uploads directory has changed since the last backup" in moved.stderr
 
 
 @pytest.mark.parametrize("inner", ["uploads", "uploads/2026", "link"])
@@ -322,7 +322,7 @@ def test_by_names_only_the_directory_that_is_lost_is_abandoned(
     undo = ("restore", "--undo", "--id", found, "--yes")
     whole = site.run(*undo, "--abandon-uploads")
     assert whole.status == 8, whole.output
-    assert "Type it without --abandon-uploads" in whole.stderr
+    assert "Run this again without --abandon-uploads" in whole.stderr
     if lost == "a file":
         stage.rename(site.root / "lost")
         stage.touch()

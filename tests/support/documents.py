@@ -341,7 +341,7 @@ def evidence_report() -> EvidenceReport:
             rows_compared=482_113,
             files_compared=2914,
             as_recorded=("rows of 9 tables", "SHA-256 of 2,914 uploads"),
-            not_compared=("content of public.tide_reading: time was up",),
+            not_compared=("content of public.tide_reading: the time limit was reached",),
             restore_seconds=None if result == "impossible" else 600.0 + 200 * week,
             max_restore_seconds=900.0,
             signature=signature,

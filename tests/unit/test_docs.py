@@ -212,6 +212,13 @@ AWKWARD = (
     r"\bin vain\b",
     r"\bnone is due\b",
     r"\bfind out why; if it is right\b",
+    r"\broom left\b",
+    r"\bnot since it was\b",
+    r"\btime was up\b",
+    r"\banother one than\b",
+    r"\bgive[ns]? things to\b",
+    r"\bas it was left\b",
+    r"\b(?:is|are) no (?:superuser|regular file|directory in)\b",
     r"(?<!there )\b(?:is|are|was|were) no (?:warnings?|numbers?|dump|duration|address)\b",
 )
 # what tests, measurements and the program itself write into a page
@@ -229,6 +236,8 @@ def test_no_page_and_no_message_has_a_phrase_that_reads_as_translated() -> None:
     texts = {str(page.relative_to(ROOT)): page.read_text() for page in [*pages, *installed, *stack]}
     for source in sorted((ROOT / "src").rglob("*.py")):
         texts[str(source.relative_to(ROOT))] = "\n".join(messages_of(source))
+    for template in sorted((ROOT / "src").rglob("*.html")):
+        texts[str(template.relative_to(ROOT))] = template.read_text()
     awkward = re.compile("|".join(AWKWARD), re.IGNORECASE)
 
     flowing = {name: " ".join(text.split()) for name, text in texts.items()}

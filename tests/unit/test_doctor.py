@@ -224,7 +224,7 @@ class TestDatabase:
         with pytest.raises(ToolFailed, match="No pg_dump"):
             judge_client_alone([], "no server")
 
-        assert only(judge_client_alone([tools], "no server")).text == "not checked: no server; here is 99.1"
+        assert only(judge_client_alone([tools], "no server")).text == "not checked: no server; installed: 99.1"
 
     def test_extensions_are_told_by_whether_the_role_can_create_them(self) -> None:
         available = {"citext": True, "postgis": False}
@@ -339,7 +339,7 @@ class TestStorage:
         with directory_lock(settings.backup_dir):
             assert "at work" in only(check_restores(settings.backup_dir, settings.upload_dirs)).text
         Journal(settings.backup_dir).advance(record, Phase.KEPT)
-        assert "1 keep a state" in only(check_restores(settings.backup_dir, settings.upload_dirs)).text
+        assert "1 keeps a state" in only(check_restores(settings.backup_dir, settings.upload_dirs)).text
 
 
 class TestSurroundings:
@@ -496,7 +496,7 @@ class TestCommand:
         result = run("doctor")
 
         assert result.exit_code == 2
-        assert "with both 0 every archive would go" in result.stdout
+        assert "with both 0 every archive would be deleted" in result.stdout
 
     @pytest.mark.usefixtures("environment")
     def test_an_interrupted_restore_ends_with_9(self, settings: Settings) -> None:

@@ -75,8 +75,8 @@ class TestComparison:
         same.judge_structure(STRUCTURE, manifest, same_major=True)
         other.judge_structure(STRUCTURE, manifest, same_major=False)
 
-        assert (same.differences, same.cautions) == (["there are 4 indexes instead of 5"], [])
-        assert (other.differences, other.cautions) == ([], ["there are 4 indexes instead of 5"])
+        assert (same.differences, same.cautions) == (["indexes: 4 instead of 5"], [])
+        assert (other.differences, other.cautions) == ([], ["indexes: 4 instead of 5"])
 
     @pytest.mark.parametrize(
         ("recorded", "found", "is_equal"),

@@ -278,7 +278,14 @@ class TestReport:
         directory = tmp_path / "backups"
         directory.mkdir()
         hostile = "<script>alert(1)</script>\u202e"
-        many = {"content": {"recorded": 2, "equal": 1, "different": [], "not_hashed": ["public.big: time was up"]}}
+        many = {
+            "content": {
+                "recorded": 2,
+                "equal": 1,
+                "different": [],
+                "not_hashed": ["public.big: the time limit was reached"],
+            }
+        }
         for day, signer, changed in (
             (28, key, {"compared": many, "max_restore_seconds": 0.5}),
             (21, key, {"result": "failed", "exit_status": 5, "problems": (hostile,)}),
@@ -313,12 +320,12 @@ class TestReport:
             ("07", "passed", "rejected"),
         ]
         assert found["drills"][0]["not_compared"] == [
-            "content of public.big: time was up",
+            "content of public.big: the time limit was reached",
             "no check by the app (BACKUP_DRILL_COMMAND)",
         ]
         assert found["unreadable"] == [
             "safeharbor-drill-2026-11-02T00-00-00Z.json: it is not the evidence of a drill: it is not JSON",
-            "safeharbor-drill-2026-11-01T06-00-00Z.json: what it compared is not as a drill writes it",
+            "safeharbor-drill-2026-11-01T06-00-00Z.json: its list of what was compared is malformed",
         ]
 
     def test_the_page_says_what_an_auditor_must_not_overlook(self, drilled: Path, tmp_path: Path, key: Path) -> None:
@@ -336,10 +343,10 @@ class TestReport:
             "counted from 7 Nov 2026, the first on this page",
             "1 drill failed: the archive did not restore, or differed",
             "1 drill took longer than the objective",
-            "1 drill with a signature that does not hold: do not rely on it",
+            "1 drill with an invalid signature: do not rely on it",
             "1 drill not signed",
-            "content of public.big: time was up",
-            "2 of 4 hold",
+            "content of public.big: the time limit was reached",
+            "2 of 4 valid",
         ):
             assert sentence in page, sentence
         assert "<script" not in page
@@ -356,7 +363,7 @@ class TestReport:
             signature_of(last).write_bytes(sign(last.read_bytes(), other))
         sentence = {
             "no signature": "The last drill proves nothing: it is not signed.",
-            "another's signature": "The last drill proves nothing: its signature does not hold.",
+            "another's signature": "The last drill proves nothing: its signature is not valid.",
         }[fault]
 
         page = self.report(drilled, "--html", "-", "--signed-by", key.with_name("evidence key.pub")).stdout

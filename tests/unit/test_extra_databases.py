@@ -72,7 +72,7 @@ def test_a_bind_of_the_app_gives_its_address() -> None:
     ):
         (problem,) = _load(text, config).problems
         assert why in str(problem)
-    assert "no app is loaded" in str(_load("bind:stats").problems[0])
+    assert "is not loaded" in str(_load("bind:stats").problems[0])
 
 
 def test_the_apps_configuration_may_have_them_as_a_mapping() -> None:
@@ -90,8 +90,8 @@ def test_the_apps_configuration_may_have_them_as_a_mapping() -> None:
     [
         ("postgresql://u:hunter2@h/x", "one has no name"),
         ("../stats=postgresql://u:hunter2@h/x", "one has no name"),
-        (".stats=postgresql://u:hunter2@h/x", "'.stats' is no such name"),
-        ("s=postgresql://u:hunter2@h/x,S=postgresql://h/y", "'S' comes twice"),
+        (".stats=postgresql://u:hunter2@h/x", "'.stats' is not such a name"),
+        ("s=postgresql://u:hunter2@h/x,S=postgresql://h/y", "'S' appears twice"),
         ("s=postgresql://u:hunter2@h/x,t=postgresql://v@h/x", "'s' and 't' are the same database"),
         ("s=mysql://u:hunter2@h/x", "for 's' a PostgreSQL database"),
         ("s=", "'s' has no address"),
@@ -243,7 +243,7 @@ def _with_databases(path: Path, names: list[str]) -> str:
 def test_names_that_are_none_come_twice_or_are_out_of_order_are_refused(archive: Path) -> None:
     for name in ("../x", "", "a/b", ".hidden", "x" * 64, "a\nb"):
         assert "a name that archives do not have" in _with_databases(archive, [name])
-    assert "comes twice" in _with_databases(archive, ["a", "a"])
+    assert "appears twice" in _with_databases(archive, ["a", "a"])
     assert "out of order" in _with_databases(archive, ["b", "a"])
     assert "of format 2, and has 0 databases" in _with_databases(archive, [])
 

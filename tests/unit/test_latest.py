@@ -254,7 +254,7 @@ class TestStatus:
 
         assert done.exit_code == 3
         assert done.stdout.count("the archive has 0 rows") == 1
-        assert f"`latest` does not mean {short}, since it is much too small" in done.stdout
+        assert f"`latest` does not mean {short}, because it is much too small" in done.stdout
         assert f"the newest that can be relied on is {good}" in done.stdout
         assert self.look()["latest"]["name"] == good  # type: ignore[index]
 

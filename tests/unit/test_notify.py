@@ -211,8 +211,8 @@ def test_a_test_that_works_clears_what_failed_before(directory: Path, monkeypatc
     ("variables", "told"),
     [
         ({}, "expected an address in one of them"),
-        ({"BACKUP_NOTIFY_URLS": f"json://x/ {TOKEN}"}, "number 1 (json) is none"),
-        ({"BACKUP_NOTIFY_URLS": TOKEN}, "number 1 (no scheme) is none"),
+        ({"BACKUP_NOTIFY_URLS": f"json://x/ {TOKEN}"}, "number 1 (json) is not one"),
+        ({"BACKUP_NOTIFY_URLS": TOKEN}, "number 1 (no scheme) is not one"),
         ({"BACKUP_PING_URL": f"ftp://host/{TOKEN}"}, "BACKUP_PING_URL: expected an http or https URL"),
         ({"BACKUP_PING_URL": f"http://u:{TOKEN}@host/"}, "without user"),
         ({"BACKUP_PING_URL": f"http://[::1/{TOKEN}"}, "expected an http or https URL"),

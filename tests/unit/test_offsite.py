@@ -145,7 +145,7 @@ def test_a_drill_of_a_copy_proves_nothing_here_and_its_failure_stays_until_the_n
     status = read_status(settings, now=NOW)
 
     assert (status.runs.drill, status.proofs.drilled, status.health) == (None, {}, Health.GOOD)
-    assert line(settings) == "nas not seen to be made, drilled 0 s ago"
+    assert line(settings) == "nas no copy seen yet, drilled 0 s ago"
     append_outcome(directory, Outcome("drill", NOW, 1.0, 5, "it differs", newest, details=of_nas))
     append_outcome(directory, Outcome("drill", NOW, 1.0, 0, "", newest))
     assert read_status(settings, now=NOW).health is Health.FAILED

@@ -85,7 +85,7 @@ def test_it_tells_the_last_checks_the_next_run_and_the_room() -> None:
     assert "Next backup in 10 hours 26 Nov 2026, 03:00 UTC" in told
     assert "Last verify Passed 3 days ago 22 Nov 2026, 05:00 UTC , in 41 s" in told
     assert "Last drill Passed 3 days ago 22 Nov 2026, 04:00 UTC , in 3 min 8 s" in told
-    assert "Room left 68.1 GiB for 58 more archives of 1.2 GiB" in told
+    assert "Free space 68.1 GiB for 58 more archives of 1.2 GiB" in told
 
 
 def test_it_tells_what_is_in_each_archive_and_what_retention_does_with_it() -> None:
@@ -208,7 +208,7 @@ def test_without_a_limit_it_is_not_known_after_an_archives_greatest_age() -> Non
     page = render_page(documents.good(), NOW + timedelta(hours=27))
 
     assert verdict_of(page) == ("not known", "The state of the backups is not known.")
-    assert "Nobody has looked for 27 hours. The newest known archive is 40 hours old." in page
+    assert "No run has reported for 27 hours. The newest known archive is 40 hours old." in page
 
 
 @pytest.mark.parametrize("document", [{}, {"schema": 2}, {"schema": "1"}, documents.good() | {"schema": 99}])
@@ -331,7 +331,7 @@ def replace_leaves(document: Any, kind: type, value: object) -> Any:
         ),
         ("stale", "Find out what keeps backups from running, then take one: On the host safeharbor doctor"),
         ("failing", "Free some space, or point BACKUP_DIR at a larger filesystem. Find out what stopped it"),
-        ("warning", "For each of these, the check says what to type: On the host safeharbor doctor"),
+        ("warning", "This check shows what to type for each of these: On the host safeharbor doctor"),
         ("good", ""),
     ],
 )
@@ -364,12 +364,12 @@ def test_the_facts_have_difference_copies_objectives_and_who_is_told() -> None:
     page = text_of(render_page(documents.good(), NOW))
     silent = text_of(render_page(documents.good() | {"told": [], "drill_max_seconds": None}, NOW))
 
-    assert "Since the previous archive +79 rows +13 uploads, as many tables" in page
+    assert "Since the previous archive +79 rows +13 uploads, no change in tables" in page
     assert "Off-site copy 11 hours ago 25 Nov 2026, 04:37 UTC , restic, drilled 3 days ago" in page
     assert "Objectives At most 26 hours old a restore at most 15 min; the last one took 2 min" in page
-    assert "Who hears of a failure 2 receivers of messages a check that expects a ping" in page
+    assert "Alerts go to 2 receivers of messages a check that expects a ping" in page
     assert "Time that a restore takes, at most 15 min wanted" in page
-    assert "Who hears of a failure nobody no alert is set up" in silent
+    assert "Alerts go to nobody no alert is set up" in silent
     assert "no objective for a restore" in silent
 
 

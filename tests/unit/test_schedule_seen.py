@@ -152,7 +152,7 @@ def test_status_and_doctor_tell_what_was_seen(tmp_path: Path) -> None:
     seen = told()
 
     assert early == (
-        "in 14 h: 2026-11-29 02:00:00 UTC (2026-11-29 03:00:00 CET), not yet seen to run",
+        "in 14 h: 2026-11-29 02:00:00 UTC (2026-11-29 03:00:00 CET), no run seen yet",
         "2026-11-29T02:00:00Z",
         "note",
     )
@@ -162,7 +162,7 @@ def test_status_and_doctor_tell_what_was_seen(tmp_path: Path) -> None:
         "warning",
     )
     assert seen == (
-        "in 14 h: 2026-11-29 02:00:00 UTC (2026-11-29 03:00:00 CET), as the last ones",
+        "in 14 h: 2026-11-29 02:00:00 UTC (2026-11-29 03:00:00 CET), at the same times as before",
         "2026-11-29T02:00:00Z",
         "ok",
     )

@@ -135,10 +135,10 @@ def test_it_is_private_and_bears_the_marker(rig: Rig) -> None:
 def test_it_is_not_in_place_if_the_uploads_are_another_directory_now(rig: Rig, tmp_path: Path) -> None:
     rig.stage.require_in_place()
     rig.uploads.rename(tmp_path / "unmounted")
-    with pytest.raises(StageReplaced, match="another directory than when this began"):
+    with pytest.raises(StageReplaced, match="not the directory that it was when this began"):
         rig.stage.require_in_place()
     rig.uploads.mkdir()
-    with pytest.raises(StageReplaced, match="another directory than when this began"):
+    with pytest.raises(StageReplaced, match="not the directory that it was when this began"):
         rig.stage.require_in_place()
 
     rig.stage.remove()

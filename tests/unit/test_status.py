@@ -213,7 +213,7 @@ class TestComing:
 
         assert status.outlook.next_deleted == (put[0],)
         assert status.outlook.verdicts[put[0]].keep
-        assert told.startswith("3 daily, 1 weekly; deletes next the one of 20")
+        assert told.startswith("3 daily, 1 weekly; the next backup deletes the one of 20")
         assert prune_archives(settings).deleted == (put[0],)
 
     def test_nothing_goes_while_a_guard_holds_it(self, settings: Settings) -> None:
@@ -224,7 +224,7 @@ class TestComing:
         status = look(settings)
 
         assert status.outlook.next_deleted == ()
-        assert line(settings, "retention") == "1 daily, 0 weekly; deletes none next"
+        assert line(settings, "retention") == "1 daily, 0 weekly; the next backup deletes none"
 
 
 class TestUnusual:
@@ -282,10 +282,10 @@ class TestLines:
             "  last drill   60 min ago, archive of 2026-05-07 03:00:00 UTC: restored, in 12 s",
         ]
         assert told[4].startswith("  next backup  in ")
-        assert told[4].endswith(", not yet seen to run")
+        assert told[4].endswith(", no run seen yet")
         assert told[5] == "  off-site     none known; `safeharbor offsite-done -h`, or BACKUP_OFFSITE=none"
         assert told[6].endswith(f"; the next archive takes {size}, 1,000 or more fit")
-        assert told[7] == "  retention    7 daily, 4 weekly; deletes none next"
+        assert told[7] == "  retention    7 daily, 4 weekly; the next backup deletes none"
         assert [each for each in told[1:] if len(each) > 80] == []
 
     def test_a_new_directory_has_nothing_to_tell_yet(self, settings: Settings) -> None:

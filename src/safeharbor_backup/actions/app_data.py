@@ -133,7 +133,7 @@ def _judge(bind: Bind, settings: Settings, own: set[tuple[str, str]]) -> Missing
             "silences this"
         )
     if bind.address is None:
-        return MissingDatabase(bind.name, f"{what} is not in this archive: it is not PostgreSQL's", remedy)
+        return MissingDatabase(bind.name, f"{what} is not in this archive: it is not a PostgreSQL database", remedy)
     where = bind.address.describe()
     try:
         with connected(bounded(bind.address, settings)) as other:

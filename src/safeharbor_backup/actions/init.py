@@ -51,7 +51,7 @@ def check_answers(settings: Settings) -> Checked:
 def require_new(paths: Mapping[str, Path]) -> None:
     """Raises SettingsInvalid, naming each of these that is there, by the option that says it."""
     there = [
-        f"{option}: expected a file that is not there yet; {path} exists"
+        f"{option}: expected a file that does not exist yet; {path} exists"
         for option, path in paths.items()
         if os.path.lexists(path)
     ]

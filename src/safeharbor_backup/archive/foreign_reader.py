@@ -142,7 +142,7 @@ def _parse(block: bytes, kind: bytes, size: int, extras: dict[bytes, bytes]) -> 
 
 
 class _Names:
-    """All names so far with their kinds: without our order, only that tells whether one comes twice."""
+    """All names so far with their kinds: without our order, only that tells whether one appears twice."""
 
     def __init__(self, skipped: Skipped) -> None:
         self._skipped = skipped

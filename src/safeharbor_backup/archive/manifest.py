@@ -262,7 +262,7 @@ def _check_databases(manifest: Manifest) -> None:
         if PLAIN_NAME.fullmatch(name) is None:
             raise ManifestInvalid(f"a database has a name that archives do not have: {ascii_safe(name)!r}")
     if any(one >= other for one, other in pairwise(names)):
-        raise ManifestInvalid("a database comes twice, or out of order")
+        raise ManifestInvalid("a database appears twice, or out of order")
 
 
 def _major(version: str) -> int:

@@ -32,4 +32,4 @@ def refuse_other_formats(source: Source) -> None:
     begins = source.read_at(0, min(source.size, _LONGEST))
     for magic, (what, page) in _FORMATS.items():
         if begins.startswith(magic):
-            raise Rejected(f"it is {what}, and an archive is a plain tar; `{typed(page)}` says what becomes of it")
+            raise Rejected(f"it is {what}, and an archive is a plain tar; `{typed(page)}` shows what to do with it")

@@ -33,8 +33,8 @@ def require_signers(signed_by: Path | None, evidence_key: Path | None) -> Path:
     signers = signed_by or find_signers(evidence_key)
     if signers is None:
         raise click.UsageError(
-            "Name the public key that must have signed it: --signed-by FILE. (Without it, the one beside "
-            "BACKUP_EVIDENCE_KEY is taken, and there is none.)"
+            "Name the public key that must have signed it: --signed-by FILE. (No public key "
+            "is beside BACKUP_EVIDENCE_KEY.)"
         )
     return signers
 

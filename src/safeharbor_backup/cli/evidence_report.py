@@ -37,7 +37,7 @@ def period_of(since: datetime | None, until: datetime | None, now: datetime) -> 
 def drills_day(_ctx: click.Context, _param: click.Parameter, value: datetime | None) -> datetime | None:
     """A day of which there may be drills. Raises BadParameter."""
     if value is not None and value.year < _FIRST_YEAR:
-        raise click.BadParameter(f"{value.date()} is before {_FIRST_YEAR}, and there were no drills.")
+        raise click.BadParameter(f"{value.date()} is before {_FIRST_YEAR}, when there were no drills.")
     return value
 
 
@@ -51,7 +51,7 @@ def report_evidence(
         try:
             drills.append(_shown(checked, evidence))
         except (AttributeError, KeyError, TypeError, ValueError):
-            unreadable.append(f"{checked.path.name}: what it compared is not as a drill writes it")
+            unreadable.append(f"{checked.path.name}: its list of what was compared is malformed")
     names = {_given(evidence.archive.database) for _, evidence in found}
     return EvidenceReport(
         made_at=now.replace(microsecond=0),

@@ -49,7 +49,7 @@ def discard(run: Run, settings: Settings, restore_id: str, abandoned: Abandoned,
         unrecorded = list_unrecorded(settings)
     except (SafeHarborError, OSError) as error:
         unrecorded = []
-        say(f"Could not look for kept states that the journal does not know: {one_line(error)}.")
+        say(f"Could not look for kept states that are not in the journal: {one_line(error)}.")
     for found in unrecorded:
         say(f"The journal does not know restore {found.id}, but names point to it: {found.describe()}")
     chosen = next((found for found in unrecorded if found.id == restore_id), None)

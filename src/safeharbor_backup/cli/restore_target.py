@@ -99,7 +99,7 @@ def require_whole_target(
 
 def _require_uploads_named(options: TargetOptions, live: UploadDirs) -> None:
     if options.only == "uploads":
-        raise click.UsageError("--database-url names a database, and --only uploads restores none.")
+        raise click.UsageError("--database-url names a database, but --only uploads restores no database.")
     if options.only is None and options.upload_dir is None and not options.live_uploads:
         raise click.UsageError(
             "You named another database, but not where the uploads go: the live ones in "
@@ -110,7 +110,7 @@ def _require_uploads_named(options: TargetOptions, live: UploadDirs) -> None:
 
 def _require_database_named(options: TargetOptions, database: DatabaseUrl | None) -> None:
     if options.only == "database":
-        raise click.UsageError("--upload-dir names a directory for uploads, and --only database restores none.")
+        raise click.UsageError("--upload-dir names a directory for uploads, but --only database restores no uploads.")
     if options.only is None and options.database_url is None and not options.live_database:
         live = database.describe() if database is not None else "the configured one"
         raise click.UsageError(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _SEEN = {
     Seen.SCHEDULER: "by the scheduler",
-    Seen.RUNS: "as the last ones",
-    Seen.NOT_YET: "not yet seen to run",
+    Seen.RUNS: "at the same times as before",
+    Seen.NOT_YET: "no run seen yet",
 }
 _DOUBTS = {WhyNot.SHORT: "much too small", WhyNot.OTHER_DATABASE: "of another database"}
 _DONE = {"backup": "done", "verify": "OK", "drill": "restored"}
@@ -121,7 +121,7 @@ def _offsite(status: Status, now: datetime) -> str:
 def _copy(copy: OffsiteCopy, now: datetime) -> str:
     taken_at = time_in_name(copy.archive or "")
     of = f", archive of {show_time(taken_at)}" if taken_at is not None else ""
-    made = f"{_ago(copy.copied_at, now)}{of}" if copy.copied_at is not None else "not seen to be made"
+    made = f"{_ago(copy.copied_at, now)}{of}" if copy.copied_at is not None else "no copy seen yet"
     return f"{copy.name} {made}" + (f", drilled {_ago(copy.drilled_at, now)}" if copy.drilled_at is not None else "")
 
 
@@ -146,12 +146,14 @@ def _retention(status: Status, settings: Settings) -> str:
         return ""
     to_delete = outlook.next_deleted
     if not to_delete:
-        goes = "deletes none next"
+        goes = "the next backup deletes none"
     else:
         oldest = time_in_name(to_delete[0])
         of = f" of {show_time(oldest)}" if oldest is not None else ""
         goes = (
-            f"deletes next the one{of}" if len(to_delete) == 1 else f"deletes next {len(to_delete):,}, the oldest{of}"
+            f"the next backup deletes the one{of}"
+            if len(to_delete) == 1
+            else f"the next backup deletes {len(to_delete):,}, the oldest{of}"
         )
     return f"{tiers_of(settings)}; {goes}"
 
@@ -159,7 +161,7 @@ def _retention(status: Status, settings: Settings) -> str:
 def _kept(record: RestoreRecord) -> str:
     if record.is_being_deleted:
         return (
-            f"half deleted: what the restore of {record.started_at} kept; to go on: "
+            f"partly deleted: what the restore of {record.started_at} kept; to go on: "
             f"{typed(f'restore --discard-previous --id {record.id}')}"
         )
     what = "restored state, taken back by --undo" if record.is_undone else "state before the restore"

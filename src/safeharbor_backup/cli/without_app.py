@@ -36,9 +36,9 @@ def find_fallback(failure: AppNotLoaded, environ: Mapping[str, str], named_in: M
     if known is None:
         lacking = [name for name in _PLACEHOLDERS if name not in ground.origins]
         words = " ".join(f"{name}={_PLACEHOLDERS[name]}" for name in lacking)
-        failure.hint = f"Without the app, type what it would say: {words} {_again()}".replace("  ", " ")
+        failure.hint = f"Without the app, type its settings: {words} {_again()}".replace("  ", " ")
         if "BACKUP_DIR" in ground.origins:
-            asked = f"what the app would say; type: {words} {_again()}"
+            asked = f"the app's settings; type: {words} {_again()}"
             problems = [each for each in ground.problems if each.concern not in (Concern.DATABASE, Concern.UPLOADS)]
             problems.append(Problem(Concern.RETENTION, "BACKUP_RETENTION_DAILY", "", _UNKNOWN_RETENTION))
             if lacking:

@@ -9,7 +9,7 @@ import psycopg
 
 from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.rows import names_as_bytes, readable
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,8 @@ def _look_at_checksums(session: psycopg.Connection) -> list[Damage]:
         return []
     return [
         Damage(
-            f"the server has found {row[0]:,} damaged pages in this database (checksum failures), the last at {row[1]}",
+            f"the server has found {plural(row[0], 'damaged page')} in this database (checksum failures), the last "
+            f"at {row[1]}",
             "Keep the older archives, and look at the disk and the server's log. After a restore onto a good disk the "
             "count starts again; SELECT pg_stat_reset() resets it by hand.",
         )

@@ -113,7 +113,7 @@ def _empty(target: Target, name: str) -> None:
         time.sleep(_PAUSE_SECONDS)
     else:
         raise CannotRestore(
-            f'The database "{name}" is in use by {", ".join(left)}, whose sessions we may not end.',
+            f'The database "{name}" is in use by {", ".join(left)}, whose sessions this role may not end.',
             hint="End them (a superuser's sessions only a superuser can), then run this again.",
         )
     prepared = target.prepared_transactions(name)

@@ -101,8 +101,8 @@ def require_no_more_than_owner(session: psycopg.Connection, table: TableName) ->
     if found is not None:
         owner = _shown(session, found[0])
         raise CannotRestore(
-            f'This connects as a superuser, and {_shown(session, table)} is of "{owner}", whose functions would run as '
-            "one.",
+            f'This connects as a superuser, and {_shown(session, table)} belongs to "{owner}", whose functions would '
+            "run as a superuser.",
             hint="Let BACKUP_DATABASE_URL name the app's own role, or take the rows into a file with --csv or --sql.",
             intact="Nothing was changed.",
         )
@@ -151,12 +151,12 @@ def require_fitting(
     named = _shown(session, table)
     if not live:
         raise CannotRestore(
-            f"The live database has no table {named}.", hint="Leave --into-live away: the table is put there then."
+            f"The live database has no table {named}.", hint="Leave out --into-live: the rows then go into a new table."
         )
     if not any(column.is_key for column in live):
         raise CannotRestore(
             f"The live table {named} has no primary key, so its rows cannot be matched with those of the archive.",
-            hint="Leave --into-live away, and compare by hand what is put beside it.",
+            hint="Leave out --into-live: the rows then go into a table beside it, to compare by hand.",
         )
     wrong = [f"{each.name} is not there" for each in archived if each.name not in there and not each.is_generated]
     wrong += [
@@ -169,7 +169,7 @@ def require_fitting(
     if wrong:
         raise CannotRestore(
             f"The live table {named} has other columns: {_shown(session, '; '.join(wrong))}.",
-            hint="Leave --into-live away, and insert by hand from what is put beside it.",
+            hint="Leave out --into-live: the rows then go into a table beside it, to insert by hand.",
         )
 
 

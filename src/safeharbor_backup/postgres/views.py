@@ -11,7 +11,7 @@ from psycopg import sql
 
 from safeharbor_backup.postgres.query import one_row
 from safeharbor_backup.postgres.rows import list_views, names_as_bytes, sendable
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,7 @@ def compare_views(found: Mapping[str, int | None], recorded: Mapping[str, int | 
 
 
 def _state(rows: int | None) -> str:
-    return "is not populated" if rows is None else f"has {rows:,} rows"
+    return "is not populated" if rows is None else f"has {plural(rows, 'row')}"
 
 
 def _count(rows: int | None) -> str:

@@ -35,7 +35,7 @@ def judge_notify_urls(text: str) -> str:
         for number, url in enumerate(split_notify_urls(text), 1)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", url)
     ]
-    return f"addresses such as mailto://…, separated by blanks; {', '.join(broken)} is none" if broken else ""
+    return f"addresses such as mailto://…, separated by spaces; {', '.join(broken)} is not one" if broken else ""
 
 
 def judge_ping_url(url: str) -> str:

@@ -111,7 +111,7 @@ class AppConfig:
             return str(path)
         candidates = list(dict.fromkeys(root / path for root in self.roots))  # decision 86
         if not candidates:
-            raise Unusable("an absolute path, since it is not known where the app's relative ones begin")
+            raise Unusable("an absolute path: the directory of the app's relative paths is not known")
         there = [each for each in candidates if each.exists()]
         if len({os.path.realpath(each) for each in there}) > 1:
             raise Unusable(f"one folder, and both {' and '.join(map(str, there))} exist. Give the absolute path of one")

@@ -185,8 +185,8 @@ def _parse_url(rest: str) -> dict[str, str]:
 
 _MORE_KEYS = frozenset({"password", "ssl", "host", *_SECRET_KEYS})  # whose values may have an @, besides libpq's
 _SPELL = (
-    "a URL that can be read in one way only: an @ stands behind its host, as if it belonged to the password. Write "
-    "such characters of a password as %40 (@), %2F (/), %3A (:), %3F (?), %23 (#), %25 (%)"
+    "a URL with one meaning: in this one an @ comes after the host, and may belong to the password. Write these "
+    "characters of a password as %40 (@), %2F (/), %3A (:), %3F (?), %23 (#), %25 (%)"
 )
 
 

@@ -51,9 +51,9 @@ def parse_extras(
     found: list[ExtraDatabase] = []
     for name, what in _pairs(said):
         if PLAIN_NAME.fullmatch(name) is None:
-            raise Unusable(f"{_EXPECTED}; {_shown(name)} is no such name")
+            raise Unusable(f"{_EXPECTED}; {_shown(name)} is not such a name")
         if name.casefold() in {each.name.casefold() for each in found}:
-            raise Unusable(f"{_EXPECTED}; {_shown(name)} comes twice")
+            raise Unusable(f"{_EXPECTED}; {_shown(name)} appears twice")
         found.append(ExtraDatabase(name, _address(name, what, binds, address_of)))
     _refuse_the_same(found)
     return tuple(sorted(found, key=lambda each: each.name))
@@ -113,7 +113,7 @@ def _address_of_bind(name: str, binds: Sequence[Bind]) -> DatabaseUrl:
         raise Unusable(
             f"a bind of the app; it has no {_shown(_BIND + name)}, but {there}"
             if there
-            else f"an address instead of {_shown(_BIND + name)}: no app is loaded that has binds"
+            else f"an address instead of {_shown(_BIND + name)}: the app that has it is not loaded"
         )
     if bind.address is None:
         raise Unusable(f"for {_shown(bind.label)} {bind.unusable or 'a PostgreSQL database'}")

@@ -107,7 +107,7 @@ class _Reader:
         """What is wrong with settings that are right each by itself."""
         found = []
         if not any(values[name.removeprefix("BACKUP_").lower()] for name in _RETENTION):
-            expected = f"more than 0 here or in {_RETENTION[1]}: with both 0 every archive would go"
+            expected = f"more than 0 here or in {_RETENTION[1]}: with both 0 every archive would be deleted"
             found.append(Problem(Concern.RETENTION, _RETENTION[0], "0", expected))
         given = {**self._app.values, **self._environ}
         for name in sorted(filter(_is_unknown, given)):
@@ -225,7 +225,7 @@ class _Reader:
         there = [name for name, path in found.items() if path and Path(path).is_dir()]
         if len({os.path.realpath(found[name]) for name in there}) > 1:
             both = " and ".join(f"{name}={found[name]}" for name in there)
-            expected = f"one directory; the app's configuration has both {both}. Set it to the one of the uploads"
+            expected = f"one directory; the app's configuration has both {both}. Set it to the directory of the uploads"
             self.problems.append(Problem(setting.concern, setting.name, "", expected))
         for name, path in found.items():  # the first one, be it there or not: it may only not be mounted
             self.origins[setting.name] = f"the app's {name}"
@@ -255,5 +255,7 @@ def _read_secret(name: str, path: str) -> str:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise Unusable(f"its value in the file {path}, which {name}_FILE names; {why}") from None
     if not text.strip():
-        raise Unusable(f"its value in the file {path}, which {name}_FILE names; that is no regular file, or is empty")
+        raise Unusable(
+            f"its value in the file {path}, which {name}_FILE names; which is not a regular file, or is empty"
+        )
     return text.strip()

@@ -12,4 +12,4 @@ def expand_home(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise Unusable(f"a path; {Path(text).parts[0]!r} is nobody's home directory here") from None
+        raise Unusable(f"a path; {Path(text).parts[0]!r} is not a home directory here") from None

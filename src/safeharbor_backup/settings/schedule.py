@@ -58,7 +58,7 @@ def parse_schedule(text: str) -> str:
     except CronSimError as error:
         raise UnusableSchedule(f"six fields that mean a time: {str(error).lower()}") from None
     except StopIteration:
-        raise UnusableSchedule("a time that ever comes") from None
+        raise UnusableSchedule("a time that exists") from None
     return normal
 
 
@@ -119,7 +119,7 @@ def _moments(local: datetime, zone: tzinfo, *, is_of_intervals: bool) -> list[da
     second = local.replace(tzinfo=zone, fold=1).astimezone(UTC)
     if first == second:
         return [first]
-    if first < second:  # PEP 495: this time comes twice
+    if first < second:  # PEP 495: this time appears twice
         return [first, second] if is_of_intervals else [first]
     return [] if is_of_intervals else [_when_set_ahead(zone, second, first)]  # and this one never
 

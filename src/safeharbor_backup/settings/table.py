@@ -21,7 +21,7 @@ SETTINGS = (
         "",
         "The PostgreSQL database to back up: a URL for SQLAlchemy or libpq, or a libpq connection string. Name the "
         "server itself, not a connection pooler.",
-        rule="the app's SQLALCHEMY_DATABASE_URI and the like, else DATABASE_URL",
+        rule="the app's SQLALCHEMY_DATABASE_URI and the like, then DATABASE_URL",
         is_secret=True,
     ),
     Setting(
@@ -43,7 +43,7 @@ SETTINGS = (
         "/data/uploads",
         "The uploads tree, or several directories with a name each: `media=/srv/app/media,static=/srv/app/static`. "
         "`none` says that the app has no uploads.",
-        rule="the app's UPLOAD_DIR, UPLOAD_FOLDER or MEDIA_ROOT, else UPLOAD_DIR, else /data/uploads",
+        rule="the app's UPLOAD_DIR, UPLOAD_FOLDER or MEDIA_ROOT, then UPLOAD_DIR, then /data/uploads",
     ),
     Setting(
         "BACKUP_DIR",
@@ -113,7 +113,7 @@ SETTINGS = (
         parsing.parse_compression,
         Concern.DUMP,
         "auto",
-        "Any value of `pg_dump --compress`. `auto` is zstd:3 where the client has it, else gzip:1.",
+        "Any value of `pg_dump --compress`. `auto` is zstd:3 if the client supports it, otherwise gzip:1.",
     ),
     Setting(
         "BACKUP_PG_BIN",
@@ -138,8 +138,8 @@ SETTINGS = (
         parsing.parse_patterns,
         Concern.UPLOADS,
         "",
-        "Warnings to switch off, separated by commas: `bind:NAME` for a database that is not in the archive, "
-        "the path or the app's setting of such a folder, `alerts` if you want none, `pg_cron` if you restore in place.",
+        "Warnings to switch off, separated by commas. `bind:NAME`: a database that is not in the archive. A path, or "
+        "the app's setting for it: a folder that is not. `alerts`: you want none. `pg_cron`: you restore in place.",
     ),
     *(
         Setting(
@@ -213,8 +213,8 @@ SETTINGS = (
         parsing.parse_json_file,
         Concern.MONITORING,
         "",
-        "A file, named ….json, into which each run writes what `status --json` prints, for a page or a monitor. Beside "
-        "it a directory has a list of what is in each archive.",
+        "A file, named ….json, into which each run writes what `status --json` prints, for a page or a monitor. A "
+        "directory beside it lists what is in each archive.",
     ),
     Setting(
         "BACKUP_METRICS_FILE",
@@ -232,7 +232,7 @@ SETTINGS = (
         Concern.MONITORING,
         "",
         "Where to send a message when a run fails: addresses for Apprise, such as mailto://… and slack://…, separated "
-        "by blanks or line breaks. They contain tokens, and are never shown.",
+        "by spaces or line breaks. They contain tokens, and are never shown.",
         is_secret=True,
     ),
     Setting(
@@ -258,7 +258,7 @@ SETTINGS = (
         parsing.one_of("human", "json"),
         Concern.MONITORING,
         "human",
-        "`json`: commands that do the work, and the scheduler, write one JSON object per line. As `--log-format`.",
+        "`json`: commands that do the work, and the scheduler, write one JSON object per line. Like `--log-format`.",
     ),
     Setting(
         "BACKUP_COMMAND",
@@ -321,7 +321,7 @@ SETTINGS = (
         Concern.DRILL,
         "",
         "The server on which `drill` makes its scratch database, and a role there that may create databases.",
-        rule="the server that restores go to, else a private one",
+        rule="the server that restores go to, then a private one",
         is_secret=True,
     ),
     Setting(

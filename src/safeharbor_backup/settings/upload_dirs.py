@@ -71,7 +71,7 @@ def split_dirs(text: str) -> list[tuple[str, str]]:
         if not path or _NAME.fullmatch(name) is None:
             raise Unusable(f"{_EXPECTED}; {part.strip()!r} is none")
         if name.casefold() in {known.casefold() for known, _ in pairs}:
-            raise Unusable(f"{_EXPECTED}; {name!r} comes twice")
+            raise Unusable(f"{_EXPECTED}; {name!r} appears twice")
         pairs.append((name, path))
     return pairs
 

@@ -166,7 +166,7 @@ class Journal:
             if schema > CURRENT_SCHEMA:
                 raise JournalBroken(
                     f"{self.path} was written by a newer Safe Harbor, as schema {schema}.",
-                    hint=f"Type this with that version. This one reads schemas up to {CURRENT_SCHEMA}.",
+                    hint=f"Run this with that version. This one reads schemas up to {CURRENT_SCHEMA}.",
                     intact="Nothing was changed.",
                 )
             document = _upgraded(document, schema)

@@ -108,4 +108,4 @@ def describe_changed_uploads(settings: Settings) -> list[str]:
     before, now = known.settings.get("BACKUP_UPLOAD_DIR"), settings.given.get("BACKUP_UPLOAD_DIR")
     if before is None or now is None or before == now:
         return []
-    return [f"the uploads directory is another one than in the last backup: it was {before}, and is {now}"]
+    return [f"the uploads directory has changed since the last backup: it was {before}, now it is {now}"]

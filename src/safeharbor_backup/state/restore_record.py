@@ -256,7 +256,8 @@ class RestoreRecord:
             )
         if self.in_place:
             return RestorePending(
-                f"The restore {self.id} of {self.archive}, in place, was interrupted. Its one transaction has decided.",
+                f"The restore {self.id} of {self.archive}, in place, was interrupted. Its one transaction was "
+                "committed or rolled back as a whole.",
                 hint=f"`{typed('restore --resume')}` asks the server whether it was committed, brings the uploads to "
                 f"the same state, and does the restore again if it was not. `{typed('restore --undo')}` does the same "
                 "without doing it again.",

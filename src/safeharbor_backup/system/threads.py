@@ -33,9 +33,7 @@ class Worker:
         except (RuntimeError, MemoryError) as error:
             raise no_more_processes("thread") from error
         if not self._begun.wait(_BIRTH_SECONDS):
-            raise OutOfResources(
-                "A thread was started, but did not come to work.", hint=no_more_processes("thread").hint
-            )
+            raise OutOfResources("A thread was started but does not run.", hint=no_more_processes("thread").hint)
 
     def join(self, timeout_seconds: float | None = None) -> bool:
         """Wait for the thread, for ever if the time is None. Returns whether it has ended."""

@@ -67,7 +67,8 @@ def find_frontier(uploads: Path, restored: int | None, is_excluded: Callable[[st
         for path in directories:
             if restored is not None and _is_there(restored, path, but_directory=True):
                 raise CannotRestore(
-                    f"{uploads}/{os.fsdecode(path)} holds what stays where it is, and is no directory in the archive.",
+                    f"{uploads}/{os.fsdecode(path)} holds what stays where it is, and is not a directory in the "
+                    "archive.",
                     hint="Restore into another directory with --upload-dir.",
                 )
     finally:

@@ -103,12 +103,12 @@ def _look(held: ExitStack, directory: Path, settings: Settings, now_ns: int, *, 
         status = os.fstat(archive)
         found = (status.st_size, status.st_ino, status.st_mtime_ns)
         if found != (front.size, front.inode, front.mtime_ns):
-            raise IndexUnusable(f"{front.archive} is not as it was left")
+            raise IndexUnusable(f"{front.archive} has changed since it was written")
         lock_shared(archive)
     except FileNotFoundError:
         return Sharing()
     except (OSError, IndexUnusable, SafeHarborError) as error:
-        return Sharing(why_not=f"everything is read: what is remembered of the previous backup cannot be used: {error}")
+        return Sharing(why_not=f"everything is read: the record of the previous backup cannot be used: {error}")
     is_usable, why_not = judge_index(front, now_ns, settings.upload_dirs, settings.full_read_days, full=full)
     if not is_usable:
         return Sharing(why_not=why_not)

@@ -65,7 +65,7 @@ class Stage:
         """Its path leads to it. Raises StageReplaced: somebody has moved it, or what it is in; OSError."""
         uploads, hint = self.path.parent, "See whether its filesystem was mounted or unmounted meanwhile."
         if not (uploads.is_dir() and os.path.samestat(os.stat(uploads), os.fstat(self._root))):
-            raise StageReplaced(f"{uploads} is another directory than when this began.", hint=hint)
+            raise StageReplaced(f"{uploads} is not the directory that it was when this began.", hint=hint)
         self._require_name()
 
     def _require_name(self) -> None:

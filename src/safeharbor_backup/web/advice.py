@@ -41,7 +41,7 @@ def advice_of(verdict: Verdict, document: StatusDocument) -> Guidance | None:
             again = _AGAIN.get(failure.command if failure is not None else "", "backup")
             return Guidance("Find out what stopped it, then run it again:", ("doctor", again), hint)
         case State.WARNING:
-            return Guidance("For each of these, the check says what to type:", ("doctor",))
+            return Guidance("This check shows what to type for each of these:", ("doctor",))
         case State.UNKNOWN:
             return Guidance("Check whether the backups still run, and what they report:", ("status", "doctor"))
         case _:

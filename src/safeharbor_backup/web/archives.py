@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.text import plural, show_bytes
 from safeharbor_backup.web.commands import extract_files, extract_rows, name_to_restore, restore_commands
-from safeharbor_backup.web.format import UNKNOWN, absolute, ago, number, size
+from safeharbor_backup.web.format import UNKNOWN, absolute, ago, counted, number, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,13 +78,13 @@ def _facts(archive: Contents, now: datetime) -> list[tuple[str, str]]:
     facts = [
         ("Taken", UNKNOWN if archive.taken_at is None else absolute(archive.taken_at)),
         ("Size", f"{size(archive.size_bytes)}{shared}"),
-        ("Uploads", f"{number(archive.upload_files)} files, {size(archive.upload_bytes)}"),
+        ("Uploads", f"{counted(archive.upload_files, 'file')}, {size(archive.upload_bytes)}"),
         ("Database", " on PostgreSQL ".join(filter(None, (archive.database, archive.server_version)))),
         *(
             (f"Database {name}", f"{plural(tables, 'table')}, {plural(rows, 'row')}")
             for name, tables, rows in archive.databases
         ),
-        ("Verified", _when(archive.verified_at, now, "not since it was written")),
+        ("Verified", _when(archive.verified_at, now, "once, when it was written")),
         ("Drilled", _when(archive.drilled_at, now, "never")),
     ]
     return facts if archive.rows is not None else facts[:2]  # damaged, or another program's

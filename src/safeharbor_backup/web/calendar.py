@@ -122,7 +122,7 @@ def _draw(kind: str, weeks: int, by_day: dict[str, list[Contents]], marks: dict[
     width, height = _LEFT + weeks * _PITCH, _TOP + 7 * _PITCH
     scale = 1.5 if weeks <= _ENLARGED_WEEKS else 1
     total = sum(map(len, by_day.values()))
-    older = f"; {plural(total - shown, 'older archive')} not drawn" if total > shown else ""
+    older = f"; {plural(total - shown, 'older archive')} not shown" if total > shown else ""
     summary = f"{plural(shown, 'archive')} from {day(first)} to {day(now)}{older}. {_tally(marks.values())}"
     return Drawing(kind, width, height, round(width * scale), round(height * scale), summary, days)
 

@@ -127,7 +127,7 @@ def _proven(report: EvidenceReport, drill: ShownDrill) -> bool:
 
 def _why_not(report: EvidenceReport, last: ShownDrill) -> str:
     if last.signature == REJECTED:
-        return "The last drill proves nothing: its signature does not hold."
+        return "The last drill proves nothing: its signature is not valid."
     if last.signature == UNSIGNED and report.signers is not None:
         return "The last drill proves nothing: it is not signed."
     return "The last drill did not restore its archive."
@@ -137,10 +137,10 @@ def _reasons(report: EvidenceReport) -> list[str]:
     drills = report.drills
     counted = (
         (sum(each.result == "failed" for each in drills), "failed: the archive did not restore, or differed"),
-        (sum(each.result == "impossible" for each in drills), "could not be done, which says nothing of the archive"),
+        (sum(each.result == "impossible" for each in drills), "could not be done; that says nothing about the archive"),
         (sum(each.result == "warnings" for each in drills), "restored with warnings"),
         (sum(each.is_late for each in drills), "took longer than the objective"),
-        (sum(each.signature == REJECTED for each in drills), "with a signature that does not hold: do not rely on it"),
+        (sum(each.signature == REJECTED for each in drills), "with an invalid signature: do not rely on it"),
         (sum(each.signature == UNSIGNED for each in drills), "not signed") if report.signers else (0, ""),
     )
     found = [f"{plural(count, 'drill')} {what}" for count, what in counted if count]
@@ -188,4 +188,4 @@ def _signatures(report: EvidenceReport) -> Fact:
         return Fact("Signatures", "not checked", more=f"{having:,} of {len(drills):,} have one; no key was named")
     keys = sorted({each.key for each in drills if each.key})
     signed = sum(each.signature == SIGNED for each in drills)
-    return Fact("Signatures", f"{signed:,} of {len(drills):,} hold", more=", ".join(keys))
+    return Fact("Signatures", f"{signed:,} of {len(drills):,} valid", more=", ".join(keys))

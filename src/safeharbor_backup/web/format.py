@@ -79,6 +79,11 @@ def size(count: int | None) -> str:
     return UNKNOWN if count is None else show_bytes(count)
 
 
+def counted(count: int | None, noun: str) -> str:
+    """A number of things such as `1 row` or `2,914 rows`."""
+    return f"{noun}s {UNKNOWN}" if count is None else plural(count, noun)
+
+
 def number(count: int | None) -> str:
     """A number such as `2,914`."""
     return UNKNOWN if count is None else f"{count:,}"

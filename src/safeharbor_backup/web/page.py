@@ -85,7 +85,17 @@ def templates() -> Environment:
         keep_trailing_newline=True,
         auto_reload=False,
     )
-    filters = (words.absolute, words.ago, words.day_and_time, words.number, words.size, words.took, iso_time, plural)
+    filters = (
+        words.absolute,
+        words.ago,
+        words.counted,
+        words.day_and_time,
+        words.number,
+        words.size,
+        words.took,
+        iso_time,
+        plural,
+    )
     environment.filters.update({each.__name__: each for each in filters})
     return environment
 

@@ -85,7 +85,7 @@ def _more(new: int | None, old: int | None, noun: str) -> str:
     if new is None or old is None:
         return ""
     many = plural(abs(new - old), noun)
-    return f"+{many}" if new > old else f"\N{MINUS SIGN}{many}" if new < old else f"as many {noun}s"
+    return f"+{many}" if new > old else f"\N{MINUS SIGN}{many}" if new < old else f"no change in {noun}s"
 
 
 def _objectives(document: StatusDocument) -> Fact:
@@ -102,8 +102,8 @@ def _told(document: StatusDocument) -> list[Fact]:
     if document.told is None:
         return []
     if not document.told:
-        return [Fact("Who hears of a failure", "nobody", more="no alert is set up")]
-    return [Fact("Who hears of a failure", document.told[0], more=", ".join(document.told[1:]))]
+        return [Fact("Alerts go to", "nobody", more="no alert is set up")]
+    return [Fact("Alerts go to", document.told[0], more=", ".join(document.told[1:]))]
 
 
 def _copies(document: StatusDocument, now: datetime) -> list[Fact]:
@@ -112,7 +112,7 @@ def _copies(document: StatusDocument, now: datetime) -> list[Fact]:
         return []
     made = sorted((each.copied_at, each.name, each) for each in document.offsite if each.copied_at is not None)
     if not made:
-        return [Fact("Off-site copy", "none known", more="a job says so by offsite-done")]
+        return [Fact("Off-site copy", "none known", more="a job reports each copy with offsite-done")]
     copied_at, _, newest = made[-1]
     drilled = f", drilled {ago(newest.drilled_at, now)}" if newest.drilled_at is not None else ""
     others = f", and {len(made) - 1} more" if len(made) > 1 else ""
@@ -121,12 +121,12 @@ def _copies(document: StatusDocument, now: datetime) -> list[Fact]:
 
 def _room(document: StatusDocument) -> Fact:
     if document.storage.free_bytes is None:
-        return Fact("Room left", UNKNOWN)
+        return Fact("Free space", UNKNOWN)
     fits = "" if document.storage.fits is None else f"for {plural(document.storage.fits, 'more archive')}"
     if document.storage.fits is not None and document.storage.next_archive_bytes is not None:
         each = show_bytes(document.storage.next_archive_bytes)
         fits = f"{fits} of {each}" if document.storage.fits else f"the next one needs {each}"
-    return Fact("Room left", show_bytes(document.storage.free_bytes), more=fits)
+    return Fact("Free space", show_bytes(document.storage.free_bytes), more=fits)
 
 
 def restore_of(document: StatusDocument) -> Restore:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.status.health import Code
 from safeharbor_backup.actions.status.schema import SCHEMA
 from safeharbor_backup.text import plural
-from safeharbor_backup.web.format import number, size, span
+from safeharbor_backup.web.format import counted, size, span
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -79,8 +79,8 @@ def _judge_absence(document: StatusDocument) -> Verdict:
 
 def _judge_newest(document: StatusDocument, newest: Newest, age: float, limit: float) -> Verdict:
     what = (
-        f"The newest archive is {span(age)} old, {size(newest.size_bytes)}, with {number(newest.rows)} rows and "
-        f"{number(newest.upload_files)} uploads."
+        f"The newest archive is {span(age)} old, {size(newest.size_bytes)}, with {counted(newest.rows, 'row')} and "
+        f"{counted(newest.upload_files, 'upload')}."
     )
     reasons = _but(document, Code.TOO_OLD)
     if age > limit or document.health == "stale":
@@ -114,4 +114,4 @@ def _silence(document: StatusDocument, now: datetime, unknown_after_seconds: flo
     if not document.published_at:
         return ""
     seconds = (now - document.published_at).total_seconds()
-    return f"Nobody has looked for {span(seconds)}." if seconds > unknown_after_seconds else ""
+    return f"No run has reported for {span(seconds)}." if seconds > unknown_after_seconds else ""

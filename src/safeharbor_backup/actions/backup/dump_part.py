@@ -22,7 +22,7 @@ from safeharbor_backup.postgres.patterns import is_left_out
 from safeharbor_backup.postgres.session_settings import fixed_for_tools, let_go_of_snapshot
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.system.threads import Worker
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,7 +70,7 @@ class Inventory:
         return (
             ""
             if self.fits
-            else f"row counts of {len(self.tables)} tables do not fit into the manifest and are left out"
+            else f"row counts of {plural(len(self.tables), 'table')} do not fit into the manifest and are left out"
         )
 
 
@@ -228,7 +228,7 @@ class DumpPart:
                     f"pg_dump reported success, but its dump lacks the rows of {ascii_safe(table.quoted)}."
                 )
         if missing:
-            self.progress.note(f"{len(missing)} tables left out; a restore will not bring them back")
+            self.progress.note(f"left out {plural(len(missing), 'table')}, which a restore will not bring back")
         how = (source.compression, source.tools, source.properties)
         tables = rows if inventory.fits else {}
         return DumpRecord(size, digest, *how, tables, without, inventory.structure, left_out, missing)

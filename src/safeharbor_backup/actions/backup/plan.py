@@ -82,7 +82,11 @@ def plan_backup(
     uploads = settings.upload_dirs
     without_age = settings.problems_in(Concern.SHARING)  # that costs time, and no backup
     warnings = (
-        *([] if is_locked else [f"{directory} is on a filesystem without locks: nothing keeps two runs apart there"]),
+        *(
+            []
+            if is_locked
+            else [f"{directory} is on a filesystem without locks: nothing prevents two runs at once there"]
+        ),
         *describe_changed_uploads(settings),
         *describe_hindrances(uploads, settings.backup_dir, is_excluded),
         *(f"all uploads are read and written again: {problem}" for problem in without_age),

@@ -128,5 +128,5 @@ def _list(names: Sequence[str], times: Mapping[str, datetime], zone: tzinfo | No
 
 def _nearest(names: Sequence[str]) -> str:
     if not names:
-        return f"There is none; `{typed('backup')}` takes one."
+        return f"There is no archive; `{typed('backup')}` takes one."
     return f"The nearest: {', '.join(names)}. `{typed('list')}` shows all."

@@ -129,7 +129,7 @@ class _Run:
         side = scratch_name(self.target.name, new_id())
         warnings = report.warnings
         _, *others = self.archive.databases()
-        warnings += [f"{each.name} is left out: a copy is of the main database alone" for each in others]
+        warnings += [f"{each.name} is skipped: only the main database is copied" for each in others]
         with ExitStack() as stack:
             uploads = self.request.uploads
             stage = stack.enter_context(staged_uploads(uploads)) if uploads is not None else None

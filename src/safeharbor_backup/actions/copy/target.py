@@ -105,7 +105,7 @@ def require_free_database(target: Target, live: TargetDatabase | None, *, replac
     if tables or others:
         raise CannotRestore(
             f'There is a database "{live.name}" with {plural(tables or others, "table" if tables else "object")}.',
-            hint="--replace deletes it for ever, once the copy is there. Or name one that does not exist.",
+            hint="--replace deletes it for ever when the copy is complete. Or name one that does not exist.",
             intact=_INTACT,
         )
 
@@ -133,7 +133,7 @@ def require_free_directory(directory: Path, *, replaces: bool) -> None:
         if find_entries(directory) and not replaces:
             raise CannotRestore(
                 f"{directory} is not empty.",
-                hint="--replace deletes what is in it for ever, once the copy is there. Or name another directory.",
+                hint="--replace deletes what is in it for ever when the copy is complete. Or name another directory.",
                 intact=_INTACT,
             )
         if mounts := mounts_below(directory):

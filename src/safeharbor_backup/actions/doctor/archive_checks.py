@@ -57,7 +57,7 @@ def _check_retention(context: Context) -> list[Finding]:
     if plan.warnings:
         return [warning("retention", text, f"{typed('prune --dry-run')} shows the rest.") for text in plan.warnings]
     kept = f"{str(tiers_of(settings)).replace(', ', ' and ', 1)} archives stay"
-    return [fine("retention", f"{kept}; of {len(plan.verdicts)} there, {len(plan.to_delete)} would be deleted now")]
+    return [fine("retention", f"{kept}; {len(plan.to_delete)} of {len(plan.verdicts)} would be deleted now")]
 
 
 def check_archive_times(directory: Path, now: datetime) -> list[Finding]:
@@ -82,7 +82,7 @@ def check_copies(copies: Sequence[OffsiteCopy] | None, directory: Path, now: dat
         return [fine("off-site", "there is no copy elsewhere on purpose (BACKUP_OFFSITE=none)")]
     if not copies:
         remedy = (
-            f"The jobs of docs/off-site.md record each copy; your own job does it by `{typed('offsite-done NAME')}`."
+            f"The jobs of docs/off-site.md record each copy; your own job does it with `{typed('offsite-done NAME')}`."
         )
         return [remark("off-site", "no off-site copy is known", f"{remedy} BACKUP_OFFSITE=none if you want none.")]
     taken = [each.named_at for each in find_candidates(directory)]

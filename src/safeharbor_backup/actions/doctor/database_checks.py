@@ -17,7 +17,7 @@ from safeharbor_backup.postgres.privileges import ReadPrivileges, read_privilege
 from safeharbor_backup.postgres.query import one_row
 from safeharbor_backup.postgres.reference_values import find_unknown_references
 from safeharbor_backup.postgres.scratch_database import find_left_scratch
-from safeharbor_backup.text import typed
+from safeharbor_backup.text import plural, typed
 from safeharbor_backup.uploads.drill_directory import find_left_directories
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _check_role(asked: Asked) -> list[Finding]:
         return [
             warning(
                 "role",
-                f'the password of "{role}" is valid until {expires} UTC only',
+                f'the password of "{role}" expires on {expires} UTC',
                 f"ALTER ROLE \"{role}\" VALID UNTIL 'infinity';",
             )
         ]
@@ -78,7 +78,9 @@ def judge_privileges(readable: ReadPrivileges) -> list[Finding]:
     if readable.unreadable or readable.unreadable_large_objects:
         what = _shorten(readable.unreadable)
         if readable.unreadable_large_objects:
-            what = " and ".join(each for each in (what, f"{readable.unreadable_large_objects} large objects") if each)
+            what = " and ".join(
+                each for each in (what, plural(readable.unreadable_large_objects, "large object")) if each
+            )
         found.append(problem("tables", f"may not be read: {what}", GRANT, ExitStatus.FAILED))
     else:
         found.append(fine("tables", f"all {readable.tables} can be read"))
@@ -152,8 +154,8 @@ def judge_clock(before: datetime, theirs: datetime, after: datetime) -> Finding:
     return warning(
         "clock",
         f"is {abs(int(ahead.total_seconds())):,} s {'ahead of' if ahead > timedelta() else 'behind'} the database "
-        "server's; archives get their names and retention its order from it",
-        "On whichever is wrong: sudo timedatectl set-ntp true",
+        "server's; the names of archives and the order of retention depend on it",
+        "On the host whose clock is wrong: sudo timedatectl set-ntp true",
     )
 
 

@@ -126,7 +126,7 @@ def judge_client_alone(found: Sequence[ClientTools], why: str) -> list[Finding]:
                 NEW_IMAGE,
             ),
         )
-    return [not_checked("client", f"{why}; here is {', '.join(tools.version for tools in found)}")]
+    return [not_checked("client", f"{why}; installed: {', '.join(tools.version for tools in found)}")]
 
 
 def _judge_client(tools: ClientTools, compression: str, server_major: int) -> list[Finding]:

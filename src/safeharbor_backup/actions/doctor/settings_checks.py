@@ -135,7 +135,7 @@ def check_schedule(settings: Settings, now: datetime) -> list[Finding]:
     verify = f"verify `{settings.verify_schedule}`" if settings.verify_schedule else "no verify"
     text = f"backup `{settings.schedule}`, {verify}, in {settings.timezone}"
     if seen is Seen.NOT_YET:
-        return [remark("schedule", f"{text}; not yet seen to run")]
+        return [remark("schedule", f"{text}; no run seen yet")]
     return [fine("schedule", text)]
 
 

@@ -55,7 +55,7 @@ def check_backup_dir(directory: Path) -> tuple[list[Finding], Probed | None]:
         found.append(
             warning(
                 "locks",
-                f"{directory} is on a filesystem without locks: nothing keeps two runs apart there",
+                f"{directory} is on a filesystem without locks: nothing prevents two runs at once there",
                 "Make sure that no two runs start at once, or mount the share with locks.",
             )
         )
@@ -119,11 +119,14 @@ def check_restores(directory: Path, upload_dirs: UploadDirs) -> list[Finding]:
                 "restores",
                 unknown[0],
                 f"If the journal was lost, `{typed('restore --undo --id ID')}` shows what it would move. If not, "
-                "look at who can write to the uploads, and delete it.",
+                "find out who can write to the uploads, and delete it.",
             )
         ]
     if records:
-        return [fine("restores", f"none was interrupted; {len(records)} keep a state, which `{typed('status')}` shows")]
+        keep = "keeps" if len(records) == 1 else "keep"
+        return [
+            fine("restores", f"none was interrupted; {len(records)} {keep} a state, which `{typed('status')}` shows")
+        ]
     return [fine("restores", "none was interrupted")]
 
 

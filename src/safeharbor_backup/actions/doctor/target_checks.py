@@ -150,7 +150,7 @@ def _check_kept(reached: _Reached) -> list[Finding]:
     return [
         warning(
             "kept databases",
-            f"no restore in the journal left {names}",
+            f"not in the journal of restores: {names}",
             f"`{typed('restore --undo --id ID')}` shows what it would move, and asks; `{typed('restore')} "
             "--discard-previous --id ID` asks, then drops them. ID is the end of the name.",
         )

@@ -10,7 +10,7 @@ import psycopg
 
 from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.views import compare_views
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Comparison:
         """Compare the rows of each table; how many there are."""
         self._miscounted = {ascii_safe(name) for name, rows in manifest.tables.items() if counts.get(name) != rows}
         wrong = [
-            f"{name} has {counts.get(name, 0):,} rows instead of {rows:,}"
+            f"{name} has {plural(counts.get(name, 0), 'row')} instead of {rows:,}"
             for name, rows in manifest.tables.items()
             if counts.get(name) != rows
         ]
@@ -104,7 +104,7 @@ class Comparison:
             self.compared[what] = {"recorded": stated, "found": number}
             if stated != number:
                 where = self.differences if same_major else self.cautions
-                where.append(f"there are {number:,} {what} instead of {stated:,}")
+                where.append(f"{what}: {number:,} instead of {stated:,}")
         return unpopulated
 
     def _judge_sequences(self, found: Structure, recorded: Mapping[str, int | None]) -> None:

@@ -72,7 +72,7 @@ def compare_content(
     begun = time.monotonic()
     found = Content()
     tables = [table for table in list_tables(session) if table.quoted in manifest.tables]
-    refusal = "time was up"
+    refusal = "the time limit was reached"
     dumped: dict[TableName, DumpedTable] = {}
     try:
         print_as(session, manifest.about_database.printing or {}, manifest.about_database.encoding)
@@ -94,7 +94,7 @@ def compare_content(
             else:
                 found.different.append(name)
         except TimeoutError:
-            found.not_hashed.append(f"{name}: time was up")
+            found.not_hashed.append(f"{name}: the time limit was reached")
         except psycopg.Error as error:
             if session.broken or session.closed:
                 raise
@@ -127,7 +127,7 @@ def _compare_objects(session: psycopg.Connection, dumped: LargeObjects | None, u
         session.execute("SET statement_timeout = 0")
         return "equal" if hash_large_objects(session, until) == dumped else "different"
     except TimeoutError:
-        return "time was up"
+        return "the time limit was reached"
     except psycopg.Error as error:
         if session.broken or session.closed:
             raise

@@ -73,13 +73,13 @@ def find_server(
         private = private_drill_server(settings, manifest)
         if server.kind is not Kind.OWN or private is None:
             raise
-        progress.note(f"{refusal.message} The drill is on a private server")
+        progress.note(f"{refusal.message} The drill uses a private server")
         try:
             other = stack.enter_context(private)
             plans = plan_copies(other, databases, report)
         except CannotRestore:
             raise refusal from None
-        report.warnings.append(f"on the server itself it would not restore: {refusal.message}")
+        report.warnings.append(f"it would not restore on the server itself: {refusal.message}")
         return plans
 
 

@@ -12,6 +12,7 @@ from safeharbor_backup.actions.drill.server import Kind
 from safeharbor_backup.actions.references import recorded_columns, recorded_missing
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.state.evidence import AppChecked, DrilledArchive, DrilledDatabase, DrillPlace, Evidence, Versions
+from safeharbor_backup.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,12 +148,13 @@ class Report:
         }
         if found.different.count:
             first = ", ".join(found.different.names[:3])
-            self.problems.append(f"{found.different.count:,} uploads are not what was backed up: {first}")
+            differ = "differs" if found.different.count == 1 else "differ"
+            self.problems.append(f"{plural(found.different.count, 'upload')} {differ} from the backup: {first}")
         if found.unreadable.count:
             first = ", ".join(found.unreadable.names[:3])
             self.warnings.append(
-                f"{found.unreadable.count:,} uploads cannot be read by their own owner: they were not read back, only "
-                f"compared while they were written: {first}"
+                f"{plural(found.unreadable.count, 'upload')} cannot be read by their own owner. They were compared "
+                f"while they were written, and not read back: {first}"
             )
 
     def describe_references(self, found: References, manifest: Manifest | None) -> None:
@@ -161,7 +163,8 @@ class Report:
         self.warnings += found.warnings("the copy")
         lost, before = found.missing.count + found.outside.count, recorded_missing(manifest)
         if set(found.columns) <= set(recorded_columns(manifest)) and lost > before:
-            self.problems.append(f"{lost:,} references to uploads have no file; when it was taken, {before:,} had none")
+            have = "reference to uploads has" if lost == 1 else "references to uploads have"
+            self.problems.append(f"{lost:,} {have} no file; when the archive was taken, {before:,} had none")
 
     def judge_time(self) -> None:
         """Whether the restore kept to the objective."""

@@ -238,7 +238,9 @@ class _Run:
             comparison.judge_revision(session, manifest)
             comparison.judge_sequences_in_use(*find_behind(session))
         if unpopulated:  # decision 87
-            self.steps.progress.note(f"not populated, as in the backup, and to be refreshed: {_some(unpopulated)}")
+            self.steps.progress.note(
+                f"not populated, as in the backup; refresh these after a restore: {_some(unpopulated)}"
+            )
         self._compare_content(copy, comparison, manifest, structure.views, same_major=same_major)
 
     def _compare_content(

@@ -92,11 +92,11 @@ def drill_server(settings: Settings, manifest: Manifest | None, progress: Progre
         if private is None:
             major = _major_of(manifest)
             raise DatabaseUnavailable(
-                f"There is no server to drill on: {why_not}, and there are no server programs of "
-                f"PostgreSQL{f' {major}' if major else ''} here for a private one.",
+                f"There is no server to drill on: {why_not}, and the server programs of "
+                f"PostgreSQL{f' {major}' if major else ''} are not installed here for a private one.",
                 hint=hint,
             )
-        progress.note(f"{why_not}: the drill is on a private server")
+        progress.note(f"{why_not}: the drill uses a private server")
         yield stack.enter_context(private)
 
 
@@ -121,7 +121,7 @@ def why_no_scratch(target: Target) -> str:
     if target.is_pooled:
         return f"{target.url.describe()} is reached through a connection pooler"
     if target.is_inside:
-        return f'the server lets the role "{target.role}" into no database but its own'
+        return f'the role "{target.role}" may connect to no other database of the server'
     if not target.may_create:
         return f'the role "{target.role}" may not create databases'
     return ""

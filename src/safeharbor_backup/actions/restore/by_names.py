@@ -83,7 +83,7 @@ def adopt(
             else:
                 try_swap(swap, progress)
             swap.settle()
-    done = f"done by its names. Now live: {record.describe(to)}"
+    done = f"done from names alone. Now live: {record.describe(to)}"
     return Recovery(record.id, done, not record.in_place, warnings=left_as_they_are(whole, record))
 
 
@@ -110,7 +110,7 @@ def _as_marked(found: Unrecorded, record: RestoreRecord, stages: UploadStages, a
     record = record.without_uploads({part.path for part in record.uploads if part.path not in stages})
     if not (record.database or record.uploads):
         raise CannotRestore(
-            f"Of what names show of restore {record.id}, nothing is left to bring in.", intact="Nothing was changed."
+            f"Nothing with the id of restore {record.id} is left to bring in.", intact="Nothing was changed."
         )
     return record
 
@@ -124,8 +124,8 @@ def _require_known(swap: Swap, target: Target | None, to: Side) -> None:
             word = "was" if decided is Side.NEW else "was not"
             option = "--resume" if decided is Side.NEW else "--undo"
             raise CannotRestore(
-                f"By its marker, restore {record.id} was done in place, and its transaction {word} committed: its "
-                "database cannot go elsewhere.",
+                f"Restore {record.id} was done in place, and its transaction {word} committed: its database has no "
+                "other state.",
                 hint=f"`{typed(f'restore {option} --id {record.id}')}` brings the uploads to the same state.",
                 intact="Nothing was changed.",
             )

@@ -35,14 +35,14 @@ def compare_database(plan: DatabasePlan, archive: OpenArchive, findings: Finding
     if plan.live is None or manifest is None:
         return
     if not plan.live.is_open:
-        findings.losses.append("whatever is in the live database, which is closed at present and cannot be looked into")
+        findings.losses.append("everything in the live database, which is closed now and cannot be read")
         return
     try:
         with connected(plan.target.url) as session:
             tables = _without_left_out(list_tables(session), manifest, findings)
             live, revision, is_exact = _read_live(session, tables, exact=exact)
     except SafeHarborError as error:
-        findings.losses.append(f"whatever is in the live database, which cannot be read: {error.message}")
+        findings.losses.append(f"everything in the live database, which cannot be read: {error.message}")
         return
     newer = sorted(set(live) - set(manifest.tables) - set(manifest.about_database.tables_without_data))
     if newer:

@@ -184,8 +184,8 @@ def _choose_by_role(
         report_missing(
             findings,
             target.missing_roles(needs.owners),
-            "The server has no role {}, which the dump gives things to.",
-            'CREATE ROLE "{}"; or restore as a role that is no superuser and owns all itself.',
+            "The server has no role {}, which owns things or has rights in the dump.",
+            'CREATE ROLE "{}"; or restore as a role that is not a superuser; it then owns everything.',
         )
         entries = [entry for entry in entries if not is_extension(contents, entry, without)]
     return entries, staying
@@ -203,7 +203,7 @@ def _check_names(target: Target, needs: Needs, findings: Findings) -> None:
         findings,
         target.missing_roles(needs.subjects),
         "The server has no role {}, which a policy or a user mapping of the dump is for.",
-        'CREATE ROLE "{}"; on the server. As long as it may not log in, that gives nobody anything.',
+        'CREATE ROLE "{}"; on the server. While that role may not log in, it gives nobody access.',
     )
 
 

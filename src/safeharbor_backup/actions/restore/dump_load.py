@@ -16,6 +16,7 @@ from safeharbor_backup.errors import CannotRestore, one_line
 from safeharbor_backup.postgres.load import LoadFailed, finish_loading
 from safeharbor_backup.postgres.order import Pass, order_entries
 from safeharbor_backup.postgres.rows import analyze_tables, count_table_rows, list_tables
+from safeharbor_backup.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,13 +35,14 @@ _SHOWN = 10
 def compare_rows(counts: Mapping[str, int], manifest: Manifest) -> int:
     """How many rows there are, each table's count being the manifest's. Raises CannotRestore."""
     wrong = [
-        f"{name} has {counts.get(name, 0):,} rows instead of {rows:,}"
+        f"{name} has {plural(counts.get(name, 0), 'row')} instead of {rows:,}"
         for name, rows in manifest.tables.items()
         if counts.get(name) != rows
     ]
     if wrong:
+        differ = "differs" if len(wrong) == 1 else "differ"
         raise CannotRestore(
-            f"The dump was loaded, but {len(wrong)} tables are not as they were backed up: {'; '.join(wrong[:3])}.",
+            f"The dump was loaded, but {plural(len(wrong), 'table')} {differ} from the backup: {'; '.join(wrong[:3])}.",
             hint="A trigger or rule may have acted during the load. The live database is as it was.",
         )
     return manifest.rows
@@ -171,7 +173,7 @@ class DumpLoad:
             try:
                 return self._until_loaded.enter_context(copied_dump(directory, min_free))
             except OSError as error:
-                why = f"{directory} takes no copy of the dump: {error.strerror}"
+                why = f"no copy of the dump can be written to {directory}: {error.strerror}"
         self._progress.note(f"{why}: one job loads the dump straight from the archive (see BACKUP_TMP_DIR)")
         return None
 

@@ -86,7 +86,7 @@ def discard_previous(
             except OSError as error:
                 failure = translate_os_error(error, f"deleting what restore {record.id} keeps")
                 failure.intact = (
-                    "It cannot be brought back any more: it is deleted in part. What is live is untouched. "
+                    "It is partly deleted and cannot be brought back. What is live is untouched. "
                     f"`{typed(f'restore --discard-previous --id {record.id}')}` goes on."
                 )
                 raise failure from error
@@ -188,7 +188,7 @@ def recovering(settings: Settings, progress: Progress | None = None) -> Iterator
             raise
         except psycopg.Error as error:
             raise RestorePending(
-                f"The database answered: {one_line(error)}.", hint="Try again when it is well."
+                f"The database answered: {one_line(error)}.", hint="Try again when the server works."
             ) from error
         except OSError as error:
             raise translate_os_error(error, "moving uploads") from error
@@ -259,7 +259,7 @@ def _without_database(settings: Settings, record: RestoreRecord) -> _Alone:
             if is_there and not any(missing_database(target, record, side, live) for side in Side):
                 raise CannotRestore(
                     f"Both databases of restore {record.id} are there.",
-                    hint="Type it without --abandon-database.",
+                    hint="Run this again without --abandon-database.",
                     intact="Nothing was changed.",
                 )
             if target is not None:

@@ -69,12 +69,12 @@ def report_privileges(privileges: Privileges, findings: Findings, *, accepts_ope
         findings.warnings.append(f"privileges are left out: {shown}")
     if privileges.vain and not accepts_broken:
         vain = _some([what for what, _ in privileges.vain])
-        findings.problems.append(CannotRestore(f"Not every privilege can be given again: {vain}.", hint=GRANTOR))
+        findings.problems.append(CannotRestore(f"Some privileges cannot be restored: {vain}.", hint=GRANTOR))
     if not privileges.opened:
         return
     opened = f"{_some(privileges.opened)}; so all roles have rights that they did not have"
     if accepts_open:
-        findings.warnings.append(f"left out: {opened}. Give these statements as a superuser")
+        findings.warnings.append(f"left out: {opened}. Run these statements as a superuser")
         return
     findings.problems.append(
         CannotRestore(

@@ -87,8 +87,9 @@ def changes_of(stage: Stage, part: UploadsPart, mark: Mark, side: Side) -> tuple
     if before == now or -1 in (before, now):
         return ()
     return (
-        f"{stage.path}/{side} had {before:,} entries when it was put there, and has {now:,} now: whoever can write to "
-        f"the uploads has changed it. `{typed('restore --from PATH --only')} uploads` restores those of an archive",
+        f"{stage.path}/{side} had {before:,} {'entry' if before == 1 else 'entries'} when it was put there, and has "
+        f"{now:,} now: whoever can write to the uploads has changed it. "
+        f"`{typed('restore --from PATH --only')} uploads` restores those of an archive",
     )
 
 
@@ -98,7 +99,7 @@ def refuse_whole_stages(stages: Mapping[str, Stage], record: RestoreRecord, aban
         kept = ", ".join(str(stage.path) for stage in stages.values())
         raise CannotRestore(
             f"The uploads that restore {record.id} keeps are in {kept}, and can be brought in.",
-            hint="Type it without --abandon-uploads.",
+            hint="Run this again without --abandon-uploads.",
             intact="Nothing was changed.",
         )
 

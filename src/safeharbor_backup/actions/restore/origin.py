@@ -28,7 +28,7 @@ def judge_origin(
         return
     name = target.name if target is not None else settings.database_name
     if archive.manifest is None:
-        findings.warnings.append("which database it is of is not known: it has no manifest")
+        findings.warnings.append("its database is not known: it has no manifest")
     elif name and archive.manifest.database != name:
         of = ascii_safe(archive.manifest.database)
         findings.problems.append(

@@ -33,7 +33,7 @@ from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.upload_dirs import describe_dirs
 from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.system.lock import is_locked
-from safeharbor_backup.text import typed
+from safeharbor_backup.text import plural, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -222,7 +222,7 @@ def look_at_archive(archive: OpenArchive, secret_key: str | None, findings: Find
     """Age, origin, key: what the manifest alone shows."""
     manifest = archive.manifest
     try:
-        went = describe_what_went(archive.path, "the previous backup, {}, still had what this one has not:")
+        went = describe_what_went(archive.path, "the previous backup, {}, had what this one lacks:")
     except (SafeHarborError, OSError):
         went = ""  # that one cannot be read, which says nothing of this one
     of = f', a backup of database "{manifest.database}"' if manifest is not None and manifest.database else ""
@@ -244,9 +244,9 @@ def look_at_archive(archive: OpenArchive, secret_key: str | None, findings: Find
         except ValueError:
             return
         findings.facts.append(
-            "SECRET_KEY is the one the app had then"
+            "SECRET_KEY is the same as when the archive was taken"
             if same
-            else "SECRET_KEY is another one than the app had then: its sessions and signed links will not be valid"
+            else "SECRET_KEY has changed since the archive was taken: sessions and signed links of then will not work"
         )
 
 
@@ -255,7 +255,7 @@ def _ago(moment: datetime) -> str:
     if hours < 1:
         return "less than an hour ago"
     if hours < 48:
-        return f"{hours} hours ago"
+        return f"{plural(hours, 'hour')} ago"
     return f"{hours // 24} days ago"
 
 

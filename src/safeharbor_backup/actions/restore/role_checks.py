@@ -8,6 +8,7 @@ from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, SafeHar
 from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.in_place_load import find_strangers
 from safeharbor_backup.postgres.sessions import count_clients
+from safeharbor_backup.text import plural
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.findings import Findings
@@ -32,7 +33,7 @@ def check_role(target: Target, live: TargetDatabase | None, request: RestoreRequ
         return
     sessions = count_clients(target.session, live.name)
     if sessions:
-        findings.facts.append(f"{sessions} open sessions in {where} will be ended")
+        findings.facts.append(f"{plural(sessions, 'open session')} in {where} will be ended")
     slots = target.logical_slots(live.name)
     if slots:
         findings.facts.append(
@@ -56,8 +57,8 @@ def judge_target(target: Target, live: TargetDatabase | None) -> list[SafeHarbor
     if target.is_inside:
         problems.append(
             DatabaseUnavailable(
-                f'The server lets the role "{target.role}" into no database beside this one, '
-                "from which the states could be exchanged.",
+                f'The role "{target.role}" may connect to no other database on the server, and a restore exchanges the '
+                "states from another one.",
                 hint=f'GRANT CONNECT ON DATABASE postgres TO "{target.role}"; see pg_hba.conf too. {in_place}',
             )
         )
@@ -73,7 +74,7 @@ def judge_target(target: Target, live: TargetDatabase | None) -> list[SafeHarbor
     if not live.is_ours and not target.is_superuser:
         problems.append(
             DatabaseUnavailable(
-                f'{where} belongs to "{live.owner}", and "{target.role}" is no member that inherits from it.',
+                f'{where} belongs to "{live.owner}", and "{target.role}" does not inherit from that role.',
                 hint="Set RESTORE_DATABASE_URL to the owner, or to a superuser.",
             )
         )

@@ -70,7 +70,9 @@ def fit_jobs(target: Target, request: RestoreRequest, findings: Findings, others
     if fitting >= request.jobs:
         return request.jobs
     if fitting >= 1:
-        findings.facts.append(f"{fitting} of {request.jobs} jobs load the dump: more connections are not free")
+        findings.facts.append(
+            f"only {fitting} of {request.jobs} jobs load the dump: the server has no more free connections"
+        )
         return fitting
     findings.problems.append(
         CannotRestore(

@@ -159,7 +159,7 @@ def _translate(error: OSError, archive: Path) -> Exception:
     if isinstance(error.filename, bytes) and error.errno in _REFUSED_NAMES:  # the name of a member
         name = ascii_safe(os.fsdecode(error.filename))
         return CannotRestore(
-            f"The filesystem of the uploads does not take {name} of {archive.name}: {error.strerror}.",
+            f"The filesystem of the uploads does not accept {name} of {archive.name}: {error.strerror}.",
             hint=ELSEWHERE,
         )
     failure = translate_os_error(error, "staging the restore")

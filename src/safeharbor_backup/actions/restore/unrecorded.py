@@ -101,7 +101,7 @@ class Unrecorded:
     def plan(self, to: Side, stages: list[Path], others: UploadDirs) -> str:
         """What would be moved, for the operator to say yes or no; `others` are directories that stay as they are."""
         record = self.record(to)
-        lines = [f"The journal knows no restore {self.id}; only names point to it."]
+        lines = [f"Restore {self.id} is not in the journal; only names of databases or directories have its id."]
         for part in record.exchanged:
             incoming, outgoing = record.beside(part, to), record.beside(part, to.other)
             if incoming in self.databases:

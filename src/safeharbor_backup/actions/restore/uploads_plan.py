@@ -23,7 +23,7 @@ from safeharbor_backup.errors import (
 )
 from safeharbor_backup.settings.min_free import free_restores, show_room
 from safeharbor_backup.settings.upload_dirs import can_be_named, describe_dirs
-from safeharbor_backup.text import ascii_safe, typed
+from safeharbor_backup.text import ascii_safe, plural, typed
 from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.omissions import recorded_attributes
 
@@ -49,7 +49,7 @@ def look_at_uploads(archive: OpenArchive, settings: Settings, findings: Findings
     if not settings.upload_dirs:
         if archive.upload_files:
             findings.warnings.append(
-                f"BACKUP_UPLOAD_DIR=none: the {archive.upload_files:,} uploads of the archive are left out"
+                f"BACKUP_UPLOAD_DIR=none: this does not restore {plural(archive.upload_files, 'upload')} of the archive"
             )
         return ()
     try:

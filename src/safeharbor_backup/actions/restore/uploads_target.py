@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.archive.layout import UPLOADS_NAME
 from safeharbor_backup.errors import CannotRestore, StorageUnavailable
 from safeharbor_backup.system.filesystem import mounts_below
-from safeharbor_backup.text import ascii_safe
+from safeharbor_backup.text import ascii_safe, plural
 from safeharbor_backup.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS
 from safeharbor_backup.uploads.frontier import find_frontier, refused_mount
 from safeharbor_backup.uploads.movable import find_immovable
@@ -64,22 +64,23 @@ def check_filesystem(directory: UploadDir, archive: OpenArchive, findings: Findi
         names = ", ".join(ascii_safe(os.fsdecode(name)) for name in refused.names[:3])
         findings.problems.append(
             CannotRestore(
-                f"The filesystem of {uploads} does not take names that the archive has, such as {names}.",
+                f"The filesystem of {uploads} does not accept names that the archive has, such as {names}.",
                 hint=ELSEWHERE,
             )
         )
     if refused.twins:
         one, other = (ascii_safe(os.fsdecode(name)) for name in refused.twins[0])
-        more = f" (and {len(refused.twins) - 1} more pairs)" if len(refused.twins) > 1 else ""
+        more = f" (and {plural(len(refused.twins) - 1, 'more pair')})" if len(refused.twins) > 1 else ""
         findings.problems.append(
             CannotRestore(
-                f"{one} and {other} in the archive are one name on the filesystem of {uploads}{more}.", hint=ELSEWHERE
+                f"{one} and {other} in the archive are the same name on the filesystem of {uploads}{more}.",
+                hint=ELSEWHERE,
             )
         )
     if refused.links:
         findings.problems.append(
             CannotRestore(
-                f"The archive has symbolic links, which the filesystem of {uploads} does not take.", hint=ELSEWHERE
+                f"The archive has symbolic links, which the filesystem of {uploads} does not accept.", hint=ELSEWHERE
             )
         )
     for is_refused, warning in ((refused.modes, LACKS_MODES), (refused.owners, LACKS_OWNERS)):

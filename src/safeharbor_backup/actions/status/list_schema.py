@@ -67,6 +67,6 @@ def list_name(archive: str) -> str:
 
 
 def archive_of_list(name: str) -> str:
-    """The archive whose list has this file name; "" if it is no such name."""
+    """The archive whose list has this file name; "" if it is not such a name."""
     archive = name.removesuffix(LIST_SUFFIX) + ".tar"
     return archive if list_name(archive) == name else ""

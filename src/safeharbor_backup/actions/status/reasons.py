@@ -236,7 +236,7 @@ def _judge_latest(status: Status) -> list[Reason]:
     for each in choice.passed:
         if each.code is WhyNot.SHORT:
             why = "it is much too small" if held else each.text
-            found.append(_warn(Code.LATEST, f"`latest` does not mean {each.entry.name}, since {why}{meant}"))
+            found.append(_warn(Code.LATEST, f"`latest` does not mean {each.entry.name}, because {why}{meant}"))
         elif each.code is WhyNot.OTHER_DATABASE:
             found.append(_warn(Code.LATEST, f"`latest` does not mean {each.entry.name}: {each.text}{meant}"))
     return found[:1]

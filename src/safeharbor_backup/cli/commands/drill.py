@@ -44,13 +44,13 @@ def _copy_name(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 
 @safeharbor_command(
     "Restore an archive, by default the newest, into a scratch database and a scratch directory, as a restore "
-    "would. Compare every table's rows, sequences, migrations, constraints, indexes and each upload's SHA-256 with "
-    "what was recorded, remove both, and write down what was found beside the archives. The live database and uploads "
-    "are not touched, and a backup can run meanwhile.",
+    "would. Compare the rows of every table, sequences, migrations, constraints, indexes and the SHA-256 of every "
+    "upload with what the archive records. Then remove both, and write the evidence beside the archives. The live "
+    "database and uploads are not touched, and a backup can run meanwhile.",
     *WHILE_RESTORING,
     meanings={
         ExitStatus.LOCKED: "another drill is at work, or the archive is being deleted",
-        ExitStatus.REJECTED: "the archive does not restore, or differs, or the app check failed; or there is none",
+        ExitStatus.REJECTED: "the archive does not restore or differs, the app check failed, or there is no archive",
         ExitStatus.CANNOT_RESTORE: "this server cannot take the dump, which says nothing about the archive",
     },
 )
@@ -62,7 +62,7 @@ def _copy_name(_ctx: click.Context, _param: click.Parameter, value: str | None) 
     help="The archive was fetched from the off-site copy NAME: the result counts for that copy.",
 )
 @jobs_option
-@warnings_ok_option("would take 3 for a failure")
+@warnings_ok_option("treat 3 as a failure")
 @quiet_option("what is wrong")
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of text.")
 @log_format_option
@@ -169,11 +169,11 @@ def drill_after_backup(archive: Path, settings: Settings, output: Output, progre
         result = drill_archive(archive, settings, jobs=os.cpu_count() or 1, progress=progress)
     except SafeHarborError as error:
         attempt.end(ending_of(error, "drill"))
-        return "", f"the drill after it could not be done: {error.message}"
+        return "", f"the drill after the backup could not be done: {error.message}"
     except (Exception, Interrupted) as error:
         attempt.end(ending_of(error, "drill"))
         raise
     describe_drill(attempt, result)
     attempt.end(Ending(result.exit_status, "; ".join(result.problems[:3])))
     found = (*result.problems, *result.warnings)
-    return tell_drill(result), f"the drill after it: {found[0]}" if found else ""
+    return tell_drill(result), f"the drill after the backup: {found[0]}" if found else ""

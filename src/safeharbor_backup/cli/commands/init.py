@@ -45,8 +45,8 @@ _OPTIONS = {"BACKUP_DATABASE_URL": "database_url", "BACKUP_UPLOAD_DIR": "upload_
 
 @safeharbor_command(
     "Set up backups. It finds the Flask app here (FLASK_APP, app.py, wsgi.py), or with `--django` the project, and "
-    "asks for what that does not say. It writes a file of settings, makes the directory for the archives, says whether "
-    "the role can restore, shows what starts a backup every night, takes the first one and drills it.\n\nNothing is "
+    "asks for the rest. It writes a file of settings, makes the directory for the archives and checks whether the role "
+    "can restore. It shows how to start a backup every night, takes the first one and drills it.\n\nNothing is "
     "overwritten. Each answer can be an option; without a terminal nobody is asked.",
     *WHILE_RESTORING,
     ExitStatus.RESTORE_PENDING,
@@ -126,7 +126,7 @@ def _questions(mentioned: Sequence[tuple[str, Path]]) -> list[Question]:
         Question(
             "BACKUP_DIR",
             "--backup-dir",
-            "the directory for the archives, apart from the app",
+            "the directory for the archives, outside the app",
             "/srv/backups" if os.geteuid() == 0 else os.path.expanduser("~/backups"),
         ),
     ]
@@ -134,7 +134,7 @@ def _questions(mentioned: Sequence[tuple[str, Path]]) -> list[Question]:
 
 def _fault_of_uploads(answer: str) -> str:
     try:
-        return "" if all(each.path.is_dir() for each in parse_dirs(answer)) else "a directory that is there"
+        return "" if all(each.path.is_dir() for each in parse_dirs(answer)) else "an existing directory"
     except Unusable as error:
         return str(error)
 
@@ -197,7 +197,7 @@ def _say_what_lacks(output: Output, checked: Checked) -> bool:
 def _offer(output: Output, schedule: str, files: dict[str, str], units: Path) -> None:
     """What the operator does for a backup every night."""
     if schedule == _NONE:
-        output.result("Nothing starts the next backup yet: docs/scheduling.md compares what can")
+        output.result("Nothing starts the next backup yet: docs/scheduling.md compares the ways")
     elif schedule == "systemd":
         units.mkdir()
         for name, text in files.items():
@@ -208,7 +208,7 @@ def _offer(output: Output, schedule: str, files: dict[str, str], units: Path) ->
         output.result(f"  sudo install -D -m 0755 {units}/alarm /etc/safeharbor/alarm")
         output.result(f"  sudo systemctl daemon-reload && sudo systemctl enable --now {timers}")
     else:
-        where = {"cron": "Add this by `crontab -e`:", "compose": "Put this under `services:` of your Compose file:"}
+        where = {"cron": "Add this with `crontab -e`:", "compose": "Put this under `services:` of your Compose file:"}
         output.result(where[schedule])
         for text in files.values():
             output.result(text.rstrip("\n"))

@@ -79,7 +79,7 @@ def command(
     if name is None and not (evidence and as_json):
         raise click.UsageError("Missing option '--html'.")
     if as_json and name == _STANDARD_OUTPUT:
-        raise click.UsageError("--json is about a file: it does not go with --html -.")
+        raise click.UsageError("--json needs a file: it does not go with --html -.")
     settings = run.read_settings(quiet=True, notices_restore=False)
     now = datetime.now(UTC)
     if evidence:

@@ -44,7 +44,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 
 
 @safeharbor_command(
-    "Replace the live database and uploads by those of an archive: both, or neither. The new state is built and "
+    "Replace the live database and uploads with those of an archive: both, or neither. The new state is built and "
     "checked beside the live one, then both are exchanged in moments; the previous state is kept until "
     "`--discard-previous`, and `--undo` brings it back.",
     *WHILE_RESTORING,
@@ -58,7 +58,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
     help="The archive: a path, its name, the beginning of its time, `latest`, `latest~1` or `before TIME`.",
 )
 @click.option("--dry-run", is_flag=True, help="Prove the archive, show what a restore would do, change nothing.")
-@click.option("--quick", is_flag=True, help="With --dry-run: look at the archive's manifest only.")
+@click.option("--quick", is_flag=True, help="With --dry-run: read only the archive's manifest.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--only", type=click.Choice(["database", "uploads"]), help="Restore only this part.")
 @click.option("--database-url", help="Restore to this database instead of the configured one.")
@@ -80,7 +80,7 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option(
     "--accept-open",
     is_flag=True,
-    help="Restore even if a REVOKE … FROM PUBLIC needs a superuser: what it had closed is open then.",
+    help="Restore without each REVOKE … FROM PUBLIC that needs a superuser; everybody then has those rights.",
 )
 @click.option("--no-keep-previous", is_flag=True, help="Delete the previous state as soon as the new one is live.")
 @click.option("--undo", is_flag=True, help="Bring the previous state back, or take an interrupted restore back.")
@@ -89,15 +89,14 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 @click.option(
     "--abandon-uploads",
     is_flag=True,
-    help="With --undo, --resume or --discard-previous: what a restore kept in the uploads was deleted or replaced; go "
-    "on with the database alone, and leave the uploads as they are.",
+    help="With --undo, --resume or --discard-previous, if what a restore kept in the uploads was deleted or replaced: "
+    "go on with the database alone, and leave the uploads as they are.",
 )
 @click.option(
     "--abandon-database",
     is_flag=True,
     help="The same for a database that was dropped, or a server that was set up again: go on with the uploads alone, "
-    "and "
-    "leave the databases as they are.",
+    "and leave the databases as they are.",
 )
 @click.option(
     "--id", "restore_id", default="", help="With --undo, --resume or --discard-previous: the restore with this id."
@@ -163,10 +162,10 @@ def _check(options: _Options, where: TargetOptions, *, is_of_archive: bool) -> N
         or_look = ", or --dry-run for the plan alone" if is_of_archive else ""
         raise click.UsageError(f"--json asks nobody: add --yes{or_look}.")
     if options.quick and not options.dry_run:
-        raise click.UsageError("--quick goes with --dry-run; a restore proves every byte.")
+        raise click.UsageError("--quick goes with --dry-run; a restore always checks every byte.")
     if options.accept_broken and options.in_place:
         raise click.UsageError(
-            "--accept-broken does not go with --in-place, whose one transaction takes all or nothing. Restore without "
+            "--accept-broken does not go with --in-place, which loads all or nothing. Restore without "
             "--in-place, as a role with CREATEDB (RESTORE_DATABASE_URL), or into another database (--database-url)."
         )
     if (options.accept_broken or options.accept_open) and (where.only == "uploads" or not is_of_archive):

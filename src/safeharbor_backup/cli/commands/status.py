@@ -44,7 +44,7 @@ def _show_unrecorded(output: Output, settings: Settings) -> None:
     try:
         unrecorded = list_unrecorded(settings)
     except (SafeHarborError, OSError) as error:
-        output.result(f"  could not look for kept states that the journal does not know: {one_line(error)}")
+        output.result(f"  could not look for kept states that are not in the journal: {one_line(error)}")
         return
     for found in unrecorded:
         size = f", {show_bytes(found.database_bytes)} of databases" if found.databases else ""
@@ -64,14 +64,14 @@ def _show_unrecorded(output: Output, settings: Settings) -> None:
     ExitStatus.USAGE,
     ExitStatus.WARNINGS,
     ExitStatus.STORAGE,
-    meanings={ExitStatus.FAILED: "no complete archive that is young enough, or the last run failed"},
+    meanings={ExitStatus.FAILED: "no complete archive that is recent enough, or the last run failed"},
     only_prints=lambda options: not options["healthcheck"],
 )
 @click.option(
     "--max-age",
     metavar="DURATION",
     callback=_seconds,
-    help="The highest age of a good archive. Default: BACKUP_MAX_AGE, or 26h.",
+    help="The age from which the newest good archive is too old. Default: BACKUP_MAX_AGE, or 26h.",
 )
 @click.option("--healthcheck", is_flag=True, help="For a container's health check: one line, exit status 0 or 1.")
 @json_option
