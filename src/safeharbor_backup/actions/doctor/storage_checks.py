@@ -150,7 +150,7 @@ CHECKS: tuple[Check[Context], ...] = (
     ),
     Check(
         "restores",
-        "no restore waits to be settled, which would stop all backups; nothing in the uploads has the name of a "
+        "no restore is unfinished, which would stop all backups; nothing in the uploads has the name of a "
         "restore's directory without being one",
         lambda context: check_restores(context.settings.backup_dir, context.settings.upload_dirs),
         blocked_by=unreadable,
