@@ -1,8 +1,8 @@
 """A pytest that has collected everything once, and tries mutants in forked children: `python -m proof.bench 3 4 TESTS`.
 
-Reads requests from the first open file, a line of JSON each, and answers on the second: `{"list": MODULE}`
-with the keys of its mutants, `{"module": MODULE, "number": 7}` with how the tests took that one. Only tests that call
-the changed function are run, the quick ones and those that have found most first, up to the first that fails.
+It reads requests from the first open file, a line of JSON each, and answers on the second. The answer to
+`{"list": MODULE}` has the keys of its mutants, that to `{"module": MODULE, "number": 7}` the result of its tests.
+Only tests that call the changed function run: quick ones and those that have found most first, up to a failure.
 """
 
 from __future__ import annotations

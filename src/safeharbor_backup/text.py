@@ -54,7 +54,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def ascii_safe(name: str) -> str:
-    """A name for a line of text: what does not print is escaped, bytes that are no UTF-8 too."""
+    """A name for a line of text: what does not print is escaped, and so are bytes that are not UTF-8."""
     if name.isprintable():  # nearly all of them
         return name
     return "".join(
@@ -65,7 +65,7 @@ def ascii_safe(name: str) -> str:
 def shell_word(text: str) -> str:
     """The text as one word of a command that is to be pasted into a shell, on one line and without what does not print.
 
-    As `shlex.quote` writes it; else as `$'…'` of bash, zsh and ksh, with such bytes in octal.
+    As `shlex.quote` writes it, or as `$'…'` of bash, zsh and ksh, with such bytes in octal.
     """
     if text.isprintable():
         return shlex.quote(text)
@@ -75,7 +75,7 @@ def shell_word(text: str) -> str:
 def _in_quotes(char: str) -> str:
     if char.isprintable():
         return f"\\{char}" if char in "\\'" else char
-    is_byte = "\udc80" <= char <= "\udcff"  # of a name that is no UTF-8
+    is_byte = "\udc80" <= char <= "\udcff"  # of a name that is not UTF-8
     return "".join(f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass"))
 
 

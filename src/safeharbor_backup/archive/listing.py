@@ -81,7 +81,7 @@ def _blocks_of_others(source: Source) -> Iterator[bytes]:
 
 
 def read_uploads(source: Source, front: Front | None) -> Iterator[tuple[Member, str]]:
-    """Each upload that is no directory, with its SHA-256 if the archive has one. Only headers are read, and SHA256SUMS.
+    """Each upload that is not a directory, with its SHA-256 if the archive has one. Reads only headers and SHA256SUMS.
 
     Raises ArchiveRejected, OSError.
     """

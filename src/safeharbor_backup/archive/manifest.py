@@ -213,7 +213,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The manifest as it stands in the archive: ASCII JSON, readable, keys in the order of the classes."""
+    """The manifest as it is in the archive: ASCII JSON, readable, keys in the order of the classes."""
     text = dump_document(manifest, indent=1)
     if _has_too_many(text.encode("ascii")):
         # names full of braces or commas: escaped, they do not count as structure

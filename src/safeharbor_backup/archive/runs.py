@@ -20,7 +20,7 @@ SMALLEST_BLOCK, LARGEST_BLOCK = 4096, 64 * 1024
 
 
 class Run(NamedTuple):
-    """Where a run stands in the new archive: the pad before it, its first and last headers, and its end.
+    """Where a run is in the new archive: the pad before it, its first and last headers, and its end.
 
     Offsets in bytes from the archive's start; `begin` is where the pad begins, or the run if there is none.
     """

@@ -22,7 +22,7 @@ class JoinedGroup(LazyGroup):
         return sorted({*COMMANDS, *self._of_the_app(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Our command of that name, else the app's."""
+        """Our command of that name, otherwise the app's."""
         return super().get_command(ctx, cmd_name) or self._of_the_app(ctx).get(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

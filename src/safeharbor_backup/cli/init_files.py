@@ -91,7 +91,7 @@ def places_of(backup_dir: Path, uploads: UploadDirs, settings_file: Path) -> Pla
 
 
 def typed_program() -> str:
-    """The program as a shell here finds it: by its name, else by its path."""
+    """The program as a shell here finds it: by its name, otherwise by its path."""
     program, found = _program(), shutil.which(_NAME)
     is_found = found is not None and os.path.realpath(found) == os.path.realpath(program)
     return _NAME if is_found else program

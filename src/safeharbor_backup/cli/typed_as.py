@@ -47,7 +47,7 @@ def describe_start(
 
 
 def _program(path: str, name: str) -> str:
-    """The program by its name, if a shell finds the same one, else by its path."""
+    """The program by its name, if a shell finds the same one, otherwise by its path."""
     if path.endswith("safeharbor_backup/__main__.py"):
         return f"{shlex.quote(sys.executable)} -m safeharbor_backup"
     if os.path.basename(path) != name or os.path.dirname(path) == "":

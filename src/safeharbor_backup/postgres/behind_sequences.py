@@ -1,4 +1,4 @@
-"""Sequences that stand below what is in their column: the next row would get a number that is taken."""
+"""Sequences that are below what is in their column: the next row would get a number that is taken."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def find_behind(session: psycopg.Connection) -> tuple[list[str], int]:
 
 
 def catch_up(session: psycopg.Connection, schema: str, table: str) -> tuple[list[str], list[str]]:
-    """Set each sequence of a table's columns that stands below what is in its column to that, in an open transaction.
+    """Set each sequence of a table's columns that is below what is in its column to that, in an open transaction.
 
     Which ones, and which ones this role may not see or set, in words. Names of the table are as they come within
     `names_as_bytes`. Raises psycopg.Error.

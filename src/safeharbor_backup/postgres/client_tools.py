@@ -78,7 +78,7 @@ def find_client_tools(first: Sequence[Path] = ()) -> list[ClientTools]:
 
 
 def choose_client_tools(found: Sequence[ClientTools], server_major: int) -> ClientTools:
-    """The tools of the server's own major, else of the next newer one.
+    """The tools of the server's own major version, otherwise of the next newer one.
 
     A dump by an older client is refused by pg_dump itself; one by a newer client may need a newer pg_restore.
     Raises ToolFailed with what to install.

@@ -114,8 +114,8 @@ class DumpInput:
 
         Raises OSError, at the end too: if the dump could not be read, whatever the tool made of that.
 
-        A pg_dump that writes to a file notes at which offsets of that file its data is; in standard input that can be
-        positioned pg_restore would go there, though the dump does not begin at the start of `file`.
+        A pg_dump that writes to a file records the offsets of its data in that file. If its standard input can be
+        positioned, pg_restore goes to these offsets, though the dump does not begin at the start of `file`.
         """
         unread: list[OSError] = []
         with self.opened() as source:

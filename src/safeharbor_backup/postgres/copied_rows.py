@@ -27,7 +27,7 @@ class RowCounter:
         self._held = b""
         self._table: TableName | None = None  # whose rows are coming
         self._count = 0
-        self._is_first = False  # what is held begins with a line break that is none of theirs
+        self._is_first = False  # the line break at the start of what is held is not part of the rows
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece of the script."""

@@ -96,7 +96,7 @@ def read_table(session: psycopg.Connection, table: TableName) -> tuple[Column, .
 
 
 def require_no_more_than_owner(session: psycopg.Connection, table: TableName) -> None:
-    """Raises CannotRestore if a superuser would run the triggers, operators and types of an owner that is none."""
+    """Raises CannotRestore if a superuser would run the triggers, operators and types of an owner that is not one."""
     found = session.execute(_OWNERS, (table.schema, table.name)).fetchone()
     if found is not None:
         owner = _shown(session, found[0])

@@ -1,8 +1,8 @@
 """In which passes a dump is loaded: computed from its own table of contents and the dependencies in it.
 
-pg_restore with several jobs lets what follows the data wait for the rows of its own table only, and some things need
-the rows of others: those of a partitioned table are its partitions', those of a domain are anybody's, a trigger or a
-function reads what it likes. Whatever needs an entry that waits, a comment on it say, waits with it.
+pg_restore with several jobs lets what follows the data wait for the rows of its own table only. Some things need the
+rows of other tables: the rows of a partitioned table are in its partitions, a domain may be used anywhere, a trigger or
+a function may read any table. Whatever needs an entry that waits, a comment on it say, waits with it.
 """
 
 from __future__ import annotations

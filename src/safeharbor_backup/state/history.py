@@ -72,8 +72,10 @@ class Outcome:
 def remember_outcome(settings: Settings, outcome: Outcome) -> None:
     """Remember it where the archives of these settings are, if they are there.
 
-    Not if BACKUP_DIR does not exist (it is mistyped, or a copy is verified elsewhere), and not if the sentinel is
-    missing: what is written where a share is not mounted would lie hidden below it. Raises OSError, SafeHarborError.
+    It writes nothing if BACKUP_DIR does not exist: it is mistyped, or a copy is verified elsewhere. It writes nothing
+    if the sentinel is missing: the file would lie hidden below the share when that is mounted.
+
+    Raises OSError, SafeHarborError.
     """
     if is_in_place(settings):
         append_outcome(settings.backup_dir, outcome)

@@ -1,7 +1,7 @@
 """What restores have done and left behind: one small file beside the archives, fsynced at each phase.
 
-It alone says which directory in the uploads is a stage of ours, and how far a swap has come: whoever can write to the
-uploads, or into the database, can make names and markers of any kind there.
+Only the journal says which directory in the uploads is a stage of ours, and how far a swap has come. Names and markers
+elsewhere prove nothing: whoever can write to the uploads, or into the database, can make them.
 """
 
 from __future__ import annotations

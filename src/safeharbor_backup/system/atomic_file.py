@@ -1,7 +1,8 @@
 """A file appears under its name whole, or not at all.
 
-Written beside its place under a temporary name, fsynced, closed, proven by the caller, renamed, and the directory
-fsynced: ext4 keeps an empty file under the final name without the first, and loses the rename without the last.
+It is written beside its place under a temporary name, fsynced, closed, checked by the caller and renamed; then the
+directory is fsynced. After a power cut, ext4 may have an empty file under the final name without the first fsync, and
+may have lost the rename without the second.
 """
 
 from __future__ import annotations

@@ -292,8 +292,8 @@ def app_environment(extra: Mapping[str, str]) -> dict[str, str]:
 def read_some(stream: IO[bytes], most: int) -> bytes:
     """What has come of a child's output, `most` bytes at the most; waits for the first, and is empty at the end.
 
-    Read past the buffer of the stream, whose other methods must not be used: under eventlet it has no `read1`, and
-    under gevent the pipe does not wait by itself, so that a read lets others of its threads go on.
+    It bypasses the buffer of the stream, so no other method of the stream may be used. Under eventlet the stream has no
+    `read1`. Under gevent the pipe does not block, and a read lets other threads go on.
     """
     while True:
         try:

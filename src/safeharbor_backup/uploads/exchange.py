@@ -1,8 +1,8 @@
 """Moves the entries of the live uploads out of them, and those of the other side in, between open directories.
 
 The root's entries are exchanged one by one: it may be a mount point. So are those of each directory of the `frontier`,
-which holds something that stays where it is (excluded, a mount, a pipe); such a directory itself stays too, and gets
-the mode, owner and times of the side that is live. A directory that cannot be renamed (overlayfs, mergerfs: EXDEV) is
+which holds something that stays where it is (excluded, a mount, a pipe). Such a directory stays too, and gets the mode,
+owner and times of the side that is live. A directory that cannot be renamed (overlayfs, mergerfs: EXDEV) is
 emptied into a new one instead. Every function may be called again after a crash.
 """
 
@@ -189,7 +189,7 @@ class Exchange:
             _rename(directory, name, strays, secrets.token_hex(8).encode())
 
     def _clear(self, root: int, above: int, name: bytes) -> None:
-        """What is no directory makes way for one, whoever put it there."""
+        """Replace what is not a directory with one, whoever put it there."""
         if root != self._stage:
             self._step_aside(above, name)
             return

@@ -29,8 +29,8 @@ class Extraction:
     """Members of an archive as files below the open directory `root`, which it does not close.
 
     Give it members that a reader of ours has accepted. A directory's mode and times are set when nothing more is
-    written into it: `in_order`, as in our own archives, that is when it is left; else, where directories may come
-    in any order or not at all, at the end.
+    written into it. If the members are `in_order`, as in our own archives, that is when the next directory begins.
+    Otherwise directories may come in any order or be missing, and it is at the end.
     """
 
     def __init__(self, root: int, *, in_order: bool, require_room: Callable[[int], None] | None = None) -> None:

@@ -156,7 +156,7 @@ def _in_both(one: int, other: int, prefix: bytes) -> Iterator[bytes]:
 
 
 def _is_there(root: int, path: bytes, *, but_directory: bool = False) -> bool:
-    """Whether there is an entry of this path below an open directory; `but_directory`: one that is no directory."""
+    """Whether there is an entry of this path below an open directory; `but_directory`: one that is not a directory."""
     descriptor = os.dup(root)
     try:
         parts = path.split(b"/")

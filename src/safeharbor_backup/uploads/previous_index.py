@@ -122,7 +122,7 @@ class Recorder:
         self.add(batch, entry.name, IndexEntry(0, facts, *written))
 
     def add(self, batch: Batch, name: bytes, remembered: IndexEntry) -> None:
-        """An entry of a batch, where it stands in this archive."""
+        """An entry of a batch, where it is in this archive."""
         if batch is not self._batch:
             self.flush()
             self._batch = batch

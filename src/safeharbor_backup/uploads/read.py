@@ -57,7 +57,7 @@ class UploadReader:
         self.has_names = False
 
     def read(self, entry: Entry, opened: int = NOT_OPEN) -> Kept | None:
-        """Put in what is no directory; None, and noted, if it is not in the archive. Raises OSError of the archive.
+        """Put in what is not a directory; None, and noted, if it is not in the archive. Raises OSError of the archive.
 
         `opened` is the descriptor of a file that has been opened ahead; it is closed here.
         """

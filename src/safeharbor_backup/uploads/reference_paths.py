@@ -78,8 +78,8 @@ class References:
 def paths_of(value: str, dirs: UploadDirs) -> list[bytes]:
     """The paths in the tree that a value can mean; none if it leads out of it.
 
-    Where the directories have names, that is one in the directory that an absolute path begins with, else one in each
-    of them, or one that begins with such a name.
+    Where the directories have names, that is one in the directory that an absolute path begins with, otherwise one in
+    each of them, or one that begins with such a name.
     """
     found = []
     begins = [each for each in dirs if value.startswith(f"{str(each.path).rstrip('/')}/")]
@@ -95,7 +95,7 @@ def paths_of(value: str, dirs: UploadDirs) -> list[bytes]:
 def path_of(value: str, root: str) -> bytes | None:
     """The path below the uploads that a value names; None if it leads out of them.
 
-    An absolute path counts from `root` if it begins with it, else a leading slash means nothing.
+    An absolute path counts from `root` if it begins with it; otherwise a leading slash means nothing.
     """
     rest = value.removeprefix(root.rstrip("/") + "/")
     parts: list[str] = []

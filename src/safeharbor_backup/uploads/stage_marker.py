@@ -71,7 +71,7 @@ def write_marker(stage: int, mark: Mark, secret: str, transaction: str) -> int:
 
 
 def _read(stage: int) -> str:
-    """The text of the marker; "" if there is none, or it is no file. Raises OSError."""
+    """The text of the marker; "" if there is none, or it is not a file. Raises OSError."""
     try:
         descriptor = os.open(STAGING_MARKER, _OPEN, dir_fd=stage)
     except FileNotFoundError:

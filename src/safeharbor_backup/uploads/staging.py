@@ -2,8 +2,8 @@
 
 `<uploads>/.safeharbor-restore-<id>/` holds `new/` and `old/`, and a marker with a secret. Whoever can write to the
 uploads can make such a directory, or put something else in its place, at any moment. So it is ours only if its inode,
-those of both sides, its owner, its mode and its secret are what the journal says; it is held open from that check on,
-and everything in it is done by open directories.
+those of both sides, its owner, its mode and its secret are what the journal says. From that check on it is held open,
+and all work in it goes through open directories.
 """
 
 from __future__ import annotations

@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 
 def configured_status_file(config: Mapping[str, object]) -> Path | None:
-    """`BACKUP_STATUS_FILE` of the environment, else of an app's configuration; None if it is not set or unusable."""
+    """`BACKUP_STATUS_FILE` of the environment, otherwise of an app's configuration; None if unset or unusable."""
     return load_settings(os.environ, config).status_file

@@ -47,7 +47,7 @@ class OtherSource:
     until_dumped: ExitStack
 
     def dump_bytes(self, previous: Manifest | None) -> int:
-        """How large its dump will be: as in the previous archive, else a guess."""
+        """How large its dump will be: as in the previous archive, otherwise a guess."""
         known = {each.name: each.dump_bytes for each in previous.databases} if previous is not None else {}
         return known.get(self.name, self.dump.properties.size_bytes // _USUAL_DUMP_PART)
 
@@ -117,7 +117,7 @@ def open_sources(
 def _open_other(
     name: str, address: DatabaseUrl, until_written: ExitStack, settings: Settings, steps: Steps
 ) -> OtherSource:
-    """A database beside the main one. Its session and its snapshot see no error of others, which is none of theirs."""
+    """A database beside the main one. Errors of other databases do not end its session or its snapshot."""
     opened, until_dumped = ExitStack(), ExitStack()
     for stack in (opened, until_dumped):
         until_written.callback(stack.close)

@@ -52,7 +52,7 @@ _CLOCK_TOLERANCE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """One archive. Size in bytes; `taken_at` from its manifest, else from its name.
+    """One archive. Size in bytes; `taken_at` from its manifest, otherwise from its name.
 
     `ctime_ns` is when the file was last touched in any way, in nanoseconds since the epoch.
     """

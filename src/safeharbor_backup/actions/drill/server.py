@@ -1,7 +1,7 @@
 """Where a drill makes its scratch database.
 
-In this order: the server of BACKUP_DRILL_DATABASE_URL, if that is set; else the server that restores go to, if the role
-may create databases there; else a private server of our own, if its programs are here.
+The first of these: the server of BACKUP_DRILL_DATABASE_URL, if that is set; the server that restores go to, if the
+role may create databases there; a private server of our own, if its programs are here.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _major_of(manifest: Manifest | None) -> int:
 
 
 def _fitting_programs(major: int) -> Path | None:
-    """Of the server programs here those of this major version, else of the next newer one; the newest for 0."""
+    """The server programs of this major version, otherwise of the next newer one; the newest for 0."""
     found = find_server_bins()
     fitting = [each for each in sorted(found) if each >= major]
     if not fitting:

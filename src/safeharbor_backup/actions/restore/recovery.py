@@ -88,7 +88,7 @@ def undo_restore(
     confirm: Callable[[str], bool] = lambda _: False,
     abandoned: Abandoned = NOTHING,
 ) -> Recovery:
-    """Go back: an interrupted restore to the state before it, else the newest one that is not undone, or that of `id`.
+    """Go back: an interrupted restore to the previous state, otherwise the newest that is not undone, or that of `id`.
 
     An undo that was interrupted is finished. Raises CannotRestore if there is nothing to go back to, RestorePending if
     it cannot be done now. `confirm` is asked before anything is done with what only names tell of. `abandoned`:

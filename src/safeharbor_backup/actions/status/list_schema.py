@@ -46,7 +46,7 @@ class ArchiveList(Struct, frozen=True, kw_only=True):
 
 
 class ListedFile(Struct, frozen=True, kw_only=True):
-    """An upload that is no directory. `path` is below uploads/, bytes that are no UTF-8 as lone surrogates.
+    """An upload that is not a directory. `path` is below uploads/, bytes that are not UTF-8 as lone surrogates.
 
     `size_bytes` is null of a link; `sha256` are the first 12 digits, "" where the archive has none.
     """

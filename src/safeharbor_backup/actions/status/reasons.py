@@ -115,7 +115,7 @@ def judge_age(status: Status, directory: Path, now: datetime) -> list[Reason]:
 def _judge_absence(status: Status, directory: Path, now: datetime) -> Reason:
     """Without any archive: gone, if there were some; else waiting, as long as a first one need not be there yet.
 
-    The clock starts with the first run ever tried there (its lock file stays), else with the directory.
+    The clock starts with the first run ever tried there (its lock file stays), otherwise with the directory.
     """
     nothing = Reason(Code.NO_ARCHIVE, Health.STALE, "there is no complete archive")
     gone = status.gone
