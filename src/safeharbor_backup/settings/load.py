@@ -1,8 +1,8 @@
 """Every setting, read once at the edge from the environment and, inside an app, its configuration.
 
-An empty variable is an unset one: Compose passes empties. Loading never fails: what is wrong is kept
-as problems. Each verb asks for what it needs with `Settings.require`. So all problems of a run are reported together, and
-a broken retention setting does not cost anybody the night's archive.
+An empty variable is an unset one: Compose passes empties. Loading never fails: what is wrong is kept as
+problems. Each verb asks for what it needs with `Settings.require`. So all problems of a run are reported
+together, and a broken retention setting does not cost anybody the night's archive.
 """
 
 from __future__ import annotations
