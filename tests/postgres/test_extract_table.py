@@ -262,7 +262,7 @@ def test_what_the_app_has_planted_never_runs_as_a_superuser(shop: Site, database
     beside = shop.run(*into_live[:4], BACKUP_DATABASE_URL=database.superuser_url)
     refused = shop.run(*into_live, BACKUP_DATABASE_URL=database.superuser_url)
     assert (beside.status, refused.status) == (8, 8), beside.output + refused.output
-    assert f'is of "{database.owner}", whose functions would run as one' in refused.stderr
+    assert f'belongs to "{database.owner}", whose functions would run as a superuser' in refused.stderr
     assert "the app's own role" in refused.stderr
     assert rows(database, "SELECT * FROM ran") == []
 
