@@ -113,7 +113,8 @@ def test_a_copy_of_an_old_archive_is_as_old_as_that_though_it_was_made_today(
     old = archive_name(NOW - timedelta(days=25))
     assert run("offsite-done", "nas", "--archive", archive_name(NOW - timedelta(days=1))).exit_code == 0
     assert read_status(settings, now=NOW).health is Health.GOOD
-    assert run("offsite-done", "nas", "--archive", old).exit_code == 0
+    done = run("offsite-done", "nas", "--archive", old)
+    assert done.stdout == f"the off-site copy nas has {old}; the newest archive here is {archive_name(NIGHT)}\n"
     now = datetime.now(UTC).replace(microsecond=0)
 
     status = read_status(settings, now=now)

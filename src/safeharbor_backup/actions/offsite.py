@@ -34,11 +34,16 @@ def note_copy(name: str, archive: str | None, settings: Settings) -> str | None:
         raise SettingsInvalid([f"--archive: expected the name of an archive, not {ascii_safe(archive)!r}"])
     directory = settings.backup_dir
     try:
-        newest = archive or max((each.name for each in find_candidates(directory)), default=None)
+        newest = archive or newest_here(directory)
         remember_copy(directory, name, _now(), newest)
     except OSError as error:
         raise translate_os_error(error, "remembering the copy") from error
     return newest
+
+
+def newest_here(directory: Path) -> str | None:
+    """The name of the newest archive in the backup directory, if there is any. Raises OSError, StorageUnavailable."""
+    return max((each.name for each in find_candidates(directory)), default=None)
 
 
 def note_drill(name: str, settings: Settings) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safeharbor_backup.actions.offsite import give_up_copy, note_copy
+from safeharbor_backup.actions.offsite import give_up_copy, newest_here, note_copy
 from safeharbor_backup.cli.command import safeharbor_command
 from safeharbor_backup.cli.documents import OffsiteDoneDocument
 from safeharbor_backup.cli.options import json_option
@@ -43,5 +43,7 @@ def command(run: Run, name: str, *, archive: str | None, forget: bool, as_json: 
         run.output.document(OffsiteDoneDocument(name=name, newest=newest, forgotten=forget))
     elif forget:
         run.output.result(f"the off-site copy {name} is forgotten")
+    elif archive is not None and (here := newest_here(settings.backup_dir)) is not None and archive < here:
+        run.output.result(f"the off-site copy {name} has {archive}; the newest archive here is {here}")
     else:
         run.output.result(f"the off-site copy {name} is up to date with {newest or 'no archive yet'}")
