@@ -80,7 +80,7 @@ def _in_quotes(char: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """Lines as a terminal may have them: no control but ends of lines, tabs and colours, and no byte that is no text.
+    """Lines as a terminal may have them: no control but ends of lines, tabs and colours, and no byte that is not text.
 
     The last line of defence: whoever puts a name into a line escapes it with `ascii_safe`, which also keeps it on one.
     """

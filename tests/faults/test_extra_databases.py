@@ -172,7 +172,7 @@ def test_a_kept_database_whose_main_one_and_journal_are_lost_is_listed_and_delet
     undone = rig.site.run("restore", "--undo", "--id", restore_id, "--yes")
     done = rig.site.run(*DISCARD, "--id", restore_id)
 
-    assert f'names point to it: database "{other}"' in listed.stdout
+    assert f'these have its id: database "{other}"' in listed.stdout
     assert (undone.status, "does not show the same state for all" in undone.stderr) == (8, True), undone.output
     assert (done.status, rig.sides) == (0, []), done.output
     assert "dropped 1 database" in done.stdout

@@ -62,7 +62,7 @@ def idle_until_told(tell: Callable[[str], None]) -> None:
 def judge_place(
     pid: int, parent: int, other_processes: Sequence[OtherProcess], *, is_host: bool, is_proc_ours: bool
 ) -> str:
-    """Why this is no container whose processes are ours to end; "" if it is."""
+    """Why this is not a container whose processes are ours to end; "" if it is."""
     if not is_proc_ours:
         return "/proc shows the processes of another PID namespace"
     if pid == 1:

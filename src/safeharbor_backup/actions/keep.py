@@ -42,7 +42,7 @@ def keep_archive(archive: Path, because: str, settings: Settings) -> None:
 def unkeep_archive(archive: Path, settings: Settings) -> Verdict | None:
     """Take its mark away; what retention says of it now, None if that is not known.
 
-    Raises ArchiveNotFound if it is none of the backup directory or has no mark, StorageUnavailable.
+    Raises ArchiveNotFound if it is not in the backup directory or has no mark, StorageUnavailable.
     """
     _require_ours(archive, settings)
     try:

@@ -68,7 +68,7 @@ def give_up_copy(name: str, settings: Settings) -> None:
 
 
 def require_name(name: str) -> None:
-    """Raises SettingsInvalid for what is no name of a copy."""
+    """Raises SettingsInvalid for what is not a name of a copy."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise SettingsInvalid(
             [

@@ -28,7 +28,7 @@ _LONGEST = max(map(len, _FORMATS))
 
 
 def refuse_other_formats(source: Source) -> None:
-    """Say what a file is that is no tar, if it is known. Raises Rejected, OSError."""
+    """Say what a file is that is not a tar, if it is known. Raises Rejected, OSError."""
     begins = source.read_at(0, min(source.size, _LONGEST))
     for magic, (what, page) in _FORMATS.items():
         if begins.startswith(magic):

@@ -104,7 +104,7 @@ class Source:
 def opened_archive(path: Path, *, follow_symlinks: bool = True) -> Iterator[Source]:
     """The archive at `path`, open and held against `prune`.
 
-    Raises ArchiveNotFound if it is no regular file, StorageUnavailable if it may not be read, and SafeHarborError if
+    Raises ArchiveNotFound if it is not a regular file, StorageUnavailable if it may not be read, and SafeHarborError if
     the system could not open it; none of these says anything of an archive's bytes.
     """
     # O_NONBLOCK: opening a FIFO must not wait for a writer

@@ -113,7 +113,7 @@ def chosen_archive(archive: Path | str, settings: Settings, output: Output, *, t
 
 
 def _why_no_file(path: Path) -> str:
-    """Why it is no regular file; "" if it is one, or that may not be known."""
+    """Why it is not a regular file; "" if it is one, or that may not be known."""
     try:
         status = os.stat(path)
     except PermissionError:

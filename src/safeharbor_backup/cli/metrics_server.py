@@ -105,7 +105,7 @@ class _Server(ThreadingHTTPServer):  # decision 99
             self._places.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: a client that goes away is no error of ours."""
+        """Nothing: a client that goes away is not our error."""
 
 
 class _Handler(BaseHTTPRequestHandler):

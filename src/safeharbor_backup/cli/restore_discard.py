@@ -51,7 +51,7 @@ def discard(run: Run, settings: Settings, restore_id: str, abandoned: Abandoned,
         unrecorded = []
         say(f"Could not look for kept states that are not in the journal: {one_line(error)}.")
     for found in unrecorded:
-        say(f"The journal does not know restore {found.id}, but names point to it: {found.describe()}")
+        say(f"Restore {found.id} is not in the journal, but these have its id: {found.describe()}")
     chosen = next((found for found in unrecorded if found.id == restore_id), None)
     if chosen is not None:
         _discard_unrecorded(run, settings, chosen, yes=yes, as_json=as_json)

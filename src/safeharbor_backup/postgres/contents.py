@@ -237,7 +237,7 @@ def _subjects(entry: TocEntry) -> set[str]:
 def select_entries(
     contents: DumpContents, available: Mapping[str, bool], installed: Iterable[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """The entries that a role which is no superuser can create, and what is left out, in words.
+    """The entries that a role that is not a superuser can create, and what is left out, in words.
 
     `available` are the extensions of the server, true if one needs no superuser; `installed` are those that are in
     the database already and will stay.

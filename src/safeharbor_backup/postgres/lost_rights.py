@@ -56,7 +56,7 @@ class Grantors:
     """Who granted something in the dump that is not the grantor's own: the schemas that each may use in a restore."""
 
     users: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of each schema of the dump
-    acts_as: Mapping[str, frozenset[str]] = field(default_factory=dict)  # each grantor, who is no superuser
+    acts_as: Mapping[str, frozenset[str]] = field(default_factory=dict)  # each grantor that is not a superuser
 
     def refusal(self, grant: Grant) -> str:
         """Why its grantor cannot give it again; "" if that is not seen."""

@@ -238,8 +238,8 @@ def create_beside(target: Target, name: str, like: TargetDatabase) -> None:
 def drop_database(target: Target, name: str) -> None:
     """Drop a database, sessions and all; nothing if it is not there. Raises CannotRestore, in bounded time.
 
-    Not WITH (FORCE), which refuses a role that is no superuser if an autovacuum worker is there; a plain DROP ends that
-    worker, and waits five seconds for whoever is leaving.
+    Not WITH (FORCE), which refuses a role that is not a superuser if an autovacuum worker is there. A plain DROP ends
+    that worker, and waits five seconds for whoever is leaving.
     """
     if target.find(name) is None:
         return

@@ -44,7 +44,7 @@ class ExtraDatabase:
 def parse_extras(
     said: str | Mapping[str, object], binds: Sequence[Bind], address_of: Callable[[object], DatabaseUrl] | None = None
 ) -> tuple[ExtraDatabase, ...]:
-    """Those that a setting names, by name. `address_of` makes an address of what is no text.
+    """Those that a setting names, by name. `address_of` makes an address of what is not text.
 
     Raises Unusable, in words that have no password in them.
     """

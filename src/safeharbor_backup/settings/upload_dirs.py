@@ -69,7 +69,7 @@ def split_dirs(text: str) -> list[tuple[str, str]]:
     for part in _NEXT.split(text.strip().rstrip(",")):
         name, _, path = (each.strip() for each in part.partition("="))
         if not path or _NAME.fullmatch(name) is None:
-            raise Unusable(f"{_EXPECTED}; {part.strip()!r} is none")
+            raise Unusable(f"{_EXPECTED}; {part.strip()!r} is not NAME=DIRECTORY")
         if name.casefold() in {known.casefold() for known, _ in pairs}:
             raise Unusable(f"{_EXPECTED}; {name!r} appears twice")
         pairs.append((name, path))

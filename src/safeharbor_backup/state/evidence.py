@@ -161,7 +161,7 @@ def drilled_at(path: Path) -> datetime | None:
 
 
 def read_evidence(path: Path) -> tuple[bytes, Evidence]:
-    """What the file holds, and what that means. Raises ArchiveRejected if it is no evidence of that drill; OSError."""
+    """What the file holds, and what that means. Raises ArchiveRejected if it is not evidence of that drill; OSError."""
     data = read_small_file(path, _MOST_BYTES, follow_symlinks=True)
     try:
         found = read_document(data, Evidence)

@@ -17,7 +17,7 @@ DRAFT_LASTS_SECONDS = 3600.0  # no run writes longer at one of these
 
 
 class NotSmallFile(OSError):
-    """It is no regular file, or larger than any that we write; `errno` is EINVAL or EFBIG."""
+    """It is not a regular file, or is larger than any that we write; `errno` is EINVAL or EFBIG."""
 
 
 def read_small_file(path: Path, limit_bytes: int, *, follow_symlinks: bool = False, only_end: bool = False) -> bytes:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.uploads.walk import Entry, Roots
 
 UNRELIABLE = "the uploads are on a filesystem that does not show every change (NFS, CIFS, FUSE, an overlay or the like)"
-_TOP = Member(layout.UPLOADS_NAME, layout.DIRECTORY, 0o755, 0, 0, 0, 0)  # where it is no directory of an app
+_TOP = Member(layout.UPLOADS_NAME, layout.DIRECTORY, 0o755, 0, 0, 0, 0)  # where it is not a directory of an app
 _REPORT_ITEMS = 512
 _REPORT_BYTES = 8 * 1024 * 1024
 

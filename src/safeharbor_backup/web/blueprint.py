@@ -117,7 +117,7 @@ def _show(page: str, form_action: str = "'none'") -> Response:
 
     response = Response(page, mimetype="text/html")
     response.headers.update(_HEADERS)
-    # frame-ancestors cannot stand in the page itself
+    # frame-ancestors cannot be in the page itself
     response.headers["Content-Security-Policy"] = f"{content_security_policy(form_action)}; frame-ancestors 'none'"
     return response
 

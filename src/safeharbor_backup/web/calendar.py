@@ -32,7 +32,7 @@ _MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """Where a day stands, how it is drawn, and what is told of it; with the month that begins in its column, if any."""
+    """Where a day is, how it is drawn, and what its tooltip says; with the month that begins in its column, if any."""
 
     x: int
     y: int

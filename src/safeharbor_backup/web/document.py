@@ -19,7 +19,7 @@ _TEXT_LIMIT = 1000
 _NUMBER_LIMIT = 1 << 62
 _YEARS = range(1980, 9000)
 _NO_CHARACTERS = "".join(chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))
-# controls and what is no character, which HTML forbids; what turns the direction of text round; halves of characters
+# controls and what is not a character, which HTML forbids; what turns the direction of text round; halves of characters
 _DECEIVING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef"
     f"{_NO_CHARACTERS}]"
@@ -27,7 +27,7 @@ _DECEIVING = re.compile(
 
 
 def read_document(given: object) -> StatusDocument:
-    """The document, or what a JSON parser made of one; an empty one if it is no object."""
+    """The document, or what a JSON parser made of one; an empty one if it is not an object."""
     given = msgspec.to_builtins(given) if isinstance(given, msgspec.Struct) else given
     if not isinstance(given, Mapping):
         return StatusDocument()

@@ -56,7 +56,7 @@ def render_page(
 
 
 def render_absence(sentence: str, explanation: str, now: datetime, *, is_expected: bool = False, back: str = "") -> str:
-    """The page if there is no document; `is_expected` if that is no alarm."""
+    """The page if there is no document; `is_expected` if that is not an alarm."""
     verdict = Verdict(State.WAITING if is_expected else State.UNKNOWN, sentence, readable(explanation))
     return _page(verdict, StatusDocument(), now, back, _NONE)
 

@@ -1,1 +1,1 @@
-"""Who hears of how a run ended, and in which words."""
+"""Who is sent the result of a run, and in which words."""

@@ -1,4 +1,4 @@
-"""Who hears how a run ended, and in which words: messages to people, and pings to a check.
+"""Who is sent the result of a run, and in which words: messages to people, and pings to a check.
 
 What is worth a message is decided as data from the outcome and those before it. Failing to tell costs no run anything:
 it is remembered in the history under `notify` or `ping`, until telling works again.

@@ -146,7 +146,7 @@ def _names_in(outcome: Outcome, names: Iterable[str]) -> list[str]:
         return []
     count = outcome.details.get("archives")
     if outcome.command == VERIFY and isinstance(count, int) and count > 1:
-        return [name for name in names if name <= newest]  # names stand in the order of their times
+        return [name for name in names if name <= newest]  # names are in the order of their times
     return [newest]
 
 

@@ -31,7 +31,7 @@ _SILENCED = "alerts"
 def check_alerts(settings: Settings, now: datetime) -> list[Finding]:
     """Whether failed runs are reported to anybody, and whether the last message arrived.
 
-    As long as the first backup is not a day old, it is no warning that nobody is informed.
+    Until the first backup is a day old, it is not a warning that no alert is set up.
     """
     problems = find_notify_problems(settings.notify_urls)  # it imports Apprise
     found = [warning("alerts", problem.text, problem.remedy) for problem in problems]

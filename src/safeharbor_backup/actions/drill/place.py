@@ -100,7 +100,7 @@ def plan_copies(server: DrillServer, databases: Sequence[OpenArchive], report: R
 def _beside(server: DrillServer, archive: OpenArchive, report: Report) -> DrillServer:
     """The same server for a database beside the main one, whose live one is known by the settings.
 
-    What an archive calls its database is no part of the scratch database's name: it may be anything.
+    The scratch database's name has no part of the name in the archive, which may be anything.
     """
     extra = server.settings.extra_database(archive.name)
     target = server.target.beside(archive.name)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     *WHILE_RESTORING,
     meanings={
         ExitStatus.LOCKED: "another restore or copy is using that database, or the archive is being deleted",
-        ExitStatus.CANNOT_RESTORE: "the target must not be used, or the copy cannot be made there; there is none",
+        ExitStatus.CANNOT_RESTORE: "the target must not be used, or the copy cannot be made there; no copy was made",
     },
 )
 @click.option("--from", "archive", type=ArchivePath(), required=True, help="The archive: a path, a name, or `latest`.")

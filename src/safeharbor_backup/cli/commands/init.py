@@ -148,7 +148,7 @@ def _fault_of_address(answer: str) -> str:
 
 
 def _find_app(given: dict[str, Any]) -> AppConfig | None:
-    """The app's configuration. One that does not load is no matter if both of its answers are given."""
+    """The app's configuration. One that does not load does not matter if both answers are given."""
     try:
         return find_app(click.get_current_context())
     except AppNotLoaded as failure:
