@@ -13,16 +13,18 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from proof.apps_tried import APPS, App
+from proof.app import App
+from proof.apps_tried import APPS
 from proof.figures import APP_FIGURES, ROOT, write_pages
 from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins
 from support.postgres import Servers, execute
+from support.receivers import free_port
 from support.states import State, dump_text, tree_of
 
 _CACHE = ROOT / ".cache" / "apps"
@@ -46,21 +48,23 @@ def main() -> None:
         until_end.callback(servers.close)
         rows = []
         for name in names:
-            rows.append(_try(APPS[name], wheel, servers[max(find_server_bins())], again=arguments.again))
+            rows.append(_try(APPS[name], wheel, servers, again=arguments.again))
             _record(rows)
     for row in rows:
         print(f"{row['name']:<16}{row.get('version', ''):<12}{row['result']}")
     sys.exit(any(row["result"] != "same" for row in rows))
 
 
-def _try(app: App, wheel: Path, server: PrivateServer, *, again: bool) -> dict[str, Any]:
+def _try(app: App, wheel: Path, servers: Servers, *, again: bool) -> dict[str, Any]:
     """What came of it: a row of the table."""
     print(f"{app.name}: {', '.join(app.requires)}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="app-") as place:
-        trial = Trial(app, Path(place), server)
-        row: dict[str, Any] = {"name": app.name, "framework": app.framework}
-        row |= {"elsewhere": app.elsewhere, "server": server.major}
+    row: dict[str, Any] = {"name": app.name, "framework": app.framework, "elsewhere": app.elsewhere}
+    with tempfile.TemporaryDirectory(prefix="app-") as place, ExitStack() as until_end:
         try:
+            server = _newest(servers, app.extension)
+            row["server"] = server.major
+            redis_port = until_end.enter_context(_redis(Path(place))) if app.needs_redis else 0
+            trial = Trial(app, Path(place), server, redis_port)
             trial.install(again=again)
             row |= trial.describe()
             trial.make_data()
@@ -73,10 +77,46 @@ def _try(app: App, wheel: Path, server: PrivateServer, *, again: bool) -> dict[s
         return row
 
 
+def _newest(servers: Servers, extension: str) -> PrivateServer:
+    """The newest server that has this extension. Asserts that there is one."""
+    for major in sorted(find_server_bins(), reverse=True):
+        query = f"SELECT 1 FROM pg_available_extensions WHERE name = '{extension}'"
+        if not extension or execute(servers[major].url(), query):
+            return servers[major]
+    raise AssertionError(f"not run: no PostgreSQL here has the extension {extension}")
+
+
+@contextmanager
+def _redis(place: Path) -> Iterator[int]:
+    """The port of a Redis that keeps nothing. Asserts that its program is there."""
+    program = shutil.which("redis-server")
+    assert program, "not run: there is no redis-server here"
+    port = free_port()
+    argv = [
+        program,
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dir",
+        str(place),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
 class Trial:
     """One application with a database, directories and an environment of its own."""
 
-    def __init__(self, app: App, place: Path, server: PrivateServer) -> None:
+    def __init__(self, app: App, place: Path, server: PrivateServer, redis_port: int) -> None:
         self._app, self._place, self._server = app, place, server
         self._venv = _CACHE / app.name
         self._own = place / "own"  # our environment, if it is not the application's
@@ -85,7 +125,10 @@ class Trial:
         execute(server.url(), f"CREATE ROLE {role} LOGIN CREATEDB PASSWORD 'secret'")
         execute(server.url(), f"CREATE DATABASE {role} OWNER {role}")
         self._url = f"postgresql://{role}:secret@127.0.0.1:{server.port}/{role}"
+        if app.extension:
+            execute(server.url(role), f"CREATE EXTENSION {app.extension}")
         self._words = {"PLACE": str(place), "URL": self._url, "PORT": str(server.port), "ROLE": role}
+        self._words |= {"SUPERUSER": server.url(role), "REDIS": str(redis_port)}
         self._trees = [place / name for name in app.trees]
         for directory in (place / "backups", *self._trees):
             directory.mkdir(parents=True, mode=0o700)
@@ -112,7 +155,7 @@ class Trial:
     def make_data(self) -> None:
         """Its schema by its own commands, rows by its own models, and files."""
         for argv in self._app.schema:
-            self._require(list(argv))
+            self._require([self._filled(word) for word in argv])
         self._python(self._app.data)
         for tree in self._trees:
             for number in range(_FILES):
