@@ -526,3 +526,40 @@ def test_a_drill_of_one_without_an_address_says_that_a_restore_would_refuse_it(
     assert left_alone.status == 0, left_alone.output
     elsewhere = site.run("drill", BACKUP_DATABASE_URL="", BACKUP_DRILL_DATABASE_URL=database.url)
     assert elsewhere.status == 0, elsewhere.output
+
+
+def test_rows_of_its_tables_are_taken_out_by_its_name(
+    site: Site, database: Database, beside: Database, tmp_path: Path
+) -> None:
+    archive = taken(site)
+    beside.execute("DELETE FROM visit WHERE id = 1")
+    extract = ("extract", str(archive), "--table", "stats:visit")
+
+    into_file = site.run(*extract, "--csv", str(tmp_path / "visits.csv"))
+    aside = site.run(*extract, "--where", "id = 1", "--json")
+    lacking = site.run(*extract, "--into-live")
+    inserted = site.run(*extract, "--into-live", "--yes")
+
+    assert into_file.status == 0, into_file.output
+    assert (tmp_path / "visits.csv").read_text() == "id,page\n1,a\n2,b\n"
+    assert "2 rows of stats:public.visit into " in into_file.stdout
+    document = aside.document
+    assert (aside.status, document["table"], document["rows"]) == (0, "stats:public.visit", 1), aside.output
+    label, _, target = document["target"].partition(":")
+    assert (label, beside.execute(f"SELECT * FROM {target}")) == ("stats", [(1, "a")])
+    assert "the live stats:public.visit lacks 1 row of the archive" in lacking.stdout
+    assert inserted.status == 0, inserted.output
+    assert beside.execute("SELECT * FROM visit ORDER BY id") == [(1, "a"), (2, "b")]
+    assert database.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'visit%'") == [(0,)]
+    unknown = site.run("extract", str(archive), "--table", "logs:visit")
+    assert (unknown.status, "no rows of a table logs:visit" in unknown.stderr) == (2, True), unknown.output
+    homeless = site.run(*extract, "--into-live", BACKUP_EXTRA_DATABASES="stats=none")
+    assert homeless.status == 8, homeless.output
+    assert "BACKUP_EXTRA_DATABASES has no address of the live database stats" in homeless.stderr
+    damaged = tmp_path / archive.name
+    content = bytearray(archive.read_bytes())
+    content[content.rindex(b"PGDMP") + 200] ^= 1
+    damaged.write_bytes(content)
+    refused = site.run("extract", str(damaged), "--table", "stats:visit", "--csv", str(tmp_path / "never.csv"))
+    assert (refused.status, (tmp_path / "never.csv").exists()) == (5, False), refused.output
+    assert "databases/stats.dump does not have the SHA-256" in refused.stderr

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.drill.place import create_copy, dropped_at_the_end, find_server
 from safeharbor_backup.actions.drill.result import Report
 from safeharbor_backup.actions.restore.request import opened_for_restore
-from safeharbor_backup.archive.layout import DUMP_NAME
+from safeharbor_backup.archive.layout import dump_name
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, CannotRestore
 from safeharbor_backup.postgres.connection import bounded, connected
 from safeharbor_backup.postgres.contents import number_of
@@ -35,6 +35,7 @@ from safeharbor_backup.postgres.rows import names_as_bytes, readable, sendable
 from safeharbor_backup.postgres.scratch_database import mark_scratch, scratch_name
 from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.toc import PRE_DATA
+from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.system.atomic_file import published_whole, write_all
 from safeharbor_backup.text import ascii_safe
 
@@ -71,8 +72,9 @@ class TableExtracted:
 
 @dataclass(frozen=True, slots=True)
 class _Scratch:
-    """Names are as they come within `names_as_bytes`."""
+    """Names are as they come within `names_as_bytes`. `database`: its name in the archive, "" of the main one."""
 
+    database: str
     table: TableName
     columns: tuple[Column, ...]
     session: psycopg.Connection
@@ -88,6 +90,10 @@ class _Scratch:
         """A name as people and files write it."""
         return readable(self.session, str(name))
 
+    def named(self, table: TableName) -> str:
+        """A table of this database, as the command takes it."""
+        return f"{self.database}:{self.shown(table)}" if self.database else self.shown(table)
+
 
 def table_to_file(
     archive: Path,
@@ -101,6 +107,7 @@ def table_to_file(
 ) -> TableExtracted:
     """Its rows for which `where` holds, as CSV with a heading, or as a script for psql that inserts them.
 
+    `name`: `photo`, `public.photo`, or `stats:public.visit` of a database beside the main one.
     A file that is there stays. Raises ArchiveNotFound, ArchiveRejected, CannotRestore, SafeHarborError.
     """
     if os.path.lexists(path):
@@ -122,7 +129,7 @@ def table_to_file(
             if as_sql:
                 write_all(draft.descriptor, b"\\.\n")
         counted = max(count - (not as_sql), 0)  # each row is a block of its own, as is the heading
-        return TableExtracted(scratch.shown(scratch.table), str(path), counted, tuple(scratch.warnings))
+        return TableExtracted(scratch.named(scratch.table), str(path), counted, tuple(scratch.warnings))
 
 
 def table_beside(
@@ -132,7 +139,7 @@ def table_beside(
 
     Raises CannotRestore if there is one of that name, and as `table_to_file`.
     """
-    with _opened_table(archive, name, settings, progress) as scratch, _live_session(settings, scratch.table) as live:
+    with _opened_table(archive, name, settings, progress) as scratch, _live_session(settings, scratch) as live:
         taken_at = scratch.taken_at or datetime.now(UTC)
         suffix = f"_{taken_at:%Y_%m_%d}"
         room = _LONGEST_NAME - len(suffix)
@@ -145,7 +152,7 @@ def table_beside(
             )
         rows = copy_out(scratch.session, scratch.table, scratch.columns, where)
         count = put_beside(live, beside, scratch.columns, rows)
-        return TableExtracted(scratch.shown(scratch.table), scratch.shown(beside), count, tuple(scratch.warnings))
+        return TableExtracted(scratch.named(scratch.table), scratch.named(beside), count, tuple(scratch.warnings))
 
 
 def rows_into_live(
@@ -155,7 +162,7 @@ def rows_into_live(
 
     One transaction; triggers fire and constraints are checked. Rows that are there stay as they are. Raises as above.
     """
-    with _opened_table(archive, name, settings, progress) as scratch, _live_session(settings, scratch.table) as live:
+    with _opened_table(archive, name, settings, progress) as scratch, _live_session(settings, scratch) as live:
         columns = read_table(live, scratch.table)
         require_fitting(live, scratch.columns, columns, scratch.table)
         known = {column.name for column in columns}
@@ -163,15 +170,30 @@ def rows_into_live(
         found = take_in(live, scratch.table, shared, copy_out(scratch.session, scratch.table, shared, where))
         wanted = confirmed and found.missing
         done = insert_missing(live, scratch.table, shared) if wanted else Inserted()
-        name = scratch.shown(scratch.table)
+        name = scratch.named(scratch.table)
         return TableExtracted(name, name, done.rows, (*scratch.warnings, *done.warnings), found, done.sequences)
 
 
 @contextmanager
-def _live_session(settings: Settings, table: TableName) -> Iterator[psycopg.Connection]:
-    """As the app's own role, whatever restores connect as: what the app has planted runs with no more than it has."""
-    with connected(bounded(settings.database_address(), settings)) as session, names_as_bytes(session):
-        require_no_more_than_owner(session, table)
+def _live_session(settings: Settings, scratch: _Scratch) -> Iterator[psycopg.Connection]:
+    """As the app's own role, whatever restores connect as: what the app has planted runs with no more than it has.
+
+    Raises CannotRestore if it is a database beside the main one, and has no address.
+    """
+    if scratch.database:
+        settings.require(Concern.EXTRA_DATABASES)
+        extra = settings.extra_database(scratch.database)
+        address = extra.address if extra is not None else None
+    else:
+        address = settings.database_address()
+    if address is None:
+        raise CannotRestore(
+            f"BACKUP_EXTRA_DATABASES has no address of the live database {scratch.database}.",
+            hint=f"Set BACKUP_EXTRA_DATABASES={scratch.database}=postgresql://…, or write the rows into a file: --csv.",
+            intact="Nothing was changed.",
+        )
+    with connected(bounded(address, settings)) as session, names_as_bytes(session):
+        require_no_more_than_owner(session, scratch.table)
         session.execute("SET row_security = off")  # rows that are hidden would be taken for missing
         yield session
 
@@ -180,7 +202,8 @@ def _live_session(settings: Settings, table: TableName) -> Iterator[psycopg.Conn
 def _opened_table(archive: Path, name: str, settings: Settings, progress: Progress) -> Iterator[_Scratch]:
     """A session in a scratch database that has this table with its rows. Raises SafeHarborError."""
     # decision 96
-    with opened_for_restore(archive) as opened, ExitStack() as stack:
+    with opened_for_restore(archive) as whole, ExitStack() as stack:
+        opened, name = _choose_database(whole, name)
         _prove_dump(opened)
         report = Report(archive, datetime.now(UTC))
         [main] = find_server(stack, settings, [opened], report, progress)
@@ -201,12 +224,21 @@ def _opened_table(archive: Path, name: str, settings: Settings, progress: Progre
         stack.enter_context(names_as_bytes(session))
         table = TableName(sendable(session, wanted.schema), sendable(session, wanted.name))
         warnings = [] if opened.front is not None else ["it was written by another program and has no checksums"]
-        yield _Scratch(table, read_table(session, table), session, opened.taken_at, warnings)
+        yield _Scratch(opened.name, table, read_table(session, table), session, opened.taken_at, warnings)
+
+
+def _choose_database(archive: OpenArchive, name: str) -> tuple[OpenArchive, str]:
+    """The database that `stats:public.visit` names, seen as an archive of that alone, and the table there."""
+    label, is_named, table = name.partition(":")
+    main, *others = archive.databases()
+    found = next((each for each in others if is_named and each.name == label), None)
+    return (found, table) if found is not None else (main, name)
 
 
 def _prove_dump(opened: OpenArchive) -> None:
     """Raises ArchiveRejected if the dump does not have its SHA-256."""
-    stated = next((digest for name, digest in opened.listed_files() if name == DUMP_NAME), None)
+    member = dump_name(opened.name)
+    stated = next((digest for name, digest in opened.listed_files() if name == member), None)
     if opened.front is None:
         return
     digest, at, end = hashlib.sha256(), opened.dump.offset, opened.dump.offset + opened.dump.size
@@ -215,7 +247,7 @@ def _prove_dump(opened: OpenArchive) -> None:
         digest.update(chunk)
         at += len(chunk)
     if digest.hexdigest() != stated:
-        reason = "db.dump does not have the SHA-256 that SHA256SUMS states"
+        reason = f"{os.fsdecode(member)} does not have the SHA-256 that SHA256SUMS states"
         raise ArchiveRejected(f"{opened.path}: {reason}.", reason=reason)
 
 
