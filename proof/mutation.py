@@ -8,9 +8,12 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
+from proof.branches import taken_branches
 from proof.campaign import Campaign, Surroundings
 from proof.figures import ROOT
 
@@ -20,12 +23,18 @@ TESTS = {
     "actions.catalog.guards": ["tests/unit/test_guards.py"],
     "state.journal": ["tests/unit/test_journal.py"],
     "actions.restore.swap": ["tests/postgres/test_swap.py"],
-    "archive.reader": ["tests/unit/test_damage.py", "tests/unit/test_reader.py", "tests/unit/test_runs.py"],
+    "archive.reader": [
+        "tests/unit/test_damage.py",
+        "tests/unit/test_reader.py",
+        "tests/unit/test_runs.py",
+        "tests/unit/test_extra_databases.py",
+    ],
     "system.atomic_file": ["tests/unit/test_atomic_file.py"],
     "archive.checksums": ["tests/unit/test_checksums.py", "tests/unit/test_round_trip.py"],
 }
 SURVIVORS = ROOT / "docs" / "proof" / "survivors.toml"
 _PACKAGE = "safeharbor_backup."
+_LEAST_BRANCHES = 98.0  # per cent of a module
 
 
 def known_survivors() -> tuple[set[str], dict[str, dict[str, str]]]:
@@ -41,7 +50,7 @@ class Cases(Campaign):
     promise: ClassVar[str] = "The tests notice when the code does something else than it should."
     attack: ClassVar[str] = (
         "mutmut's changes of retention, guards, journal, swap, reader, publishing and checksums, one at a time: "
-        "quick tests of that module have to fail"
+        "quick tests of that module have to fail, and to take its branches"
     )
     in_ci: ClassVar[int] = 4
 
@@ -56,9 +65,24 @@ class Cases(Campaign):
 
     @property
     def count(self) -> int:
-        return len(self._all)
+        return len(self._all) + 1
+
+    def is_for_ci(self, number: int) -> bool:
+        return number < len(self._all)
 
     def run(self, number: int, chance: Random) -> Mapping[str, int]:
+        return self._try(number) if number < len(self._all) else self._take_branches()
+
+    def _take_branches(self) -> Mapping[str, int]:
+        """The last case: whether the same tests take the branches of these modules."""
+        with TemporaryDirectory(dir=self.place) as place:
+            found = taken_branches(TESTS, Path(place))
+        few = {name: each.missing for name, each in found.items() if 100 * each.taken < _LEAST_BRANCHES * each.all}
+        assert not few, f"branches that no test takes: {few}"
+        tallies = {f"{name}: branches": each.all for name, each in found.items()}
+        return tallies | {f"{name}: branches taken": each.taken for name, each in found.items()}
+
+    def _try(self, number: int) -> Mapping[str, int]:
         name, place, key = self._all[number]
         answer = self._bench.ask(module=_PACKAGE + name, number=place)
         if answer["killed"]:
@@ -82,10 +106,12 @@ class Cases(Campaign):
     @classmethod
     def page(cls, figures: Mapping[str, Any]) -> str:
         tallies = figures["tallies"]
-        rows = ["| module | mutants | killed | survived |", "|---|--:|--:|--:|"]
+        rows = ["| module | mutants | killed | survived | branches that tests take |", "|---|--:|--:|--:|--:|"]
         for name in TESTS:
-            killed, survived = (tallies.get(f"{name}: {how}", 0) for how in ("killed", "survived"))
-            rows.append(f"| `{name}` | {killed + survived:,} | {killed:,} | {survived} |")
+            kinds = ("killed", "survived", "branches", "branches taken")
+            killed, survived, branches, taken = (tallies.get(f"{name}: {each}", 0) for each in kinds)
+            share = f"{taken} of {branches}" if branches else "not run"
+            rows.append(f"| `{name}` | {killed + survived:,} | {killed:,} | {survived} | {share} |")
         return f"Of the mutants {figures['score']} % are killed:\n\n" + "\n".join(rows) + "\n"
 
 

@@ -185,7 +185,7 @@ class RealYear:
             dump = self._home / "db.dump"
             dump.write_bytes(tar.extractfile("db.dump").read())  # type: ignore[union-attr]
         program = Path(self.site.environment["BACKUP_PG_BIN"]) / "pg_restore"
-        argv = [program, "--data-only", "--table=entry", "--file=-", dump]
+        argv: list[str | Path] = [program, "--data-only", "--table=entry", "--file=-", dump]
         lines = subprocess.run(argv, capture_output=True, check=True).stdout.split(b"\n")
         begin = next(number for number, line in enumerate(lines) if line.startswith(b"COPY "))
         return _Night(files, _digest_of_rows(lines[begin + 1 : lines.index(rb"\.", begin)]))

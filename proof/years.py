@@ -1,4 +1,4 @@
-"""Simulated years: the scheduler, retention, guards, `latest`, status and alerts by a clock that somebody sets; and a real year."""
+"""Years: the scheduler, retention, guards, status and alerts by a clock that somebody sets; and one of real nights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Cases(Campaign):
     )
     attack: ClassVar[str] = (
         "simulated years: nights missed, clocks set, summer time, full disks, lost rows and files, damaged archives, "
-        "lost times, new hosts; against an independent model. And one year with the real commands by a faked clock: see below"
+        "lost times, new hosts; against an independent model. One year more has real commands and a faked clock"
     )
     in_ci: ClassVar[int] = 6
 
@@ -60,8 +60,8 @@ class Cases(Campaign):
         return (
             f"Of the year with the real commands, {tallies['real nights']} nights had a backup, of which "
             f"{tallies['real nights that share']} shared blocks with the one before. {tallies['real drills']} drills "
-            f"restored an archive. {tallies['archives read']:,} times an archive was read whole, and each time exactly those "
-            "verified that had to be there.\n"
+            f"restored an archive. {tallies['archives read']:,} times an archive was read whole, and each time exactly "
+            "those verified that had to be there.\n"
         )
 
     def _live_really(self, chance: Random) -> Mapping[str, int]:

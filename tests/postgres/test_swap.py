@@ -208,6 +208,34 @@ def test_what_fails_before_the_commit_is_put_back(rig: Rig, fails_at: str) -> No
     assert rig.written == with_part(rig.record, mark=AT_REST[Side.OLD])
 
 
+@pytest.mark.parametrize(("parts", "fails_at"), [("uploads", "uploads swapped"), ("database", "closed")])
+def test_half_a_restore_that_fails_is_put_back(rig: Rig, parts: str, fails_at: str) -> None:
+    def step(name: str) -> None:
+        if name == fails_at:
+            raise KeyError(name)
+
+    swap = rig.swap(parts=parts)
+    swap.begin(Side.NEW, by_undo=False)
+    with pytest.raises(KeyError):
+        swap.go_or_return(step)
+
+    assert rig.live == (Side.OLD, Side.OLD)
+    assert rig.is_open()
+
+
+def test_a_stage_that_is_lost_during_the_exchange_does_not_keep_the_database_closed(rig: Rig) -> None:
+    swap = rig.swap(with_part(rig.record, mark=Mark(Side.NEW, SwapPhase.OUT)))
+    swap.begin(Side.NEW, by_undo=False)
+    del swap.stages[str(rig.uploads)]
+
+    with pytest.raises(CannotRestore, match=f"The stage of restore {ID} in .* is gone"):
+        swap.go_or_return(rig.steps.append)
+
+    assert rig.steps == ["closed"]
+    assert rig.live == (Side.OLD, Side.OLD)
+    assert rig.is_open()
+
+
 def test_what_fails_after_the_commit_is_done(rig: Rig) -> None:
     def step(name: str) -> None:
         if name == "committed":
@@ -273,6 +301,8 @@ def test_of_uploads_alone_the_mark_says_what_is_live(rig: Rig) -> None:
         (Mark(Side.NEW, SwapPhase.IN), Side.OLD),
     ):
         assert live_of(rig.swap(with_part(record, mark=mark), parts="uploads")) is live
+    nothing = record.without_uploads([str(rig.uploads)])
+    assert live_of(rig.swap(nothing, parts="uploads")) is Side.OLD
 
 
 def test_a_database_that_is_gone_stops_it_before_anything_changes(rig: Rig) -> None:
@@ -387,6 +417,16 @@ def test_a_stage_that_was_never_live_is_removed_with_its_database(rig: Rig) -> N
     assert swap.record.phase is Phase.REMOVING
 
 
+def test_of_uploads_alone_the_stage_is_removed_and_no_database(rig: Rig) -> None:
+    swap = rig.swap(parts="uploads")
+
+    swap.remove_stage()
+
+    assert swap.is_gone
+    assert os.listdir(rig.uploads) == ["old.txt"]
+    assert rig.number(rig.record.staged_database) == rig.numbers[Side.NEW]
+
+
 def test_a_stage_that_may_hold_what_was_live_is_not_removed(rig: Rig) -> None:
     for mark in (AT_REST[Side.NEW], Mark(Side.NEW, SwapPhase.OUT)):
         swap = rig.swap(with_part(rig.record, mark=mark))
@@ -419,6 +459,49 @@ def test_a_database_that_is_not_ours_to_drop_stays_and_can_be_brought_back(rig: 
     assert phase is Phase.KEPT
     rig.done(Side.OLD, rig.swap(rig.written))
     assert rig.live == (Side.OLD, Side.OLD)
+
+
+def test_a_database_that_was_never_live_and_is_not_ours_to_drop_can_not_be_brought_back(rig: Rig) -> None:
+    staged = rig.record.staged_database
+    record = rig.journal.write(replace(rig.record, phase=Phase.REMOVING))
+    execute(rig.database.server.url(), f'ALTER DATABASE "{staged}" OWNER TO postgres')
+
+    with pytest.raises(CannotRestore, match=f'The database "{staged}" cannot be dropped'):
+        finish_removal(rig.journal, record, rig.target)
+    execute(rig.database.server.url(), f'ALTER DATABASE "{staged}" OWNER TO {rig.database.owner}')
+
+    assert rig.written == record
+
+
+def unmounted(rig: Rig, record: RestoreRecord) -> Swap:
+    """As if the filesystem of the uploads were not mounted: their place is there, with another device's number."""
+    stage = part_of(record).stage
+    assert stage is not None
+    stage_path(rig.uploads, ID).rename(rig.uploads.parent / "elsewhere")
+    record = rig.journal.write(with_part(record, stage=replace(stage, device=stage.device + 1)))
+    return Swap(rig.journal, record, rig.target, UploadStages())
+
+
+def test_a_stage_that_cannot_be_seen_stays_in_the_journal_when_its_restore_is_taken_back(rig: Rig) -> None:
+    swap = unmounted(rig, rig.record)
+
+    swap.remove_stage()
+
+    assert (swap.is_gone, rig.written) == (False, replace(swap.record, phase=Phase.REMOVING))
+    (change,) = swap.changes
+    assert str(rig.uploads) in change
+    assert rig.number(rig.record.staged_database) == 0
+
+
+def test_a_stage_that_cannot_be_seen_stays_in_the_journal_when_the_rest_is_discarded(rig: Rig) -> None:
+    swap = unmounted(rig, rig.done().record)
+
+    with pytest.raises(CannotRestore, match=f"{rig.uploads} cannot be seen, and was not deleted"):
+        swap.discard()
+
+    assert rig.written.phase is Phase.DISCARDING
+    assert part_of(rig.written) == part_of(swap.record)
+    assert rig.number(rig.record.previous_database) == 0
 
 
 def test_a_database_that_somebody_renamed_is_not_forgotten(rig: Rig) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+from random import Random
 
 import pytest
 from proof.campaign import Missed
 from proof.figures import pages_with_figures
+from proof.real_year import RealYear
 from proof.registry import NAMES
 from proof.runner import control_fails, in_order, opened, run_case
 
@@ -33,6 +36,18 @@ def test_a_small_part_of_the_campaign_finds_nothing_and_its_control_does(name: s
             ran += 1
         assert ran == cases.in_ci
         assert control_fails(cases)
+
+
+@pytest.mark.timeout(900)
+def test_real_nights_leave_the_archives_that_the_model_says_and_one_more_is_found(servers: Servers) -> None:
+    with RealYear(servers, Random(_SEED)) as year:
+        year.nights(9)
+        year.settle()
+        assert year.tallies["real nights that share"] > 4
+        oldest = year.site.archives[0]
+        shutil.copy(oldest, oldest.with_name(oldest.name.replace("T03", "T02")))
+        with pytest.raises(AssertionError, match="T02"):
+            year.settle()
 
 
 def test_the_pages_say_what_the_figures_say() -> None:

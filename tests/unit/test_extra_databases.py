@@ -21,7 +21,7 @@ from safeharbor_backup.actions.verify import ArchiveKind, verify_source
 from safeharbor_backup.archive.headers import WIDE_HEADER_BYTES, encode_pad, encode_wide
 from safeharbor_backup.archive.layout import DUMP_NAME, FILE, Member
 from safeharbor_backup.archive.manifest import ManifestInvalid, encode_manifest, parse_manifest
-from safeharbor_backup.archive.reader import read_front
+from safeharbor_backup.archive.reader import Rejected, read_front, read_members
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import ArchiveNotFound, SettingsInvalid
 from safeharbor_backup.settings.load import load_settings
@@ -227,6 +227,21 @@ def test_a_dump_of_another_name_than_the_manifests_is_refused(archive: Path, nam
     _changed(archive, at - BLOCK, header)
 
     assert _problems(archive) == ("databases/stats.dump is not where its manifest says",)
+
+
+def test_a_dump_that_becomes_another_while_the_archive_is_read_is_refused(archive: Path) -> None:
+    with opened_archive(archive) as source:
+        front = read_front(source)
+        (_, _), (member, at) = front.others
+        other = raw_header(b"databases/other.dump", size=member.size, mode=0o600, mtime=member.mtime)
+        _changed(archive, at - BLOCK, other)
+        members = read_members(source, front)
+        for expected in (b"db.dump", b"databases/logs.dump"):
+            each, _ = next(members)
+            assert each.name == expected
+            source.take(each.size)
+        with pytest.raises(Rejected, match=r"databases/stats\.dump is not where its manifest says"):
+            next(members)
 
 
 def _with_databases(path: Path, names: list[str]) -> str:
