@@ -657,7 +657,7 @@ def test_a_drill_after_each_backup_names_what_it_would_be_stopped_by(site: Site,
     done = site.run("backup", BACKUP_DRILL_AFTER_BACKUP="yes", BACKUP_DRILL_MAX_SECONDS="0.001")
 
     assert done.status == 3, done.output
-    assert "Warning: the drill after it: the restore took " in done.stderr
+    assert "Warning: the drill after the backup: the restore took " in done.stderr
     evidence = json.loads(max(site.backups.glob("safeharbor-drill-*.json")).read_text())
     late, *others = evidence["warnings"]
     assert "and the objective is 0.001 s (BACKUP_DRILL_MAX_SECONDS)" in late
