@@ -123,3 +123,102 @@ def test_of_a_server_that_does_not_answer_any_other_one_will_do(site: Site, data
 
     assert site.run(*undo, RESTORE_DATABASE_URL=database.server.url()).status == 3
     assert tree_of(site.uploads) == old.uploads
+
+
+def databases(rig: Rig) -> list[str]:
+    return [name for (name,) in execute(rig.database.server.url(), "SELECT datname FROM pg_database ORDER BY 1")]
+
+
+def test_what_may_be_the_last_state_is_not_discarded(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    rig.restored()
+    (kept,) = rig.sides
+    drop(rig, database.name)
+
+    plain = site.run("restore", "--discard-previous", "--yes")
+
+    assert plain.status == 8, plain.output
+    assert f"There is no database {database.name} now" in plain.stderr
+    assert "Nothing was deleted." in plain.stderr
+    assert "--abandon-database" in plain.stderr
+    done = site.run("restore", "--discard-previous", "--yes", "--abandon-database")
+    assert done.status == 3, done.output
+    rename = f'ALTER DATABASE "{kept}" RENAME TO "{database.name}"'
+    assert rename in done.stderr
+    assert "DROP" not in done.stderr
+    assert kept in databases(rig)
+    server(rig, rename)
+
+
+def test_nobody_is_told_to_drop_a_live_database_that_was_renamed(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    rig.restored()
+    (kept,) = rig.sides
+    renamed = f"production_{database.name}"
+    server(rig, f'ALTER DATABASE "{database.name}" RENAME TO {renamed}')
+
+    done = site.run("restore", "--discard-previous", "--yes", "--abandon-database")
+
+    assert done.status == 3, done.output
+    assert "DROP" not in done.output
+    for name in (kept, renamed):
+        assert f'ALTER DATABASE "{name}" RENAME TO "{database.name}"' in done.stderr
+        assert name in databases(rig)
+    server(rig, f'ALTER DATABASE "{renamed}" RENAME TO "{database.name}"')
+
+
+def test_nor_where_another_one_has_its_name_now(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    rig.restored()
+    (kept,) = rig.sides
+    renamed = f"production_{database.name}"
+    server(rig, f'ALTER DATABASE "{database.name}" RENAME TO {renamed}')
+    server(rig, f'CREATE DATABASE "{database.name}" OWNER "{database.owner}"')
+
+    done = site.run("restore", "--discard-previous", "--yes", "--abandon-database")
+
+    assert done.status == 3, done.output
+    assert f'the database "{renamed}" stays on the server' in done.stderr
+    assert "It was the live one before it was renamed" in done.stderr
+    assert "DROP" not in done.output
+    assert renamed in databases(rig)
+    assert kept not in databases(rig)
+    drop(rig, renamed)
+
+
+def test_an_abandoned_undo_names_both_and_drops_neither(site: Site, database: Database) -> None:
+    rig = Rig(site, database)
+    rig.changed()
+    assert not rig.kill("restore", "committed").has_ended
+    before = databases(rig)
+    renamed = f"production_{database.name}"
+    server(rig, f'ALTER DATABASE "{database.name}" RENAME TO {renamed}')
+
+    done = site.run("restore", "--undo", "--abandon-database")
+
+    assert done.status == 3, done.output
+    assert "DROP" not in done.output
+    assert f'ALTER DATABASE "{renamed}" RENAME TO "{database.name}"' in done.stderr
+    assert len(databases(rig)) == len(before)
+    server(rig, f'ALTER DATABASE "{renamed}" RENAME TO "{database.name}"')
+
+
+def test_numbers_of_a_server_that_is_not_known_mean_nothing(site: Site, database: Database) -> None:
+    """The server hides its identifier: what has the number of the kept one may be anybody's."""
+    rig = Rig(site, database)
+    rig.restored()
+    (kept,) = rig.sides
+    drop(rig, kept)
+    stranger = f"stranger_of_{database.name}"
+    server(rig, f'CREATE DATABASE "{stranger}"')
+    [(oid,)] = execute(database.server.url(), f"SELECT oid FROM pg_database WHERE datname = '{stranger}'")
+    journal = site.backups / JOURNAL_NAME
+    document = json.loads(journal.read_text())
+    document["restores"][0].update(server="", old_oid=int(oid))
+    journal.write_text(json.dumps(document))
+
+    done = site.run("restore", "--discard-previous", "--yes", "--abandon-database")
+
+    assert stranger not in done.output, done.output
+    assert stranger in databases(rig)
+    drop(rig, stranger)

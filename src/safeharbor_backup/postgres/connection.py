@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.model import Settings
 
 _LOOK_AGAIN_SECONDS = 0.1
-_UNTIL_FREE_SECONDS = 5.0
+UNTIL_FREE_SECONDS = 3.0
 _UNTIL_ENDED_SECONDS = 1.0
 # "safeharb" in ASCII; advisory locks are per database, so one key serves all
 _LOCK_KEY = 0x7361666568617262
@@ -58,12 +58,14 @@ def bounded(url: DatabaseUrl, settings: Settings) -> DatabaseUrl:
 
 
 @contextmanager
-def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
+def connected(url: DatabaseUrl, give_up: float | None = None) -> Iterator[psycopg.Connection]:
     """An autocommit session with settings of our own, closed when the block is left.
 
-    Raises DatabaseUnavailable, also when the session is lost inside the block.
+    A session that has just ended, of a tool or of the app, may still count against a limit: a refusal for their number
+    has to last until the monotonic time `give_up`, three seconds from now by default. Raises DatabaseUnavailable, also
+    when the session is lost inside the block.
     """
-    connection = _open(url)
+    connection = _open(url, time.monotonic() + UNTIL_FREE_SECONDS if give_up is None else give_up)
     try:
         with answering(connection, url):
             fix_settings(connection, url)
@@ -72,12 +74,7 @@ def connected(url: DatabaseUrl) -> Iterator[psycopg.Connection]:
         _close(connection)
 
 
-def _open(url: DatabaseUrl) -> psycopg.Connection:
-    """A new session. Raises DatabaseUnavailable.
-
-    One that has just ended, of a tool or of the app, may still count: a refusal for their number has to last.
-    """
-    give_up = time.monotonic() + _UNTIL_FREE_SECONDS
+def _open(url: DatabaseUrl, give_up: float) -> psycopg.Connection:
     while True:
         try:
             # UTF8: psycopg gives the text of a SQL_ASCII database as bytes
@@ -107,11 +104,10 @@ def _close(connection: psycopg.Connection) -> None:
     try:
         connection.close()
         give_up = time.monotonic() + _UNTIL_ENDED_SECONDS
-        ended = select.poll()
-        ended.register(socket, select.POLLIN)
-        while ended.poll(max(give_up - time.monotonic(), 0.0) * 1000) and os.read(socket, 4096):
+        # not poll: eventlet takes that away
+        while select.select([socket], [], [], max(give_up - time.monotonic(), 0.0))[0] and os.read(socket, 4096):
             pass
-    except OSError:  # the server closed it hard
+    except (OSError, ValueError):  # the server closed it hard; a number that select does not take
         pass
     finally:
         os.close(socket)

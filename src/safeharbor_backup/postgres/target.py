@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, LockHeld, one_line
-from safeharbor_backup.postgres.connection import connected, pin_to_host
+from safeharbor_backup.postgres.connection import UNTIL_FREE_SECONDS, connected, pin_to_host
 from safeharbor_backup.postgres.query import one_row, system_identifier
 from safeharbor_backup.postgres.remaining import creatable_extensions
 from safeharbor_backup.postgres.session_settings import fixed_for_tools
@@ -197,9 +197,10 @@ def target_connected(url: DatabaseUrl, database: str, others: Collection[str] = 
 def _first_session(stack: ExitStack, url: DatabaseUrl, names: Iterable[str]) -> psycopg.Connection:
     """A session in the first of these databases that lets us in. Raises DatabaseUnavailable, as the first one did."""
     refusals = []
+    give_up = time.monotonic() + UNTIL_FREE_SECONDS  # one wait for all
     for name in names:
         try:
-            return stack.enter_context(connected(url.with_database(name)))
+            return stack.enter_context(connected(url.with_database(name), give_up))
         except DatabaseUnavailable as error:
             refusals.append(error)
     raise refusals[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from safeharbor_backup.actions.preflight import check_directory
-from safeharbor_backup.actions.restore.left_databases import find_left, say_elsewhere, say_left
+from safeharbor_backup.actions.restore.left_databases import find_left, missing_live, say_elsewhere, say_left
 from safeharbor_backup.actions.restore.lost_database import missing_database
 from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, dead_mount, way_around
 from safeharbor_backup.actions.restore.swap import Swap, finish_removal
@@ -100,13 +100,13 @@ def _delete(
     abandoned: Abandoned = NOTHING,
     warn: Callable[[str], None] = lambda _: None,
 ) -> None:
+    left: tuple[str, ...] = ()
     if abandoned.database:
         alone = _without_database(settings, record)
-        if not alone.is_same_server:
-            record = alone.record
-        for warning in alone.left_by_discard:
-            warn(warning)
+        record, left = (record, alone.left_by_discard) if alone.may_discard else (alone.record, alone.left)
     _delete_all(settings, journal, record, abandoned)
+    for warning in left:
+        warn(warning)
 
 
 def _delete_all(settings: Settings, journal: Journal, record: RestoreRecord, abandoned: Abandoned) -> None:
@@ -236,11 +236,12 @@ def opened(
 class _Alone:
     """A restore without its databases, and warnings that name those that stay on the server.
 
-    `left_by_discard`: the same where those are deleted that are where the journal knows them.
+    `may_discard`: it is the server that the restore went to, and it has the live databases. `left_by_discard`: the
+    warnings if those are deleted that are where the journal knows them.
     """
 
     record: RestoreRecord
-    is_same_server: bool
+    may_discard: bool
     left: tuple[str, ...] = ()
     left_by_discard: tuple[str, ...] = ()
 
@@ -266,13 +267,14 @@ def _without_database(settings: Settings, record: RestoreRecord) -> _Alone:
                 for part in record.databases:
                     open_database(target, part.database)
             if target is None or record.phase is Phase.STAGING:
-                return _Alone(record, is_same_server=True)
-            found = find_left(target, record)
-            left = say_left(found), say_left(name for name in found if name not in record.kept_databases)
+                return _Alone(record, may_discard=True)
+            found = find_left(target, record, live)
+            left = say_left(found), say_left(each for each in found if each.name not in record.kept_databases)
+            may_discard = record.is_being_deleted or not missing_live(target, record)
             if record.phase is Phase.SWAPPING and not missing_database(target, record, live, live):
                 follows = replace(record.without_database(), towards=live, by_undo=live is Side.OLD)
-                return _Alone(follows, True, *left)
-            return _Alone(_unknown(record), True, *left)
+                return _Alone(follows, may_discard, *left)
+            return _Alone(_unknown(record), may_discard, *left)
     except AnotherServer:
         elsewhere = say_elsewhere(record)
         return _Alone(_unknown(record), False, elsewhere, elsewhere)

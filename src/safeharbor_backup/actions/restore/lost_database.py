@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.restore.left_databases import missing_live
 from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.state.restore_record import Phase, Side
 from safeharbor_backup.text import typed
@@ -65,13 +66,19 @@ def _missing(target: Target, record: RestoreRecord, part: DatabasePart, to: Side
 def require_own_name(target: Target | None, record: RestoreRecord) -> None:
     """Raises CannotRestore if somebody has renamed the database that is kept: then it is not forgotten without a word.
 
-    Raises psycopg.Error.
+    Also if there is no live one: what is kept may be all that is left. Raises psycopg.Error.
     """
+    verb = typed(f"restore --discard-previous --id {record.id}")
+    if missing := missing_live(target, record):
+        raise CannotRestore(
+            f"There is no database {' and '.join(missing)} now: what restore {record.id} keeps may be all there is.",
+            hint=f"`{verb} --abandon-database` leaves it on the server, and says how to make it the live one.",
+            intact="Nothing was deleted.",
+        )
     side = record.live.other
     renamed = [_is_renamed(target, record.beside(part, side), part.oid(side)) for part in record.exchanged]
     if not any(renamed):
         return
-    verb = typed(f"restore --discard-previous --id {record.id}")
     raise CannotRestore(
         f"Restore {record.id} keeps {missing_database(target, record, side, record.live)}.",
         hint=f"Rename it back and type `{verb}` again; or `{verb} --abandon-database` leaves it and deletes the rest.",
