@@ -39,21 +39,93 @@ _ENDED_WELL = "0: "
 _OF_STREAMS = ("EPIPE", "ENOSPC", "EIO")
 
 
+_MODE = "The file keeps the owner and the mode that it was made with, 0600 (a directory 0700): nobody else gets in."
+_AS_OPENED = "Python asks this of a file that it opens, and does without the answer; or the file only informs."
+_NOT_RENEWED = "A small file that is for information was not renewed: the run says so, and has done what it is for."
+_HINT = "Only what is said beforehand depends on it; what cannot be done is refused when it is done, and put back."
+_COUNTED = "It was walked only to count or to compare: an estimate, or a line of the plan, has less. Nothing goes."
+_SESSION = "A session was begun again, elsewhere, or only for words of a plan; or it was about to end, and has ended."
+_PLAN = "What is live, and would be lost, could not be looked at; the plan says that it is all of it."
+_OWN_RESTORE = "Whether its role could restore it was not found out; the run says so. The archive is proven as ever."
+_UNKNOWN = "What only names of databases show was not looked for; the run says so, and does what the journal knows."
+_NO_SHARING = "Nothing is shared, or remembered for the next backup: that one reads everything."
+_UNREADABLE = "The archive counts as unreadable, which deletes nothing; a command that needs it reads it itself."
+
 # why a fault after which a command ended with 0 may be one: by the first part that is in its kind
 REASONS = (
+    ("fchmod in system/atomic_file.py", _MODE),
+    ("fchmod in system/filesystem.py", _MODE),
+    ("fchown in system/lock.py", _MODE),
+    ("stat64 in system/lock.py", _MODE),
+    ("fstat64 in system/small_file.py", _AS_OPENED),
+    ("fstat64 in system/filesystem.py", _AS_OPENED),
+    ("lseek64 in system/filesystem.py", _AS_OPENED),
+    ("in <frozen os> < postgres/toc.py", _AS_OPENED),
     ("state/at_work.py", "The mark by which a death would be noticed is missing; the run itself does what it is for."),
+    ("state/history.py < actions/", "What earlier runs have found is not known; here they have found nothing."),
+    ("state/history.py < cli/died_runs.py", "Whether an earlier run died is found out by the next command."),
     ("state/history.py", "The history was not continued; the run says so, and its work is done."),
     (
         "state/known_settings.py",
-        "What a restore without the app would go by is not renewed; nothing that is there is lost.",
+        "What backups were given is not renewed, or not compared; here it is the same each time.",
     ),
     (
         "cli/streams.py",
         "What could not be printed is lost; the work is not, and the history says that output was lost.",
     ),
-    ("uploads/sharing.py", "Nothing is shared, or remembered for the next backup: that one reads everything."),
-    ("archive/index.py", "Nothing is shared, or remembered for the next backup: that one reads everything."),
+    ("uploads/sharing.py", _NO_SHARING),
+    ("archive/index.py", _NO_SHARING),
     ("actions/diff.py", "What went since the previous archive is not reported; the new archive has all that is there."),
+    ("state/adopted.py", "Nothing counts as accepted by the operator: the guards hold more, and delete less."),
+    ("state/marks.py", "A mark that cannot be looked at counts as one: the archive stays."),
+    (
+        "in <frozen posixpath> < state/journal.py",
+        "The journal still has a record of what is gone; the next command that works on restores takes it out.",
+    ),
+    ("state/journal.py", "A command that moves nothing does not say whether a restore was interrupted."),
+    ("system/atomic_file.py < system/small_file.py", _NOT_RENEWED),
+    ("tempfile.py", "Python makes its nameless file in another way or directory, or does without what it asked."),
+    (
+        "in <frozen genericpath> < cli/",
+        "Python looks for translations of its own words, finds none, and speaks English.",
+    ),
+    ("flock in system/lock.py", "The filesystem says that it has no locks, and what is documented for such is done."),
+    ("close in system/lock.py", "Nothing was written to the file of the lock, and the work is done."),
+    ("actions/scratch_cleanup.py", "What a killed drill has left stays until the next run looks for it."),
+    ("actions/catalog/entries.py", _UNREADABLE),
+    ("archive/source.py < archive/reader.py", _UNREADABLE),
+    ("uploads/walk.py", _COUNTED),
+    ("uploads/readahead.py", "A file was not opened ahead of its turn; it was opened and read when that came."),
+    (
+        "open in uploads/frontier.py",
+        "A directory that we may not read is exchanged as a whole, with what archives leave out, and is kept.",
+    ),
+    ("uploads/movable.py", _HINT),
+    ("uploads/trial.py", _HINT),
+    ("in <frozen posixpath> < system/filesystem.py", _HINT),
+    (
+        "in <frozen posixpath> < actions/",
+        "A path is taken as it is written: at worst nothing is pruned, a copy is in memory, or a warning is missing.",
+    ),
+    ("cli/archive_path.py", _HINT),
+    ("postgres/client_tools.py", "The program was found elsewhere, or is a file although that could not be asked."),
+    ("actions/backup/own_restore.py", _OWN_RESTORE),
+    ("postgres/toc.py", _OWN_RESTORE),
+    (
+        "postgres/errors.py < actions/backup/dump_part.py",
+        "The session that keeps other backups of this database away was lost; the snapshot and the dump have others.",
+    ),
+    ("postgres/connection.py", _SESSION),
+    ("actions/restore/database_losses.py", _PLAN),
+    ("postgres/query.py < postgres/snapshot.py", _PLAN),
+    ("postgres/rows.py", _PLAN),
+    ("postgres/target.py < actions/restore/unrecorded.py", _UNKNOWN),
+    ("postgres/session_settings.py < postgres/target.py", _UNKNOWN),
+    (
+        "actions/drill/content_check.py",
+        "Rows were counted, and not compared by content; the drill and its evidence say so.",
+    ),
+    ("cli/env_file.py", "A file of settings that is not there for us is not read; the environment has all settings."),
 )
 
 
