@@ -89,7 +89,14 @@ REASONS = (
         "in <frozen genericpath> < cli/",
         "Python looks for translations of its own words, finds none, and speaks English.",
     ),
-    ("flock in system/lock.py", "The filesystem says that it has no locks, and what is documented for such is done."),
+    (
+        "EIO of flock in system/lock.py < archive/source.py",
+        _UNREADABLE,
+    ),
+    (
+        "ENOLCK of flock in system/lock.py",
+        "The filesystem says that it has no locks, and what is documented for such is done.",
+    ),
     ("close in system/lock.py", "Nothing was written to the file of the lock, and the work is done."),
     ("actions/scratch_cleanup.py", "What a killed drill has left stays until the next run looks for it."),
     ("actions/catalog/entries.py", _UNREADABLE),
@@ -114,6 +121,10 @@ REASONS = (
     (
         "postgres/errors.py < actions/backup/dump_part.py",
         "The session that keeps other backups of this database away was lost; the snapshot and the dump have others.",
+    ),
+    (
+        "postgres/connection.py < actions/restore/run.py",
+        "A live database that cannot be asked whether a backup runs is replaced, and kept; the run says so.",
     ),
     ("postgres/connection.py", _SESSION),
     ("actions/restore/database_losses.py", _PLAN),
