@@ -30,7 +30,12 @@ from support.states import State, dump_text, tree_of
 _CACHE = ROOT / ".cache" / "apps"
 _FILES = 12  # in each directory, beside what the application writes itself
 _TABLES = "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables WHERE tableowner = user"
+_NOT_RUN = "not run: "
 _STEPS = (("backup",), ("verify", "--latest"), ("drill",))
+
+
+class NotHere(Exception):
+    """What an application needs is not on this machine."""
 
 
 def main() -> None:
@@ -71,6 +76,8 @@ def _try(app: App, wheel: Path, servers: Servers, *, again: bool) -> dict[str, A
             trial.install_beside(wheel)
             row |= trial.back_and_forth()
             row["result"] = "same"
+        except NotHere as error:
+            row["result"] = f"{_NOT_RUN}{error}"
         except (AssertionError, subprocess.TimeoutExpired) as error:
             traceback.print_exc()
             row["result"] = str(error).strip().splitlines()[-1][:200]
@@ -78,19 +85,19 @@ def _try(app: App, wheel: Path, servers: Servers, *, again: bool) -> dict[str, A
 
 
 def _newest(servers: Servers, extension: str) -> PrivateServer:
-    """The newest server that has this extension. Asserts that there is one."""
+    """The newest server that has this extension. Raises NotHere."""
     for major in sorted(find_server_bins(), reverse=True):
         query = f"SELECT 1 FROM pg_available_extensions WHERE name = '{extension}'"
         if not extension or execute(servers[major].url(), query):
             return servers[major]
-    raise AssertionError(f"not run: no PostgreSQL here has the extension {extension}")
+    raise NotHere(f"no PostgreSQL here has the extension {extension}")
 
 
 @contextmanager
 def _redis(place: Path) -> Iterator[int]:
-    """The port of a Redis that keeps nothing. Asserts that its program is there."""
-    program = shutil.which("redis-server")
-    assert program, "not run: there is no redis-server here"
+    """The port of a Redis that keeps nothing. Raises NotHere."""
+    if (program := shutil.which("redis-server")) is None:
+        raise NotHere("there is no redis-server here")
     port = free_port()
     argv = [
         program,
@@ -294,10 +301,11 @@ def _build_wheel() -> Path:
 
 
 def _record(rows: list[dict[str, Any]]) -> None:
-    """What each came to, with what other runs have written of other applications."""
+    """What each came to, with what other runs have written. A run that could not be takes the place of none."""
     known = json.loads(APP_FIGURES.read_text()) if APP_FIGURES.exists() else {}
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    known |= {row["name"]: {**row, "date": today} for row in rows}
+    news = [row for row in rows if row["name"] not in known or not row["result"].startswith(_NOT_RUN)]
+    known |= {row["name"]: {**row, "date": today} for row in news}
     APP_FIGURES.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     write_pages()
 
