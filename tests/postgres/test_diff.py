@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.state.history import read_history
+from support.postgres import make_beside
 
 if TYPE_CHECKING:
     from support.postgres import Database
@@ -42,6 +43,20 @@ def test_what_went_is_told_by_the_backup_the_status_the_restore_and_diff(site: S
     assert '  - public."odd\\nname" (2 rows)\n' in compared.stdout
     assert "  * public.kept\n      + column came jsonb\n      - column gone text\n" in compared.stdout
     assert "4 gone" in compared.stdout
+
+
+def test_another_name_for_a_database_beside_the_main_one_is_no_loss(site: Site, database: Database) -> None:
+    made = make_beside(database)
+    site.environment["BACKUP_EXTRA_DATABASES"] = f"stats={made.url}"
+    assert site.run("backup").status == 0
+    site.environment["BACKUP_EXTRA_DATABASES"] = f"metrics={made.url}"
+
+    second = site.run("backup", "--json")
+
+    assert second.status == 0, second.output
+    assert second.document["notes"] == []
+    made.execute("DELETE FROM visit")
+    assert "rows in metrics" in site.run("backup").stderr
 
 
 def test_what_is_live_is_compared_with_an_archive(site: Site, database: Database) -> None:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.actions.alerts.messages import Guidance, compose_message, is_worth_telling
-from safeharbor_backup.actions.diff import describe_what_went
+from safeharbor_backup.actions.diff import Diff, Side, UploadChanges
+from safeharbor_backup.actions.losses import describe_what_went, what_went
 from safeharbor_backup.archive.layout import archive_name
-from safeharbor_backup.archive.listing import compare_lines
+from safeharbor_backup.archive.listing import Change, compare_lines
+from safeharbor_backup.archive.manifest_sections import DatabaseSection, OtherDatabase, Source
 from safeharbor_backup.settings.alerts import NotifyOn
 from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.state.history import Outcome
@@ -156,6 +158,51 @@ def test_what_went_of_a_database_beside_the_main_one_is_a_note_too(directory: Pa
     assert describe_what_went(much, "{}:") == (
         f"{fewer.name}: {of_each.format('', '')}; database logs (92 rows); {of_each.format('stats: ', ' in stats')}"
     )
+
+
+def beside(
+    name: str, system: str, database: str, rows: int = 10, section: DatabaseSection | None = None
+) -> OtherDatabase:
+    section = section or DatabaseSection(client_version="17.5", tables={"public.t": rows}, constraints=0)
+    source = Source(system_identifier=system, database=database)
+    return OtherDatabase(name=name, source=source, dump_bytes=1, database=section)
+
+
+def gone_between(before: tuple[OtherDatabase, ...], after: tuple[OtherDatabase, ...]) -> tuple[str, ...]:
+    uploads = UploadChanges(dict.fromkeys(Change, 0), {})
+    return what_went(Diff(Side("before", databases=before), Side("after", databases=after), {}, {}, uploads))
+
+
+def test_a_database_beside_the_main_one_that_got_another_name_or_server_is_not_gone() -> None:
+    stats, logs = beside("stats", "7", "stats_db"), beside("logs", "7", "logs_db", 2)
+
+    assert gone_between((stats,), (beside("metrics", "7", "stats_db"),)) == ()
+    assert gone_between((stats,), (beside("stats", "8", "elsewhere"),)) == ()
+    assert gone_between((logs, stats), (beside("logs", "7", "stats_db"), beside("stats", "7", "logs_db", 2))) == ()
+    assert gone_between((logs, stats), (beside("logs", "7", "stats_db"),)) == ("database logs (2 rows)",)
+    assert gone_between((stats,), (beside("metrics", "7", "stats_db", 5),)) == ("5 of 10 rows in stats",)
+    assert gone_between((stats,), (beside("metrics", "8", "stats_db"),)) == ("database stats (10 rows)",)
+    hidden = beside("stats", "", "app"), beside("logs", "", "app", 2)
+    assert gone_between(hidden, hidden[1:]) == ("database stats (10 rows)",), "two servers that hide their identifiers"
+
+
+def test_tables_whose_rows_did_not_fit_into_the_manifest_or_were_left_out_are_not_gone(directory: Path) -> None:
+    uncounted = DatabaseSection(client_version="17.5", tables={})
+    left_out = DatabaseSection(client_version="17.5", tables={}, tables_without_data=("public.t",), constraints=0)
+    emptied = DatabaseSection(client_version="17.5", tables={}, constraints=0)
+    stats = beside("stats", "7", "stats_db")
+
+    assert gone_between((stats,), (beside("stats", "7", "stats_db", section=uncounted),)) == ()
+    assert gone_between((stats,), (beside("stats", "7", "stats_db", section=left_out),)) == ()
+    assert gone_between((stats,), (beside("stats", "7", "stats_db", section=emptied),)) == (
+        "table stats: public.t (10 rows)",
+        "10 of 10 rows in stats",
+    )
+    assert gone_between((beside("stats", "7", "stats_db", section=uncounted),), ()) == ("database stats",)
+    put_archive(directory, FIRST, facts=Facts(tables={"public.a": 100}))
+    assert describe_what_went(put_archive(directory, FIRST + NIGHT, facts=Facts(tables={})), "{}:") == ""
+    done = run("diff", "latest~1")
+    assert (done.exit_code, "does not record them" in done.stderr, "public.a" in done.stdout) == (3, True, False)
 
 
 def test_a_message_tells_what_went_whatever_is_told_else(settings: Settings) -> None:

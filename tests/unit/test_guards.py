@@ -170,6 +170,27 @@ def test_another_database_beside_the_main_one_is_a_reason_until_both_are_adopted
     assert judge_identity(usual, earlier, Adopted()) == judge_identity(newest, usual, Adopted()) == ""
 
 
+def test_what_an_earlier_version_adopted_holds_for_the_databases_beside_the_main_one_too(
+    tmp_path: Path, usual: Manifest
+) -> None:
+    def on(system: str, stats: str = "") -> Manifest:
+        source = Source(system_identifier=stats or system, database="stats")
+        other = OtherDatabase(name="stats", source=source, dump_bytes=1, database=usual.about_database)
+        return msgspec.structs.replace(with_facts(usual, system_identifier=system), others=(other,))
+
+    def adopted(more: str = "") -> Adopted:
+        write_adopted(tmp_path, Adopted())
+        document = f'{{"databases": [["7", "reef"], ["8", "reef"]], "archives": []{more}}}'
+        (tmp_path / ".safeharbor" / "adopted.json").write_text(document)
+        return read_adopted(tmp_path)
+
+    assert judge_identity(on("8"), on("7"), adopted()) == ""
+    assert "another database as stats" in judge_identity(on("8"), on("7"), adopted(', "others": []'))
+    assert "another database as stats" in judge_identity(on("8", "9"), on("8"), adopted()), "only stats is another one"
+    assert "another database" in judge_identity(on("9"), on("8"), adopted())
+    assert "another database as stats" in judge_identity(on("", "8"), on("7"), adopted()), "nobody adopted this"
+
+
 def test_a_databases_name_cannot_command_the_terminal(usual: Manifest) -> None:
     reason = judge_identity(usual, with_facts(usual, database="\x1b[2J\ud800"), Adopted())
 

@@ -10,46 +10,42 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.catalog.entries import find_candidates, look_at
 from safeharbor_backup.archive.checksums import folder_of
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.archive.listing import Change, compare_lines, read_lines
 from safeharbor_backup.archive.reader import bears_leading_mark, read_front
 from safeharbor_backup.archive.source import opened_archive
-from safeharbor_backup.errors import SafeHarborError, translate_os_error
+from safeharbor_backup.errors import translate_os_error
 from safeharbor_backup.postgres.connection import bounded
 from safeharbor_backup.postgres.patterns import is_left_out
 from safeharbor_backup.postgres.rows import count_table_rows, list_tables
 from safeharbor_backup.postgres.snapshot import open_snapshot, read_revision
 from safeharbor_backup.postgres.structure import read_columns
 from safeharbor_backup.settings.model import Concern
-from safeharbor_backup.text import ascii_safe, plural
+from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.live_files import live_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
     from safeharbor_backup.archive.manifest import Manifest
+    from safeharbor_backup.archive.manifest_sections import OtherDatabase
     from safeharbor_backup.archive.reader import Front
     from safeharbor_backup.archive.source import Source
-    from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
 
 LIVE = "what is live"
-_MOST_GONE = 0.1  # of the rows, or of the uploads: more is worth a note
-_MOST_NAMED = 3
-_LOOKED_AT = 5  # older archives, for one that records what is in it
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the two. `tables` (rows by name), `columns` and `folders` (files and bytes by name) are None if unknown.
 
-    `untold` are the tables that are there, and of which neither rows nor columns are known. `databases`: the tables of
-    each database beside the main one.
+    `untold` are the tables that are there, and of which neither rows nor columns are known. `databases` are those that
+    are beside the main one.
     """
 
     name: str
@@ -61,7 +57,7 @@ class Side:
     upload_files: int | None = None
     upload_bytes: int | None = None
     folders: Mapping[str, tuple[int, int]] | None = None
-    databases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    databases: tuple[OtherDatabase, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +89,6 @@ class Diff:
         """Whether both sides record what is in them."""
         return self.before.tables is not None and self.after.tables is not None
 
-    @property
-    def tables_gone(self) -> Mapping[str, int]:
-        """The rows of each table that went, by name."""
-        return {name: before for name, (before, after) in self.rows.items() if after is None and before is not None}
-
-    @property
-    def rows_gone(self) -> int:
-        """By how many rows tables became smaller, those that went included; what others gained does not count."""
-        return sum(max((before or 0) - (after or 0), 0) for before, after in self.rows.values())
-
 
 @dataclass(slots=True)
 class _Opened:
@@ -133,74 +119,6 @@ def compare_with_live(archive: Path, settings: Settings, *, names: bool = False)
             raise translate_os_error(error, "looking at the live uploads") from error
 
 
-def find_previous(archive: Path) -> Path | None:
-    """The newest older archive beside it that is complete and of the same database. Raises SafeHarborError."""
-    taken_at = time_in_name(archive.name)
-    newest = look_at(archive, taken_at) if taken_at is not None else None
-    if newest is None or newest.manifest is None:
-        return None
-    older = [each for each in find_candidates(archive.parent) if each.name < archive.name]
-    for each in sorted(older, key=lambda candidate: candidate.name, reverse=True)[:_LOOKED_AT]:
-        entry = look_at(archive.parent / each.name, each.named_at)
-        if entry is not None and entry.manifest is not None and entry.manifest.database == newest.manifest.database:
-            return entry.path
-    return None
-
-
-def what_went(diff: Diff) -> tuple[str, ...]:
-    """The losses that a backup reports without being asked: tables, and more than a tenth of the rows or uploads."""
-    found = _what_went_of("", diff.before.tables or {}, diff.tables_gone, diff.rows_gone)
-    for name, then in diff.before.databases.items():
-        now = diff.after.databases.get(name)
-        if now is None:
-            found.append(f"database {name} ({plural(sum(then.values()), 'row')})")
-            continue
-        gone = {table: rows for table, rows in then.items() if table not in now}
-        found += _what_went_of(name, then, gone, sum(max(rows - now.get(table, 0), 0) for table, rows in then.items()))
-    files, lost = diff.before.upload_files or 0, diff.uploads.counts[Change.GONE]
-    if lost > files * _MOST_GONE:
-        found.append(f"{lost:,} of {plural(files, 'upload')}")
-    return tuple(found)
-
-
-def _what_went_of(database: str, then: Mapping[str, int], tables_gone: Mapping[str, int], rows_gone: int) -> list[str]:
-    """The same of one database; "" is the main one."""
-    which, within = (f"{database}: ", f" in {database}") if database else ("", "")
-    gone = sorted(tables_gone.items(), key=lambda each: -each[1])
-    found = [f"table {which}{ascii_safe(name)} ({plural(rows, 'row')})" for name, rows in gone[:_MOST_NAMED]]
-    if len(gone) > _MOST_NAMED:
-        found.append(f"{plural(len(gone) - _MOST_NAMED, 'more table')}{within}")
-    all_rows = sum(then.values())
-    if rows_gone > all_rows * _MOST_GONE:
-        found.append(f"{rows_gone:,} of {plural(all_rows, 'row')}{within}")
-    return found
-
-
-def describe_what_went(archive: Path, said: str) -> str:
-    """What went since the previous archive, behind `said`, which has a place for its name; "" if nothing did.
-
-    Raises SafeHarborError, OSError.
-    """
-    previous = find_previous(archive)
-    found = what_went(compare_archives(previous, archive)) if previous is not None else ()
-    if previous is None or not found:
-        return ""
-    return f"{said.format(previous.name)} {'; '.join(found)}"
-
-
-def note_what_went(archive: Path, progress: Progress) -> tuple[str, ...]:
-    """The same for a backup, whose comparison may fail and cost it nothing."""
-    try:
-        went = describe_what_went(archive, "gone since the previous backup, {}:")
-    except (SafeHarborError, OSError) as error:
-        failure = translate_os_error(error, "reading it") if isinstance(error, OSError) else error
-        progress.note(f"not compared with the previous backup: {failure.message}")
-        return ()
-    if went:
-        progress.note(went)
-    return (went,) if went else ()
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[_Opened]:
     with opened_archive(path) as source:
@@ -221,6 +139,8 @@ def _describe(source: Source, front: Front | None) -> _Opened:
     manifest = front.manifest
     beside = ", ".join(each.name for each in manifest.databases)
     unknown = [f"databases beside the main one are not compared; {ascii_safe(name)} has {beside}"] if beside else []
+    if not manifest.about_database.is_counted:
+        unknown.append(f"tables are not compared: {ascii_safe(name)} does not record them")
     return _Opened(_side_of(name, manifest), lines, unknown)
 
 
@@ -229,14 +149,14 @@ def _side_of(name: str, manifest: Manifest) -> Side:
     return Side(
         name,
         manifest.taken_at,
-        manifest.tables,
+        manifest.tables if database.is_counted else None,
         database.columns,
         frozenset((*database.tables_without_data, *database.tables_left_out)),
         database.alembic_revision,
         manifest.upload_files,
         manifest.upload_bytes,
         {each.name: (each.files, each.bytes) for each in manifest.folders} if manifest.folders is not None else None,
-        {each.name: each.database.tables for each in manifest.databases},
+        manifest.databases,
     )
 
 
@@ -274,8 +194,13 @@ def _compare(old: _Opened, new: _Opened, *, names: bool) -> Diff:
 def _compare_rows(before: Side, after: Side) -> dict[str, tuple[int | None, int | None]]:
     if before.tables is None or after.tables is None:
         return {}
-    then, now = before.tables, after.tables
-    untold = before.untold | after.untold
+    return changed_rows(before.tables, after.tables, before.untold | after.untold)
+
+
+def changed_rows(
+    then: Mapping[str, int], now: Mapping[str, int], untold: Collection[str]
+) -> dict[str, tuple[int | None, int | None]]:
+    """Rows before and after of each table that has other ones; None: it was not there, if it is not in `untold`."""
     return {
         name: (then.get(name), now.get(name))
         for name in sorted(then.keys() | now.keys())

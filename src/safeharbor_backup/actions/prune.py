@@ -262,10 +262,10 @@ def _unreadable(entries: list[CatalogEntry]) -> list[Notice]:
 def adopt_all(directory: Path, archives: Sequence[CatalogEntry]) -> Adopted:
     """What is adopted already, and all databases that have archives here, and the newest archive."""
     before = read_adopted(directory)
-    newest = max((entry.name for entry in archives), default="")
-    # an earlier acceptance is overtaken by this one
+    newest = max((entry.name for entry in archives), default="")  # an earlier acceptance is overtaken by this one
     databases, others = identities_of([entry.manifest for entry in archives if entry.manifest is not None])
-    return Adopted(before.databases | databases, frozenset({newest} if newest else ()), before.others | others)
+    others |= before.others or set()
+    return Adopted(before.databases | databases, frozenset({newest} if newest else ()), frozenset(others))
 
 
 def _remember(directory: Path) -> None:

@@ -84,6 +84,11 @@ class DatabaseSection(Struct, frozen=True, kw_only=True):
     columns: dict[str, str] | None = None
     printing: dict[str, str] | None = None
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether `tables` says which tables there are; where they are too many for the manifest, it is empty."""
+        return bool(self.tables) or self.constraints is not None
+
 
 class OtherDatabase(Struct, frozen=True, kw_only=True):
     """A database beside the main one: its name in the archive, whose it is, its dump, and when its snapshot was taken.

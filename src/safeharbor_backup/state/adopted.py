@@ -20,12 +20,12 @@ _LIMIT_BYTES = 1 << 20
 class Adopted:
     """What the operator has declared: databases whose archives belong together here, and archives that are right as
     small as they are. A database is a system identifier and a name; `others`, those beside the main one, have their
-    names in archives before that.
+    names in archives before that, and are null in a file of a version that did not compare them.
     """
 
     databases: frozenset[tuple[str, str]] = frozenset()
     archives: frozenset[str] = frozenset()
-    others: frozenset[tuple[str, str, str]] = frozenset()
+    others: frozenset[tuple[str, str, str]] | None = None
 
 
 def read_adopted(directory: Path) -> Adopted:

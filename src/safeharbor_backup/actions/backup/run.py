@@ -17,7 +17,7 @@ from safeharbor_backup.actions.backup.self_check import prove_draft
 from safeharbor_backup.actions.backup.sources import open_sources
 from safeharbor_backup.actions.backup.write import write_archive
 from safeharbor_backup.actions.catalog.entries import find_candidates
-from safeharbor_backup.actions.diff import note_what_went
+from safeharbor_backup.actions.losses import note_what_went
 from safeharbor_backup.actions.preflight import check_places, require_no_interrupted_restore
 from safeharbor_backup.actions.prune import PruneResult, prune_under_lock
 from safeharbor_backup.actions.scratch_cleanup import sweep_leftovers

@@ -167,12 +167,18 @@ def _exchanged(newest: Manifest, other: Manifest, adopted: Adopted) -> Iterator[
     """Databases of both archives that are not the same: the name there ("": the main one), and those of both."""
     if not _belong_together(newest.identity, other.identity, adopted.databases):
         yield "", newest.database, other.database
+    elif adopted.others is None and newest.identity != other.identity and _both(newest, other) <= adopted.databases:
+        return  # an earlier version's file: whoever adopted that the main one moved could not say it of these
     now = {each.name: each for each in newest.databases}
     for there in other.databases:
         here = now.get(there.name)
-        accepted = {(system, name) for label, system, name in adopted.others if label == there.name}
+        accepted = {(system, name) for label, system, name in adopted.others or () if label == there.name}
         if here is not None and not _belong_together(here.identity, there.identity, accepted):
             yield there.name, here.source.database, there.source.database
+
+
+def _both(newest: Manifest, other: Manifest) -> set[tuple[str, str]]:
+    return {newest.identity, other.identity}
 
 
 def _belong_together(one: tuple[str, str], other: tuple[str, str], adopted: Collection[tuple[str, str]]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.diff import describe_what_went
+from safeharbor_backup.actions.losses import describe_what_went
 from safeharbor_backup.actions.preflight import check_directory
 from safeharbor_backup.actions.references import describe_recorded
 from safeharbor_backup.actions.restore.database_losses import compare_database
