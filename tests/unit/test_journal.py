@@ -48,6 +48,17 @@ def test_no_way_back_is_named_where_there_was_no_database_before() -> None:
     assert "--undo" not in way_around(replace(kept, had_database=False))
 
 
+def test_while_a_restore_prepared_nothing_of_it_is_to_become_live() -> None:
+    staging = replace(RECORD, phase=Phase.STAGING, uploads=(UploadsPart("/uploads"),))
+
+    said = way_around(staging)
+
+    assert "--undo --abandon-uploads` deletes the rest that it had prepared: what is live stays as it is" in said
+    assert "--resume --abandon-uploads` does the same and restores again" in said
+    assert "makes the database live" not in said
+    assert "all that it had prepared but" in way_around(replace(staging, uploads=(*staging.uploads, UploadsPart("/b"))))
+
+
 def test_the_last_record_takes_the_file_with_it(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.write(RECORD)

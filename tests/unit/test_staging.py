@@ -15,7 +15,7 @@ import pytest
 
 from safeharbor_backup.archive.layout import STAGING_MARKER
 from safeharbor_backup.errors import CannotRestore, StorageUnavailable
-from safeharbor_backup.state.restore_record import Mark, Side, SwapPhase
+from safeharbor_backup.state.restore_record import Mark, Side, StageIdentity, SwapPhase
 from safeharbor_backup.system import atomic_file as publish
 from safeharbor_backup.uploads import exchange, trial
 from safeharbor_backup.uploads.collect import make_filter
@@ -28,9 +28,10 @@ from safeharbor_backup.uploads.staging import (
     create_stage,
     find_look_alikes,
     open_stage,
-    remove_unfinished,
 )
+from safeharbor_backup.uploads.unfinished_stage import remove_unfinished
 from support.filesystems import mounted_bind, mounted_tmpfs
+from support.intruder import NOBODY, become
 from support.needs import need_root
 
 OLD = {"a": "old a", "both": "old both", "dir/x": "old x", "only-old/y": "old y"}
@@ -466,6 +467,53 @@ def test_what_a_crash_left_of_a_stage_is_removed_unless_something_is_in_it(tmp_p
     assert not remove_unfinished(tmp_path, ID)
     assert remove_unfinished(tmp_path / "gone", ID)
     assert (full / "new" / "x").exists()
+
+
+def by_nobody(uploads: Path, do: Callable[[], object]) -> str:
+    """What comes of this, done by a user who owns nothing, in the uploads: an error's name, or the result."""
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            become(NOBODY, uploads)
+            said = repr(do())
+        except BaseException as error:
+            said = type(error).__name__
+        os.write(tell, said.encode())
+        os._exit(0)
+    os.close(tell)
+    with os.fdopen(told) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
+
+
+@pytest.mark.parametrize("is_side", [False, True])
+def test_what_may_not_be_opened_is_not_ours_unless_the_journal_or_its_owner_shows_it(
+    tmp_path: Path, *, is_side: bool
+) -> None:
+    need_root()
+    stage = tmp_path / f".safeharbor-restore-{ID}"
+    closed = stage / "new" if is_side else stage
+    closed.mkdir(parents=True)
+    (stage if is_side else tmp_path).chmod(0o777)
+    closed.chmod(0)
+    tmp_path.chmod(0o777)
+    os.chown(stage, 1234, 1234)
+
+    def opened(inode: int = 1) -> str:
+        return by_nobody(tmp_path, lambda: open_stage(Path(), ID, StageIdentity(1, inode, 3, 4, 0, "x")))
+
+    assert opened() == "StageReplaced"
+    assert opened(stage.stat().st_ino) == "PermissionError", "it is ours: only not for this user"
+    assert by_nobody(tmp_path, lambda: open_stage(Path(), ID, None)) == "StageReplaced"
+    if not is_side:  # else it may delete it
+        assert by_nobody(tmp_path, lambda: remove_unfinished(Path(), ID)) == "False"
+    os.chown(stage, 0, 0)
+    assert by_nobody(tmp_path, lambda: open_stage(Path(), ID, None)) == "PermissionError"
+    tmp_path.chmod(0o744)
+    assert by_nobody(tmp_path, lambda: open_stage(Path(), ID, StageIdentity(1, 1, 3, 4, 0, "x"))) == "PermissionError"
+    assert by_nobody(tmp_path, lambda: remove_unfinished(Path(), ID)) == "PermissionError"
 
 
 def planted_link(rig: Rig, outside: Path) -> None:

@@ -215,64 +215,51 @@ def open_stage(uploads: Path, restore_id: str, identity: StageIdentity | None) -
     kind must do. Raises StageReplaced if something else is in its place, OSError.
     """
     opened = [os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+    stage = None
     try:
-        name = os.fsencode(f"{_PREFIX}{restore_id}")
-        if identity is not None:
-            name = _find_by_inode(opened[0], name, identity.inode)  # decision 72
-        path = uploads / os.fsdecode(name)
-        try:
-            opened.append(os.open(name, _OPEN_DIRECTORY, dir_fd=opened[0]))
-        except FileNotFoundError:
-            os.close(opened[0])
-            return None
-        except OSError as error:
-            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-                raise
-            raise StageReplaced(f"{path} is not the directory that we made.") from None
-        opened += [_open_side(opened[1], side, path) for side in (Side.NEW, Side.OLD)]
-        secret = read_marker(opened[1]).secret
-        stage = Stage(path, (opened[0], opened[1], opened[2], opened[3]), secret)
-        why = _refuse(stage, opened, identity)
-        if why:
-            raise StageReplaced(f"{path} is not the directory that we made: {why}.")
-    except BaseException:
-        for descriptor in reversed(opened):
-            os.close(descriptor)
-        raise
+        stage = _open_below(opened, uploads, restore_id, identity)
+    finally:
+        if stage is None:
+            for descriptor in reversed(opened):
+                os.close(descriptor)
     return stage
 
 
-def remove_unfinished(uploads: Path, restore_id: str) -> bool:
-    """Delete a stage that a crash left before anything was put into it; False if there is something else.
-
-    Nothing but empty directories and a marker is deleted, whoever made them. Raises OSError.
-    """
-    try:
-        root = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):  # the uploads themselves are gone
-        return True
+def _open_below(opened: list[int], uploads: Path, restore_id: str, identity: StageIdentity | None) -> Stage | None:
+    """The same in open uploads, the first of `opened`; what it opens comes behind them."""
     name = os.fsencode(f"{_PREFIX}{restore_id}")
-    stage = -1
+    if identity is not None:
+        name = _find_by_inode(opened[0], name, identity.inode)  # decision 72
+    path = uploads / os.fsdecode(name)
     try:
-        stage = os.open(name, _OPEN_DIRECTORY, dir_fd=root)
-        for each in names_in(stage):
-            if each in (b"new", b"old"):
-                os.rmdir(each, dir_fd=stage)
-            elif each.startswith(STAGING_MARKER):
-                os.unlink(each, dir_fd=stage)
-        os.rmdir(name, dir_fd=root)
-        fsync_open_directory(root)
+        opened.append(os.open(name, _OPEN_DIRECTORY, dir_fd=opened[0]))
+        for side in (Side.NEW, Side.OLD):
+            opened.append(_open_side(opened[1], side, path))
+        secret = read_marker(opened[1]).secret
     except FileNotFoundError:
-        return True
+        return None
     except OSError as error:
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR):
+        is_closed = isinstance(error, PermissionError) and not _may_be_ours(opened[0], name, identity)
+        if not is_closed and error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise
-        return False
-    finally:
-        for descriptor in (stage, root):
-            if descriptor >= 0:
-                os.close(descriptor)
-    return True
+        why = ": we may not open it" if is_closed else ""
+        raise StageReplaced(f"{path} is not the directory that we made{why}.") from None
+    stage = Stage(path, (opened[0], opened[1], opened[2], opened[3]), secret)
+    why = _refuse(stage, opened, identity)
+    if why:
+        raise StageReplaced(f"{path} is not the directory that we made: {why}.")
+    return stage
+
+
+def _may_be_ours(root: int, name: bytes, identity: StageIdentity | None) -> bool:
+    """Whether what we may not open is a stage all the same, as one that root made; its name does not say it.
+
+    Raises OSError, as where it is the uploads that we may not enter.
+    """
+    found = os.lstat(name, dir_fd=root)
+    if identity is not None:
+        return found.st_ino == identity.inode
+    return found.st_uid in (0, os.geteuid(), os.fstat(root).st_uid)
 
 
 def find_look_alikes(uploads: Path, known: set[str]) -> list[str]:

@@ -88,7 +88,7 @@ def _warn_of_unknown(settings: Settings, databases: Sequence[OpenArchive], repor
     refusal = why_not_configured(settings, databases) if is_database_named(settings) else None
     if refusal is not None:
         status = int(refusal.exit_status)
-        report.warnings.append(f"a restore would end with {status}: {refusal.message} {refusal.hint}".rstrip())
+        report.warnings.append(one_line(f"a restore would end with {status}: {refusal.message} {refusal.hint}"))
 
 
 def plan_copies(server: DrillServer, databases: Sequence[OpenArchive], report: Report) -> list[PlannedCopy]:

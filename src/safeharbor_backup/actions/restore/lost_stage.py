@@ -49,6 +49,12 @@ def way_around(record: RestoreRecord) -> str:
             f"Restore an archive. {back if (record.database or several) and has_way_back else ''}"
             f"`{verb} --discard-previous --id {record.id} --abandon-uploads` deletes the rest."
         )
+    if record.phase is Phase.STAGING:
+        rest = "all that it had prepared but what is in that directory" if several else "the rest that it had prepared"
+        return (
+            f"`{verb} --undo --abandon-uploads` deletes {rest}: what is live stays as it is. "
+            f"`{verb} --resume --abandon-uploads` does the same and restores again."
+        )
     they = "it is" if several else "they are"
     if not record.database:
         return f"`{verb} --undo --abandon-uploads` leaves {lost} as {they} now. Then {anew}."
@@ -70,12 +76,13 @@ def dead_mount(record: RestoreRecord, path: str, error: OSError) -> SafeHarborEr
 
 
 def left_unseen(record: RestoreRecord, paths: Collection[str]) -> CannotRestore:
-    """The error for what is being deleted in directories whose filesystem is not mounted; the journal keeps it."""
+    """The error for what is being deleted and not there, perhaps only not mounted; the journal keeps it."""
     again = typed(f"restore --discard-previous --id {record.id}")
     return CannotRestore(
-        f"What restore {record.id} has in {' and '.join(paths)} cannot be seen, and was not deleted; the rest was.",
+        f"What restore {record.id} has in {' and '.join(paths)} cannot be seen, and was not deleted; the rest was. "
+        "Its filesystem is not mounted, or somebody deleted it.",
         hint=f"See that the filesystem there is mounted. Then `{again}` deletes it. "
-        f"`{again} --abandon-uploads` forgets it and leaves it there.",
+        f"If it was deleted, or may stay: `{again} --abandon-uploads` forgets it.",
     )
 
 

@@ -25,7 +25,8 @@ from safeharbor_backup.postgres.target import drop_database
 from safeharbor_backup.state.restore_record import Mark, Phase, RestoreRecord, Side, SwapPhase, UploadsPart
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.frontier import find_frontier
-from safeharbor_backup.uploads.staging import Stage, StageReplaced, remove_unfinished, stage_path
+from safeharbor_backup.uploads.staging import Stage, StageReplaced, stage_path
+from safeharbor_backup.uploads.unfinished_stage import remove_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
