@@ -48,6 +48,7 @@ _SESSION = "A session was begun again, elsewhere, or only for words of a plan; o
 _PLAN = "What is live, and would be lost, could not be looked at; the plan says that it is all of it."
 _OWN_RESTORE = "Whether its role could restore it was not found out; the run says so. The archive is proven as ever."
 _UNKNOWN = "What only names of databases show was not looked for; the run says so, and does what the journal knows."
+_NOT_COMPARED = "What went since the previous archive is not reported; the new archive has all that is there."
 _NO_SHARING = "Nothing is shared, or remembered for the next backup: that one reads everything."
 _UNREADABLE = "The archive counts as unreadable, which deletes nothing; a command that needs it reads it itself."
 
@@ -75,7 +76,8 @@ REASONS = (
     ),
     ("uploads/sharing.py", _NO_SHARING),
     ("archive/index.py", _NO_SHARING),
-    ("actions/diff.py", "What went since the previous archive is not reported; the new archive has all that is there."),
+    ("actions/diff.py", _NOT_COMPARED),
+    ("actions/losses.py", _NOT_COMPARED),
     ("state/adopted.py", "Nothing counts as accepted by the operator: the guards hold more, and delete less."),
     ("state/marks.py", "A mark that cannot be looked at counts as one: the archive stays."),
     (
