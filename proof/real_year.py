@@ -7,6 +7,7 @@ a drill. Which archives have to be there says the model of the simulated years, 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ from typing import Self
 
 from proof.years_model import Archive, Counts, Directory, what_stays
 from support.filesystems import mounted_in_memory
-from support.needs import memory_filesystem, missing, need_program
+from support.needs import memory_filesystem, need_program
 from support.postgres import MAJORS, Database, Servers, drop_database, make_database
 from support.runs import Outcome, Site, make_site
 
@@ -33,8 +34,6 @@ _NIGHT = 3  # o'clock
 _MISSED = 0.03  # of all nights
 _LATE_SECONDS = 120.0  # between the start of a command and the time in the name of its archive, on a slow machine
 _SOURCE = Path(__file__).with_name("kernel_clock.c")
-# libfaketime 0.9.10 takes the monotonic deadline of `time.sleep` for a time of day: EINVAL
-_SLEEP = "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], seconds)\n"
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,9 @@ class RealYear:
             self.site.backups = place / "backups"
             self.site.backups.mkdir()
             self.site.environment["BACKUP_DIR"] = str(self.site.backups)
-            (self._home / "sitecustomize.py").write_text(_SLEEP)
             for number in range(30):
                 self._write(f"photos/{number}.bin")
-            self._clock = _preloaded(self._home)
+            self._clock = _library(self._home)
             # ahead of all times on the disk
             self.now = (datetime.now(UTC) + timedelta(days=2)).replace(hour=_NIGHT, minute=0, second=0, microsecond=0)
             self._until_end = stack.pop_all()
@@ -137,8 +135,9 @@ class RealYear:
 
     def _run(self, *arguments: str) -> Outcome:
         """The command, by the faked clock."""
-        ahead = (self.now - datetime.now(UTC)).total_seconds()
-        environment = self.site.full_environment({**self._clock, "FAKETIME": f"{ahead:+.3f}"})
+        ahead = math.ceil((self.now - datetime.now(UTC)).total_seconds())
+        clock = {"LD_PRELOAD": str(self._clock), "SAFE_HARBOR_AHEAD": str(ahead)}
+        environment = self.site.full_environment(clock)
         done = subprocess.run(
             self.site.argv(*arguments), env=environment, cwd=self._home, capture_output=True, timeout=300, check=False
         )
@@ -205,19 +204,20 @@ def _digest_of_rows(rows: list[bytes]) -> str:
     return _digest(b"\n".join(sorted(rows)))
 
 
-def _preloaded(home: Path) -> dict[str, str]:
-    """The variables of a command whose clock is faked."""
-    need_program("faketime")
-    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    if not libraries:
-        missing("libfaketime is not installed; `scripts/test-needs` installs it")
-    ours = home / "kernel_clock.so"
-    subprocess.run(
-        [need_program("cc"), "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", ours, _SOURCE, "-ldl"], check=True
-    )
-    return {
-        "PYTHONPATH": str(home),
-        "LD_PRELOAD": f"{libraries[0]} {ours}",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "NO_FAKE_STAT": "1",
-    }
+def _library(home: Path) -> Path:
+    """What sets the clock of a program that it is loaded with."""
+    made = home / "kernel_clock.so"
+    argv: list[str | Path] = [
+        need_program("cc"),
+        "-O1",
+        "-Wall",
+        "-Werror",
+        "-shared",
+        "-fPIC",
+        "-o",
+        made,
+        _SOURCE,
+        "-ldl",
+    ]
+    subprocess.run(argv, check=True)
+    return made
