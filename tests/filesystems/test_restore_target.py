@@ -64,7 +64,7 @@ def test_names_that_are_one_on_the_target_are_the_targets_fault(
 
     assert done.status == 8, done.output
     for said in (dry.output, done.output):
-        assert "are one name on the filesystem of" in said
+        assert "are the same name on the filesystem of" in said
         assert "another filesystem (--upload-dir)" in said
 
 

@@ -383,7 +383,7 @@ def test_uploads_that_are_elsewhere_than_last_time_are_a_warning(site: Site, dat
     done = flask(site, "--app", "reef", "safeharbor", "backup", BACKUP_UPLOAD_DIR=str(other))
 
     assert done.status == 3
-    assert f"it was {site.uploads}, and is {other}" in done.stderr
+    assert f"it was {site.uploads}, now it is {other}" in done.stderr
     assert "it was" not in flask(site, "--app", "reef", "safeharbor", "backup", BACKUP_UPLOAD_DIR=str(other)).output
 
 
