@@ -13,6 +13,7 @@ from safeharbor_backup.actions.catalog.entries import look_at
 from safeharbor_backup.actions.catalog.guards import (
     find_elsewhere,
     find_shortfall,
+    find_shortfalls,
     identities_of,
     judge_identity,
     judge_shortfall,
@@ -291,6 +292,31 @@ def test_what_was_adopted_is_where_counting_begins_anew(tmp_path: Path) -> None:
     assert short.usual == oldest_first[2]
     without = [each for each in archives if each.name not in adopted.archives]  # it was pruned meanwhile
     assert find_shortfall(without, oldest_first[2], adopted, is_anything) is None
+
+
+@pytest.mark.parametrize("rows", [(100, 40, 39, 19), (100, None, 50, 60, 20), (100, 100, 30, 90), (None, 50)])
+@pytest.mark.parametrize("accepted", [None, 0, 1, 2])
+def test_all_in_one_go_are_measured_as_each_was_when_it_was_the_newest(
+    tmp_path: Path, rows: tuple[int | None, ...], accepted: int | None
+) -> None:
+    archives = nights(tmp_path, *rows)
+    names = sorted(each.name for each in archives)
+    adopted = Adopted(archives=frozenset(names[accepted : accepted + 1] if accepted is not None else []))
+
+    alone = {
+        each.name: find_shortfall([one for one in archives if one.name <= each.name], each, adopted, is_anything)
+        for each in archives
+    }
+
+    assert find_shortfalls(archives, adopted) == {name: short for name, short in alone.items() if short is not None}
+
+
+def test_databases_of_other_names_are_measured_apart(tmp_path: Path) -> None:
+    newest, before, oldest = nights(tmp_path, 100, 40, 45)
+    assert before.manifest is not None
+    other = replace(before, manifest=with_facts(before.manifest, database="other"))
+
+    assert list(find_shortfalls([newest, other, oldest], Adopted())) == [newest.name]
 
 
 def test_an_archive_that_cannot_be_compared_is_no_measure(tmp_path: Path) -> None:
