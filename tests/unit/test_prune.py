@@ -3,8 +3,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,10 +21,10 @@ from safeharbor_backup.state.history import Outcome, append_outcome
 from safeharbor_backup.state.known_settings import remember_settings
 from safeharbor_backup.system.lock import LOCK_NAME, directory_lock
 from support.archives import Facts, foreign_archive, put_archive, set_mtime
+from support.needs import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from safeharbor_backup.settings.model import Settings
 
@@ -452,6 +455,42 @@ def test_retention_that_only_the_app_knows_is_not_undercut_by_defaults_outside_o
     assert prune_archives(load_settings(outside, {"BACKUP_RETENTION_DAILY": 30})).warnings == ()
     result = prune_archives(load_settings({**outside, "BACKUP_RETENTION_DAILY": "7"}))
     assert (len(result.deleted), result.warnings) == (6, ())
+
+
+@pytest.fixture
+def of_another_user() -> Iterator[Path]:
+    """A backup directory of a user as whom the test goes on; what is made before `os.seteuid` is root's."""
+    need_root()
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        directory = Path(place)
+        try:
+            yield directory
+        finally:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("what", ["settings.json", "history.jsonl", "the state directory"])
+def test_nothing_is_pruned_while_what_was_known_cannot_be_read(of_another_user: Path, what: str) -> None:
+    """Retention of 30 nights was given, and the newest but one was rejected: a plain prune would go by neither."""
+    directory = of_another_user
+    names = put_nights(directory, 14)
+    outside = {"BACKUP_DIR": str(directory), "BACKUP_DATABASE_URL": "postgresql://db/reef"}
+    remember_settings(load_settings(outside, {"BACKUP_RETENTION_DAILY": 30} if what == "settings.json" else {}))
+    append_outcome(directory, Outcome("verify", datetime.now(UTC), 1, 5, "", names[12], (), REJECTED))
+    state = directory / ".safeharbor"
+    for path in (directory, *directory.iterdir(), *state.iterdir()):
+        os.chown(path, 65534, 65534)
+    closed = state if what == "the state directory" else state / what
+    os.chown(closed, 0, 0)
+    closed.chmod(0o700)
+    os.seteuid(65534)
+
+    result = prune_archives(load_settings({**outside, "BACKUP_RETENTION_WEEKLY": "1"}))
+
+    assert (len(archives_in(directory)), result.deleted) == (14, ())
+    [warning] = result.warnings
+    assert warning.startswith("nothing was pruned: which ")
+    assert f"cannot be read: Permission denied; make {state}" in warning
 
 
 @pytest.mark.parametrize("damage", ["{", '{"settings": {"BACKUP_RETENTION_DAILY": "' + "9" * 5000 + '"}}', "[]", ""])

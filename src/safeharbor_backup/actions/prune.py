@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -22,17 +20,19 @@ from safeharbor_backup.actions.catalog.retention import (
     orders_disagree,
     tiers_of,
 )
+from safeharbor_backup.actions.deletion import delete_archive
 from safeharbor_backup.errors import translate_os_error
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.adopted import Adopted, read_adopted, write_adopted
+from safeharbor_backup.state.history import require_history
 from safeharbor_backup.state.known_settings import find_retention_not_given
-from safeharbor_backup.state.marks import is_kept, read_marks
-from safeharbor_backup.system.atomic_file import fsync_directory, when_closed
-from safeharbor_backup.system.lock import directory_lock, is_being_read
+from safeharbor_backup.state.marks import read_marks
+from safeharbor_backup.system.atomic_file import fsync_directory
+from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.text import ascii_safe, typed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
@@ -113,7 +113,7 @@ def prune_under_lock(settings: Settings, *, just_written: str = "") -> PruneResu
     warnings = list(plan.warnings)
     deleted, freed = [], 0
     for name in plan.to_delete:
-        size, why_not = _delete(settings.backup_dir / name)
+        size, why_not = delete_archive(settings.backup_dir / name)
         if why_not is None:
             deleted.append(name)
             freed += size
@@ -143,7 +143,7 @@ def plan_prune(
     `upcoming` is an archive that is not there yet, but will be when this is done, and like the newest that is.
     `archives` are those in the directory, for a caller that knows them already.
     """
-    entries = list(archives) if archives is not None else read_archives(settings.backup_dir)
+    entries, unread = (list(archives), None) if archives is not None else _read_entries(settings.backup_dir)
     judged = [entry.candidate for entry in entries] + ([upcoming] if upcoming is not None else [])
     adopted = adopt_all(settings.backup_dir, entries) if adopt else read_adopted(settings.backup_dir)
     protected = {just_written: Reason(Why.JUST_WRITTEN, "just written")} if just_written else {}
@@ -155,7 +155,7 @@ def plan_prune(
         return tuple(judge_archives(judged, tiers_of(settings), protected=protected, hold=held))
 
     newest, hold = _judge_newest(entries, just_written, adopted, now or datetime.now(UTC))
-    hold = hold or _judge_retention(settings)
+    hold = hold or unread or _judge_retention(settings)
     if hold is not None:
         return PrunePlan(judge(hold.text), (Notice(hold.code, f"nothing was pruned: {hold.text}; {hold.remedy}"),))
     notices = [*_disorder(judged), *_unreadable(entries)]
@@ -170,9 +170,6 @@ def plan_prune(
 
 def _parting() -> str:
     return f"give each application its own BACKUP_DIR; if they belong together, type `{typed('prune --adopt')}`"
-
-
-_IN_USE = Reason(Why.IN_USE, "it is being read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +215,24 @@ def _judge_newest(
     return newest, None
 
 
+def _read_entries(directory: Path) -> tuple[list[CatalogEntry], _Hold | None]:
+    """The archives, and the reason to delete none if it is not known which ones verify has rejected."""
+    try:
+        return read_archives(directory, by=require_history), None
+    except OSError as error:
+        return read_archives(directory), _unknown("which archives verify has rejected", error, directory)
+
+
+def _unknown(what: str, error: OSError, directory: Path) -> _Hold:
+    remedy = f"make {error.filename or directory} readable"
+    return _Hold(Guard.UNREADABLE, f"{what} cannot be read: {error.strerror}", remedy)
+
+
 def _judge_retention(settings: Settings) -> _Hold | None:
-    lacking = find_retention_not_given(settings)
+    try:
+        lacking = find_retention_not_given(settings)
+    except OSError as error:
+        return _unknown("which retention the previous backup used", error, settings.backup_dir)
     if not lacking:
         return None
     words = " ".join(f"{name}={text}" for name, text in lacking.items())
@@ -273,47 +286,6 @@ def _remember(directory: Path) -> None:
         write_adopted(directory, adopt_all(directory, read_archives(directory)))
     except OSError as error:
         raise translate_os_error(error, "remembering the adoption") from error
-
-
-def _delete(path: Path) -> tuple[int, Reason | None]:
-    """The size of what was deleted, or why it was not."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        return 0, _refused(error)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return 0, Reason(Why.REFUSED, "it is not a regular file any more")
-        if is_being_read(descriptor):
-            return 0, _IN_USE
-        if is_kept(path):  # since the plan was made; who marks it holds it meanwhile
-            return 0, Reason(Why.KEPT, "kept")
-        try:
-            return _unlink(path), None
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                return 0, _refused(error)
-    finally:
-        os.close(descriptor)
-    try:  # some shares remove no open file, ours or somebody else's
-        return _unlink(path, when_closed), None
-    except OSError as error:
-        return 0, _refused(error)
-
-
-def _refused(error: OSError) -> Reason:
-    return Reason(Why.REFUSED, error.strerror or str(error))
-
-
-def _at_once(action: Callable[[], None]) -> None:
-    action()
-
-
-def _unlink(path: Path, do: Callable[[Callable[[], None]], None] = _at_once) -> int:
-    """The size of what was deleted. Raises OSError."""
-    size = os.lstat(path).st_size
-    do(lambda: os.unlink(path))
-    return size
 
 
 def _total(directory: Path, names: list[str]) -> int:

@@ -22,7 +22,7 @@ from safeharbor_backup.state.directory import STATE_DIRECTORY, make_state_direct
 from safeharbor_backup.system.atomic_file import write_all
 from safeharbor_backup.system.documents import dump_document, read_exactly
 from safeharbor_backup.system.lock import give_to_owner_of
-from safeharbor_backup.system.small_file import read_small_file, replace_small_file
+from safeharbor_backup.system.small_file import NotSmallFile, read_small_file, replace_small_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,11 +111,23 @@ def read_history(directory: Path) -> tuple[Outcome, ...]:
 
     Nothing if there is none or it cannot be read.
     """
+    try:
+        return require_history(directory)
+    except OSError:
+        return ()
+
+
+def require_history(directory: Path) -> tuple[Outcome, ...]:
+    """The same. Raises OSError if it cannot be read, though there may be one of ours."""
     path = directory / STATE_DIRECTORY / HISTORY_NAME
     try:
         data = read_small_file(path, 2 * LIMIT_BYTES, only_end=True)  # whoever made it larger, it was not us
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, NotSmallFile):
         return ()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return ()
+        raise
     return tuple(outcome for outcome in map(_decode, data.split(b"\n")) if outcome is not None)
 
 

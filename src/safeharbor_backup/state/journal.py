@@ -6,7 +6,6 @@ elsewhere prove nothing: whoever can write to the uploads, or into the database,
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
@@ -201,8 +200,8 @@ class Journal:
         left = [record for record in self.read() if record.id != restore_id]
         if left:
             self._publish(left)
-        elif os.path.lexists(self.path):
-            os.unlink(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
             fsync_directory(self.path.parent)  # a power cut must not bring it back
 
     def sweep(self) -> None:

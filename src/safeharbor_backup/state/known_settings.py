@@ -6,6 +6,7 @@ have put it there, and nothing of it is run.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from safeharbor_backup.settings.app_config import AppConfig
 from safeharbor_backup.settings.table import SETTINGS
 from safeharbor_backup.state.directory import STATE_DIRECTORY, make_state_directory
 from safeharbor_backup.system.documents import dump_document, read_exactly
-from safeharbor_backup.system.small_file import read_small_file, replace_small_file
+from safeharbor_backup.system.small_file import NotSmallFile, read_small_file, replace_small_file
 from safeharbor_backup.text import iso_time
 
 if TYPE_CHECKING:
@@ -67,7 +68,15 @@ def remember_settings(settings: Settings) -> None:
 
 
 def read_known_settings(directory: Path) -> KnownSettings | None:
-    """What is known of a backup directory; None if nothing is, or somebody else can have written it."""
+    """What is known of a backup directory; None if nothing is, it cannot be read, or others can have written it."""
+    try:
+        return _read(directory)
+    except OSError:
+        return None
+
+
+def _read(directory: Path) -> KnownSettings | None:
+    """The same. Raises OSError if it cannot be read, though it may be there and ours."""
     path = directory / STATE_DIRECTORY / KNOWN_NAME
     try:
         ours = {0, os.geteuid(), os.stat(directory).st_uid}
@@ -76,16 +85,21 @@ def read_known_settings(directory: Path) -> KnownSettings | None:
             if status.st_uid not in ours or status.st_mode & _OTHERS_WRITE:
                 return None
         return read_exactly(read_small_file(path, _LIMIT_BYTES), KnownSettings)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, NotSmallFile, ValueError):
         return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
 
 
 def find_retention_not_given(settings: Settings) -> dict[str, str]:
     """Retention that earlier backups were given and this run is not, though the defaults would keep less: by name.
 
-    A command that is typed outside the app does not know what the app's configuration says.
+    A command that is typed outside the app does not know what the app's configuration says. Raises OSError if what
+    they were given cannot be read.
     """
-    known = read_known_settings(settings.backup_dir)
+    known = _read(settings.backup_dir)
     if known is None:
         return {}
     return {

@@ -15,7 +15,7 @@ from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.state.history import read_history
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
@@ -107,12 +107,14 @@ def find_proofs(history: Iterable[Outcome], archives: Sequence[CatalogEntry]) ->
     return Proofs(verified, rejected, drilled)
 
 
-def read_archives(directory: Path) -> list[CatalogEntry]:
+def read_archives(directory: Path, by: Callable[[Path], Iterable[Outcome]] = read_history) -> list[CatalogEntry]:
     """The archives in a directory, newest first; one that a full verify has rejected since it was touched last is
-    damaged, however whole it seems at a quick look. Raises StorageUnavailable.
+    damaged, however whole it seems at a quick look. Raises StorageUnavailable, and what `by` raises.
+
+    `by` reads the history that says it: `require_history` for who must know.
     """
     archives = read_catalog(directory).archives
-    proofs = find_proofs(read_history(directory), archives)
+    proofs = find_proofs(by(directory), archives)
     return [as_verified(entry, proofs) for entry in archives]
 
 
