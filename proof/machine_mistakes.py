@@ -45,8 +45,8 @@ MISTAKES = (
                 "    if True:",
             ),
             (
-                "Side.OLD)\n    swap.require_both()\n    swap.begin(Side.OLD, by_undo=True)",
-                "record.towards.other)\n    swap.require_both()\n    swap.begin(record.towards.other, by_undo=True)",
+                "towards=Side.OLD)\n    swap.require_both()\n    swap.begin(",
+                "towards=record.towards.other)\n    swap.require_both()\n    swap.begin(",
             ),
         ),
     ),

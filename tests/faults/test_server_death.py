@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from safeharbor_backup.errors import SafeHarborError
 from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.load import load_settings
+from safeharbor_backup.state.journal import Journal, find_interrupted
 from support.postgres import Database, drop_database, execute, make_database
 from support.runs import Site, make_site
 from support.states import State, state_of
@@ -128,6 +130,36 @@ def test_a_server_that_dies_right_after_the_commit_has_not_forgotten_it(
     dies(site, database.server, "committed", act)
 
     assert whole(site, database) == (old if verb == "undo" else new)
+    assert site.run("backup").status == 0
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_id_that_a_crash_took_back_is_no_dead_end_and_is_given_to_nobody(
+    lazy: tuple[Site, Database], is_known: bool
+) -> None:
+    """Nothing of the transaction was on the disk. `is_known`: as it is now; else as with a journal of before."""
+    site, database = lazy
+    assert site.run("backup").status == 0
+    archive = site.archives[-1]
+    old = changed(site, database)
+    settings = load_settings(site.environment)
+    execute(database.server.url(), "CHECKPOINT")
+
+    def act(progress: NoProgress) -> None:
+        restore_archive(settings, RestoreRequest(archive, in_place=True), lambda _plan: True, progress)
+
+    assert not dies(site, database.server, "transaction begun", act)
+    record = find_interrupted(site.backups)
+    assert record is not None
+    [(after,)] = execute(database.server.url(), "SELECT pg_current_xact_id()::text")
+    assert int(after) > int(record.transaction)
+    if not is_known:
+        Journal(site.backups).write(replace(record, transaction=str(int(after) + 1000)))
+
+    done = site.run("restore", "--undo")
+
+    assert done.status == 0, done.output
+    assert whole(site, database) == old
     assert site.run("backup").status == 0
 
 

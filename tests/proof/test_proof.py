@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from random import Random
 
 import pytest
 from proof.campaign import Missed
-from proof.figures import pages_with_figures
+from proof.figures import ROOT, pages_with_figures
+from proof.machine_mistakes import MISTAKES, Mistake
 from proof.real_year import RealYear
 from proof.registry import NAMES
 from proof.runner import control_fails, in_order, opened, run_case
@@ -48,6 +50,14 @@ def test_real_nights_leave_the_archives_that_the_model_says_and_one_more_is_foun
         shutil.copy(oldest, oldest.with_name(oldest.name.replace("T03", "T02")))
         with pytest.raises(AssertionError, match="T02"):
             year.settle()
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda each: each.title)
+def test_each_mistake_for_the_machine_can_still_be_made(mistake: Mistake, tmp_path: Path) -> None:
+    changed = mistake.package(ROOT / "src", tmp_path) / "safeharbor_backup" / mistake.path
+
+    compile(changed.read_text(), str(changed), "exec")
+    assert changed.read_text() != (ROOT / "src" / "safeharbor_backup" / mistake.path).read_text()
 
 
 def test_the_pages_say_what_the_figures_say() -> None:

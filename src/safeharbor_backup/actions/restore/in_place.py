@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from safeharbor_backup.actions.restore.dump_load import compare_rows
 from safeharbor_backup.actions.restore.loader import own_search_path, table_of_contents
 from safeharbor_backup.actions.restore.swap_errors import interrupted, translated
@@ -15,7 +17,7 @@ from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor_backup.postgres.checks_aside import PUT_BACK, SET_ASIDE
 from safeharbor_backup.postgres.connection import connected
-from safeharbor_backup.postgres.in_place_load import loading_in_place
+from safeharbor_backup.postgres.in_place_load import give_out_no_more, loading_in_place
 from safeharbor_backup.postgres.load import LoadFailed
 from safeharbor_backup.postgres.order import Pass, order_entries
 from safeharbor_backup.postgres.rows import analyze_tables
@@ -84,7 +86,9 @@ def _load_and_swap(
             server_major=target.major,
             lock_timeout_seconds=lock_timeout_seconds,
         ) as load:
-            swap.begin_in_place(load.begin())
+            transaction = load.begin()
+            give_out_no_more(target.session)
+            swap.begin_in_place(transaction)
             progress.step("transaction begun")
             progress.phase("load")
             load.wipe()
@@ -149,7 +153,8 @@ def _load_entries(
 def is_committed(target: Target, record: RestoreRecord) -> bool:
     """Whether the one transaction of a restore in place was committed, or was rolled back.
 
-    Raises RestorePending if it still runs after some seconds.
+    A server that has never heard of it lost it in a crash, before anything of it was on the disk. Raises RestorePending
+    if it still runs after some seconds.
     """
     if not record.transaction:
         return False
@@ -157,7 +162,10 @@ def is_committed(target: Target, record: RestoreRecord) -> bool:
     deadline = time.monotonic() + _ROLLBACK_SECONDS
     with connected(target.url) as session:
         while True:
-            row = session.execute(query, (record.transaction,)).fetchone()
+            try:
+                row = session.execute(query, (record.transaction,)).fetchone()
+            except psycopg.errors.InvalidParameterValue:  # it is "in the future"
+                return False
             status = row[0] if row is not None else None
             if status != "in progress" or time.monotonic() > deadline:
                 break
