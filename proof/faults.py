@@ -75,6 +75,12 @@ REASONS = (
         "What could not be printed is lost; the work is not, and the history says that output was lost.",
     ),
     ("uploads/sharing.py", _NO_SHARING),
+    ("uploads/reuse.py", _NO_SHARING),
+    (
+        "actions/restore/dump_copy.py",
+        "The dump is copied in another way, or one job loads it straight from the archive.",
+    ),
+    ("actions/restore/unrecorded.py", _UNKNOWN),
     ("archive/index.py", _NO_SHARING),
     ("actions/diff.py", _NOT_COMPARED),
     ("actions/losses.py", _NOT_COMPARED),
