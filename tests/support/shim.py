@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -187,11 +188,10 @@ def _kind_of(descriptor: int) -> str:
 
 def _break(descriptor: int) -> None:
     """A connection of which the system has said that it is lost is lost."""
-    try:
-        with socket.socket(fileno=os.dup(descriptor)) as broken:
-            broken.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # a pipe
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return  # a pipe: a second descriptor of it would keep it open
+    with socket.socket(fileno=os.dup(descriptor)) as broken, suppress(OSError):
+        broken.shutdown(socket.SHUT_RDWR)
 
 
 def _fail(order: Order) -> int:
