@@ -182,7 +182,9 @@ class Ground:
             expected = {name: each for name, each in self.first[1].items() if name.startswith("2026/")}
             found = {name: each for name, each in tree_of(self.out).items() if name.startswith("2026/")}
             found = found or {f"2026/{name}": each for name, each in tree_of(self.out).items()}
-            assert found == expected, where
+            if run.status != 0:  # it says which modes it could not set: the contents have to be right
+                found, expected = _digests_in(found), _digests_in(expected)
+            assert found == expected, (where, run.output)
         if verb in ("restore", "in place", "resume"):
             assert self.state() == self.first, (where, run.output)
         if verb == "undo":
@@ -271,6 +273,10 @@ class _Copy:
 def _copy(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     subprocess.run(["cp", "-a", source, target], check=True)
+
+
+def _digests_in(tree: dict[str, str]) -> dict[str, str]:
+    return {name: entry.rpartition(" ")[2] for name, entry in tree.items()}
 
 
 def _digest(path: Path) -> str:
