@@ -133,6 +133,28 @@ def test_a_server_that_dies_right_after_the_commit_has_not_forgotten_it(
     assert site.run("backup").status == 0
 
 
+def test_what_was_loaded_is_on_the_disk_before_a_resume_can_bring_it_in(lazy: tuple[Site, Database]) -> None:
+    """The server answers each commit of the load before it has written it, and dies before the exchange."""
+    site, database = lazy
+    be_asynchronous(database, "server")
+    new = whole(site, database)
+    assert site.run("backup").status == 0
+    archive = site.archives[-1]
+    changed(site, database)
+    settings = load_settings(site.environment)
+    execute(database.server.url(), "CHECKPOINT")
+
+    def act(progress: NoProgress) -> None:
+        restore_archive(settings, RestoreRequest(archive), lambda _plan: True, progress)
+
+    assert not dies(site, database.server, "closed", act)
+    done = site.run("restore", "--resume")
+
+    assert done.status == 0, done.output
+    assert whole(site, database) == new
+    assert site.run("backup").status == 0
+
+
 @pytest.mark.parametrize("is_known", [True, False])
 def test_an_id_that_a_crash_took_back_is_no_dead_end_and_is_given_to_nobody(
     lazy: tuple[Site, Database], is_known: bool

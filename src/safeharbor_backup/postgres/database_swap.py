@@ -28,6 +28,17 @@ COMMIT_ON_DISK = (
 )
 
 
+def bring_to_disk(session: psycopg.Connection) -> None:
+    """See that a crash takes back nothing that the server has answered by now, whatever it was told to wait for.
+
+    Neither what tools have loaded, nor the ids of transactions: it goes on behind the last one on its disk, and an id
+    that is given twice would have two fates. Raises psycopg.Error.
+    """
+    with session.transaction():
+        session.execute(COMMIT_ON_DISK)
+        session.execute("SELECT pg_catalog.pg_logical_emit_message(true, 'safeharbor', '')")
+
+
 def close_database(target: Target, name: str) -> None:
     """Let nobody in any more, and end the sessions that are there, in bounded time.
 

@@ -180,18 +180,6 @@ def _cancel(psql: RunningTool) -> None:
         pass  # between two statements there is nothing to cancel
 
 
-def give_out_no_more(session: psycopg.Connection) -> None:
-    """See that after a crash the server gives no transaction an id that it has given by now. Raises psycopg.Error.
-
-    It goes on behind the last id that it finds on the disk, and an open transaction may not have brought its own there:
-    another one would get it, and whether that was committed would be taken for what came of ours. A later one is
-    brought to the disk.
-    """
-    with session.transaction():
-        session.execute(COMMIT_ON_DISK)
-        session.execute("SELECT pg_catalog.pg_logical_emit_message(true, 'safeharbor', '')")
-
-
 @dataclass(frozen=True, slots=True)
 class InPlaceLoad:
     """The transaction, and the psql that it is in; `lock_timeout` in milliseconds."""

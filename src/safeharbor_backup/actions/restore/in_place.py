@@ -17,7 +17,8 @@ from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.errors import RestorePending, SafeHarborError, translate_os_error
 from safeharbor_backup.postgres.checks_aside import PUT_BACK, SET_ASIDE
 from safeharbor_backup.postgres.connection import connected
-from safeharbor_backup.postgres.in_place_load import give_out_no_more, loading_in_place
+from safeharbor_backup.postgres.database_swap import bring_to_disk
+from safeharbor_backup.postgres.in_place_load import loading_in_place
 from safeharbor_backup.postgres.load import LoadFailed
 from safeharbor_backup.postgres.order import Pass, order_entries
 from safeharbor_backup.postgres.rows import analyze_tables
@@ -87,7 +88,7 @@ def _load_and_swap(
             lock_timeout_seconds=lock_timeout_seconds,
         ) as load:
             transaction = load.begin()
-            give_out_no_more(target.session)
+            bring_to_disk(target.session)  # or the id could be given to another one after a crash
             swap.begin_in_place(transaction)
             progress.step("transaction begun")
             progress.phase("load")

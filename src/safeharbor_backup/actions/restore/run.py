@@ -40,6 +40,7 @@ from safeharbor_backup.errors import (
 )
 from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.connection import backup_lock
+from safeharbor_backup.postgres.database_swap import bring_to_disk
 from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.model import Concern
@@ -170,6 +171,8 @@ class _Run:
                 return rows
         with self.steps.timed("swap"), signals_held():
             try:
+                if database is not None:
+                    bring_to_disk(database.target.session)  # from here on a resume brings it in, also after a crash
                 swap.begin(Side.NEW, by_undo=False)
                 self.steps.progress.step("swapping")
                 swap.go_or_return(self.steps.progress.step)
