@@ -22,9 +22,10 @@ from typing import Self
 
 from proof.years_model import Archive, Counts, Directory, what_stays
 from support.filesystems import mounted_in_memory
-from support.needs import memory_filesystem, need_program
+from support.needs import memory_filesystem
 from support.postgres import MAJORS, Database, Servers, drop_database, make_database
 from support.runs import Outcome, Site, make_site
+from support.shim import compile_library
 
 NIGHTS = 365
 _RETENTION = Counts(daily=7, weekly=4)  # the defaults
@@ -68,7 +69,8 @@ class RealYear:
             self.site.environment["BACKUP_DIR"] = str(self.site.backups)
             for number in range(30):
                 self._write(f"photos/{number}.bin")
-            self._clock = _library(self._home)
+            self._clock = self._home / "kernel_clock.so"
+            compile_library(_SOURCE, self._clock)
             # ahead of all times on the disk
             self.now = (datetime.now(UTC) + timedelta(days=2)).replace(hour=_NIGHT, minute=0, second=0, microsecond=0)
             self._until_end = stack.pop_all()
@@ -202,22 +204,3 @@ def _digest(data: bytes) -> str:
 
 def _digest_of_rows(rows: list[bytes]) -> str:
     return _digest(b"\n".join(sorted(rows)))
-
-
-def _library(home: Path) -> Path:
-    """What sets the clock of a program that it is loaded with."""
-    made = home / "kernel_clock.so"
-    argv: list[str | Path] = [
-        need_program("cc"),
-        "-O1",
-        "-Wall",
-        "-Werror",
-        "-shared",
-        "-fPIC",
-        "-o",
-        made,
-        _SOURCE,
-        "-ldl",
-    ]
-    subprocess.run(argv, check=True)
-    return made

@@ -150,12 +150,18 @@ def test_what_may_be_the_last_state_is_not_discarded(site: Site, database: Datab
     server(rig, rename)
 
 
-def test_nobody_is_told_to_drop_a_live_database_that_was_renamed(site: Site, database: Database) -> None:
+def with_renamed_live(site: Site, database: Database) -> tuple[Rig, str, str]:
+    """After a finished restore; the names of what it keeps, and of what was live."""
     rig = Rig(site, database)
     rig.restored()
     (kept,) = rig.sides
     renamed = f"production_{database.name}"
     server(rig, f'ALTER DATABASE "{database.name}" RENAME TO {renamed}')
+    return rig, kept, renamed
+
+
+def test_nobody_is_told_to_drop_a_live_database_that_was_renamed(site: Site, database: Database) -> None:
+    rig, kept, renamed = with_renamed_live(site, database)
 
     done = site.run("restore", "--discard-previous", "--yes", "--abandon-database")
 
@@ -168,11 +174,7 @@ def test_nobody_is_told_to_drop_a_live_database_that_was_renamed(site: Site, dat
 
 
 def test_nor_where_another_one_has_its_name_now(site: Site, database: Database) -> None:
-    rig = Rig(site, database)
-    rig.restored()
-    (kept,) = rig.sides
-    renamed = f"production_{database.name}"
-    server(rig, f'ALTER DATABASE "{database.name}" RENAME TO {renamed}')
+    rig, kept, renamed = with_renamed_live(site, database)
     server(rig, f'CREATE DATABASE "{database.name}" OWNER "{database.owner}"')
 
     done = site.run("restore", "--discard-previous", "--yes", "--abandon-database")

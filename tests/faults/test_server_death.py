@@ -133,7 +133,8 @@ def test_a_server_that_dies_right_after_the_commit_has_not_forgotten_it(
     assert site.run("backup").status == 0
 
 
-def test_what_was_loaded_is_on_the_disk_before_a_resume_can_bring_it_in(lazy: tuple[Site, Database]) -> None:
+@pytest.mark.parametrize("step", ["swapping", "closed", "uploads swapped"])
+def test_what_was_loaded_is_on_the_disk_before_a_resume_can_bring_it_in(lazy: tuple[Site, Database], step: str) -> None:
     """The server answers each commit of the load before it has written it, and dies before the exchange."""
     site, database = lazy
     be_asynchronous(database, "server")
@@ -147,7 +148,7 @@ def test_what_was_loaded_is_on_the_disk_before_a_resume_can_bring_it_in(lazy: tu
     def act(progress: NoProgress) -> None:
         restore_archive(settings, RestoreRequest(archive), lambda _plan: True, progress)
 
-    assert not dies(site, database.server, "closed", act)
+    assert not dies(site, database.server, step, act)
     done = site.run("restore", "--resume")
 
     assert done.status == 0, done.output

@@ -62,25 +62,19 @@ class Disturbed:
     has_happened: bool
 
 
+def compile_library(source: Path, made: Path) -> None:
+    """Make a library to be loaded before the C library."""
+    flags = ("-O1", "-Wall", "-Werror", "-shared", "-fPIC")
+    subprocess.run([need_program("cc"), *flags, "-o", made, source, "-ldl"], check=True)
+
+
 def shim_library() -> Path:
     """The library, made when it is first needed."""
     digest = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:12]
     library = Path(os.environ.get("TMPDIR", "/tmp")) / f"safeharbor-shim-{os.getuid()}-{digest}.so"
     if not library.exists():
         draft = library.with_suffix(f".{os.getpid()}")
-        argv = [
-            str(need_program("cc")),
-            "-O1",
-            "-Wall",
-            "-Werror",
-            "-shared",
-            "-fPIC",
-            "-o",
-            str(draft),
-            str(_SOURCE),
-            "-ldl",
-        ]
-        subprocess.run(argv, check=True)
+        compile_library(_SOURCE, draft)
         draft.rename(library)
     return library
 

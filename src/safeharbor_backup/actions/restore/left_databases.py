@@ -27,7 +27,7 @@ class Left:
 
     @property
     def warning(self) -> str:
-        """What the operator is told: never to delete what may be the only state, or what was live."""
+        """Tells the operator how to delete it, unless it may be the only state left or was live before."""
         stays = f'the database "{self.name}" stays on the server, and the journal forgets it'
         if self.missing:
             rename = f"ALTER DATABASE {_quoted(self.name)} RENAME TO {_quoted(self.missing)}"
