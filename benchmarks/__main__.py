@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.beside import beside
 from benchmarks.counting import counting
 from benchmarks.data import make_database, make_small_files, make_uploads
 from benchmarks.foreign import foreign
@@ -36,6 +37,7 @@ FOREIGN_MARK = "<!-- foreign results -->\n"
 COUNTING_MARK = "<!-- counting results -->\n"
 SIZES_MARK = "<!-- sizes results -->\n"
 STARTUP_MARK = "<!-- start-up results -->\n"
+BESIDE_MARK = "<!-- beside results -->\n"
 TARFILE = "import sys, tarfile\nwith tarfile.open(sys.argv[2], 'w') as tar: tar.add(sys.argv[1], 'uploads')\n"
 
 
@@ -51,12 +53,26 @@ def main() -> None:
     )
     parser.add_argument(
         "--only",
-        choices=["backup", "restore", "offsite", "reuse", "startup", "lookup", "foreign", "sizes", "counting"],
+        choices=[
+            "backup",
+            "restore",
+            "offsite",
+            "reuse",
+            "startup",
+            "lookup",
+            "foreign",
+            "sizes",
+            "counting",
+            "beside",
+        ],
         help="only this part",
     )
     parser.add_argument("--case", choices=list(CASES), action="append", help="of the sizes only this one")
+    parser.add_argument("--checkout", type=Path, help="of another commit, whose backups `--only beside` measures too")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the results go")
     arguments = parser.parse_args()
+    if (arguments.only == "beside") != (arguments.checkout is not None):
+        parser.error("--only beside and --checkout belong together")
     place = arguments.place / f"scale-{arguments.scale:g}"
     output = place / "output"
     shutil.rmtree(output, ignore_errors=True)
@@ -117,6 +133,9 @@ def beside_server(
         if arguments.only in (None, "restore"):
             lines = restores(server, bin_dir, place, output, members, arguments.rounds)
             page = with_results(page, RESTORE_MARK, conditions, lines)
+        if arguments.only == "beside":
+            lines = beside(arguments.checkout.resolve(), server, bin_dir, place, arguments.scale, arguments.rounds)
+            page = with_results(page, BESIDE_MARK, conditions, lines)
         if arguments.only in (None, "reuse"):
             counts = sorted({max(most_files // part, 1) for part in (100, 10, 1)})
             image = arguments.page.parent / "images" / "benchmarks-growth.png"

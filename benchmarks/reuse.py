@@ -55,7 +55,7 @@ def reuse(
     The first and the last are with an empty database, so that the dump does not count.
     """
     server.create_database("reuse")
-    with _mounted_xfs(place, _size_of_disk(scale, counts)) as disk:
+    with mounted("xfs", place, _size_of_disk(scale, counts)) as disk:
         lines = _one_percent(server, bin_dir, disk, scale, rounds)
         lines += rivals(server, bin_dir, disk, disk / "uploads", rounds)
         shutil.rmtree(disk / "uploads")
@@ -173,14 +173,15 @@ def _empty(directory: Path) -> Path:
 
 
 @contextmanager
-def _mounted_xfs(place: Path, size: int) -> Iterator[Path]:
+def mounted(kind: str, place: Path, size: int) -> Iterator[Path]:
+    """An empty filesystem (`xfs` or `ext4`) of that many bytes, in a file that is gone afterwards."""
     image, disk = place / "reuse.img", place / "reuse"
     disk.mkdir(exist_ok=True)
     with open(image, "wb") as file:
         os.truncate(file.fileno(), size)
     try:
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-        subprocess.run(["mkfs.xfs", "-q", "-f", image], check=True, env={**os.environ, "PATH": path})
+        subprocess.run([f"mkfs.{kind}", "-q", image], check=True, env={**os.environ, "PATH": path})
         subprocess.run(["mount", "-o", "loop", image, disk], check=True)
         try:
             yield disk
