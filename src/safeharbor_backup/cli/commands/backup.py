@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     ExitStatus.LOCKED,
     ExitStatus.DATABASE,
     ExitStatus.STORAGE,
+    ExitStatus.RESTORE_PENDING,
 )
 @click.option(
     "--output",
