@@ -1,6 +1,7 @@
-"""Writes the tables of settings and of doctor's checks and the schemas in docs/, and man/, from the program's own.
+"""Writes what other files repeat of settings, checks, commands and documents, from the program's own.
 
-`--check` only compares.
+That is man/, tables, lists and schemas in docs/, and lines of mkdocs.yml, compose.yaml and .env.example. Where people
+write such a list by hand, this adds only what they have not written. `--check` only compares.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +23,7 @@ from safeharbor_backup.actions.status.list_schema import ArchiveList, ListedFile
 from safeharbor_backup.actions.status.schema import StatusDocument
 from safeharbor_backup.archive.index import IndexFront
 from safeharbor_backup.archive.manifest import Manifest
-from safeharbor_backup.cli import diff_documents, documents
+from safeharbor_backup.cli.documents import ExtractTableDocument, NotifyDocument
 from safeharbor_backup.cli.failure import Failure
 from safeharbor_backup.cli.lazy import COMMANDS, HELP_OPTIONS
 from safeharbor_backup.cli.main import cli
@@ -30,6 +33,7 @@ from safeharbor_backup.cli.restore_documents import (
     RestoreDocument,
     RestorePlanDocument,
 )
+from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.settings.table import SETTINGS
 from safeharbor_backup.state.adopted import Adopted
 from safeharbor_backup.state.evidence import Evidence
@@ -42,9 +46,12 @@ from safeharbor_backup.web.evidence import EvidenceReport
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-END = "<!-- end -->\n"
-# name of the schema, the class, and what it is the schema of
+    from safeharbor_backup.settings.setting import Setting
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMAS = ROOT / "docs" / "reference" / "schemas"
+MADE = re.compile(r"^ *(?:# |<!-- )begin: made by.*?^ *(?:# |<!-- )end(?: -->)?$", re.MULTILINE | re.DOTALL)
+# name of the schema, the class, and what it is the schema of. The only document of a command is found by itself
 DOCUMENTS: tuple[tuple[str, type, str], ...] = (
     ("manifest", Manifest, "`manifest.json` in an archive: [the format](../archive-format.md#manifestjson)"),
     ("history", Outcome, "each line of `.safeharbor/history.jsonl`: how a run ended"),
@@ -62,42 +69,98 @@ DOCUMENTS: tuple[tuple[str, type, str], ...] = (
     ("adopted", Adopted, "`.safeharbor/adopted.json`: what `prune --adopt` accepted"),
     ("offsite", OffsiteCopies, "`.safeharbor/offsite.json`: [copies elsewhere](../offsite-done.md)"),
     ("index", IndexFront, "the first 4,096 bytes of `.safeharbor/index`, after their digest"),
-    ("backup", documents.BackupDocument, "`backup --json`: [a backup](../backup.md)"),
-    ("copy", documents.CopyDocument, "`copy --json`: [a copy](../copy.md)"),
-    ("diff", diff_documents.DiffDocument, "`diff --json`: [what changed](../diff.md)"),
-    ("doctor", documents.DoctorDocument, "`doctor --json`: [the checks](../doctor.md)"),
-    ("drill", documents.DrillDocument, "`drill --json`: the evidence, and where it is"),
-    ("extract", documents.ExtractDocument, "`extract --json`: [files](../extract.md)"),
-    ("extract-table", documents.ExtractTableDocument, "`extract --table --json`: [a table](../extract.md)"),
-    ("find", documents.FindDocument, "`find --json`: [files in archives](../find.md)"),
-    ("keep", documents.KeepDocument, "`keep --json`: [an archive that stays](../keep.md)"),
-    ("list", documents.ListDocument, "`list --json`: [the archives](../list.md)"),
-    ("notify", documents.NotifyDocument, "`notify --test --json`: [test messages](../notify.md)"),
-    ("offsite-done", documents.OffsiteDoneDocument, "`offsite-done --json`: [a copy elsewhere](../off-site.md)"),
-    ("prune", documents.PruneDocument, "`prune --json`: [what retention deletes](../prune.md)"),
-    ("report", documents.ReportDocument, "`report --json`: [the page that was written](../report.md)"),
+    ("extract-table", ExtractTableDocument, "`extract --table --json`: [a table](../extract.md)"),
+    ("notify", NotifyDocument, "`notify --test --json`: [test messages](../notify.md)"),
     ("report-evidence", EvidenceReport, "`report --evidence --json`: [what drills have proven](../report.md)"),
     ("restore", RestoreDocument, "`restore --from … --json`: [a restore](../restore.md)"),
     ("restore-plan", RestorePlanDocument, "`restore --dry-run --json`: what it would do"),
     ("restore-recovery", RecoveryDocument, "`restore --undo --json` and `--resume`"),
     ("restore-discard", DiscardDocument, "`restore --discard-previous --json`"),
-    ("unkeep", documents.UnkeepDocument, "`unkeep --json`: [an archive that comes and goes again](../unkeep.md)"),
-    ("verify", documents.VerifyDocument, "`verify --json`: [whether archives are whole](../verify.md)"),
 )
 
 
 def main() -> None:
     settings = ((f"`{each.name}`", shown(each.shown_default), each.meaning) for each in SETTINGS)
     checks = ((f"`{each.name}`", each.meaning) for each in CHECKS)
-    renew("reference/settings.md", "settings/table.py", table(("setting", "default", "meaning"), settings))
-    renew("doctor.md", "actions/doctor/", table(("line", "checks"), checks))
-    renew("reference/commands.md", "cli/commands/", "\n".join(map(help_text, ["", *sorted(COMMANDS)])))
-    schemas = ((f"[`{name}.json`](schemas/{name}.json)", meaning) for name, _, meaning in DOCUMENTS)
-    renew("reference/schemas.md", "", table(("schema", "of"), schemas))
-    for name, kind, _ in DOCUMENTS:
-        write(DOCS / "reference" / "schemas" / f"{name}.json", schema_of(kind))
+    renew("docs/reference/settings.md", "settings/table.py", table(("setting", "default", "meaning"), settings))
+    renew("docs/doctor.md", "actions/doctor/", table(("line", "checks"), checks))
+    renew_stack()
+    renew_commands()
+    documents = (*DOCUMENTS, *command_documents())
+    schemas = ((f"[`{name}.json`](schemas/{name}.json)", meaning) for name, _, meaning in documents)
+    renew("docs/reference/schemas.md", "", table(("schema", "of"), schemas))
+    for name, kind, _ in documents:
+        write(SCHEMAS / f"{name}.json", schema_of(kind))
     for file, page in man_pages(cli, COMMANDS).items():
-        write(DOCS.parent / "man" / file, page)
+        write(ROOT / "man" / file, page)
+
+
+def renew_stack() -> None:
+    """compose.yaml hands each setting on that it does not mention itself; .env.example shows them all."""
+    in_compose = re.findall(r"^    (?:# )?([A-Z_]+): ", by_hand("compose.yaml"), re.MULTILINE)
+    passed = [each for each in SETTINGS if each.name not in in_compose]
+    renew("compose.yaml", "settings/table.py", "".join(f"    {each.name}: ${{{each.name}:-}}\n" for each in passed), 4)
+    in_example = re.findall(r"^#?([A-Z_]+)=", by_hand(".env.example"), re.MULTILINE)
+    examples = (example(each) for each in passed if each.name not in in_example)
+    renew(".env.example", "settings/table.py", "\n".join(examples), 0)
+
+
+def example(setting: Setting) -> str:
+    """A setting as .env.example shows it."""
+    meaning = f"{setting.meaning} Default: {setting.rule}." if setting.rule else setting.meaning
+    value = f'"{setting.default}"' if " " in setting.default else setting.default
+    return textwrap.fill(meaning, 118, initial_indent="# ", subsequent_indent="# ") + f"\n#{setting.name}={value}\n"
+
+
+def renew_commands() -> None:
+    """The reference, the table of exit statuses and the lists of pages have every command."""
+    in_reference = re.findall(r"^## (.*)$", by_hand("docs/reference/commands.md"), re.MULTILINE)
+    sections = [section(name) for name in sorted(COMMANDS) if name not in in_reference]
+    helps = map(help_text, ["", *sorted(COMMANDS)])
+    texts = "\n".join([*sections, "## What --help prints\n", *helps])
+    renew("docs/reference/commands.md", "cli/commands/", texts)
+    columns = range(10)
+    marks = ((f"`{each}`", *("x" if status in statuses_of(each) else "" for status in columns)) for each in COMMANDS)
+    ends = table(("", *map(str, columns)), marks, ":-:")
+    renew("docs/reference/exit-statuses.md", "cli/commands/", ends)
+    lists = (("docs/index.md", "- [`{0}`]({0}.md): {1}\n", None), ("mkdocs.yml", "      - {0}: {0}.md\n", 6))
+    for file, line, indent in lists:
+        listed = re.findall(r"([\w/-]+)\.md", by_hand(file))
+        missing = (line.format(*each) for each in COMMANDS.items() if each[0] not in listed)
+        renew(file, "cli/lazy.py", "".join(missing), indent)
+
+
+def section(name: str) -> str:
+    """What the reference says of a command about which nobody has written more there."""
+    context = context_of(name)
+    parameters = context.command.params
+    rows = [each.get_help_record(context) or (each.human_readable_name, "") for each in parameters]
+    cells = ((f"`{shown}`".replace("|", "\\|"), text.replace("|", "\\|")) for shown, text in rows)
+    options = table(("argument or option", "meaning"), cells) if rows else "It has no options.\n"
+    *statuses, last = statuses_of(name)
+    ends = f"Ends with {', '.join(map(str, statuses))} or {last} ([exit statuses](exit-statuses.md))."
+    return f"## {name}\n\n{COMMANDS[name]} [How to](../{name}.md)\n\n{options}\n{ends}\n"
+
+
+def statuses_of(name: str) -> list[int]:
+    """The exit statuses of a command, without those of signals."""
+    command = context_of(name).command
+    stated = {int(each) for each in re.findall(r"^(\d)  ", command.epilog or "", re.MULTILINE)}
+    prints = {ExitStatus.STORAGE.value} if getattr(command, "only_prints", None) else set()
+    return sorted(stated | prints)
+
+
+def command_documents() -> list[tuple[str, type, str]]:
+    """What `--json` prints of commands, from their modules: the documents that are not in `DOCUMENTS`."""
+    known = {kind for _, kind, _ in DOCUMENTS}
+    found = []
+    for name in sorted(COMMANDS):
+        for kind in vars(import_module(f"safeharbor_backup.cli.commands.{name.replace('-', '_')}")).values():
+            is_document = getattr(kind, "__name__", "").endswith("Document") and "schema" in kind.__struct_fields__
+            if is_document and kind not in known:
+                what = re.split(r"[;.]\s|\.$", kind.__doc__)[0]
+                found.append((name, kind, f"`{name} --json`: [{what[0].lower()}{what[1:]}](../{name}.md)"))
+    return found
 
 
 def schema_of(kind: type) -> str:
@@ -107,37 +170,47 @@ def schema_of(kind: type) -> str:
     return json.dumps(schema, indent=1).replace("\\n    ", "\\n") + "\n"  # docstrings are indented
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table in Markdown."""
-    first, *others = (f"| {' | '.join(cells)} |\n" for cells in (head, *rows))
-    return f"{first}{'|---' * len(head)}|\n{''.join(others)}"
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], rule: str = "---") -> str:
+    """A table in Markdown; `rule` says how the columns behind the first are aligned."""
+    first, *others = ("".join(f"| {cell} " if cell else "| " for cell in cells) + "|\n" for cells in (head, *rows))
+    return f"{first}|---{f'|{rule}' * (len(head) - 1)}|\n{''.join(others)}"
+
+
+def context_of(name: str) -> click.Context:
+    """A command, or with "" the group, as it is called."""
+    context = click.Context(
+        cli, info_name="safeharbor", terminal_width=80, help_option_names=HELP_OPTIONS["help_option_names"]
+    )
+    if not name:
+        return context
+    command = cli.get_command(context, name)
+    assert command is not None
+    return click.Context(command, parent=context, info_name=name, terminal_width=80)
 
 
 def help_text(name: str) -> str:
     """What `--help` of a command prints, at 80 columns."""
-    context = click.Context(
-        cli, info_name="safeharbor", terminal_width=80, help_option_names=HELP_OPTIONS["help_option_names"]
-    )
-    if name:
-        command = cli.get_command(context, name)
-        assert command is not None
-        context = click.Context(command, parent=context, info_name=name, terminal_width=80)
+    context = context_of(name)
     return f"```\n$ {context.command_path} --help\n{context.get_help().rstrip()}\n```\n"
 
 
-def renew(name: str, source: str, made: str) -> None:
-    """What stands between the lines that say where it comes from."""
-    begin = (
-        "<!-- begin: made by scripts/make-doc-tables.py from "
-        f"src/safeharbor_backup/{source}; `make format` renews it -->\n"
-    )
-    page = (DOCS / name).read_text()
-    before, found, rest = page.partition(begin)
-    _, end, after = rest.partition(END)
+def by_hand(name: str) -> str:
+    """What nothing here has written into the file."""
+    return MADE.sub("", (ROOT / name).read_text())
+
+
+def renew(name: str, source: str, made: str, indent: int | None = None) -> None:
+    """What stands between the lines that say where it comes from: comments of Markdown, or indented ones of YAML."""
+    begin = f"begin: made by scripts/make-doc-tables.py from src/safeharbor_backup/{source}; `make format` renews it"
+    if indent is None:
+        first, made, last = f"<!-- {begin} -->\n", f"\n{made}\n", "<!-- end -->\n"
+    else:
+        first, last = f"{' ' * indent}# {begin}\n", f"{' ' * indent}# end\n"
+    before, found, rest = (ROOT / name).read_text().partition(first)
+    _, end, after = rest.partition(last)
     if not (found and end):
-        sys.exit(f"docs/{name} lacks the lines between which its table stands: {begin.strip()} {END}")
-    renewed = f"{before}{begin}\n{made}\n{END}{after}"
-    write(DOCS / name, renewed)
+        sys.exit(f"{name} lacks the lines between which this is written: {first.strip()} {last.strip()}")
+    write(ROOT / name, f"{before}{first}{made}{last}{after}")
 
 
 def write(path: Path, text: str) -> None:
@@ -146,7 +219,7 @@ def write(path: Path, text: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     elif not path.exists() or path.read_text() != text:
-        sys.exit(f"{path.relative_to(DOCS.parent)} is not up to date: `make format` writes it anew")
+        sys.exit(f"{path.relative_to(ROOT)} is not up to date: `make format` writes it anew")
 
 
 def shown(default: str) -> str:

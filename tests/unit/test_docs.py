@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -31,15 +32,20 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("README.md")])
-JSON_OF = {
-    *("backup", "copy", "diff", "doctor", "drill", "extract", "find", "keep", "list", "notify", "offsite-done"),
-    *("prune", "report", "restore", "status", "unkeep", "verify"),
-}
 MORE_SCHEMAS = {
     "extract-table": "extract", "restore-plan": "restore", "restore-recovery": "restore", "restore-discard": "restore",
 }  # fmt: skip
 READ_AT_NIGHT = [page for page in PAGES if page.name != "CHANGELOG.md"]
 DECISION_PAGES = [page for page in sorted((DOCS / "decisions").glob("*.md")) if page.name != "README.md"]
+
+
+def command_named(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+JSON_OF = {name for name in COMMANDS if any(each.name == "as_json" for each in command_named(name).params)}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -82,9 +88,9 @@ def test_every_key_of_a_json_document_is_documented(schema: str) -> None:
 
 
 def test_every_command_that_prints_json_has_a_schema() -> None:
-    with_json = {name for name in COMMANDS if any(each.name == "as_json" for each in command_named(name).params)}
+    schemas = {path.stem for path in (DOCS / "reference" / "schemas").glob("*.json")}
 
-    assert with_json == JSON_OF
+    assert {"backup", "status", "verify"} <= JSON_OF <= schemas
 
 
 def test_the_tables_of_settings_and_checks_are_those_that_the_program_has() -> None:
@@ -93,6 +99,39 @@ def test_the_tables_of_settings_and_checks_are_those_that_the_program_has() -> N
     assert done.returncode == 0
     assert first_column(DOCS / "reference" / "settings.md") == [each.name for each in SETTINGS]
     assert first_column(DOCS / "doctor.md") == [each.name for each in CHECKS]
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("compose.yaml", "    BACKUP_MIN_FREE: "),
+        (".env.example", "#BACKUP_LOCK_TIMEOUT="),
+        (".env.example", "#BACKUP_MIN_FREE="),  # this one is written by hand
+        ("mkdocs.yml", "      - idle: "),
+        ("docs/index.md", "- [`idle`]"),
+        ("docs/reference/commands.md", "## idle"),
+        ("docs/reference/exit-statuses.md", "| `keep` | x "),
+        ("docs/reference/schemas.md", "| [`keep.json`]"),
+    ],
+)
+def test_a_line_about_a_setting_or_a_command_that_is_missing_is_reported_and_written(
+    file: str, line: str, tmp_path: Path
+) -> None:
+    for name in ("docs", "man", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.png"))
+    for name in ("compose.yaml", ".env.example", "mkdocs.yml"):
+        shutil.copy(ROOT / name, tmp_path)
+    make = [sys.executable, str(tmp_path / "scripts" / "make-doc-tables.py")]
+    page = tmp_path / file
+    page.write_text(re.sub(rf"^{re.escape(line)}.*\n", "", page.read_text(), count=1, flags=re.MULTILINE))
+    assert f"\n{line}" not in page.read_text()
+
+    checked = subprocess.run([*make, "--check"], check=False, capture_output=True, text=True)
+    subprocess.run(make, check=True)
+
+    assert checked.returncode == 1
+    assert checked.stderr == f"{file} is not up to date: `make format` writes it anew\n"
+    assert f"\n{line}" in page.read_text()
 
 
 def test_the_page_of_platforms_has_the_service_that_init_prints() -> None:
@@ -424,12 +463,6 @@ def test_the_index_of_decisions_lists_every_one() -> None:
     assert set(listed) == entries
     assert len(listed) == len(entries)
     assert {page.name for page in DECISION_PAGES} == set(re.findall(r"^\| \[.*\]\(([^)#]*)\) \|", index, re.MULTILINE))
-
-
-def command_named(name: str) -> click.Command:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
-    return command
 
 
 def section_of(name: str) -> str:

@@ -1,6 +1,6 @@
 """All settings, a row each: what is read, its default and what it is for. Pages and checks are made from this table.
 
-To add one: a row here, a field in `model.Settings`, a test, and a line in `.env.example` and `compose.yaml`.
+To add one: a row here, a field in `model.Settings`, a test; then `make format`.
 """
 
 from __future__ import annotations
