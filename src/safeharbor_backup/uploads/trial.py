@@ -13,13 +13,12 @@ import os
 import re
 import secrets
 import stat
-import unicodedata
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.archive.layout import UPLOADS_NAME
 from safeharbor_backup.system.filesystem import BCACHEFS, BTRFS, EXT4, F2FS, TMPFS, XFS, ZFS, filesystem_of
+from safeharbor_backup.uploads.doubtful_names import alike_names, unusual_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,11 +34,6 @@ _OURS = re.compile(rb"\.safeharbor-trial-[0-9a-f]{16}")
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_UNUSUAL = re.compile(
-    rb'[\x01-\x1f"*:<>?\\|\x7f-\xff]|[. ](?:/|$)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)(?:[./]|$)', re.IGNORECASE
-)
-_SIGNS = re.compile(rb'[\x01-\x1f"*:<>?\\|\x7f]')
-_MOST_PAIRS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +67,7 @@ def try_filesystem(
         _sweep(root)
         with _own_directory(root) as place:
             return Refusals(
-                names=tuple(name for name in _unusual(list_names()) if not _takes_name(place, name)),
+                names=tuple(name for name in unusual_names(list_names()) if not _takes_name(place, name)),
                 twins=tuple(_twins(place, list_names())) if _folds(place) else (),
                 links=has_links and not _takes_link(place),
                 modes=not _takes_mode(place),
@@ -147,40 +141,6 @@ def _sweep(root: int) -> None:
             os.rmdir(name, dir_fd=root)
 
 
-def _unusual(names: Iterable[bytes]) -> list[bytes]:
-    """Of each kind of name that some filesystem refuses the first, and the longest ones."""
-    found: dict[bytes, bytes] = {}
-    longest = b""
-    for path in names:
-        if not path.startswith(UPLOADS_NAME):
-            continue
-        inside = path[len(UPLOADS_NAME) :].rstrip(b"/")
-        parts = inside.split(b"/")
-        longest = max(longest, *parts, key=len)
-        if _UNUSUAL.search(inside) is not None:
-            for part in parts:
-                for kind in _kinds(part):
-                    found.setdefault(kind, part)
-    return list(dict.fromkeys([*found.values(), *([longest] if longest else [])]))
-
-
-def _kinds(name: bytes) -> Iterator[bytes]:
-    yield from _SIGNS.findall(name)
-    if name.endswith((b".", b" ")):
-        yield b"end" + name[-1:]
-    if _UNUSUAL.fullmatch(name.partition(b".")[0]) is not None:
-        yield b"device"
-    if not name.isascii():
-        try:
-            text = name.decode()
-        except UnicodeDecodeError:
-            yield b"bytes"
-        else:
-            yield b"astral" if any(ord(sign) > 0xFFFF for sign in text) else b"letters"
-            if text != unicodedata.normalize("NFC", text):
-                yield b"decomposed"
-
-
 def _takes_name(place: int, name: bytes) -> bool:
     """Whether a file of this name can be made, and is found again under the same one. Raises OSError if it is full."""
     try:
@@ -215,31 +175,8 @@ def _folds(place: int) -> bool:
 
 
 def _twins(place: int, names: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Pairs of names in one directory of the archive that are one there. In memory: the names on the way down."""
-    levels: list[tuple[bytes, dict[str, bytes]]] = [(b"", {})]
-    tried = 0
-    for path in names:
-        if not path.startswith(UPLOADS_NAME):
-            continue
-        parts = path[len(UPLOADS_NAME) :].rstrip(b"/").split(b"/")
-        same = 0
-        while same < min(len(parts), len(levels)) - 1 and levels[same + 1][0] == parts[same]:
-            same += 1
-        del levels[same + 1 :]
-        for part in parts[same:]:
-            known = levels[-1][1].setdefault(_folded(part), part)
-            if known != part and tried < _MOST_PAIRS:
-                tried += 1
-                if _are_one(place, known, part):
-                    yield known, part
-            levels.append((part, {}))
-        levels.pop()
-
-
-def _folded(name: bytes) -> str:
-    return unicodedata.normalize(
-        "NFC", unicodedata.normalize("NFD", name.decode("utf-8", "surrogateescape")).casefold()
-    )
+    """Pairs of names in one directory of the archive that are one there."""
+    return (pair for pair in alike_names(names) if _are_one(place, *pair))
 
 
 def _takes_link(place: int) -> bool:
