@@ -75,6 +75,7 @@ REASONS = (
         "What could not be printed is lost; the work is not, and the history says that output was lost.",
     ),
     ("uploads/sharing.py", _NO_SHARING),
+    ("uploads/next_index.py", _NO_SHARING),
     ("uploads/reuse.py", _NO_SHARING),
     (
         "actions/restore/dump_copy.py",

@@ -20,7 +20,8 @@ from safeharbor_backup.progress import NoProgress, Progress
 from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.system.atomic_file import published_whole
 from safeharbor_backup.uploads.collect import Collected, write_uploads
-from safeharbor_backup.uploads.sharing import recording, remembered
+from safeharbor_backup.uploads.next_index import recording
+from safeharbor_backup.uploads.sharing import remembered
 from support.archives import DUMP, TAKEN_AT
 from support.settings import settings_of
 

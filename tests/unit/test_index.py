@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor_backup.archive.index import (
+from safeharbor_backup.archive.index import IndexFront, IndexUnusable, IndexWriter, read_index_front, read_records
+from safeharbor_backup.archive.index_records import (
     FACTS_SIZE,
     NEVER,
     Chunk,
     DirectoryRecord,
     IndexEntry,
-    IndexFront,
-    IndexUnusable,
-    IndexWriter,
     Record,
     pack_chunk,
-    read_index_front,
-    read_records,
 )
 from safeharbor_backup.archive.layout import DIRECTORY, FILE, SYMLINK, Member, canonical_line, sums_line
 

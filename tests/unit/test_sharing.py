@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor_backup.archive.index import FACTS_SIZE, NEVER, IndexFront, IndexWriter
+from safeharbor_backup.archive.index import IndexFront, IndexWriter
+from safeharbor_backup.archive.index_records import FACTS_SIZE, NEVER
 from safeharbor_backup.settings.upload_dirs import UploadDir
+from safeharbor_backup.uploads.next_index import recording
 from safeharbor_backup.uploads.previous_index import Previous
-from safeharbor_backup.uploads.sharing import WHY_ALWAYS, WHY_DUE, WHY_FULL, Sharing, judge_index, recording, remembered
+from safeharbor_backup.uploads.sharing import WHY_ALWAYS, WHY_DUE, WHY_FULL, Sharing, judge_index, remembered
 from safeharbor_backup.uploads.stat_signature import pack_facts, stable_signature, tells_changes
 from support.needs import missing
 from support.sharing import Chain, real_clock, settled_clock

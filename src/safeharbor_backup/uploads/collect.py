@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.checksums import folder_of
-from safeharbor_backup.archive.index import FACTS_SIZE, IndexEntry
+from safeharbor_backup.archive.index_records import FACTS_SIZE, IndexEntry
 from safeharbor_backup.archive.layout import Member, canonical_line
 from safeharbor_backup.archive.splice import SharingRefused
 from safeharbor_backup.errors import translate_os_error
@@ -25,7 +25,7 @@ from safeharbor_backup.uploads.walk import Batch, opened_tree, walk_batches
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from safeharbor_backup.archive.index import Chunk
+    from safeharbor_backup.archive.index_records import Chunk
     from safeharbor_backup.archive.writer import ArchiveWriter
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.upload_dirs import UploadDirs

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.archive.index import NEVER, Chunk, DirectoryRecord, IndexEntry, pack_chunk, read_records
+from safeharbor_backup.archive.index import read_records
+from safeharbor_backup.archive.index_records import NEVER, Chunk, DirectoryRecord, IndexEntry, pack_chunk
 from safeharbor_backup.uploads.stat_signature import stable_signature
 
 if TYPE_CHECKING:
     import os
 
-    from safeharbor_backup.archive.index import IndexWriter, Record
+    from safeharbor_backup.archive.index import IndexWriter
+    from safeharbor_backup.archive.index_records import Record
     from safeharbor_backup.archive.writer import Written
     from safeharbor_backup.uploads.walk import Batch, Entry
 

@@ -15,7 +15,7 @@ from safeharbor_backup.archive.runs import RunEdges, smallest_run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from safeharbor_backup.archive.index import Chunk, IndexEntry
+    from safeharbor_backup.archive.index_records import Chunk, IndexEntry
     from safeharbor_backup.archive.writer import ArchiveWriter
     from safeharbor_backup.uploads.previous_index import Previous
     from safeharbor_backup.uploads.walk import Batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.archive.index import NEVER
+from safeharbor_backup.archive.index_records import NEVER
 from safeharbor_backup.system.filesystem import BCACHEFS, BTRFS, EXT4, F2FS, TMPFS, XFS, ZFS, filesystem_of
 
 if TYPE_CHECKING:

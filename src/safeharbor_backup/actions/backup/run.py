@@ -32,7 +32,8 @@ from safeharbor_backup.state.journal import Journal
 from safeharbor_backup.state.marks import sweep_marks
 from safeharbor_backup.system.atomic_file import published_whole, sweep_drafts
 from safeharbor_backup.system.lock import directory_lock
-from safeharbor_backup.uploads.sharing import recording, remembered
+from safeharbor_backup.uploads.next_index import recording
+from safeharbor_backup.uploads.sharing import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.system.atomic_file import Draft
     from safeharbor_backup.uploads.collect import Collected
+    from safeharbor_backup.uploads.next_index import Recording
     from safeharbor_backup.uploads.reference_paths import References
-    from safeharbor_backup.uploads.sharing import Recording
 
 
 def write_archive(
