@@ -11,7 +11,8 @@ from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.uploads.collect import write_uploads
 from safeharbor_backup.uploads.omissions import Omissions
 from safeharbor_backup.uploads.readahead import NOT_OPEN, read_ahead
-from safeharbor_backup.uploads.walk import Batch, walk_batches
+from safeharbor_backup.uploads.tree_entries import Batch
+from safeharbor_backup.uploads.walk import walk_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,8 @@ import pytest
 
 from safeharbor_backup.settings.upload_dirs import UploadDir
 from safeharbor_backup.uploads.omissions import Omissions
-from safeharbor_backup.uploads.walk import Batch, opened_tree, walk_batches, walk_tree
+from safeharbor_backup.uploads.tree_entries import Batch
+from safeharbor_backup.uploads.walk import opened_tree, walk_batches, walk_tree
 
 if TYPE_CHECKING:
     from pathlib import Path

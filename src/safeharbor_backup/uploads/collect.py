@@ -20,7 +20,8 @@ from safeharbor_backup.uploads.read import UploadReader, directory_member
 from safeharbor_backup.uploads.readahead import NOT_OPEN, read_ahead
 from safeharbor_backup.uploads.reuse import Counts, ReusePlanner, chunk_segment, entry_segment
 from safeharbor_backup.uploads.stat_signature import pack_facts, tells_changes
-from safeharbor_backup.uploads.walk import Batch, opened_tree, walk_batches
+from safeharbor_backup.uploads.tree_entries import Batch
+from safeharbor_backup.uploads.walk import opened_tree, walk_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.upload_dirs import UploadDirs
     from safeharbor_backup.uploads.previous_index import Previous, Recorder
     from safeharbor_backup.uploads.reuse import Segment
-    from safeharbor_backup.uploads.walk import Entry, Roots
+    from safeharbor_backup.uploads.tree_entries import Entry
+    from safeharbor_backup.uploads.walk import Roots
 
 UNRELIABLE = "the uploads are on a filesystem that does not show every change (NFS, CIFS, FUSE, an overlay or the like)"
 _TOP = Member(layout.UPLOADS_NAME, layout.DIRECTORY, 0o755, 0, 0, 0, 0)  # where it is not a directory of an app

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor_backup.archive import layout
 from safeharbor_backup.uploads.omissions import Omissions
-from safeharbor_backup.uploads.walk import Batch, opened_tree, walk_batches
+from safeharbor_backup.uploads.tree_entries import Batch
+from safeharbor_backup.uploads.walk import opened_tree, walk_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable

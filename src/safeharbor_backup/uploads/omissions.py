@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 
 from safeharbor_backup.archive.manifest_sections import NameList
+from safeharbor_backup.errors import require_own_resources
 from safeharbor_backup.text import ascii_safe
 
 _NAMES = 1000
@@ -116,3 +118,12 @@ def recorded_attributes(recorded: NameList) -> str:
         f"the access control lists, extended attributes or capabilities of {recorded.count:,} "
         f"upload{'' if recorded.count == 1 else 's'}, which archives do not keep: {first}"
     )
+
+
+def note_failure(error: OSError, path: bytes, omissions: Omissions) -> None:
+    """Note why something in the tree could not be looked at or read. Raises OutOfResources if that is our own fault."""
+    require_own_resources(error, "reading the uploads")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone, or replaced by something else
+        omissions.vanished.add(path)
+    else:
+        omissions.unreadable.add(path, error.strerror or str(error))

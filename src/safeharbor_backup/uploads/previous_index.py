@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.archive.index import IndexWriter
     from safeharbor_backup.archive.index_records import Record
     from safeharbor_backup.archive.writer import Written
-    from safeharbor_backup.uploads.walk import Batch, Entry
+    from safeharbor_backup.uploads.tree_entries import Batch, Entry
 
 _END = (b"\xff" * 256,)  # after every path: no component is longer than 255 bytes
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.layout import Member
-from safeharbor_backup.uploads.omissions import has_attributes
+from safeharbor_backup.uploads.omissions import has_attributes, note_failure
 from safeharbor_backup.uploads.readahead import NOT_OPEN, READ_FLAGS
-from safeharbor_backup.uploads.walk import Entry, note_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from safeharbor_backup.archive.writer import ArchiveWriter, Written
     from safeharbor_backup.uploads.omissions import Omissions
+    from safeharbor_backup.uploads.tree_entries import Entry
 
 _CHUNK = 1024 * 1024
 _TRIES = 5

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safeharbor_backup.uploads.walk import Batch
+    from safeharbor_backup.uploads.tree_entries import Batch
 
 NOT_OPEN = -1
 # O_NONBLOCK: it may have become a FIFO since it was stat'ed

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.archive.index_records import Chunk, IndexEntry
     from safeharbor_backup.archive.writer import ArchiveWriter
     from safeharbor_backup.uploads.previous_index import Previous
-    from safeharbor_backup.uploads.walk import Batch
+    from safeharbor_backup.uploads.tree_entries import Batch
 
 
 class Counts(NamedTuple):

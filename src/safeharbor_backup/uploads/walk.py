@@ -6,16 +6,16 @@ during the walk cannot lead out of itself. Memory: the names of the directories 
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from safeharbor_backup.archive import layout
 from safeharbor_backup.errors import SafeHarborError, require_own_resources, translate_os_error
-from safeharbor_backup.uploads.omissions import Omissions, has_attributes
+from safeharbor_backup.uploads.omissions import Omissions, has_attributes, note_failure
+from safeharbor_backup.uploads.tree_entries import Batch, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,42 +29,6 @@ _BATCH_MASK = 1023
 _LARGEST_BATCH = 4096
 _LARGEST_BATCH_BYTES = 1024 * 1024  # of paths: what is remembered of a batch is some times that
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class Entry(NamedTuple):
-    """Something in the tree: its path below the root, its name in the open `directory`, and what stat said.
-
-    `directory` is open only until the next entry is asked for.
-    """
-
-    path: bytes
-    name: bytes
-    directory: int
-    status: os.stat_result
-
-
-class Batch:
-    """Some entries, none a directory, that follow one another in one directory. There is at least one.
-
-    `prefix` is the directory's path with its slash. `directory` is open only until the walk goes on. `is_home` tells
-    whether all are on the filesystem of the root.
-    """
-
-    __slots__ = ("directory", "is_home", "names", "prefix", "statuses")
-
-    def __init__(
-        self, prefix: bytes, directory: int, names: list[bytes], statuses: list[os.stat_result], *, is_home: bool
-    ) -> None:
-        self.prefix = prefix
-        self.directory = directory
-        self.names = names
-        self.statuses = statuses
-        self.is_home = is_home
-
-    def entry(self, number: int) -> Entry:
-        """The entry of that number in this directory."""
-        name = self.names[number]
-        return Entry(self.prefix + name, name, self.directory, self.statuses[number])
 
 
 class _Level:
@@ -210,15 +174,6 @@ class _Walk:
         if too_long:
             self._omissions.skipped.add(path, layout.refuse_path(path))
         return too_long
-
-
-def note_failure(error: OSError, path: bytes, omissions: Omissions) -> None:
-    """Note why something in the tree could not be looked at or read. Raises OutOfResources if that is our own fault."""
-    require_own_resources(error, "reading the uploads")
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone, or replaced by something else
-        omissions.vanished.add(path)
-    else:
-        omissions.unreadable.add(path, error.strerror or str(error))
 
 
 def _open_below(entry: Entry, omissions: Omissions) -> tuple[int, list[bytes]] | None:
