@@ -13,7 +13,7 @@ from safeharbor_backup.actions.backup.dump_part import DumpPart, DumpSource, tak
 from safeharbor_backup.actions.backup.manifest_content import manifest_document
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.layout import Member
-from safeharbor_backup.archive.manifest import encode_manifest
+from safeharbor_backup.archive.manifest_json import encode_manifest
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import choose_client_tools, find_client_tools
 from safeharbor_backup.postgres.connection import connected

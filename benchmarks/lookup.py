@@ -14,7 +14,7 @@ import psycopg
 from benchmarks.measure import Contender, interleave, mib
 from benchmarks.ours import COMMAND, environment
 from safeharbor_backup.archive.layout import DIRECTORY, FILE, Member, archive_name
-from safeharbor_backup.archive.manifest import encode_manifest
+from safeharbor_backup.archive.manifest_json import encode_manifest
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.private_cluster import PrivateServer
 from support.archives import DUMP, Facts, manifest_of

@@ -15,7 +15,7 @@ from benchmarks.measure import Contender, interleave
 from benchmarks.ours import COMMAND
 from safeharbor_backup.actions.backup.manifest_content import DumpRecord, manifest_document
 from safeharbor_backup.archive.layout import archive_name
-from safeharbor_backup.archive.manifest import encode_manifest
+from safeharbor_backup.archive.manifest_json import encode_manifest
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import ClientTools
 from safeharbor_backup.postgres.snapshot import DatabaseProperties

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 with atheris.instrument_imports(include=["safeharbor_backup"], enable_loader_override=False):
     from safeharbor_backup.actions.status.schema import StatusDocument
     from safeharbor_backup.archive.index import IndexUnusable, read_index_front, read_records
-    from safeharbor_backup.archive.manifest import ManifestInvalid, parse_manifest
+    from safeharbor_backup.archive.manifest_json import ManifestInvalid, parse_manifest
     from safeharbor_backup.errors import SafeHarborError
     from safeharbor_backup.settings.database_url import UnusableDatabaseUrl, parse_database_url
     from safeharbor_backup.settings.load import load_settings

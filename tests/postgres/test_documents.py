@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.archive.manifest import encode_manifest
+from safeharbor_backup.archive.manifest_json import encode_manifest
 from safeharbor_backup.archive.reader import read_front
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.state.directory import STATE_DIRECTORY

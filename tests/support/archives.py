@@ -28,7 +28,8 @@ from safeharbor_backup.archive.layout import (
     archive_name,
     dump_name,
 )
-from safeharbor_backup.archive.manifest import Manifest, encode_manifest
+from safeharbor_backup.archive.manifest import Manifest
+from safeharbor_backup.archive.manifest_json import encode_manifest
 from safeharbor_backup.archive.source import Source
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import ClientTools

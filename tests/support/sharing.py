@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.backup.manifest_content import DumpRecord, SharedRecord, manifest_document
 from safeharbor_backup.actions.backup.self_check import ArchiveWritten, prove_draft
 from safeharbor_backup.archive.layout import DUMP_NAME, archive_name
-from safeharbor_backup.archive.manifest import Manifest, encode_manifest
+from safeharbor_backup.archive.manifest import Manifest
+from safeharbor_backup.archive.manifest_json import encode_manifest
 from safeharbor_backup.archive.runs import block_size_of
 from safeharbor_backup.archive.writer import ArchiveWriter
 from safeharbor_backup.postgres.client_tools import ClientTools

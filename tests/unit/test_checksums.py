@@ -10,7 +10,7 @@ import pytest
 from safeharbor_backup.actions.catalog.entries import look_at
 from safeharbor_backup.archive.checksums import Tally, folder_of, parse_line, parse_sums
 from safeharbor_backup.archive.layout import DIRECTORY, FILE, SYMLINK, Member
-from safeharbor_backup.archive.manifest import parse_manifest
+from safeharbor_backup.archive.manifest_json import parse_manifest
 from support.archives import TAKEN_AT, assemble, put_archive, uploads_root
 
 if TYPE_CHECKING:

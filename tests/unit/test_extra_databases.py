@@ -20,7 +20,7 @@ from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.actions.verify import ArchiveKind, verify_source
 from safeharbor_backup.archive.headers import WIDE_HEADER_BYTES, encode_pad, encode_wide
 from safeharbor_backup.archive.layout import DUMP_NAME, FILE, Member
-from safeharbor_backup.archive.manifest import ManifestInvalid, encode_manifest, parse_manifest
+from safeharbor_backup.archive.manifest_json import ManifestInvalid, encode_manifest, parse_manifest
 from safeharbor_backup.archive.reader import Rejected, read_front, read_members
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import ArchiveNotFound, SettingsInvalid

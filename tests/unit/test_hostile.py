@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from safeharbor_backup.actions.verify import ArchiveKind, verify_archive
 from safeharbor_backup.archive.layout import DIRECTORY, SYMLINK
-from safeharbor_backup.archive.manifest import ManifestInvalid, encode_manifest, parse_manifest
+from safeharbor_backup.archive.manifest_json import ManifestInvalid, encode_manifest, parse_manifest
 from support.archives import (
     BLOCK,
     Lies,

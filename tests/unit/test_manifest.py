@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from safeharbor_backup.archive.manifest import Manifest, ManifestInvalid, encode_manifest, parse_manifest
+from safeharbor_backup.archive.manifest import Manifest
+from safeharbor_backup.archive.manifest_json import ManifestInvalid, encode_manifest, parse_manifest
 from safeharbor_backup.archive.manifest_sections import (
     Fingerprint,
     Folder,

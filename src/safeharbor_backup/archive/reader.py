@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.archive import headers, layout
 from safeharbor_backup.archive.headers import ManifestReference
 from safeharbor_backup.archive.layout import BLOCK, DUMP_NAME, DUMP_OFFSET, END, Member
-from safeharbor_backup.archive.manifest import Manifest, ManifestInvalid, parse_manifest
+from safeharbor_backup.archive.manifest_json import ManifestInvalid, parse_manifest
 from safeharbor_backup.archive.source import Source, Truncated
 from safeharbor_backup.errors import ArchiveRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from safeharbor_backup.archive.manifest import Manifest
 
 _COMMENT = re.compile(
     rb"(?:2048|3072) comment=safeharbor=(?P<version>\d+) manifest=(?P<offset>\d{20}) length=(?P<length>\d{12}) "

@@ -18,7 +18,7 @@ from safeharbor_backup.archive.headers import (
     padding,
 )
 from safeharbor_backup.archive.layout import DUMP_NAME, DUMP_OFFSET, END, FILE, MANIFEST_NAME, SUMS_NAME, Member
-from safeharbor_backup.archive.manifest import Manifest, parse_manifest
+from safeharbor_backup.archive.manifest_json import parse_manifest
 from safeharbor_backup.archive.parallel_dump import pwrite_all
 from safeharbor_backup.archive.runs import Run, RunEdges, RunList, pad_blocks, split_run
 from safeharbor_backup.archive.splice import clone_blocks, read_edge
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.archive.parallel_dump import DumpRegion
 
 _BUFFER = 1024 * 1024

@@ -13,7 +13,7 @@ from safeharbor_backup.actions.backup.own_restore import find_refusals
 from safeharbor_backup.actions.backup.self_check import ArchiveWritten, prove_uploads_in_parallel
 from safeharbor_backup.actions.references import Gathered
 from safeharbor_backup.archive.layout import dump_name
-from safeharbor_backup.archive.manifest import encode_manifest
+from safeharbor_backup.archive.manifest_json import encode_manifest
 from safeharbor_backup.archive.parallel_dump import reserve_dump_region
 from safeharbor_backup.archive.runs import block_size_of
 from safeharbor_backup.archive.writer import ArchiveWriter
