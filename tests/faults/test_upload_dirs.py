@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from safeharbor_backup.state.journal import Journal
-from safeharbor_backup.state.restore_record import Mark, Phase, Side, SwapPhase
+from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase
+from safeharbor_backup.state.restore_record import Phase
 from support.filesystems import mounted_by_program, mounted_tmpfs
 from support.kills import Rig, calls_of, killing, traced, wholly
 from support.postgres import Database

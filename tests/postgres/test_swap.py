@@ -19,7 +19,8 @@ from safeharbor_backup.errors import CannotRestore, RestorePending, StorageUnava
 from safeharbor_backup.postgres.target import Target, target_connected
 from safeharbor_backup.settings.database_url import parse_database_url
 from safeharbor_backup.state.journal import JOURNAL_NAME, Journal
-from safeharbor_backup.state.restore_record import Mark, Phase, RestoreRecord, Side, SwapPhase, UploadsPart
+from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase, UploadsPart
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.stage_marker import new_secret
 from safeharbor_backup.uploads.staging import StageReplaced, create_stage, stage_path

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from safeharbor_backup.actions.restore.kept import discard_previous
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.state.journal import JOURNAL_NAME, Journal, find_interrupted
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
+from safeharbor_backup.state.restore_parts import Side
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.system.lock import LOCK_NAME
 from support.faults import children_left
 from support.postgres import Database, execute

@@ -14,15 +14,8 @@ from safeharbor_backup.actions.restore.lost_stage import way_around
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.postgres.side_names import new_id, side_database
 from safeharbor_backup.state.journal import CURRENT_SCHEMA, JOURNAL_NAME, Journal, JournalBroken, find_interrupted
-from safeharbor_backup.state.restore_record import (
-    Mark,
-    Phase,
-    RestoreRecord,
-    Side,
-    StageIdentity,
-    SwapPhase,
-    UploadsPart,
-)
+from safeharbor_backup.state.restore_parts import Mark, Side, StageIdentity, SwapPhase, UploadsPart
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from support.json_schemas import complaints
 
 RECORD = RestoreRecord("0123456789ab", "2026-11-23T00:00:00Z", "/backups/x.tar", Phase.STAGING, database="reef")

@@ -15,7 +15,7 @@ import pytest
 
 from safeharbor_backup.archive.layout import STAGING_MARKER
 from safeharbor_backup.errors import CannotRestore, StorageUnavailable
-from safeharbor_backup.state.restore_record import Mark, Side, StageIdentity, SwapPhase
+from safeharbor_backup.state.restore_parts import Mark, Side, StageIdentity, SwapPhase
 from safeharbor_backup.system import atomic_file as publish
 from safeharbor_backup.uploads import exchange, trial
 from safeharbor_backup.uploads.collect import make_filter

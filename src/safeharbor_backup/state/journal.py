@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side, UploadsPart
+from safeharbor_backup.state.restore_parts import Side, UploadsPart
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.system.atomic_file import fsync_directory, published_whole, sweep_drafts, write_all
 from safeharbor_backup.system.documents import convert_exactly, dump_document, load_json
 from safeharbor_backup.system.small_file import NotSmallFile, read_small_file

@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 
 from safeharbor_backup.archive.layout import STAGING_MARKER
-from safeharbor_backup.state.restore_record import Mark, Side, SwapPhase
+from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase
 from safeharbor_backup.system.atomic_file import fsync_open_directory, write_all
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

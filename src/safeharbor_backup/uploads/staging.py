@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.layout import STAGING_MARKER, is_staging_name
 from safeharbor_backup.errors import CannotRestore
-from safeharbor_backup.state.restore_record import Mark, Side, StageIdentity, SwapPhase
+from safeharbor_backup.state.restore_parts import Mark, Side, StageIdentity, SwapPhase
 from safeharbor_backup.system.atomic_file import fsync_open_directory, rename_between
 from safeharbor_backup.system.filesystem import is_inode, mount_of, names_in, set_mode
 from safeharbor_backup.uploads.exchange import Exchange

@@ -14,7 +14,7 @@ from safeharbor_backup.actions.restore.swap import Swap
 from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded
 from safeharbor_backup.actions.restore.upload_stages import opened_stages
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
-from safeharbor_backup.state.restore_record import Side
+from safeharbor_backup.state.restore_parts import Side
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter

@@ -22,7 +22,7 @@ from safeharbor_backup.postgres.in_place_load import loading_in_place
 from safeharbor_backup.postgres.load import LoadFailed
 from safeharbor_backup.postgres.order import Pass, order_entries
 from safeharbor_backup.postgres.rows import analyze_tables
-from safeharbor_backup.state.restore_record import RestoreRecord, Side
+from safeharbor_backup.state.restore_parts import Side
 from safeharbor_backup.system.signals import signals_held
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.order import Order
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
+    from safeharbor_backup.state.restore_record import RestoreRecord
 
 _ROLLBACK_SECONDS = 5.0
 BESIDE = (

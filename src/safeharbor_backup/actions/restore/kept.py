@@ -32,7 +32,8 @@ from safeharbor_backup.postgres.database_swap import open_database
 from safeharbor_backup.postgres.target import drop_database, target_connected
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal, find_interrupted
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
+from safeharbor_backup.state.restore_parts import Side
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.text import typed
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.postgres.target import Target
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
-    from safeharbor_backup.state.restore_record import UploadsPart
+    from safeharbor_backup.state.restore_parts import UploadsPart
     from safeharbor_backup.uploads.staging import StageReplaced
 
 

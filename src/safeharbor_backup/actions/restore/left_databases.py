@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.state.restore_record import Side
+from safeharbor_backup.state.restore_parts import Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from safeharbor_backup.postgres.target import Target
-    from safeharbor_backup.state.restore_record import DatabasePart, RestoreRecord
+    from safeharbor_backup.state.restore_parts import DatabasePart
+    from safeharbor_backup.state.restore_record import RestoreRecord
 
 
 @dataclass(frozen=True, slots=True)

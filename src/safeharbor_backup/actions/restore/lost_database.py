@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.left_databases import missing_live
 from safeharbor_backup.errors import CannotRestore
-from safeharbor_backup.state.restore_record import Phase, Side
+from safeharbor_backup.state.restore_parts import Side
+from safeharbor_backup.state.restore_record import Phase
 from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:
     from safeharbor_backup.postgres.target import Target
-    from safeharbor_backup.state.restore_record import DatabasePart, RestoreRecord
+    from safeharbor_backup.state.restore_parts import DatabasePart
+    from safeharbor_backup.state.restore_record import RestoreRecord
 
 
 def with_numbers(target: Target | None, record: RestoreRecord) -> RestoreRecord:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore, translate_os_error
-from safeharbor_backup.state.restore_record import Mark, Phase, Side, SwapPhase
+from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase
+from safeharbor_backup.state.restore_record import Phase
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.staging import stage_path
 from safeharbor_backup.uploads.walk import count_entries
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from safeharbor_backup.errors import SafeHarborError
-    from safeharbor_backup.state.restore_record import RestoreRecord, UploadsPart
+    from safeharbor_backup.state.restore_parts import UploadsPart
+    from safeharbor_backup.state.restore_record import RestoreRecord
     from safeharbor_backup.uploads.staging import Stage
 
 

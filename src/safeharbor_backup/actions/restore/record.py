@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.postgres.side_names import new_id
-from safeharbor_backup.state.restore_record import DatabasePart, Phase, RestoreRecord, UploadsPart
+from safeharbor_backup.state.restore_parts import DatabasePart, UploadsPart
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.uploads.estimate import estimate_size
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.swap_errors import translated
 from safeharbor_backup.errors import RestorePending, SafeHarborError
-from safeharbor_backup.state.restore_record import RestoreRecord, Side
+from safeharbor_backup.state.restore_parts import Side
 
 if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.request import RestoreRequest
     from safeharbor_backup.actions.restore.swap import Swap
     from safeharbor_backup.progress import Progress
+    from safeharbor_backup.state.restore_record import RestoreRecord
 
 
 @dataclass(frozen=True, slots=True)

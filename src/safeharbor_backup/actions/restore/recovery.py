@@ -20,7 +20,8 @@ from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.settings.extra_databases import ExtraDatabase
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import find_interrupted
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
+from safeharbor_backup.state.restore_parts import Side
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter

@@ -45,7 +45,8 @@ from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord, Side
+from safeharbor_backup.state.restore_parts import Side
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed

@@ -22,7 +22,8 @@ from safeharbor_backup.actions.restore.upload_stages import UploadStages, opened
 from safeharbor_backup.errors import CannotRestore, RestorePending, SafeHarborError, one_line
 from safeharbor_backup.postgres.database_swap import Exchange, close_database, exchange_databases, open_database
 from safeharbor_backup.postgres.target import drop_database
-from safeharbor_backup.state.restore_record import Mark, Phase, RestoreRecord, Side, SwapPhase, UploadsPart
+from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase, UploadsPart
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.frontier import find_frontier
 from safeharbor_backup.uploads.staging import Stage, StageReplaced, stage_path
@@ -102,8 +103,7 @@ class Swap:
         gone = []
         hint = ""
         live = record.live if record.phase is Phase.KEPT else self.live_database  # at rest the journal knows
-        lost = missing_database(self._target, record, to, live)
-        if lost:
+        if lost := missing_database(self._target, record, to, live):
             gone.append(lost)
             hint = way_around_database(record, to, other=missing_database(self._target, record, to.other, live))
         for part in self.stages.lacking(record, to):

@@ -14,7 +14,8 @@ from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.postgres.addresses import names_beside, target_address
 from safeharbor_backup.postgres.side_names import side_database
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.state.restore_record import DatabasePart, Phase, RestoreRecord, Side, UploadsPart
+from safeharbor_backup.state.restore_parts import DatabasePart, Side, UploadsPart
+from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.staging import find_look_alikes, stage_path
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.lost_stage import changes_of
 from safeharbor_backup.errors import CannotRestore, RestorePending
-from safeharbor_backup.state.restore_record import Mark, Side, SwapPhase
+from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase
 from safeharbor_backup.uploads.staging import StageReplaced, open_stage, stage_path
 from safeharbor_backup.uploads.unfinished_stage import remove_unfinished
 from safeharbor_backup.uploads.walk import count_entries
@@ -19,7 +19,8 @@ from safeharbor_backup.uploads.walk import count_entries
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from safeharbor_backup.state.restore_record import RestoreRecord, UploadsPart
+    from safeharbor_backup.state.restore_parts import UploadsPart
+    from safeharbor_backup.state.restore_record import RestoreRecord
     from safeharbor_backup.uploads.staging import Stage
 
 # what a mount says whose server, disk or program is gone
