@@ -22,8 +22,9 @@ from safeharbor_backup.state.journal import JOURNAL_NAME, Journal
 from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase, UploadsPart
 from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.uploads.collect import make_filter
+from safeharbor_backup.uploads.own_stage import create_stage
 from safeharbor_backup.uploads.stage_marker import new_secret
-from safeharbor_backup.uploads.staging import StageReplaced, create_stage, stage_path
+from safeharbor_backup.uploads.staging import StageReplaced, stage_path
 from support.postgres import Database, execute
 
 ID = "0123456789ab"

@@ -21,14 +21,10 @@ from safeharbor_backup.uploads import exchange, trial
 from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.frontier import Frontier, find_frontier
 from safeharbor_backup.uploads.movable import find_immovable
+from safeharbor_backup.uploads.own_stage import create_stage, open_stage
 from safeharbor_backup.uploads.removal import remove_tree
 from safeharbor_backup.uploads.stage_marker import new_secret
-from safeharbor_backup.uploads.staging import (
-    StageReplaced,
-    create_stage,
-    find_look_alikes,
-    open_stage,
-)
+from safeharbor_backup.uploads.staging import StageReplaced, find_look_alikes
 from safeharbor_backup.uploads.unfinished_stage import remove_unfinished
 from support.filesystems import mounted_bind, mounted_tmpfs
 from support.intruder import NOBODY, become

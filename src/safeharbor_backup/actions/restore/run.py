@@ -51,8 +51,9 @@ from safeharbor_backup.system.lock import directory_lock
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import typed
 from safeharbor_backup.uploads.collect import make_filter
+from safeharbor_backup.uploads.own_stage import create_stage
 from safeharbor_backup.uploads.stage_marker import new_secret
-from safeharbor_backup.uploads.staging import StageReplaced, create_stage
+from safeharbor_backup.uploads.staging import StageReplaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

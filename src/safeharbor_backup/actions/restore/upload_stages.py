@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.restore.lost_stage import changes_of
 from safeharbor_backup.errors import CannotRestore, RestorePending
 from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase
-from safeharbor_backup.uploads.staging import StageReplaced, open_stage, stage_path
+from safeharbor_backup.uploads.own_stage import open_stage
+from safeharbor_backup.uploads.staging import StageReplaced, stage_path
 from safeharbor_backup.uploads.unfinished_stage import remove_unfinished
 from safeharbor_backup.uploads.walk import count_entries
 
