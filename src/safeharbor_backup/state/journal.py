@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.errors import CannotRestore, SafeHarborError
 from safeharbor_backup.state.restore_parts import Side, UploadsPart
 from safeharbor_backup.state.restore_record import Phase, RestoreRecord
+from safeharbor_backup.state.whole_journal import WholeJournal
 from safeharbor_backup.system.atomic_file import fsync_directory, published_whole, sweep_drafts, write_all
 from safeharbor_backup.system.documents import convert_exactly, dump_document, load_json
 from safeharbor_backup.system.small_file import NotSmallFile, read_small_file
@@ -45,42 +46,6 @@ class JournalDocument:
 @dataclass(frozen=True, slots=True)
 class _Version:
     schema: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class _WholeUploads:
-    """The same of each directory of uploads."""
-
-    path: str
-    name: str
-    frontier: tuple[str, ...]
-    stays: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _WholeDatabase:
-    """The same of each database beside the main one."""
-
-    database: str
-    name: str
-    had_database: bool
-    old_oid: int
-    new_oid: int
-
-
-@dataclass(frozen=True, slots=True)
-class _WholeRecord:
-    """What each record has that we have written: what has a default in the program must not be made up here."""
-
-    live: Side
-    towards: Side
-    others: tuple[_WholeDatabase, ...]
-    uploads: tuple[_WholeUploads, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _WholeJournal:
-    restores: tuple[_WholeRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +135,7 @@ class Journal:
                     intact="Nothing was changed.",
                 )
             document = _upgraded(document, schema)
-            convert_exactly(document, _WholeJournal)
+            convert_exactly(document, WholeJournal)
             return convert_exactly(document, JournalDocument).restores
         except ValueError:
             raise JournalBroken(f"{self.path} is damaged.") from None
