@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.layout import is_staging_name
 from safeharbor_backup.system.filesystem import mounts_below
-from safeharbor_backup.uploads.trial import why_fixed
+from safeharbor_backup.system.inode_flags import why_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

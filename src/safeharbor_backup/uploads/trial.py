@@ -6,18 +6,16 @@ what a killed trial has left is removed by the next one.
 
 from __future__ import annotations
 
-import array
 import errno
-import fcntl
 import os
 import re
 import secrets
-import stat
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.system.filesystem import BCACHEFS, BTRFS, EXT4, F2FS, TMPFS, XFS, ZFS, filesystem_of
+from safeharbor_backup.system.inode_flags import CASEFOLD, flags_of
 from safeharbor_backup.uploads.doubtful_names import alike_names, unusual_names
 
 if TYPE_CHECKING:
@@ -26,9 +24,6 @@ if TYPE_CHECKING:
 
 _OVERLAY = 0x794C7630
 _TAKES_ALL_NAMES = frozenset({EXT4, XFS, BTRFS, F2FS, BCACHEFS, ZFS, TMPFS, _OVERLAY})
-_GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS, ioctl_iflags(2)
-_CASEFOLD = 0x40000000
-_FIXED = {0x10: "immutable (chattr +i)", 0x20: "append-only (chattr +a)"}
 _PREFIX = ".safeharbor-trial-"  # decision 79
 _OURS = re.compile(rb"\.safeharbor-trial-[0-9a-f]{16}")
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -62,7 +57,7 @@ def try_filesystem(
     """
     root = os.open(uploads, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if filesystem_of(root) in _TAKES_ALL_NAMES and not _flags_of(root) & _CASEFOLD:
+        if filesystem_of(root) in _TAKES_ALL_NAMES and not flags_of(root) & CASEFOLD:
             return Refusals(owners=not _takes_owners(root, owners))
         _sweep(root)
         with _own_directory(root) as place:
@@ -75,31 +70,6 @@ def try_filesystem(
             )
     finally:
         os.close(root)
-
-
-def why_fixed(directory: int, name: str) -> str:
-    """Why this entry can be neither renamed nor removed, not by root either; "" if it can, or if that is unknown."""
-    try:
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            return ""
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    except OSError:
-        return ""
-    try:
-        flags = _flags_of(descriptor)
-    finally:
-        os.close(descriptor)
-    return next((f"it is {what}" for flag, what in _FIXED.items() if flags & flag), "")
-
-
-def _flags_of(descriptor: int) -> int:
-    answer = array.array("L", [0])
-    try:
-        fcntl.ioctl(descriptor, _GET_FLAGS, answer)
-    except OSError:
-        return 0  # a filesystem without such flags
-    return answer[0] & 0xFFFFFFFF
 
 
 @contextmanager
