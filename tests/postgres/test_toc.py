@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.postgres.contents import DumpInput
-from safeharbor_backup.postgres.toc import UnknownToc, client_for, read_toc, users_of
+from safeharbor_backup.postgres.toc import UnknownToc, client_for, read_toc
+from safeharbor_backup.postgres.toc_entries import users_of
 from support.postgres import Database, execute
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from safeharbor_backup.postgres.contents import without_subscriptions
 from safeharbor_backup.postgres.scratch_database import is_id_of_drill, scratch_name
 from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.structure import Structure
-from safeharbor_backup.postgres.toc import TocEntry
+from safeharbor_backup.postgres.toc_entries import TocEntry
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.database_url import parse_database_url
 from safeharbor_backup.state.directory import drill_lock

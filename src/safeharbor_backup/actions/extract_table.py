@@ -34,7 +34,7 @@ from safeharbor_backup.postgres.one_table import (
 from safeharbor_backup.postgres.rows import names_as_bytes, readable, sendable
 from safeharbor_backup.postgres.scratch_database import mark_scratch, scratch_name
 from safeharbor_backup.postgres.side_names import new_id
-from safeharbor_backup.postgres.toc import PRE_DATA
+from safeharbor_backup.postgres.toc_entries import PRE_DATA
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.system.atomic_file import published_whole, write_all
 from safeharbor_backup.text import ascii_safe
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.restore.request import OpenArchive
     from safeharbor_backup.postgres.one_table import Column, Missing
-    from safeharbor_backup.postgres.toc import TocEntry
+    from safeharbor_backup.postgres.toc_entries import TocEntry
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
 

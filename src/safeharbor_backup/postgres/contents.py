@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.errors import ArchiveRejected, OutOfResources, ToolFailed, translate_os_error
 from safeharbor_backup.postgres.errors import trouble_of
 from safeharbor_backup.postgres.grants import read_grants, tokens_of
-from safeharbor_backup.postgres.toc import UnknownToc, client_for, read_toc, users_of, with_dependants
+from safeharbor_backup.postgres.toc import UnknownToc, client_for, read_toc
+from safeharbor_backup.postgres.toc_entries import users_of, with_dependants
 from safeharbor_backup.system.atomic_file import write_all
 from safeharbor_backup.system.process import run_tool, tool_environment
 from safeharbor_backup.system.threads import Worker
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.postgres.client_tools import ClientTools
-    from safeharbor_backup.postgres.toc import TocEntry
+    from safeharbor_backup.postgres.toc_entries import TocEntry
 
 _LIST_SECONDS = 300.0
 _PIECE = 1024 * 1024

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from safeharbor_backup.postgres.grants import Grant
-    from safeharbor_backup.postgres.toc import TocEntry
+    from safeharbor_backup.postgres.toc_entries import TocEntry
 
 _QUALIFIED = re.compile(r'("(?:[^"]|"")*"|[^\s"(),;.]+)(\.)?')
 _OF_SUPERUSERS = ("EVENT TRIGGER", "FOREIGN DATA WRAPPER")  # no other role may own one

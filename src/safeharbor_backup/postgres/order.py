@@ -12,12 +12,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.postgres.contents import number_of
-from safeharbor_backup.postgres.toc import DATA, POST_DATA, PRE_DATA, with_dependants
+from safeharbor_backup.postgres.toc_entries import DATA, POST_DATA, PRE_DATA, with_dependants
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from safeharbor_backup.postgres.toc import TocEntry
+    from safeharbor_backup.postgres.toc_entries import TocEntry
 
 _BUILDS_AN_INDEX = ("INDEX", "CONSTRAINT")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.postgres.grants import Grant
     from safeharbor_backup.postgres.lost_rights import Grantors
-    from safeharbor_backup.postgres.toc import TocEntry
+    from safeharbor_backup.postgres.toc_entries import TocEntry
 
 _PRIVILEGES = ("ACL", "DEFAULT ACL")
 

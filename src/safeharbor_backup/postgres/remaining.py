@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.postgres.contents import number_of
-from safeharbor_backup.postgres.toc import users_of
+from safeharbor_backup.postgres.toc_entries import users_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from safeharbor_backup.postgres.contents import DumpContents
-    from safeharbor_backup.postgres.toc import TocEntry
+    from safeharbor_backup.postgres.toc_entries import TocEntry
 
 # what goes with a thing that is left out, unmissed: remarks, rights, and the rows that an extension keeps of its own
 _GOES_WITH_IT = ("COMMENT", "SECURITY LABEL", "ACL", "TABLE DATA", "SEQUENCE SET")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import codecs
 import os
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+from safeharbor_backup.postgres.toc_entries import TocEntry
 
-PRE_DATA, DATA, POST_DATA = 2, 3, 4  # sections
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _MAGIC = b"PGDMP"
 _CUSTOM = 1
 _OLDEST, _NEWEST = (1, 11, 0), (1, 16, 255)
@@ -34,30 +35,6 @@ _FIRST_WITH = {(1, 14): 12, (1, 15): 16, (1, 16): 17}
 
 class UnknownToc(Exception):
     """Why a table of contents cannot be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class TocEntry:
-    """An entry. `kind` is pg_dump's word (TABLE, COMMENT, …), `name` its tag; `needs` are numbers of other entries.
-
-    `definition` is its SQL, `start` where that begins in the dump.
-    """
-
-    number: int
-    kind: str
-    schema: str
-    name: str
-    owner: str
-    needs: tuple[int, ...]
-    section: int = 0
-    definition: str = ""
-    tablespace: str = ""
-    start: int = 0
-
-    @property
-    def what(self) -> str:
-        """Kind and name, for people."""
-        return f"{self.kind.lower()} {f'{self.schema}.' if self.schema else ''}{self.name}"
 
 
 def read_toc(descriptor: int) -> dict[int, TocEntry]:
@@ -99,28 +76,6 @@ def client_for(head: bytes) -> int | None:
         return None
     form = (head[5], head[6])
     return min(_FIRST_WITH.values()) if form < min(_FIRST_WITH) else _FIRST_WITH.get(form)
-
-
-def users_of(toc: Mapping[int, TocEntry], numbers: Iterable[int]) -> list[TocEntry]:
-    """The entries that need one of these, in order, those themselves not among them."""
-    wanted = set(numbers)
-    return [entry for entry in toc.values() if entry.number not in wanted and not wanted.isdisjoint(entry.needs)]
-
-
-def with_dependants(toc: Mapping[int, TocEntry], numbers: Iterable[int]) -> set[int]:
-    """These entries and whatever needs them, directly or not."""
-    users: dict[int, list[int]] = {}
-    for entry in toc.values():
-        for need in entry.needs:
-            users.setdefault(need, []).append(entry.number)
-    found: set[int] = set()
-    waiting = list(numbers)
-    while waiting:
-        number = waiting.pop()
-        if number not in found:
-            found.add(number)
-            waiting += users.get(number, ())
-    return found
 
 
 class _Short(Exception):

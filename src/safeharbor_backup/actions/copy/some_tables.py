@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.postgres.toc import TocEntry
+    from safeharbor_backup.postgres.toc_entries import TocEntry
 
 _ROWS = "TABLE DATA"
 _OTHER_CONTENT = (_ROWS, "BLOB", "BLOBS", "BLOB METADATA", "FK CONSTRAINT")

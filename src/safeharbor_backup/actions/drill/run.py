@@ -40,7 +40,7 @@ from safeharbor_backup.errors import (
 )
 from safeharbor_backup.postgres.behind_sequences import find_behind
 from safeharbor_backup.postgres.errors import FULL
-from safeharbor_backup.postgres.load import ServerFull
+from safeharbor_backup.postgres.load_failures import ServerFull
 from safeharbor_backup.postgres.scratch_database import is_disk_full, mark_scratch, scratch_name
 from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.structure import read_structure

@@ -13,7 +13,8 @@ from safeharbor_backup.actions.restore.loader import ACCEPT
 from safeharbor_backup.actions.restore.second_try import Broken, load_again, load_entries, mending_script
 from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.errors import CannotRestore, one_line
-from safeharbor_backup.postgres.load import LoadFailed, finish_loading
+from safeharbor_backup.postgres.load import finish_loading
+from safeharbor_backup.postgres.load_failures import LoadFailed
 from safeharbor_backup.postgres.order import Pass, order_entries
 from safeharbor_backup.postgres.rows import analyze_tables, count_table_rows, list_tables
 from safeharbor_backup.text import plural

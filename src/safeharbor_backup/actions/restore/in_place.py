@@ -19,7 +19,7 @@ from safeharbor_backup.postgres.checks_aside import PUT_BACK, SET_ASIDE
 from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.database_swap import bring_to_disk
 from safeharbor_backup.postgres.in_place_load import loading_in_place
-from safeharbor_backup.postgres.load import LoadFailed
+from safeharbor_backup.postgres.load_failures import LoadFailed
 from safeharbor_backup.postgres.order import Pass, order_entries
 from safeharbor_backup.postgres.rows import analyze_tables
 from safeharbor_backup.state.restore_parts import Side

@@ -14,20 +14,12 @@ from psycopg import sql
 
 from safeharbor_backup.errors import CannotRestore, one_line
 from safeharbor_backup.postgres.errors import ends_the_same_again
-from safeharbor_backup.postgres.load import (
-    Failure,
-    LoadFailed,
-    LoadOptions,
-    ServerFull,
-    finish_loading,
-    load_argv,
-    loading,
-    read_failures,
-)
+from safeharbor_backup.postgres.load import LoadOptions, finish_loading, load_argv, loading
+from safeharbor_backup.postgres.load_failures import Failure, LoadFailed, ServerFull, read_failures
 from safeharbor_backup.postgres.lost_rights import GRANTOR
 from safeharbor_backup.postgres.rows import names_as_bytes, sendable
 from safeharbor_backup.postgres.scratch_database import is_disk_full
-from safeharbor_backup.postgres.toc import PRE_DATA
+from safeharbor_backup.postgres.toc_entries import PRE_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,7 +28,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.dump_copy import DumpCopy
     from safeharbor_backup.postgres.contents import DumpInput
-    from safeharbor_backup.postgres.toc import TocEntry
+    from safeharbor_backup.postgres.toc_entries import TocEntry
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.system.process import RunningTool
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, SafeHarborError
 from safeharbor_backup.postgres.connection import connected
-from safeharbor_backup.postgres.in_place_load import find_strangers
 from safeharbor_backup.postgres.sessions import count_clients
+from safeharbor_backup.postgres.wipe import find_strangers
 from safeharbor_backup.text import plural
 
 if TYPE_CHECKING:

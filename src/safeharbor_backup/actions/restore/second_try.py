@@ -15,7 +15,7 @@ from psycopg import sql
 from safeharbor_backup.actions.restore.loader import ACCEPT
 from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.checks_aside import set_aside
-from safeharbor_backup.postgres.load import Failure, LoadFailed
+from safeharbor_backup.postgres.load_failures import Failure, LoadFailed
 from safeharbor_backup.postgres.order import Pass, order_entries
 from safeharbor_backup.postgres.rows import SURROGATES, names_as_bytes, readable
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.restore.loader import Loader
     from safeharbor_backup.postgres.checks_aside import Check
-    from safeharbor_backup.postgres.toc import TocEntry
+    from safeharbor_backup.postgres.toc_entries import TocEntry
 
 _NEWEST = """
     SELECT pg_catalog.format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', conrelid::regclass, conname)
