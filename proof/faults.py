@@ -136,6 +136,7 @@ REASONS = (
         "A live database that cannot be asked whether a backup runs is replaced, and kept; the run says so.",
     ),
     ("postgres/connection.py", _SESSION),
+    ("postgres/session_settings.py < postgres/snapshot.py", _SESSION),
     ("actions/restore/database_losses.py", _PLAN),
     ("postgres/query.py < postgres/snapshot.py", _PLAN),
     ("postgres/rows.py", _PLAN),

@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from safeharbor_backup.postgres.client_tools import ClientTools
-from safeharbor_backup.postgres.contents import DumpInput, UnreadableDump, read_contents
+from safeharbor_backup.postgres.contents import UnreadableDump, read_contents
+from safeharbor_backup.postgres.dump_input import DumpInput
 from safeharbor_backup.postgres.private_cluster import find_server_bins
 from support.archives import write_program
 from support.postgres import PASSWORD, Database, Servers, drop_database, execute, make_database

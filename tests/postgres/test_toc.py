@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor_backup.postgres.contents import DumpInput
+from safeharbor_backup.postgres.dump_input import DumpInput
 from safeharbor_backup.postgres.toc import UnknownToc, client_for, read_toc
 from safeharbor_backup.postgres.toc_entries import users_of
 from support.postgres import Database, execute

@@ -20,7 +20,7 @@ from safeharbor_backup.archive.layout import sums_line
 from safeharbor_backup.archive.reader import read_front
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import LockHeld
-from safeharbor_backup.postgres.contents import without_subscriptions
+from safeharbor_backup.postgres.entry_selection import without_subscriptions
 from safeharbor_backup.postgres.scratch_database import is_id_of_drill, scratch_name
 from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.structure import Structure

@@ -10,8 +10,9 @@ import psycopg
 from safeharbor_backup.errors import SafeHarborError, one_line
 from safeharbor_backup.postgres.addresses import is_database_named, target_address
 from safeharbor_backup.postgres.connection import bounded
+from safeharbor_backup.postgres.create_drop import drop_database
 from safeharbor_backup.postgres.scratch_database import find_left_scratch
-from safeharbor_backup.postgres.target import drop_database, target_connected
+from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.uploads.drill_directory import find_left_directories, remove_left_directory
 
 if TYPE_CHECKING:

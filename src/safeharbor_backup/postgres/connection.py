@@ -11,15 +11,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import sql
 
 from safeharbor_backup.errors import DatabaseUnavailable, LockHeld, SafeHarborError, translate_os_error
 from safeharbor_backup.postgres.errors import ACCEPTED, TOO_MANY_CONNECTIONS, code_of_refusal, hint_of, hint_to_connect
-from safeharbor_backup.postgres.session_settings import fix_settings, settings_in_transaction
+from safeharbor_backup.postgres.session_settings import begin_unlimited, fix_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import LiteralString
+    from collections.abc import Iterator
 
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.settings.model import Settings
@@ -131,25 +129,6 @@ def answering(connection: psycopg.Connection, url: DatabaseUrl) -> Iterator[None
 def _refusal(error: psycopg.Error, url: DatabaseUrl) -> SafeHarborError:
     said = describe_error(error, url)
     return SafeHarborError(f"The database {url.describe()} answered: {said}", hint=hint_of(error))
-
-
-def begin_unlimited(session: psycopg.Connection, mode: LiteralString, settings: Mapping[str, str]) -> None:
-    """Begin a transaction of this isolation level in which the limits that are meant for the app's queries do not hold.
-
-    All in one message: a limit could end the transaction before the statement that lifts it. Raises psycopg.Error.
-    """
-    fixed = settings_in_transaction(session)
-    session.execute(
-        sql.SQL("; ").join(
-            [
-                sql.SQL("BEGIN ISOLATION LEVEL " + mode),
-                *(
-                    sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value))
-                    for name, value in {**fixed, **settings}.items()
-                ),
-            ]
-        )
-    )
 
 
 @contextmanager

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.errors import ArchiveRejected, OutOfResources, ToolFailed, translate_os_error
+from safeharbor_backup.errors import ArchiveRejected, ToolFailed, translate_os_error
 from safeharbor_backup.postgres.errors import trouble_of
 from safeharbor_backup.postgres.grants import read_grants, tokens_of
 from safeharbor_backup.postgres.toc import UnknownToc, client_for, read_toc
-from safeharbor_backup.postgres.toc_entries import users_of, with_dependants
-from safeharbor_backup.system.atomic_file import write_all
 from safeharbor_backup.system.process import run_tool, tool_environment
-from safeharbor_backup.system.threads import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from safeharbor_backup.postgres.client_tools import ClientTools
+    from safeharbor_backup.postgres.dump_input import DumpInput
     from safeharbor_backup.postgres.toc_entries import TocEntry
 
 _LIST_SECONDS = 300.0
-_PIECE = 1024 * 1024
 _NO_DATA = "does not support compression"  # a warning of pg_restore, in all majors
 _ENTRY = re.compile(r"(?P<id>\d+); \d+ \d+ (?P<what>.*)")
 _DUMPED_FROM = re.compile(r";\s+Dumped from database version: (?P<version>\S+)")
-
-# kinds of entries that only a superuser may create (CREATE … in the manual, each under "Notes")
-_SUPERUSERS_ONLY = ("EVENT TRIGGER", "FOREIGN DATA WRAPPER", "ACCESS METHOD", "TEXT SEARCH PARSER",
-                    "TEXT SEARCH TEMPLATE", "OPERATOR CLASS", "OPERATOR FAMILY", "PUBLICATION TABLES IN SCHEMA",
-                    "SUBSCRIPTION")  # fmt: skip
 
 # extensions that can be created only in the one database that a setting of the server names
 _BOUND = {"pg_cron": "cron.database_name"}
@@ -89,70 +79,6 @@ class Needs:
     grantors: set[str] = field(default_factory=set)
     tablespaces: set[str] = field(default_factory=set)
     subjects: set[str] = field(default_factory=set)  # of policies and user mappings, which cannot be without them
-
-
-@dataclass(frozen=True, slots=True)
-class DumpInput:
-    """A dump where it lies: `size` bytes, `offset` bytes into `file`. A tool gets it as its standard input."""
-
-    file: Path
-    offset: int = 0
-    size: int = 0
-
-    @contextmanager
-    def opened(self) -> Iterator[int]:
-        """A descriptor of its own at the dump's start. Raises OSError."""
-        descriptor = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.lseek(descriptor, self.offset, os.SEEK_SET)
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    @contextmanager
-    def piped(self, patch: tuple[int, bytes] | None = None) -> Iterator[int]:
-        """A pipe that gives the dump, at one place with other bytes, if there is a `patch`.
-
-        Raises OSError, at the end too: if the dump could not be read, whatever the tool made of that.
-
-        A pg_dump that writes to a file records the offsets of its data in that file. If its standard input can be
-        positioned, pg_restore goes to these offsets, though the dump does not begin at the start of `file`.
-        """
-        unread: list[OSError] = []
-        with self.opened() as source:
-            reading, writing = os.pipe()
-
-            def pump() -> None:
-                left = self.size
-                try:
-                    if patch is not None:
-                        begin = os.pread(source, patch[0], self.offset) + patch[1]
-                        os.lseek(source, len(begin), os.SEEK_CUR)
-                        left -= len(begin)
-                        write_all(writing, begin)
-                    while left and (sent := os.sendfile(writing, source, None, min(left, _PIECE))):
-                        left -= sent
-                except BrokenPipeError:
-                    pass  # nobody reads any more: the tool's status says why
-                except OSError as error:
-                    unread.append(OSError(error.errno, error.strerror, os.path.realpath(self.file)))
-                finally:
-                    os.close(writing)
-
-            pumping = Worker(pump)
-            try:
-                pumping.start()
-            except OutOfResources:
-                os.close(reading)
-                os.close(writing)
-                raise
-            try:
-                yield reading
-            finally:
-                os.close(reading)
-                pumping.join()
-                if unread:
-                    raise unread[0]
 
 
 def read_contents(dump: DumpInput, order: Sequence[ClientTools]) -> DumpContents:
@@ -233,54 +159,6 @@ def _subjects(entry: TocEntry) -> set[str]:
         elif token.is_quoted or token.text not in (",", "PUBLIC", "public"):
             found.add(token.text)
     return found
-
-
-def select_entries(
-    contents: DumpContents, available: Mapping[str, bool], installed: Iterable[str] = ()
-) -> tuple[list[str], list[str]]:
-    """The entries that a role that is not a superuser can create, and what is left out, in words.
-
-    `available` are the extensions of the server, true if one needs no superuser; `installed` are those that are in
-    the database already and will stay.
-    """
-    staying = set(installed)
-    out = {name for name in contents.extensions if not available.get(name, True)} | staying
-    gone: set[int] = set()
-    left_out: list[str] = []
-    for entry in contents.toc.values():
-        what = ""
-        if entry.kind == "EXTENSION" and entry.name in out:
-            gone.add(entry.number)
-            what = f"extension {entry.name}" if entry.name not in staying else ""
-        elif entry.kind == "PUBLICATION" and _is_for_all_tables(entry):
-            what = f"publication {entry.name} for all tables"
-        elif entry.kind in _SUPERUSERS_ONLY:
-            what = f"{entry.kind.lower()} {f'{entry.schema} ' if entry.schema else ''}{entry.name}"
-        if what:
-            gone.add(entry.number)
-            left_out.append(f"{what}, which only a superuser may create")
-    return _without(contents.entries, gone | _remarks_on(contents.toc, gone)), left_out
-
-
-def without_subscriptions(entries: Iterable[str], toc: Mapping[int, TocEntry]) -> list[str]:
-    """The same without subscriptions, which keep a database from being dropped as long as they name a slot."""
-    return _without(
-        entries, with_dependants(toc, [each.number for each in toc.values() if each.kind == "SUBSCRIPTION"])
-    )
-
-
-def _without(entries: Iterable[str], gone: set[int]) -> list[str]:
-    return [entry for entry in entries if number_of(entry) not in gone]
-
-
-def _remarks_on(toc: Mapping[int, TocEntry], numbers: set[int]) -> set[int]:
-    return {user.number for user in users_of(toc, numbers) if user.kind in ("COMMENT", "SECURITY LABEL")}
-
-
-def _is_for_all_tables(publication: TocEntry) -> bool:
-    """`CREATE PUBLICATION name FOR ALL TABLES …`: what follows the name, which may be quoted, counts."""
-    words = [token.text for token in tokens_of(publication.definition)]
-    return [word.upper() for word in words[3:6]] == ["FOR", "ALL", "TABLES"]
 
 
 def number_of(entry: str) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.postgres.client_tools import ClientTools
-    from safeharbor_backup.postgres.contents import DumpInput
+    from safeharbor_backup.postgres.dump_input import DumpInput
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.system.process import RunningTool
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from safeharbor_backup.postgres.client_tools import ClientTools
-    from safeharbor_backup.postgres.contents import DumpInput
     from safeharbor_backup.postgres.copied_rows import TableName
+    from safeharbor_backup.postgres.dump_input import DumpInput
 
 _PIECE = 1024 * 1024
 _KEY = secrets.token_bytes(32)

@@ -14,6 +14,7 @@ from psycopg import sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import LiteralString
 
     from safeharbor_backup.settings.database_url import DatabaseUrl
 
@@ -44,9 +45,28 @@ _OURS = {"datestyle": "ISO, MDY", "timezone": "UTC", "client_min_messages": "not
 _SEARCH_PATH = "pg_catalog.concat_ws(', ', 'pg_catalog', nullif(pg_catalog.current_setting('search_path'), ''))"
 
 
-def settings_in_transaction(session: psycopg.Connection) -> Mapping[str, str]:
+def _settings_in_transaction(session: psycopg.Connection) -> Mapping[str, str]:
     """What a transaction of ours sets for itself, since behind a pooler it may be in anybody's session."""
     return {**_MEANING, **_OURS, **_limits(session.info.server_version)}
+
+
+def begin_unlimited(session: psycopg.Connection, mode: LiteralString, settings: Mapping[str, str]) -> None:
+    """Begin a transaction of this isolation level in which the limits that are meant for the app's queries do not hold.
+
+    All in one message: a limit could end the transaction before the statement that lifts it. Raises psycopg.Error.
+    """
+    fixed = _settings_in_transaction(session)
+    session.execute(
+        sql.SQL("; ").join(
+            [
+                sql.SQL("BEGIN ISOLATION LEVEL " + mode),
+                *(
+                    sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value))
+                    for name, value in {**fixed, **settings}.items()
+                ),
+            ]
+        )
+    )
 
 
 def fix_settings(session: psycopg.Connection, url: DatabaseUrl) -> None:

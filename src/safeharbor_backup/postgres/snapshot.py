@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from safeharbor_backup.postgres.connection import begin_unlimited, connected
+from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.damage import Damage, find_damage
 from safeharbor_backup.postgres.query import one_row, rows_if_told, system_identifier
 from safeharbor_backup.postgres.reference_values import read_values
 from safeharbor_backup.postgres.row_hashes import read_printing
 from safeharbor_backup.postgres.rows import Table, list_tables
+from safeharbor_backup.postgres.session_settings import begin_unlimited
 from safeharbor_backup.postgres.structure import Structure, read_structure
 from safeharbor_backup.postgres.views import hash_views
 

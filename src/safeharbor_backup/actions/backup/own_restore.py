@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from safeharbor_backup.errors import one_line
-from safeharbor_backup.postgres.contents import DumpContents, DumpInput, read_needs, select_entries
+from safeharbor_backup.postgres.contents import DumpContents, read_needs
+from safeharbor_backup.postgres.dump_input import DumpInput
+from safeharbor_backup.postgres.entry_selection import select_entries
 from safeharbor_backup.postgres.lost_rights import (
     GRANTOR,
     LABELS,

@@ -35,11 +35,12 @@ from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace
 from safeharbor_backup.actions.scratch_cleanup import remove_left_databases
 from safeharbor_backup.errors import CannotRestore, DatabaseUnavailable, SafeHarborError, one_line
 from safeharbor_backup.postgres.connection import bounded
+from safeharbor_backup.postgres.create_drop import drop_database
 from safeharbor_backup.postgres.database_swap import Exchange, close_database, exchange_databases, open_database
 from safeharbor_backup.postgres.properties import Properties, read_properties, replay_properties
 from safeharbor_backup.postgres.scratch_database import mark_scratch, scratch_name
 from safeharbor_backup.postgres.side_names import new_id
-from safeharbor_backup.postgres.target import drop_database, target_connected
+from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.extract import LACKS_OWNERS

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.postgres.client_tools import ClientTools
-    from safeharbor_backup.postgres.contents import DumpInput
     from safeharbor_backup.postgres.copied_rows import TableName
+    from safeharbor_backup.postgres.dump_input import DumpInput
     from safeharbor_backup.postgres.row_hashes import DumpedTable, LargeObjects
     from safeharbor_backup.postgres.rows import Table
 

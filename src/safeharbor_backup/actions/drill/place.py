@@ -23,10 +23,11 @@ from safeharbor_backup.actions.restore.staged_database import create_staged
 from safeharbor_backup.actions.scratch_cleanup import remove_left_databases
 from safeharbor_backup.errors import CannotRestore, SafeHarborError, one_line
 from safeharbor_backup.postgres.addresses import is_database_named
-from safeharbor_backup.postgres.contents import without_subscriptions
+from safeharbor_backup.postgres.create_drop import drop_database
+from safeharbor_backup.postgres.entry_selection import without_subscriptions
 from safeharbor_backup.postgres.scratch_database import hold_scratch
 from safeharbor_backup.postgres.sessions import end_backend
-from safeharbor_backup.postgres.target import drop_database, target_connected
+from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.system.signals import signals_held
 from safeharbor_backup.text import ascii_safe
 

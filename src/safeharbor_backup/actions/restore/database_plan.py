@@ -20,7 +20,8 @@ from safeharbor_backup.actions.restore.server_checks import (
 )
 from safeharbor_backup.errors import CannotRestore, ToolFailed
 from safeharbor_backup.postgres.client_tools import choose_restore_tools, find_client_tools, is_safe_for_foreign_dumps
-from safeharbor_backup.postgres.contents import Needs, read_contents, read_needs, select_entries
+from safeharbor_backup.postgres.contents import Needs, read_contents, read_needs
+from safeharbor_backup.postgres.entry_selection import select_entries
 from safeharbor_backup.postgres.lost_rights import (
     LABELS,
     OF_A_SUPERUSER,

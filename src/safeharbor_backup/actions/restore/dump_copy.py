@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.postgres.contents import DumpInput
+from safeharbor_backup.postgres.dump_input import DumpInput
 from safeharbor_backup.settings.min_free import Floor, free_restores
 from safeharbor_backup.system.atomic_file import when_closed, write_all
 from safeharbor_backup.system.reflink import clone_range

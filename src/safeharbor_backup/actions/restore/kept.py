@@ -28,8 +28,9 @@ from safeharbor_backup.errors import (
     translate_os_error,
 )
 from safeharbor_backup.postgres.addresses import target_address
+from safeharbor_backup.postgres.create_drop import drop_database
 from safeharbor_backup.postgres.database_swap import open_database
-from safeharbor_backup.postgres.target import drop_database, target_connected
+from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal, find_interrupted
 from safeharbor_backup.state.restore_parts import Side

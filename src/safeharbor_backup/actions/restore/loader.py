@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.dump_copy import DumpCopy
-    from safeharbor_backup.postgres.contents import DumpInput
+    from safeharbor_backup.postgres.dump_input import DumpInput
     from safeharbor_backup.postgres.toc_entries import TocEntry
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.system.process import RunningTool

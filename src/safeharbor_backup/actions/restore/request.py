@@ -16,7 +16,7 @@ from safeharbor_backup.archive.foreign_reader import Skipped, read_foreign_membe
 from safeharbor_backup.archive.reader import Front, Rejected, bears_leading_mark, read_front
 from safeharbor_backup.archive.source import Source, Truncated, opened_archive
 from safeharbor_backup.errors import ArchiveRejected, CannotRestore
-from safeharbor_backup.postgres.contents import DumpInput
+from safeharbor_backup.postgres.dump_input import DumpInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,8 +11,8 @@ from psycopg import sql
 from safeharbor_backup.actions.restore.loader import Loader
 from safeharbor_backup.actions.restore.recorded_database import database_in_manifest, properties_in_manifest
 from safeharbor_backup.postgres.connection import connected
+from safeharbor_backup.postgres.create_drop import create_beside, drop_database
 from safeharbor_backup.postgres.properties import Properties, read_properties, replay_properties
-from safeharbor_backup.postgres.target import TargetDatabase, create_beside, drop_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.request import OpenArchive
-    from safeharbor_backup.postgres.target import Target
+    from safeharbor_backup.postgres.target import Target, TargetDatabase
 
 
 @dataclass(frozen=True, slots=True)

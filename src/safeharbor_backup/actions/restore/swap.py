@@ -20,8 +20,8 @@ from safeharbor_backup.actions.restore.lost_stage import left_unseen, way_around
 from safeharbor_backup.actions.restore.swap_errors import interrupted
 from safeharbor_backup.actions.restore.upload_stages import UploadStages, opened_stages
 from safeharbor_backup.errors import CannotRestore, RestorePending, SafeHarborError, one_line
+from safeharbor_backup.postgres.create_drop import drop_database
 from safeharbor_backup.postgres.database_swap import Exchange, close_database, exchange_databases, open_database
-from safeharbor_backup.postgres.target import drop_database
 from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase, UploadsPart
 from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.text import typed
