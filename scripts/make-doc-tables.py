@@ -23,7 +23,8 @@ from safeharbor_backup.actions.status.list_schema import ArchiveList, ListedFile
 from safeharbor_backup.actions.status.schema import StatusDocument
 from safeharbor_backup.archive.index import IndexFront
 from safeharbor_backup.archive.manifest import Manifest
-from safeharbor_backup.cli.documents import ExtractTableDocument, NotifyDocument
+from safeharbor_backup.cli.documents import NotifyDocument
+from safeharbor_backup.cli.extract_documents import ExtractTableDocument
 from safeharbor_backup.cli.failure import Failure
 from safeharbor_backup.cli.lazy import COMMANDS, HELP_OPTIONS
 from safeharbor_backup.cli.main import cli

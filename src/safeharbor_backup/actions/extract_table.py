@@ -20,17 +20,14 @@ from safeharbor_backup.archive.layout import dump_name
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected, CannotRestore
 from safeharbor_backup.postgres.connection import bounded, connected
 from safeharbor_backup.postgres.contents import number_of
-from safeharbor_backup.postgres.one_table import (
+from safeharbor_backup.postgres.into_live import (
     Inserted,
-    TableName,
-    copy_out,
     insert_missing,
-    put_beside,
-    read_table,
     require_fitting,
     require_no_more_than_owner,
     take_in,
 )
+from safeharbor_backup.postgres.one_table import TableName, copy_out, put_beside, read_table
 from safeharbor_backup.postgres.rows import names_as_bytes, readable, sendable
 from safeharbor_backup.postgres.scratch_database import mark_scratch, scratch_name
 from safeharbor_backup.postgres.side_names import new_id
@@ -46,7 +43,8 @@ if TYPE_CHECKING:
     import psycopg
 
     from safeharbor_backup.actions.restore.request import OpenArchive
-    from safeharbor_backup.postgres.one_table import Column, Missing
+    from safeharbor_backup.postgres.into_live import Missing
+    from safeharbor_backup.postgres.one_table import Column
     from safeharbor_backup.postgres.toc_entries import TocEntry
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings

@@ -1,17 +1,15 @@
 """`--log-format json`: one JSON object per line, for whatever collects the logs of containers.
 
-What the command itself says are events by their names. Standard output and error are exchanged while it runs, so that a
-line which an app or a library prints becomes an event too: a `line`, whatever it says.
+What the command itself says are events by their names.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import time
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -125,43 +123,6 @@ class JsonOutput:
         return JsonOutput(self._command, self._output, self._output)
 
 
-class _Lines:
-    """A stream whose lines become events. One that was not ended is an event when it is flushed, as a question is."""
-
-    encoding = "utf-8"
-    errors = "strict"
-
-    def __init__(self, target: TextIO, hear: Callable[[str], None]) -> None:
-        self._target = target
-        self._hear = hear
-        self._begun = ""
-
-    def write(self, text: str) -> int:
-        """Hear each line that ends in `text`."""
-        *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines:
-            self._tell(line)
-        return len(text)
-
-    def flush(self) -> None:
-        """Hear what has been begun."""
-        begun, self._begun = self._begun, ""
-        self._tell(begun)
-        self._target.flush()
-
-    def isatty(self) -> bool:
-        """Nothing here is for a terminal."""
-        return False
-
-    def close(self) -> None:
-        """Close the stream behind it."""
-        self._target.close()
-
-    def _tell(self, line: str) -> None:
-        if line.strip():
-            self._hear(line.strip())
-
-
 class JsonWatcher(NoProgress):
     """Progress as events: one when a phase ends, and one every few seconds within it."""
 
@@ -236,21 +197,3 @@ def log_format_option(callback: Callable[..., None]) -> Callable[..., None]:
         help="`json`: one JSON object per line, on standard error; the result on standard output.",
     )
     return option(callback)
-
-
-@contextmanager
-def speaking_json(command: str, *, is_quiet: bool, has_document: bool) -> Iterator[JsonOutput]:
-    """Events in the place of standard output and error; what others print there meanwhile becomes events too."""
-    log = JsonOutput(command, sys.stdout, sys.stderr, is_quiet=is_quiet, has_document=has_document)
-    output, errors = _Lines(sys.stdout, log.result), _Lines(sys.stderr, log.line)
-    # the document of --json goes out as it is
-    with (
-        redirect_stdout(sys.stdout if has_document else cast("TextIO", output)),
-        redirect_stderr(cast("TextIO", errors)),
-    ):
-        yield log
-        for stream in (output, errors):
-            try:
-                stream.flush()
-            except OSError:
-                pass  # nobody reads it any more

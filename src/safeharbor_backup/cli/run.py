@@ -9,7 +9,8 @@ from safeharbor_backup.cli.app_loading import AppNotLoaded
 from safeharbor_backup.cli.attempt import RecordedRun, renew_files
 from safeharbor_backup.cli.died_runs import tell_of_died_runs
 from safeharbor_backup.cli.failure import failure_of
-from safeharbor_backup.cli.json_output import JSON, speaking_json
+from safeharbor_backup.cli.json_output import JSON
+from safeharbor_backup.cli.json_streams import speaking_json
 from safeharbor_backup.cli.lazy import LOG_FORMAT_KEY
 from safeharbor_backup.cli.output import Output, TextOutput, is_good
 from safeharbor_backup.cli.settings_source import (

@@ -1,7 +1,7 @@
 """All settings, a row each: what is read, its default and what it is for. Pages and checks are made from this table.
 
 To add one: a row at its place in `rows/`, in the module of its subject; a field at the same place in `model.Settings`;
-a test. Then `make format`.
+and a test. Then type `make format`.
 """
 
 from __future__ import annotations

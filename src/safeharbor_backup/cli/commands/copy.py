@@ -12,7 +12,7 @@ from safeharbor_backup.actions.copy.masking import read_script
 from safeharbor_backup.actions.copy.run import CopyRequest, copy_archive
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import WHILE_RESTORING, exit_with, safeharbor_command
-from safeharbor_backup.cli.documents import CopyDocument
+from safeharbor_backup.cli.extract_documents import CopyDocument
 from safeharbor_backup.cli.options import jobs_option, json_option, quiet_option
 from safeharbor_backup.errors import ExitStatus, SettingsInvalid
 from safeharbor_backup.settings.database_url import UnusableDatabaseUrl, parse_database_url

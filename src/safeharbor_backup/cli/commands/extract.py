@@ -12,7 +12,7 @@ from safeharbor_backup.actions.extract import extract_files, put_back_files
 from safeharbor_backup.actions.extract_table import rows_into_live, table_beside, table_to_file
 from safeharbor_backup.cli.archive_path import ArchivePath, chosen_archive
 from safeharbor_backup.cli.command import WHILE_RESTORING, exit_with, safeharbor_command
-from safeharbor_backup.cli.documents import ExtractDocument, ExtractTableDocument
+from safeharbor_backup.cli.extract_documents import ExtractDocument, ExtractTableDocument
 from safeharbor_backup.cli.options import json_option, quiet_option
 from safeharbor_backup.errors import ExitStatus
 from safeharbor_backup.text import ascii_safe, plural, show_bytes

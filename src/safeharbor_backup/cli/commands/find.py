@@ -9,7 +9,7 @@ import click
 from safeharbor_backup.actions.catalog.choose import local_zone
 from safeharbor_backup.actions.find import MOST_FILES, find_files
 from safeharbor_backup.cli.command import exit_with, safeharbor_command
-from safeharbor_backup.cli.documents import FindDocument, FoundIn, FoundPath, FoundVersion
+from safeharbor_backup.cli.extract_documents import FindDocument, FoundIn, FoundPath, FoundVersion
 from safeharbor_backup.cli.options import json_option
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.text import ascii_safe, iso_time, plural, shell_word, typed

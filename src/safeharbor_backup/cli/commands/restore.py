@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from safeharbor_backup.actions.restore.lost_stage import Abandoned
 from safeharbor_backup.actions.restore.plan import plan_restore
 from safeharbor_backup.actions.restore.recovery import resume_restore, undo_restore
 from safeharbor_backup.actions.restore.recovery import retargeted as retargeted_to
@@ -29,6 +28,7 @@ from safeharbor_backup.cli.restore_lines import (
     print_result,
     print_what_happens,
 )
+from safeharbor_backup.cli.restore_options import RestoreOptions, require_fitting_options
 from safeharbor_backup.cli.restore_target import TargetOptions, require_whole_target, retargeted, target_options
 from safeharbor_backup.errors import ExitStatus
 
@@ -107,8 +107,8 @@ _PROMPT = "Type 'restore' to confirm — this WILL OVERWRITE the database and up
 def command(run: Run, archive: Path | str | None, **given: Any) -> None:
     """Do what one of the options asks for: restore, plan, undo, resume or discard."""
     where = TargetOptions(**{each.name: given.pop(each.name) for each in fields(TargetOptions)})
-    options = _Options(**given)
-    _check(options, where, is_of_archive=archive is not None)
+    options = RestoreOptions(**given)
+    require_fitting_options(options, where, is_of_archive=archive is not None)
     load = run.read_settings if options.dry_run else run.start
     settings = load(quiet=options.is_silent, notices_restore=False)
     if archive is not None:
@@ -122,66 +122,7 @@ def command(run: Run, archive: Path | str | None, **given: Any) -> None:
         _recover(run, retargeted(settings, where), options)
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """What the command line says beside the archive and the target."""
-
-    dry_run: bool
-    quick: bool
-    yes: bool
-    jobs: int | None
-    in_place: bool
-    accept_broken: bool
-    accept_open: bool
-    no_keep_previous: bool
-    undo: bool
-    resume: bool
-    discard_previous: bool
-    abandon_uploads: bool
-    abandon_database: bool
-    restore_id: str
-    quiet: bool
-    as_json: bool
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether only the end is printed."""
-        return self.quiet or self.as_json
-
-    @property
-    def abandoned(self) -> Abandoned:
-        """The halves of a restore that are given up."""
-        return Abandoned(uploads=self.abandon_uploads, database=self.abandon_database)
-
-
-def _check(options: _Options, where: TargetOptions, *, is_of_archive: bool) -> None:
-    """Raises UsageError for options that do not go with each other."""
-    if [is_of_archive, options.undo, options.resume, options.discard_previous].count(True) != 1:
-        raise click.UsageError("Give one of --from PATH, --undo, --resume and --discard-previous.")
-    if options.as_json and not (options.yes or options.dry_run):
-        or_look = ", or --dry-run for the plan alone" if is_of_archive else ""
-        raise click.UsageError(f"--json asks nobody: add --yes{or_look}.")
-    if options.quick and not options.dry_run:
-        raise click.UsageError("--quick goes with --dry-run; a restore always checks every byte.")
-    if options.accept_broken and options.in_place:
-        raise click.UsageError(
-            "--accept-broken does not go with --in-place, which loads all or nothing. Restore without "
-            "--in-place, as a role with CREATEDB (RESTORE_DATABASE_URL), or into another database (--database-url)."
-        )
-    if (options.accept_broken or options.accept_open) and (where.only == "uploads" or not is_of_archive):
-        raise click.UsageError("--accept-broken and --accept-open go with --from, and are about the database.")
-    if options.in_place and where.only == "uploads":
-        raise click.UsageError("--in-place is about the database.")
-    of_archives = options.dry_run or where.only or options.jobs or options.in_place or options.no_keep_previous
-    if not is_of_archive and of_archives:
-        raise click.UsageError("--dry-run, --only, --jobs, --in-place and --no-keep-previous go with --from.")
-    if (options.restore_id or options.abandon_uploads or options.abandon_database) and is_of_archive:
-        raise click.UsageError(
-            "--id, --abandon-uploads and --abandon-database go with --undo, --resume or --discard-previous."
-        )
-
-
-def _restore_from(run: Run, settings: Settings, archive: str, where: TargetOptions, options: _Options) -> None:
+def _restore_from(run: Run, settings: Settings, archive: str, where: TargetOptions, options: RestoreOptions) -> None:
     request = RestoreRequest(
         archive=choose_archive(archive, settings),
         with_database=where.only != "uploads",
@@ -206,7 +147,7 @@ def _restore_from(run: Run, settings: Settings, archive: str, where: TargetOptio
     exit_with(plan.exit_status)
 
 
-def _recover(run: Run, settings: Settings, options: _Options) -> None:
+def _recover(run: Run, settings: Settings, options: RestoreOptions) -> None:
     """Undo or resume."""
     confirm = partial(_confirm_by_names, output=run.output, options=options)
     with run.output.watching(quiet=options.is_silent) as progress:
@@ -225,7 +166,7 @@ def _recover(run: Run, settings: Settings, options: _Options) -> None:
         exit_with(ExitStatus.WARNINGS)
 
 
-def _restore(run: Run, settings: Settings, request: RestoreRequest, options: _Options) -> None:
+def _restore(run: Run, settings: Settings, request: RestoreRequest, options: RestoreOptions) -> None:
     told: set[str] = set()
     quiet, yes = options.is_silent, options.yes
 
@@ -254,7 +195,7 @@ def _restore(run: Run, settings: Settings, request: RestoreRequest, options: _Op
         exit_with(ExitStatus.WARNINGS)
 
 
-def _confirm_by_names(plan: str, *, output: Output, options: _Options) -> bool:
+def _confirm_by_names(plan: str, *, output: Output, options: RestoreOptions) -> bool:
     """Show what would be done with a restore that only names point to, and ask."""
     (output.line if options.as_json else output.result)(plan)
     return options.yes or ask(output, "Type 'yes' to do that:", "yes")
