@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["safeharbor_backup"], enable_loader_ove
     from safeharbor_backup.archive.index import IndexUnusable, read_index_front, read_records
     from safeharbor_backup.archive.manifest_json import ManifestInvalid, parse_manifest
     from safeharbor_backup.errors import SafeHarborError
-    from safeharbor_backup.settings.database_url import UnusableDatabaseUrl, parse_database_url
+    from safeharbor_backup.settings.address_parsing import UnusableDatabaseUrl, parse_database_url
     from safeharbor_backup.settings.load import load_settings
     from safeharbor_backup.settings.table import SETTINGS
     from safeharbor_backup.state.journal import JOURNAL_NAME, Journal

@@ -11,7 +11,7 @@ import pytest
 from safeharbor_backup.errors import DatabaseUnavailable
 from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.private_cluster import find_server_bins
-from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from support.faults import fake_tools
 from support.postgres import Database, execute
 from support.runs import Site

@@ -11,7 +11,7 @@ import pytest
 
 from safeharbor_backup.postgres.properties import read_properties, replay_properties
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from support.postgres import Database, execute
 from support.runs import Site
 from support.states import State, state_of

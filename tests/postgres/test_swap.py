@@ -17,7 +17,7 @@ from safeharbor_backup.actions.restore.swap_errors import interrupted, translate
 from safeharbor_backup.actions.restore.upload_stages import UploadStages, opened_stages
 from safeharbor_backup.errors import CannotRestore, RestorePending, StorageUnavailable
 from safeharbor_backup.postgres.target import Target, target_connected
-from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.state.journal import JOURNAL_NAME, Journal
 from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase, UploadsPart
 from safeharbor_backup.state.restore_record import Phase, RestoreRecord

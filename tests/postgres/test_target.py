@@ -14,7 +14,7 @@ from safeharbor_backup.postgres.connection import backup_lock
 from safeharbor_backup.postgres.create_drop import drop_database
 from safeharbor_backup.postgres.private_cluster import PrivateServer, find_server_bins, private_server
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from support.needs import missing
 from support.postgres import MAJORS, Database, execute, make_database
 

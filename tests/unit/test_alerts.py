@@ -16,8 +16,8 @@ from safeharbor_backup.actions.alerts.messages import (
     newest_like,
 )
 from safeharbor_backup.actions.alerts.notify import Kind, Message
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.settings.alerts import NotifyOn
-from safeharbor_backup.settings.database_url import parse_database_url
 from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.state.history import Outcome, read_history
 from safeharbor_backup.system.lock import directory_lock

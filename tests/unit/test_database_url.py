@@ -5,12 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from safeharbor_backup.settings.database_url import (
-    DatabaseUrl,
-    UnusableDatabaseUrl,
-    merge_connect_args,
-    parse_database_url,
-)
+from safeharbor_backup.settings.address_parsing import UnusableDatabaseUrl, merge_connect_args, parse_database_url
+from safeharbor_backup.settings.database_url import DatabaseUrl
 
 FULL = {"user": "app", "host": "db", "port": "5432", "dbname": "reef"}
 PLAIN = {"user": "app", "host": "db", "dbname": "reef"}

@@ -26,7 +26,7 @@ from safeharbor_backup.postgres.side_names import new_id
 from safeharbor_backup.postgres.structure import Structure
 from safeharbor_backup.postgres.toc_entries import TocEntry
 from safeharbor_backup.progress import NoProgress
-from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.state.directory import drill_lock
 from safeharbor_backup.system.process import app_environment
 from safeharbor_backup.uploads.drill_directory import find_left_directories, remove_left_directory, scratch_directory

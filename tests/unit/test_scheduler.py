@@ -21,7 +21,7 @@ from safeharbor_backup.cli.main import cli
 from safeharbor_backup.cli.metrics_server import AddressType, metrics_served
 from safeharbor_backup.cli.output import TextOutput
 from safeharbor_backup.errors import Interrupted, LockHeld, SettingsInvalid
-from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.settings.load import load_settings
 from safeharbor_backup.settings.model import Settings
 from safeharbor_backup.settings.upload_dirs import UploadDir

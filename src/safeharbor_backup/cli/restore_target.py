@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from safeharbor_backup.errors import SettingsInvalid, Unusable
-from safeharbor_backup.settings.database_url import UnusableDatabaseUrl, parse_database_url
+from safeharbor_backup.settings.address_parsing import UnusableDatabaseUrl, parse_database_url
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.upload_dirs import describe_dirs, parse_dirs
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safeharbor_backup.errors import Unusable
-from safeharbor_backup.settings.database_url import DatabaseUrl, merge_connect_args, parse_database_url
+from safeharbor_backup.settings.address_parsing import merge_connect_args, parse_database_url
+from safeharbor_backup.settings.database_url import DatabaseUrl
 from safeharbor_backup.settings.paths import expand_home
 
 if TYPE_CHECKING:

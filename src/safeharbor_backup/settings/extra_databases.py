@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import Unusable
-from safeharbor_backup.settings.database_url import DatabaseUrl, parse_database_url
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.text import PLAIN_NAME, ascii_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from safeharbor_backup.settings.app_config import Bind
+    from safeharbor_backup.settings.database_url import DatabaseUrl
 
 _BIND = "bind:"
 # a comma or a line break before the next one: an address may have commas in it

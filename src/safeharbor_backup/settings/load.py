@@ -8,33 +8,31 @@ together, and a broken retention setting does not cost anybody the night's archi
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safeharbor_backup.errors import Unusable
 from safeharbor_backup.settings import parsing
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.settings.app_config import OF_AN_APP, AppConfig, app_config_of
-from safeharbor_backup.settings.database_url import DatabaseUrl, parse_database_url
-from safeharbor_backup.settings.extra_databases import is_same_database, parse_extras
-from safeharbor_backup.settings.model import Concern, Problem, Settings
+from safeharbor_backup.settings.cross_checks import is_unknown, problems_together
+from safeharbor_backup.settings.extra_databases import parse_extras
+from safeharbor_backup.settings.model import Problem, Settings
+from safeharbor_backup.settings.secret_file import read_secret
 from safeharbor_backup.settings.table import SETTINGS
 from safeharbor_backup.settings.upload_dirs import UploadDir, split_dirs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.settings.extra_databases import ExtraDatabase
     from safeharbor_backup.settings.setting import Setting
 
 _PATHS = (parsing.parse_path, parsing.parse_json_file, parsing.parse_prom_file)
-_NAMES = {each.name for each in SETTINGS}
 _SECRETS = frozenset({*(each.name for each in SETTINGS if each.is_secret), "DATABASE_URL"})
-_SECRET_LIMIT_BYTES = 65_536
 _UTC = ("", "UTC", "Etc/UTC", "UTC0", "/etc/localtime")
-_RETENTION = tuple(f"BACKUP_RETENTION_{each}" for each in ("DAILY", "WEEKLY", "HOURLY", "MONTHLY", "YEARLY"))
 
 
 def load_settings(
@@ -52,21 +50,17 @@ def load_settings(
     values = {each.field: reader.value(each) for each in SETTINGS}
     if values["sentinel"] is not None:
         values["sentinel"] = values["backup_dir"] / values["sentinel"]
+    all_given = {**app.values, **environ}
     return Settings(
         **values,
-        problems=(*reader.problems, *reader.problems_together(values)),
-        unknown=tuple(sorted(filter(_is_unknown, {*environ, *app.values}))),
+        problems=(*reader.problems, *problems_together(values, all_given, reader.problems)),
+        unknown=tuple(sorted(filter(is_unknown, all_given))),
         ignored_zone=_ignored_zone(environ, reader.origins),
         origins=reader.origins,
         given=reader.given,
         folders=app.folders(),
         binds=app.binds(),
     )
-
-
-def _is_unknown(name: object) -> bool:
-    is_ours = isinstance(name, str) and name.startswith(("BACKUP_", "RESTORE_"))
-    return is_ours and name not in _NAMES and name not in {f"{secret}_FILE" for secret in _SECRETS}
 
 
 def _ignored_zone(environ: Mapping[str, str], origins: Mapping[str, str]) -> str:
@@ -103,28 +97,6 @@ class _Reader:
             return self._parsed(setting, setting.name, self._folder(setting, setting.name, text))
         return self._parsed(setting, setting.name, text)
 
-    def problems_together(self, values: Mapping[str, Any]) -> list[Problem]:
-        """What is wrong with settings that are right each by itself."""
-        found = []
-        if not any(values[name.removeprefix("BACKUP_").lower()] for name in _RETENTION):
-            expected = f"more than 0 here or in {_RETENTION[1]}: with both 0 every archive would be deleted"
-            found.append(Problem(Concern.RETENTION, _RETENTION[0], "0", expected))
-        given = {**self._app.values, **self._environ}
-        for name in sorted(filter(_is_unknown, given)):
-            if name.startswith("BACKUP_RETENTION_"):
-                near = get_close_matches(name, _RETENTION, 1, 0)[0]
-                tiers = ", ".join(f"_{each.rpartition('_')[2]}" for each in _RETENTION)
-                expected = f"no such setting; did you mean {near}? There are {tiers}"
-                found.append(Problem(Concern.RETENTION, name, str(given[name]), expected))
-        if values["database"] is None and not any(each.concern is Concern.DATABASE for each in self.problems):
-            expected = "the address of the database; it is not set, nor is DATABASE_URL"
-            found.append(Problem(Concern.DATABASE, "BACKUP_DATABASE_URL", "", expected))
-        for extra in values["extra_databases"]:
-            if values["database"] is not None and is_same_database(extra, values["database"]):
-                expected = f"databases beside the main one; {extra.name!r} is that of BACKUP_DATABASE_URL"
-                found.append(Problem(Concern.EXTRA_DATABASES, "BACKUP_EXTRA_DATABASES", "", expected))
-        return found
-
     def _parsed(self, setting: Setting, name: str, text: str) -> Any:
         try:
             value = setting.parse(text or setting.default)
@@ -142,7 +114,7 @@ class _Reader:
             if value:
                 raise Unusable(f"one of {name} and {name}_FILE; both are set")
             self.origins[name] = f"the file {file}"
-            return _read_secret(name, file)
+            return read_secret(name, file)
         if value:
             self.origins[name] = self._named_in.get(name, "the environment")
             return value
@@ -242,20 +214,3 @@ def _as_given(value: object, text: str) -> str:
         return str(value)
     is_dirs = isinstance(value, tuple) and any(isinstance(each, UploadDir) for each in value)
     return ",".join(map(str, value)) if isinstance(value, tuple) and is_dirs else text
-
-
-def _read_secret(name: str, path: str) -> str:
-    """The value in a file, without the line break at its end. Raises Unusable, with nothing of the value in it."""
-    try:
-        text = ""
-        if stat.S_ISREG(os.stat(path).st_mode):  # a pipe that nobody writes to would be waited for
-            with open(path, encoding="utf-8") as file:
-                text = file.read(_SECRET_LIMIT_BYTES)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise Unusable(f"its value in the file {path}, which {name}_FILE names; {why}") from None
-    if not text.strip():
-        raise Unusable(
-            f"its value in the file {path}, which {name}_FILE names; which is not a regular file, or is empty"
-        )
-    return text.strip()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.errors import Unusable
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.settings.alerts import NotifyOn, judge_notify_urls, judge_ping_url, split_notify_urls
-from safeharbor_backup.settings.database_url import parse_database_url
 from safeharbor_backup.settings.extra_databases import parse_extras
 from safeharbor_backup.settings.min_free import MinFree, parse_min_free
 from safeharbor_backup.settings.paths import expand_home

@@ -20,7 +20,7 @@ from safeharbor_backup.postgres.addresses import is_database_named, target_addre
 from safeharbor_backup.postgres.connection import bounded
 from safeharbor_backup.postgres.private_cluster import find_server_bins, private_server
 from safeharbor_backup.postgres.target import target_connected
-from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.settings.model import Concern
 
 if TYPE_CHECKING:

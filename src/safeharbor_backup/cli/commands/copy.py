@@ -15,7 +15,7 @@ from safeharbor_backup.cli.command import WHILE_RESTORING, exit_with, safeharbor
 from safeharbor_backup.cli.extract_documents import CopyDocument
 from safeharbor_backup.cli.options import jobs_option, json_option, quiet_option
 from safeharbor_backup.errors import ExitStatus, SettingsInvalid
-from safeharbor_backup.settings.database_url import UnusableDatabaseUrl, parse_database_url
+from safeharbor_backup.settings.address_parsing import UnusableDatabaseUrl, parse_database_url
 from safeharbor_backup.text import ascii_safe, plural, show_bytes
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from safeharbor_backup.cli.output import is_good
 from safeharbor_backup.cli.questions import Question, ask_all, is_at_terminal
 from safeharbor_backup.cli.settings_source import find_app
 from safeharbor_backup.errors import ExitStatus, Unusable
-from safeharbor_backup.settings.database_url import parse_database_url
+from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.settings.upload_dirs import parse_dirs
 from safeharbor_backup.text import type_commands_as, typed
 
