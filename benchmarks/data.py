@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psycopg
 
-from safeharbor_backup.actions.backup.dump_part import DumpPart, DumpSource, take_inventory
+from safeharbor_backup.actions.backup.dump_part import DumpPart, DumpSource
+from safeharbor_backup.actions.backup.inventory import take_inventory
 from safeharbor_backup.actions.backup.manifest_content import manifest_document
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.layout import Member

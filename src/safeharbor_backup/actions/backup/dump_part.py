@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.backup.manifest_content import DumpRecord, fits_manifest
+from safeharbor_backup.actions.backup.dump_beside import DumpBeside
+from safeharbor_backup.actions.backup.manifest_content import DumpRecord
 from safeharbor_backup.archive.headers import WIDE_HEADER_BYTES
 from safeharbor_backup.archive.layout import DUMP_OFFSET, dump_name
-from safeharbor_backup.archive.parallel_dump import Abandoned, write_apart
+from safeharbor_backup.archive.parallel_dump import write_apart
 from safeharbor_backup.errors import DatabaseUnavailable, SafeHarborError, ToolFailed
 from safeharbor_backup.postgres.connection import is_alive
 from safeharbor_backup.postgres.dump import LeftOut, dump_argv, dumping, finish_dump, read_dump
@@ -21,26 +19,23 @@ from safeharbor_backup.postgres.errors import count_ended, has_ended_more, why_d
 from safeharbor_backup.postgres.patterns import is_left_out
 from safeharbor_backup.postgres.session_settings import fixed_for_tools, let_go_of_snapshot
 from safeharbor_backup.system.signals import signals_held
-from safeharbor_backup.system.threads import Worker
 from safeharbor_backup.text import ascii_safe, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     import psycopg
 
+    from safeharbor_backup.actions.backup.inventory import Inventory
     from safeharbor_backup.archive.parallel_dump import DumpRegion
     from safeharbor_backup.archive.writer import ArchiveWriter
     from safeharbor_backup.postgres.client_tools import ClientTools
     from safeharbor_backup.postgres.copied_rows import TableName
-    from safeharbor_backup.postgres.rows import Table
     from safeharbor_backup.postgres.snapshot import DatabaseProperties, Snapshot
-    from safeharbor_backup.postgres.structure import Structure
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.system.process import RunningTool
 
-_LOOK_EVERY_SECONDS = 0.5
 _GRACE_SECONDS = 5.0
 
 
@@ -54,35 +49,6 @@ class DumpSource:
     session: psycopg.Connection
     snapshot: Snapshot
     properties: DatabaseProperties
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """What the snapshot has. `structure` is None, and `fits` False, where it would be too much for the manifest."""
-
-    tables: Sequence[Table]
-    structure: Structure | None
-    fits: bool
-
-    @property
-    def warning(self) -> str:
-        """What of it will be missing from the manifest; "" if nothing."""
-        return (
-            ""
-            if self.fits
-            else f"row counts of {plural(len(self.tables), 'table')} do not fit into the manifest and are left out"
-        )
-
-
-def take_inventory(snapshot: Snapshot, among: int = 1) -> Inventory:
-    """See which tables there are, the values of sequences, and how many constraints and indexes there are.
-
-    It is one of so many that share the manifest.
-    """
-    tables, structure = snapshot.tables(), snapshot.structure()
-    names: dict[str, int | None] = {table.quoted: 0 for table in tables}
-    fits = fits_manifest({**names, **structure.sequences, **structure.views}, among)
-    return Inventory(tables, structure if fits else None, fits_manifest(names, among))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,87 +198,3 @@ class DumpPart:
         how = (source.compression, source.tools, source.properties)
         tables = rows if inventory.fits else {}
         return DumpRecord(size, digest, *how, tables, without, inventory.structure, left_out, missing)
-
-
-class DumpBeside:
-    """A dump that a thread writes, and a `Progress` for whoever works beside it: each report also looks after the dump.
-
-    So a dump that fails ends the work beside it, and the snapshot is given back as soon as it is not needed.
-    """
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._taken = self._reported = 0
-        self._conclude: Callable[[], DumpRecord] | None = None  # once it is written
-        self._failure: BaseException | None = None
-        self._record: DumpRecord | None = None
-        # not Thread.join: in Python 3.11 one that a signal's exception leaves takes the thread for ended
-        self._ended = threading.Event()
-        self._ended.set()  # until it is started there is nothing to wait for
-        self.seconds = 0.0
-
-    def start(self, write: Callable[[], tuple[int, str]], conclude: Callable[[int, str], DumpRecord]) -> None:
-        """Let a thread do `write`; `conclude` is done by the main one, when that has ended well."""
-        started = time.monotonic()
-
-        def run() -> None:
-            try:
-                size, digest = write()
-            except Abandoned:
-                pass  # whoever abandoned it tells why
-            except BaseException as failure:
-                self._failure = failure
-            else:
-                self._conclude = partial(conclude, size, digest)
-            self.seconds = time.monotonic() - started
-            self._ended.set()
-
-        self._ended.clear()
-        try:
-            Worker(run).start()
-        except BaseException:  # a container may be allowed no more of them
-            self._ended.set()
-            raise
-
-    def take(self, size_bytes: int) -> None:
-        """So much more of the dump came; called by its thread."""
-        self._taken += size_bytes
-
-    def finish(self) -> DumpRecord:
-        """Wait for it. Raises what it failed with."""
-        while self._record is None:
-            self.has_ended(_LOOK_EVERY_SECONDS)
-            self.advance(0)
-        return self._record
-
-    def has_ended(self, timeout_seconds: float | None = None) -> bool:
-        """Whether all of it is written, or it has failed, within that time; None: however long it takes."""
-        return self._ended.wait(timeout_seconds)
-
-    def phase(self, name: str, total_bytes: int | None = None) -> None:
-        """Tell it."""
-        self._progress.phase(name, total_bytes)
-
-    def advance(self, size_bytes: int, items: int = 0) -> None:
-        """Tell it, together with what came of the dump; look after that. Raises what the dump failed with."""
-        taken = self._taken
-        self._progress.advance(size_bytes + taken - self._reported, items)
-        self._reported = taken
-        if self._record is not None or not self._ended.is_set():
-            return
-        if self._failure is not None:
-            raise self._failure
-        if self._conclude is not None:  # else it was abandoned
-            self._record = self._conclude()
-
-    def step(self, name: str) -> None:
-        """Tell it."""
-        self._progress.step(name)
-
-    def note(self, text: str) -> None:
-        """Tell it."""
-        self._progress.note(text)
-
-    def warn(self, text: str) -> None:
-        """Tell it."""
-        self._progress.warn(text)

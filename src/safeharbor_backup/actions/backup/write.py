@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.backup.dump_part import DumpPart, take_inventory
+from safeharbor_backup.actions.backup.dump_part import DumpPart
+from safeharbor_backup.actions.backup.inventory import take_inventory
 from safeharbor_backup.actions.backup.manifest_content import OtherRecord, SharedRecord, manifest_document
 from safeharbor_backup.actions.backup.own_restore import find_refusals
 from safeharbor_backup.actions.backup.self_check import ArchiveWritten, prove_uploads_in_parallel
