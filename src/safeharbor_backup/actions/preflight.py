@@ -5,32 +5,20 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.errors import SafeHarborError, SettingsInvalid, StorageUnavailable, translate_os_error
-from safeharbor_backup.settings.min_free import free_backups, show_room
 from safeharbor_backup.settings.upload_dirs import find_overlap
-from safeharbor_backup.state.journal import Journal, find_interrupted
+from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.system.processes import where_typed
-from safeharbor_backup.text import ascii_safe, typed
-from safeharbor_backup.uploads.estimate import estimate_size
-from safeharbor_backup.uploads.movable import find_fixed
-from safeharbor_backup.uploads.staging import find_look_alikes, stage_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
-    from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
-    from safeharbor_backup.settings.upload_dirs import Excluded, UploadDir, UploadDirs
-    from safeharbor_backup.uploads.estimate import Estimate
-    from safeharbor_backup.uploads.sharing import Sharing
+    from safeharbor_backup.settings.upload_dirs import UploadDir, UploadDirs
 
-# a compressed dump is seldom smaller than this part of its database
-_SMALLEST_DUMP_PART = 20
 _MOST_FOLDERS = 8  # that an error names
 
 
@@ -50,60 +38,6 @@ def require_no_interrupted_restore(directory: Path) -> None:
     pending = find_interrupted(directory)  # decision 28
     if pending is not None:
         raise pending.pending_error()
-
-
-def describe_hindrances(uploads: UploadDirs, directory: Path, is_excluded: Excluded | None) -> list[str]:
-    """What a restore of the uploads would stumble over, and what only looks like what a restore keeps: a line each.
-
-    The journal of restores is in `directory`.
-    """
-    try:
-        found = describe_unknown_stages(uploads, directory) + _describe_stages_below(uploads, directory)
-        fixed = [(each, what) for each in uploads for what in find_fixed(each.path, each.inside(is_excluded))]
-    except OSError as error:
-        return [f"whether a restore could exchange the uploads is unknown: {error}"]
-    for each, first in fixed[:1]:
-        more = f" (and {len(fixed) - 1} more cannot be moved)" if len(fixed) > 1 else ""
-        found.append(
-            f"a restore of the uploads would be refused: {ascii_safe(str(each.path / first.path))} cannot be moved, "
-            f"{first.why}{more}. {first.remedy}"
-        )
-    return found
-
-
-def describe_unknown_stages(uploads: UploadDirs, directory: Path) -> list[str]:
-    """One line if something in the uploads looks like the stage of a restore that `directory`'s journal does not know.
-
-    Raises JournalBroken, OSError.
-    """
-    known = {record.id for record in Journal(directory).read()}
-    names = [each.shown(name) for each in uploads if each.path.is_dir() for name in find_look_alikes(each.path, known)]
-    if not names:
-        return []
-    one = len(names) == 1
-    which = names[0] if one else f"{names[0]} and {len(names) - 1} more"
-    return [
-        f"{which} in the uploads {'has' if one else 'have'} the name of a restore's directory, but the journal in "
-        f"{directory} knows no such restore. {'It is' if one else 'They are'} not archived, and left as "
-        f"{'it is' if one else 'they are'}"
-    ]
-
-
-def _describe_stages_below(uploads: UploadDirs, directory: Path) -> list[str]:
-    """A line for each restore whose kept uploads are in the tree: they are left out at the top of a directory only."""
-    tops = {os.path.realpath(each.path) for each in uploads}
-    found = []
-    for record in Journal(directory).read():
-        for part in record.uploads:
-            top = os.path.realpath(part.path)
-            is_below = any(top.startswith(f"{each.rstrip('/')}/") for each in tops)
-            if is_below and os.path.lexists(stage := stage_path(Path(top), record.id)):
-                verb = typed(f"restore --discard-previous --id {record.id}")
-                found.append(
-                    f"{ascii_safe(str(stage))}, which restore {record.id} keeps, lies in the uploads and is archived "
-                    f"with them. `{verb}` deletes it"
-                )
-    return found
 
 
 def check_uploads(settings: Settings) -> None:
@@ -204,60 +138,6 @@ def check_apart(uploads: UploadDirs, directory: Path) -> None:
                     "each backup would contain the previous ones"
                 ]
             )
-
-
-def require_space(
-    min_free: MinFree,
-    directory: Path,
-    database_size_bytes: int,
-    previous: Manifest | None,
-    uploads: Estimate,
-    sharing: Sharing,
-    other_databases: Mapping[str, int] | None = None,
-) -> tuple[Sharing, str]:
-    """How to share blocks so that there is space, and a warning if that is not as the settings want it.
-
-    `other_databases`: the sizes of those beside the main one, by name. Where there is no space to write everything
-    again, an archive with old blocks is better than none. Raises StorageUnavailable.
-    """
-    dumped = {"": previous.dump_size} if previous is not None else {}
-    dumped |= {each.name: each.dump_bytes for each in previous.databases} if previous is not None else {}
-    dump = sum(
-        dumped[name] * 11 // 10 if name in dumped else size // _SMALLEST_DUMP_PART
-        for name, size in {"": database_size_bytes, **(other_databases or {})}.items()
-    )
-    try:
-        _check_space(min_free, directory, dump + (uploads.newer if sharing.may_share else uploads.whole))
-    except StorageUnavailable:
-        despite = sharing.despite_age()
-        if despite is sharing:
-            raise
-        _check_space(min_free, directory, dump + uploads.newer)
-        return (
-            despite,
-            "there is no space to write everything again, as BACKUP_FULL_READ_DAYS asks; old blocks are shared",
-        )
-    return sharing, ""
-
-
-def estimate_uploads(uploads: UploadDirs, is_excluded: Excluded | None, sharing: Sharing) -> Estimate:
-    """What the uploads will take, by a walk; `newer` is what the archive that blocks are shared with does not have.
-
-    Raises OSError.
-    """
-    basis = sharing.previous.name if sharing.previous is not None else ""
-    return estimate_size(uploads, is_excluded, time_in_name(basis))
-
-
-def _check_space(min_free: MinFree, directory: Path, needed: int) -> None:
-    """There is room for so many bytes, and as much stays free as the settings want. Raises StorageUnavailable."""
-    system = os.statvfs(directory)
-    room = min_free.room(system)
-    if room is not None and needed > room:
-        raise StorageUnavailable(
-            f"{show_room(directory, system, min_free)}; the next archive takes about {needed:,}.",
-            hint=free_backups(),
-        )
 
 
 def _unusable(directory: Path, error: OSError) -> SafeHarborError:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.catalog.entries import newest_manifest
-from safeharbor_backup.actions.preflight import describe_hindrances
+from safeharbor_backup.actions.hindrances import describe_hindrances
 from safeharbor_backup.archive.layout import ARCHIVE_NAME, archive_name
 from safeharbor_backup.postgres.connection import bounded
 from safeharbor_backup.settings.model import Concern

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.app_data import AppData, find_missing
+from safeharbor_backup.actions.archive_space import estimate_uploads, require_space
 from safeharbor_backup.actions.backup.dump_part import DumpSource
-from safeharbor_backup.actions.preflight import estimate_uploads, require_space
 from safeharbor_backup.errors import SettingsInvalid
 from safeharbor_backup.postgres.client_tools import choose_client_tools, find_client_tools, what_a_newer_client_costs
 from safeharbor_backup.postgres.connection import answering, bounded, idle_session, pin_to_host

@@ -6,12 +6,12 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.archive_space import estimate_uploads, require_space
 from safeharbor_backup.actions.catalog.entries import find_candidates
 from safeharbor_backup.actions.catalog.retention import tiers_of
 from safeharbor_backup.actions.doctor.check import UNREACHABLE, Check, Context, unreadable
 from safeharbor_backup.actions.doctor.findings import Finding, fine, not_checked, remark, warning
 from safeharbor_backup.actions.offsite import describe_old_copy, find_copies
-from safeharbor_backup.actions.preflight import estimate_uploads, require_space
 from safeharbor_backup.actions.prune import plan_prune
 from safeharbor_backup.settings.min_free import show_room
 from safeharbor_backup.settings.model import Concern

@@ -11,12 +11,12 @@ from safeharbor_backup.actions.catalog.entries import find_candidates
 from safeharbor_backup.actions.doctor.check import Check, Context, unreadable
 from safeharbor_backup.actions.doctor.findings import Finding, failed, fine, warning
 from safeharbor_backup.actions.doctor.write_probe import probe_directory
+from safeharbor_backup.actions.hindrances import describe_unknown_stages
 from safeharbor_backup.actions.preflight import (
     check_apart,
     check_directory,
     check_sentinel,
     check_uploads,
-    describe_unknown_stages,
 )
 from safeharbor_backup.errors import SafeHarborError, translate_os_error
 from safeharbor_backup.settings.upload_dirs import describe_dirs
