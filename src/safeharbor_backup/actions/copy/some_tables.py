@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor_backup.actions.extract_table import find_rows_of
 from safeharbor_backup.actions.restore.dump_load import compare_rows
+from safeharbor_backup.actions.scratch_table import find_rows_of
 from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.contents import number_of
 from safeharbor_backup.postgres.rows import names_as_bytes
