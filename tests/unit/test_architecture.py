@@ -23,7 +23,6 @@ TAKES_WHOLE_SETTINGS = {
     "actions.backup.manifest_content:_uploads_section": "a part of `manifest_document`, which has them whole",
     "actions.backup.own_restore:_refusals": "a part of `find_refusals`, which has them whole",
     "actions.catalog.choose:local_zone": "a zone counts only if it was set: nobody is to forget one of the two",
-    "actions.drill.run:_write_down": "a part of `drill_archive`, which has them whole",
     "actions.drill.server:place_for_server": "a part of `drill_server`, which has them whole",
     "actions.offsite:note_drill": "is typed as `note_copy` and `give_up_copy` are, which check them",
     "actions.restore.kept:list_kept": "is typed as `list_unrecorded` is, which needs them whole",

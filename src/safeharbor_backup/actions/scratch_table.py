@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.drill.place import create_copy, dropped_at_the_end, find_server
-from safeharbor_backup.actions.drill.result import Report
+from safeharbor_backup.actions.drill.report import Report
 from safeharbor_backup.actions.restore.request import opened_for_restore
 from safeharbor_backup.archive.layout import dump_name
 from safeharbor_backup.errors import ArchiveNotFound, ArchiveRejected

@@ -26,7 +26,7 @@ from safeharbor_backup.actions.copy.target import (
 )
 from safeharbor_backup.actions.copy.uploads import put_in_place, staged_uploads
 from safeharbor_backup.actions.drill.place import create_copy, dropped_at_the_end, plan_copy
-from safeharbor_backup.actions.drill.result import Report
+from safeharbor_backup.actions.drill.report import Report
 from safeharbor_backup.actions.drill.server import DrillServer, Kind, why_no_scratch
 from safeharbor_backup.actions.restore.dump_load import LoadOptions
 from safeharbor_backup.actions.restore.request import opened_for_restore

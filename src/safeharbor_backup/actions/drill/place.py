@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import ExitStack
 
-    from safeharbor_backup.actions.drill.result import Report
+    from safeharbor_backup.actions.drill.report import Report
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
     from safeharbor_backup.actions.restore.request import OpenArchive
     from safeharbor_backup.actions.restore.staged_database import StagedDatabase

@@ -15,9 +15,11 @@ import psycopg
 
 from safeharbor_backup.actions.drill.app_check import TIMEOUT_SECONDS, check_app
 from safeharbor_backup.actions.drill.compare import Comparison
-from safeharbor_backup.actions.drill.content_check import compare_content, compare_views
+from safeharbor_backup.actions.drill.database_check import check_database
+from safeharbor_backup.actions.drill.evidence import write_down
+from safeharbor_backup.actions.drill.failure import failure_of, refusal_of
 from safeharbor_backup.actions.drill.place import create_copy, dropped_at_the_end, find_server
-from safeharbor_backup.actions.drill.result import Report
+from safeharbor_backup.actions.drill.report import Report
 from safeharbor_backup.actions.drill.uploads_check import read_back
 from safeharbor_backup.actions.offsite import note_drill
 from safeharbor_backup.actions.preflight import check_directory
@@ -32,23 +34,15 @@ from safeharbor_backup.errors import (
     ArchiveNotFound,
     ArchiveRejected,
     CannotRestore,
-    DatabaseUnavailable,
     SafeHarborError,
     StorageUnavailable,
-    one_line,
-    translate_os_error,
 )
-from safeharbor_backup.postgres.behind_sequences import find_behind
-from safeharbor_backup.postgres.errors import FULL
-from safeharbor_backup.postgres.load_failures import ServerFull
-from safeharbor_backup.postgres.scratch_database import is_disk_full, mark_scratch, scratch_name
+from safeharbor_backup.postgres.scratch_database import mark_scratch, scratch_name
 from safeharbor_backup.postgres.side_names import new_id
-from safeharbor_backup.postgres.structure import read_structure
 from safeharbor_backup.settings.min_free import show_room
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.directory import drill_lock
-from safeharbor_backup.state.evidence import free_evidence, publish_evidence, signature_of, write_evidence
-from safeharbor_backup.system.signature import sign
+from safeharbor_backup.state.evidence import free_evidence
 from safeharbor_backup.uploads.drill_directory import scratch_directory
 
 if TYPE_CHECKING:
@@ -64,7 +58,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
 
-_SHOWN = 5
 _INTACT = "The live database and uploads were not touched, and nothing of the copy is left."
 
 
@@ -97,49 +90,15 @@ def drill_archive(
         except ArchiveRejected as error:
             report.problems += error.problems
         except (SafeHarborError, psycopg.Error, OSError) as error:
-            failure = _translated(error)
+            failure = failure_of(error)
             failure.intact = failure.intact or _INTACT
             report.give_up(failure)
-            _write_down(evidence, report, settings, progress)
+            write_down(evidence, report, settings.evidence_key, progress)
             raise failure from error
-        _write_down(evidence, report, settings, progress)
+        write_down(evidence, report, settings.evidence_key, progress)
         if offsite is not None and not report.problems:
             note_drill(offsite, settings)
         return report.result()
-
-
-def _write_down(path: Path, report: Report, settings: Settings, progress: Progress) -> None:
-    """Evidence that cannot be signed or written is missing from a drill that was done: a warning, and no failure."""
-
-    def warn(what: str, why: str) -> None:
-        report.warnings.append(f"the evidence {path} could not be {what}: {why}")
-        progress.warn(report.warnings[-1])
-
-    signature = None
-    if settings.evidence_key is not None:
-        try:
-            signature = sign(write_evidence(report.document()), settings.evidence_key)
-        except (SafeHarborError, OSError) as error:
-            refusal = _translated(error)
-            warn("signed", f"{refusal.message} {refusal.hint}".rstrip())  # which is part of what is written now
-    failure = None
-    try:
-        publish_evidence(path, write_evidence(report.document()), signature)
-    except (SafeHarborError, OSError) as error:
-        failure = _translated(error)
-    report.evidence = path if os.path.exists(path) else None
-    report.signature = signature_of(path) if signature is not None and os.path.exists(signature_of(path)) else None
-    if failure is not None:
-        lacks_signature = signature is not None and report.evidence is not None and report.signature is None
-        warn("signed" if lacks_signature else "written", failure.message)
-
-
-def _translated(error: SafeHarborError | psycopg.Error | OSError) -> SafeHarborError:
-    if isinstance(error, SafeHarborError):
-        return error
-    if isinstance(error, OSError):
-        return translate_os_error(error, "drilling")
-    return DatabaseUnavailable(f"The database server answered: {one_line(error)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +156,14 @@ class _Run:
             try:
                 staged = stage_archive(archive, copies, [UploadsPlace(uploads)], options, self.steps.progress)
             except CannotRestore as error:
-                raise self._refused(error, archive, target, names[0]) from error
+                raise refusal_of(error, archive, target.url.with_database(names[0])) from error
         self.steps.progress.step("restored")
         self.report.judge_time()
         self.report.warnings += staged.warnings
         self.report.describe_staged(staged)
         with self.steps.phase("compare"):
             for copy, (_, comparison) in zip(copies, self.comparisons, strict=True):
-                self._compare(copy, comparison)
+                check_database(copy, comparison, self.settings.drill_hash_seconds, self.steps.progress)
             self._check_references(copies[0], archive, uploads)
             self._read_back(archive, uploads)
         self.steps.progress.step("compared")
@@ -215,62 +174,9 @@ class _Run:
                 self._check(target, names[0], uploads)
             self.steps.progress.step("checked")
 
-    def _refused(self, error: CannotRestore, archive: OpenArchive, target: Target, database: str) -> SafeHarborError:
-        """What a load that failed says of the archive; a full disk says nothing of it."""
-        if isinstance(error, ServerFull) or is_disk_full(target.url.with_database(database), archive.dump.size):
-            return StorageUnavailable(error.message, hint=FULL)
-        return ArchiveRejected(f"{archive.path} does not restore. {error.message}", hint=error.hint)
-
     def _judge_rows(self, counts: Mapping[str, int], manifest: Manifest) -> int:
         comparison = next(found for each, found in self.comparisons if each.manifest is manifest)
         return comparison.judge_rows(counts, manifest)
-
-    def _compare(self, copy: StagedDatabase, comparison: Comparison) -> None:
-        archive = copy.archive
-        manifest = archive.manifest
-        if manifest is None:
-            return
-        dumped_major = copy.loader.plan.contents.server_version.partition(".")[0]
-        same_major = dumped_major == str(copy.target.major)
-        with copy.session() as session, session.transaction():
-            structure = read_structure(session)
-            unpopulated = comparison.judge_structure(structure, manifest, same_major=same_major)
-            comparison.judge_revision(session, manifest)
-            comparison.judge_sequences_in_use(*find_behind(session))
-        if unpopulated:  # decision 87
-            self.steps.progress.note(
-                f"not populated, as in the backup; refresh these after a restore: {_some(unpopulated)}"
-            )
-        self._compare_content(copy, comparison, manifest, structure.views, same_major=same_major)
-
-    def _compare_content(
-        self,
-        copy: StagedDatabase,
-        comparison: Comparison,
-        manifest: Manifest,
-        views: Mapping[str, int | None],
-        *,
-        same_major: bool,
-    ) -> None:
-        seconds = self.settings.drill_hash_seconds
-        if not seconds:
-            return
-        if manifest.about_database.printing is None:
-            comparison.not_recorded.append("content of tables")
-            return
-        tools = copy.loader.plan.contents.tools
-        with copy.session() as session:
-            found = compare_content(session, copy.archive.dump, tools, manifest, seconds)
-        if same_major:
-            with copy.session() as session:  # whose settings are those of the backup's
-                found.views = compare_views(session, manifest, views, seconds - found.seconds)
-        if found.views:  # decision 87
-            self.steps.progress.note(_some(found.views))
-        comparison.judge_content(found, same_major=same_major)
-        if found.objects_are not in ("equal", "different"):
-            found.not_hashed.append(f"large objects: {found.objects_are}")
-        if found.not_hashed:
-            self.steps.progress.note(f"not compared by content: {_some(found.not_hashed)}")
 
     def _check_references(self, copy: StagedDatabase, archive: OpenArchive, uploads: Path) -> None:
         columns = self.settings.upload_references or recorded_columns(archive.manifest)
@@ -310,8 +216,3 @@ class _Run:
                 f"{there}; the drill's copy of the uploads takes about {needed:,}.",
                 hint="Free some space there, or point BACKUP_TMP_DIR at a place that has it.",
             )
-
-
-def _some(items: list[str]) -> str:
-    more = f"; and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
-    return "; ".join(items[:_SHOWN]) + more
