@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.named_members import dumps_of, path_below_uploads, pick_named
 from safeharbor_backup.actions.preflight import check_no_overlap, require_no_interrupted_restore
 from safeharbor_backup.actions.restore.uploads_plan import require_names
 from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace, opened_uploads, stage_of
-from safeharbor_backup.archive.layout import UPLOADS_NAME
-from safeharbor_backup.archive.pick import Wanted, pick_dump, pick_members
 from safeharbor_backup.archive.reader import bears_leading_mark, read_front
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import (
-    ArchiveNotFound,
     CannotRestore,
     SettingsInvalid,
     StorageUnavailable,
@@ -26,17 +24,15 @@ from safeharbor_backup.errors import (
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.upload_dirs import UploadDir, describe_dirs
 from safeharbor_backup.system.lock import directory_lock
-from safeharbor_backup.text import ascii_safe, typed
+from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.place import Placement, staged_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from safeharbor_backup.actions.restore.uploads_stage import UploadsStage
     from safeharbor_backup.archive.layout import Member
-    from safeharbor_backup.archive.reader import Front
-    from safeharbor_backup.archive.source import Source
     from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.settings.upload_dirs import UploadDirs
@@ -107,16 +103,6 @@ def _taking(stages: Sequence[UploadsStage]) -> Callable[[Member, Iterable[bytes]
     return take
 
 
-def _require_found(wanted: Wanted, archive: Path) -> None:
-    """Raises ArchiveNotFound for paths that the archive does not have."""
-    if wanted.missing:
-        names = ", ".join(ascii_safe(os.fsdecode(each)) for each in sorted(wanted.missing)[:5])
-        raise ArchiveNotFound(
-            f"{archive.name} has no upload {names}.",
-            hint=f"`{typed('find NAME')}` shows which archive has a file, and its path.",
-        )
-
-
 def _extract(
     archive: Path,
     paths: Sequence[str],
@@ -129,8 +115,8 @@ def _extract(
     with ExitStack() as stack:
         source = stack.enter_context(opened_archive(archive))
         front = read_front(source) if bears_leading_mark(source) else None
-        dumps = _dumps_of(front, paths)
-        below = [_below_uploads(path) for path in paths if path not in dumps]
+        dumps = dumps_of(front, paths)
+        below = [path_below_uploads(path) for path in paths if path not in dumps]
         if is_live:
             _require_no_dump(dumps)
             require_names(archive, front.manifest if front is not None else None, dirs, is_restore=False)
@@ -145,7 +131,7 @@ def _extract(
             stages = [
                 stack.enter_context(opened_uploads(place, min_free, in_order=False, hint=_FULL)) for place in places
             ]
-            _pick(source, front, below, dumps, _taking(stages))
+            pick_named(source, front, below, dumps, _taking(stages))
             for each in stages:
                 each.extraction.finish()
             placement.place([(stage, root, each.prefix) for each, (root, stage) in zip(dirs, beside, strict=True)])
@@ -168,43 +154,12 @@ def _extract(
     )
 
 
-def _dumps_of(front: Front | None, paths: Sequence[str]) -> dict[str, tuple[Member, int]]:
-    """By path those that name the dump of a database beside the main one: the member, and where its data is."""
-    there = {member.name: (member, at) for member, at in front.others} if front is not None else {}
-    named = {path: os.fsencode(path).removeprefix(b"./") for path in paths}
-    return {path: there[name] for path, name in named.items() if name in there}
-
-
 def _require_no_dump(dumps: Iterable[str]) -> None:
     """Raises CannotRestore for what does not belong among the live uploads."""
     for path in dumps:
         raise CannotRestore(
             f"{ascii_safe(path)} is the dump of a database.", hint="`--to DIR` takes it out; pg_restore loads it."
         )
-
-
-def _pick(
-    source: Source,
-    front: Front | None,
-    below: Sequence[bytes],
-    dumps: Mapping[str, tuple[Member, int]],
-    take: Callable[[Member, Iterable[bytes]], None],
-) -> None:
-    """Give `take` the uploads of these paths, and these dumps as if they were uploads.
-
-    Raises ArchiveNotFound, ArchiveRejected, OSError, and what `take` raises.
-    """
-    if below:
-        wanted = Wanted(below)
-        pick_members(source, front, wanted, take)
-        _require_found(wanted, source.path)
-
-    def take_dump(member: Member, data: Iterable[bytes]) -> None:
-        take(member._replace(name=UPLOADS_NAME + member.name), data)
-
-    if front is not None:
-        for member, at in dumps.values():
-            pick_dump(source, front, member, at, take_dump)
 
 
 def _concerned(dirs: UploadDirs, wanted: Sequence[bytes]) -> UploadDirs:
@@ -225,9 +180,3 @@ def _require_there(dirs: UploadDirs) -> None:
                 hint=f"Create it, or mount it: mkdir -p {shlex.quote(str(each.path))}",
                 intact="Nothing was changed.",
             )
-
-
-def _below_uploads(path: str) -> bytes:
-    """The path as it is below uploads/, whether that is named or not; "" is all of it."""
-    plain = os.fsencode(path).removeprefix(b"./").strip(b"/")
-    return b"" if plain + b"/" == UPLOADS_NAME else plain.removeprefix(UPLOADS_NAME)
