@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.actions.alerts.messages import Guidance, compose_message, is_worth_telling
-from safeharbor_backup.actions.diff import Diff, Side, UploadChanges
+from safeharbor_backup.actions.diff import Diff, UploadChanges
+from safeharbor_backup.actions.diff_side import Side
 from safeharbor_backup.actions.losses import describe_what_went, what_went
 from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.archive.listing import Change, compare_lines

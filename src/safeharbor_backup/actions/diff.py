@@ -10,17 +10,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.diff_side import Side, read_live_side, side_of
 from safeharbor_backup.archive.checksums import folder_of
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.archive.listing import Change, compare_lines, read_lines
 from safeharbor_backup.archive.reader import bears_leading_mark, read_front
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.errors import translate_os_error
-from safeharbor_backup.postgres.connection import bounded
-from safeharbor_backup.postgres.patterns import is_left_out
-from safeharbor_backup.postgres.rows import count_table_rows, list_tables
-from safeharbor_backup.postgres.snapshot import open_snapshot, read_revision
-from safeharbor_backup.postgres.structure import read_columns
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.text import ascii_safe
 from safeharbor_backup.uploads.collect import make_filter
@@ -28,36 +24,11 @@ from safeharbor_backup.uploads.live_files import live_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from datetime import datetime
     from pathlib import Path
 
-    from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.archive.manifest_sections import OtherDatabase
     from safeharbor_backup.archive.reader import Front
     from safeharbor_backup.archive.source import Source
     from safeharbor_backup.settings.model import Settings
-
-LIVE = "what is live"
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One of the two. `tables` (rows by name), `columns` and `folders` (files and bytes by name) are None if unknown.
-
-    `untold` are the tables that are there, and of which neither rows nor columns are known. `databases` are those that
-    are beside the main one.
-    """
-
-    name: str
-    taken_at: datetime | None = None
-    tables: Mapping[str, int] | None = None
-    columns: Mapping[str, str] | None = None
-    untold: frozenset[str] = frozenset()
-    revision: str | None = None
-    upload_files: int | None = None
-    upload_bytes: int | None = None
-    folders: Mapping[str, tuple[int, int]] | None = None
-    databases: tuple[OtherDatabase, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +80,7 @@ def compare_with_live(archive: Path, settings: Settings, *, names: bool = False)
     settings.require(Concern.DATABASE, Concern.UPLOADS)
     with ExitStack() as stack:
         old = stack.enter_context(_opened(archive))
-        new = _Opened(_read_live(settings), iter(()))
+        new = _Opened(read_live_side(settings), iter(()))
         if settings.upload_dirs and old.side.taken_at is not None:
             new.lines = live_lines(settings.upload_dirs, old.side.taken_at, make_filter(settings.exclude))
             new.unknown.append("live files are compared by name and time of change, not by content")
@@ -141,42 +112,7 @@ def _describe(source: Source, front: Front | None) -> _Opened:
     unknown = [f"databases beside the main one are not compared; {ascii_safe(name)} has {beside}"] if beside else []
     if not manifest.about_database.is_counted:
         unknown.append(f"tables are not compared: {ascii_safe(name)} does not record them")
-    return _Opened(_side_of(name, manifest), lines, unknown)
-
-
-def _side_of(name: str, manifest: Manifest) -> Side:
-    database = manifest.about_database
-    return Side(
-        name,
-        manifest.taken_at,
-        manifest.tables if database.is_counted else None,
-        database.columns,
-        frozenset((*database.tables_without_data, *database.tables_left_out)),
-        database.alembic_revision,
-        manifest.upload_files,
-        manifest.upload_bytes,
-        {each.name: (each.files, each.bytes) for each in manifest.folders} if manifest.folders is not None else None,
-        manifest.databases,
-    )
-
-
-def _read_live(settings: Settings) -> Side:
-    """The tables of the configured database. Raises SafeHarborError."""
-    left_out = (settings.exclude_schema, settings.exclude_table)
-    with open_snapshot(bounded(settings.database_address(), settings), settings.lock_timeout_seconds) as snapshot:
-        session = snapshot.session
-        tables = list_tables(session)
-        kept = [table for table in tables if not is_left_out(table, *left_out)]
-        told = [table for table in kept if not is_left_out(table, (), settings.exclude_table_data)]
-        counted = count_table_rows(session, told)
-        return Side(
-            LIVE,
-            None,
-            counted,
-            read_columns(session),
-            frozenset(table.quoted for table in tables if table.quoted not in counted),
-            read_revision(session),
-        )
+    return _Opened(side_of(name, manifest), lines, unknown)
 
 
 def _compare(old: _Opened, new: _Opened, *, names: bool) -> Diff:

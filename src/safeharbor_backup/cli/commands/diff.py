@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from pathlib import Path
 
-    from safeharbor_backup.actions.diff import Diff, Side, UploadChanges
+    from safeharbor_backup.actions.diff import Diff, UploadChanges
+    from safeharbor_backup.actions.diff_side import Side
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
 
