@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.backup.manifest_content import DumpRecord, OtherRecord, manifest_document
-from safeharbor_backup.actions.verify import Verification, verify_source
+from safeharbor_backup.actions.verification import Verification
+from safeharbor_backup.actions.verify import verify_source
 from safeharbor_backup.archive.layout import (
     DIRECTORY,
     DUMP_NAME,

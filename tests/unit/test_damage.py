@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor_backup.actions.verify import ArchiveKind, verify_archive, verify_source
+from safeharbor_backup.actions.verification import ArchiveKind
+from safeharbor_backup.actions.verify import verify_archive, verify_source
 from safeharbor_backup.archive.layout import DIRECTORY, DUMP_NAME, SYMLINK
 from safeharbor_backup.archive.source import Source
 from safeharbor_backup.errors import ArchiveNotFound

@@ -17,7 +17,8 @@ from safeharbor_backup.actions.extract import extract_files
 from safeharbor_backup.actions.restore.request import opened_for_restore
 from safeharbor_backup.actions.status.document import describe_status
 from safeharbor_backup.actions.status.run import read_status
-from safeharbor_backup.actions.verify import ArchiveKind, verify_source
+from safeharbor_backup.actions.verification import ArchiveKind
+from safeharbor_backup.actions.verify import verify_source
 from safeharbor_backup.archive.headers import WIDE_HEADER_BYTES, encode_pad, encode_wide
 from safeharbor_backup.archive.layout import DUMP_NAME, FILE, Member
 from safeharbor_backup.archive.manifest_json import ManifestInvalid, encode_manifest, parse_manifest

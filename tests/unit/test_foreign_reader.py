@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safeharbor_backup.actions.restore.request import opened_for_restore
-from safeharbor_backup.actions.verify import ArchiveKind, Verification, verify_archive, verify_source
+from safeharbor_backup.actions.verification import ArchiveKind, Verification
+from safeharbor_backup.actions.verify import verify_archive, verify_source
 from safeharbor_backup.archive.foreign_reader import read_foreign_members
 from safeharbor_backup.archive.source import opened_archive
 from safeharbor_backup.archive.verified_reader import run_foreign_pass

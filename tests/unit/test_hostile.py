@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from safeharbor_backup.actions.verify import ArchiveKind, verify_archive
+from safeharbor_backup.actions.verification import ArchiveKind
+from safeharbor_backup.actions.verify import verify_archive
 from safeharbor_backup.archive.layout import DIRECTORY, SYMLINK
 from safeharbor_backup.archive.manifest_json import ManifestInvalid, encode_manifest, parse_manifest
 from support.archives import (

@@ -6,10 +6,9 @@ Needs no database and only reads; works on a copy anywhere. `backup` proves its 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.verification import ArchiveKind, Verification
 from safeharbor_backup.archive import layout
 from safeharbor_backup.archive.foreign_reader import Skipped, read_foreign_members
 from safeharbor_backup.archive.reader import Front, Rejected, bears_leading_mark, read_front, show
@@ -25,44 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safeharbor_backup.archive.layout import Member
-    from safeharbor_backup.archive.manifest import Manifest
     from safeharbor_backup.settings.model import Settings
 
 _MOST_PROBLEMS = 1000
 _REPORT_BYTES = 8 * 1024 * 1024
-
-
-class ArchiveKind(StrEnum):
-    """Who wrote an archive: we, or another program."""
-
-    FORMAT_1 = "format 1"
-    FORMAT_2 = "format 2"
-    FOREIGN = "another implementation"
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What was found in one archive. No problems: it would restore. Sizes in bytes."""
-
-    path: Path
-    kind: ArchiveKind
-    quick: bool
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...]
-    manifest: Manifest | None
-    size: int
-    members: int
-    seconds: float
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether nothing is wrong with it."""
-        return not self.problems
-
-    def require_sound(self) -> None:
-        """Raises ArchiveRejected with all problems."""
-        if self.problems:
-            raise ArchiveRejected(f"{self.path}: {self.problems[0]}", problems=self.problems)
 
 
 def verify_archive(

@@ -25,7 +25,7 @@ from safeharbor_backup.text import iso_time, plural, show_bytes, typed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from safeharbor_backup.actions.verify import Verification
+    from safeharbor_backup.actions.verification import Verification
     from safeharbor_backup.cli.attempt import RecordedRun
     from safeharbor_backup.cli.output import Output
     from safeharbor_backup.cli.run import Run
