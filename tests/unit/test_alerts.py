@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safeharbor_backup.actions.alerts.messages import (
-    Guidance,
-    compose_message,
-    find_telling_problems,
-    is_worth_telling,
-    newest_like,
-)
+from safeharbor_backup.actions.alerts.deliveries import find_telling_problems
+from safeharbor_backup.actions.alerts.messages import Guidance, compose_message, is_worth_telling, newest_like
 from safeharbor_backup.actions.alerts.notify import Kind, Message
 from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.settings.alerts import NotifyOn

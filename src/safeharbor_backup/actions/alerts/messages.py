@@ -1,7 +1,6 @@
 """Who is sent the result of a run, and in which words: messages to people, and pings to a check.
 
-What is worth a message is decided as data from the outcome and those before it. Failing to tell costs no run anything:
-it is remembered in the history under `notify` or `ping`, until telling works again.
+What is worth a message is decided as data from the outcome and those before it.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from safeharbor_backup.actions.alerts.deliveries import NOTIFY, PING, remember_deliveries
 from safeharbor_backup.actions.alerts.notify import Kind, Message, send_message
-from safeharbor_backup.actions.alerts.ping import LOG, START, SUCCESS, WAY, send_ping
+from safeharbor_backup.actions.alerts.ping import LOG, START, SUCCESS, send_ping
 from safeharbor_backup.actions.catalog.entries import is_from_future, read_catalog
 from safeharbor_backup.errors import ExitStatus, SafeHarborError
 from safeharbor_backup.settings.alerts import VARIABLES_OF_ALERTS, NotifyOn
 from safeharbor_backup.settings.model import Concern
-from safeharbor_backup.state.history import Outcome, read_history, remember_outcome
 from safeharbor_backup.text import plural, show_bytes, show_duration, show_time, typed
 
 if TYPE_CHECKING:
@@ -27,9 +26,8 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.alerts.notify import Delivery
     from safeharbor_backup.settings.database_url import DatabaseUrl
     from safeharbor_backup.settings.model import Settings
+    from safeharbor_backup.state.history import Outcome
 
-NOTIFY = "notify"  # the command under which the history has how messages went
-PING = WAY
 _PINGED = "backup"
 _TOLD = ("backup", "verify", "drill")
 _TOLD_IF_BAD = ("prune",)
@@ -61,7 +59,7 @@ def tell_start(settings: Settings, command: str, run_id: str) -> tuple[str, ...]
     url = settings.ping_url
     if url is None or command != _PINGED:
         return ()
-    return _remember(settings, PING, [send_ping(url, START, run_id=run_id)])
+    return remember_deliveries(settings, PING, [send_ping(url, START, run_id=run_id)])
 
 
 def tell_end(
@@ -77,13 +75,13 @@ def tell_end(
         message = compose_message(outcome, advice, settings.database, settings.backup_dir)
         signal = SUCCESS if outcome.is_success else str(outcome.exit_status)
         text = f"{message.subject}\n\n{message.body}"
-        warnings += _remember(settings, PING, [send_ping(settings.ping_url, signal, text, run_id=run_id)])
+        warnings += remember_deliveries(settings, PING, [send_ping(settings.ping_url, signal, text, run_id=run_id)])
     if not settings.notify_urls:
         return warnings
     before = newest_like(outcome, history)
     if is_worth_telling(outcome, before, settings.notify_on):
         message = compose_message(outcome, advice, settings.database, settings.backup_dir, before)
-        warnings += _remember(settings, NOTIFY, send_message(message, settings.notify_urls))
+        warnings += remember_deliveries(settings, NOTIFY, send_message(message, settings.notify_urls))
     return warnings
 
 
@@ -99,11 +97,11 @@ def send_test(settings: Settings) -> tuple[Delivery, ...]:
         Kind.INFO,
     )
     deliveries = send_message(message, settings.notify_urls)
-    _remember(settings, NOTIFY, deliveries)
+    remember_deliveries(settings, NOTIFY, deliveries)
     if settings.ping_url is None:
         return deliveries
     pinged = send_ping(settings.ping_url, LOG, f"{message.subject}\n\n{message.body}")
-    _remember(settings, PING, [pinged])
+    remember_deliveries(settings, PING, [pinged])
     return (*deliveries, pinged)
 
 
@@ -125,37 +123,6 @@ def newest_like(outcome: Outcome, history: Sequence[Outcome]) -> Outcome | None:
         return one.command, bool(one.details.get("quick"))
 
     return next((one for one in reversed(history) if kind(one) == kind(outcome)), None)
-
-
-def newest_of(command: str, history: Sequence[Outcome]) -> Outcome | None:
-    """The newest run of a command."""
-    return next((one for one in reversed(history) if one.command == command), None)
-
-
-def ways_of_telling(notify_urls: Sequence[str], ping_url: str | None) -> tuple[str, ...]:
-    """The ways in which a failed run is reported, without any address."""
-    ways = [f"{plural(len(notify_urls), 'receiver')} of messages"] if notify_urls else []
-    return tuple(ways + (["a check that expects a ping"] if ping_url is not None else []))
-
-
-def find_telling_problems(
-    history: Sequence[Outcome], notify_urls: Sequence[str], ping_url: str | None
-) -> tuple[str, ...]:
-    """Why the newest message and the newest ping failed, a sentence each; nothing once delivery works again."""
-    return tuple(
-        f"the last {'message' if failed.command == NOTIFY else 'ping'} was not delivered "
-        f"({show_time(failed.started_at)}): {failed.reason}"
-        for failed in find_undelivered(history, notify_urls, ping_url)
-    )
-
-
-def find_undelivered(
-    history: Sequence[Outcome], notify_urls: Sequence[str], ping_url: str | None
-) -> tuple[Outcome, ...]:
-    """The newest message and the newest ping if they were not delivered, as far as their addresses are still set."""
-    is_set = {NOTIFY: bool(notify_urls), PING: ping_url is not None}
-    newest = [newest_of(command, history) for command in is_set if is_set[command]]
-    return tuple(one for one in newest if one is not None and not one.is_success)
 
 
 def compose_message(
@@ -229,23 +196,3 @@ def _whose(url: DatabaseUrl | None, directory: Path) -> str:
 
 def _where(directory: Path) -> str:
     return f"Host {os.uname().nodename}, archives in {directory}."
-
-
-def _remember(settings: Settings, command: str, deliveries: Sequence[Delivery]) -> tuple[str, ...]:
-    """Put what failed into the history, and that all is well again after that; warnings about what failed."""
-    failed = [f"{delivery.way}: {delivery.problem}" for delivery in deliveries if delivery.problem]
-    newest = newest_of(command, read_history(settings.backup_dir))
-    if failed or (deliveries and newest is not None and not newest.is_success):
-        seconds = max(delivery.seconds for delivery in deliveries)
-        status = ExitStatus.FAILED if failed else ExitStatus.DONE
-        _append(settings, Outcome(command, datetime.now(UTC), seconds, int(status), "; ".join(failed)))
-    if command == PING:
-        return tuple(f"a ping was not delivered: {each.problem}" for each in deliveries if each.problem)
-    return tuple(f"a message was not delivered: {problem}" for problem in failed)
-
-
-def _append(settings: Settings, outcome: Outcome) -> None:
-    try:
-        remember_outcome(settings, outcome)
-    except (SafeHarborError, OSError):
-        pass  # then the run's own outcome cannot be written either, and that is reported

@@ -8,7 +8,7 @@ from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.alerts.messages import find_telling_problems
+from safeharbor_backup.actions.alerts.deliveries import find_telling_problems
 from safeharbor_backup.actions.alerts.notify import find_notify_problems
 from safeharbor_backup.actions.catalog.last_runs import BACKUP
 from safeharbor_backup.actions.doctor.check import Check, Context

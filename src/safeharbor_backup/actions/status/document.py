@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 import safeharbor_backup
-from safeharbor_backup.actions.alerts.messages import ways_of_telling
+from safeharbor_backup.actions.alerts.deliveries import ways_of_telling
 from safeharbor_backup.actions.catalog.last_runs import BACKUP, DRILL, VERIFY
 from safeharbor_backup.actions.status.schedule_seen import Seen
 from safeharbor_backup.actions.status.schema import (

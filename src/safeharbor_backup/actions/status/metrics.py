@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.alerts.messages import NOTIFY, PING, find_undelivered, newest_of
+from safeharbor_backup.actions.alerts.deliveries import NOTIFY, PING, find_undelivered, newest_of
 from safeharbor_backup.actions.catalog.entries import State
 from safeharbor_backup.actions.offsite import fresh_as_of
 from safeharbor_backup.actions.status.run import read_status

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.alerts.messages import find_telling_problems
+from safeharbor_backup.actions.alerts.deliveries import find_telling_problems
 from safeharbor_backup.actions.catalog.entries import is_from_future, read_catalog
 from safeharbor_backup.actions.catalog.last_runs import as_verified, find_proofs, judge_runs
 from safeharbor_backup.actions.catalog.latest import choose_latest
