@@ -73,7 +73,7 @@ MISTAKES = (
     Mistake(
         "a prune does not look whether the newest archive is damaged or short",
         "actions/prune.py",
-        (("hold = hold or unread or _judge_retention(settings)", "hold = _judge_retention(settings)"),),
+        (("hold = hold or unread or judge_retention(settings)", "hold = judge_retention(settings)"),),
     ),
     Mistake(
         "a damaged archive takes the place of a good one",

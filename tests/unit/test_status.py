@@ -10,7 +10,7 @@ import pytest
 from safeharbor_backup.actions.catalog.entries import State
 from safeharbor_backup.actions.prune import prune_archives
 from safeharbor_backup.actions.status.health import Health
-from safeharbor_backup.actions.status.reasons import Status
+from safeharbor_backup.actions.status.result import Status
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.cli.main import cli

@@ -16,7 +16,7 @@ from safeharbor_backup.text import plural, show_bytes, show_duration, show_slot,
 if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
-    from safeharbor_backup.actions.status.reasons import Status
+    from safeharbor_backup.actions.status.result import Status
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome
     from safeharbor_backup.state.offsite import OffsiteCopy

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.catalog.entries import CatalogEntry
     from safeharbor_backup.actions.catalog.latest import Choice
     from safeharbor_backup.actions.status.health import Reason
-    from safeharbor_backup.actions.status.reasons import Status
+    from safeharbor_backup.actions.status.result import Status
     from safeharbor_backup.archive.manifest_sections import Folder
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.history import Outcome

@@ -17,14 +17,13 @@ from safeharbor_backup.actions.status.free_space import measure_room
 from safeharbor_backup.actions.status.gone import find_gone
 from safeharbor_backup.actions.status.health import Code, Health, Reason
 from safeharbor_backup.actions.status.reasons import (
-    Outlook,
-    Status,
     judge_age,
     judge_archives,
     judge_copies,
     judge_last_runs,
     judge_restores,
 )
+from safeharbor_backup.actions.status.result import Outlook, Status
 from safeharbor_backup.actions.status.schedule_seen import TWICE, has_second_scheduler, look_for_schedule
 from safeharbor_backup.archive.layout import archive_name
 from safeharbor_backup.settings.model import Concern
