@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from safeharbor_backup.actions.status.document import describe_status, in_seconds
+from safeharbor_backup.actions.status.document import describe_status
+from safeharbor_backup.actions.status.document_values import in_seconds
 from safeharbor_backup.actions.status.published_lists import publish_lists
 from safeharbor_backup.actions.status.run import read_status
 from safeharbor_backup.system.documents import dump_document
