@@ -12,7 +12,8 @@ from safeharbor_backup.web.format import day, month, weekday
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from safeharbor_backup.actions.status.schema import Contents, PastRun, StatusDocument
+    from safeharbor_backup.actions.status.run_schema import PastRun
+    from safeharbor_backup.actions.status.schema import Contents, StatusDocument
 
 _PITCH = 18  # as the template draws a day, and the names of the days
 _LEFT, _TOP = 30, 18

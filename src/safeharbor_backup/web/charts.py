@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from safeharbor_backup.actions.status.schema import Contents, PastRun, StatusDocument
+    from safeharbor_backup.actions.status.run_schema import PastRun
+    from safeharbor_backup.actions.status.schema import Contents, StatusDocument
 
 _WIDTH, _HEIGHT = 1000, 100  # of the drawing, as its template has it
 _ROOM = 8  # above the highest value

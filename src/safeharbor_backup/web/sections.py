@@ -13,7 +13,8 @@ from safeharbor_backup.web.format import UNKNOWN, ago, span, took
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from safeharbor_backup.actions.status.schema import LastRun, StatusDocument
+    from safeharbor_backup.actions.status.run_schema import LastRun
+    from safeharbor_backup.actions.status.schema import StatusDocument
 
 
 @dataclass(frozen=True, slots=True)

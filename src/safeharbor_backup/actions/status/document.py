@@ -23,10 +23,10 @@ from safeharbor_backup.actions.status.document_values import (
     recorded,
     whole,
 )
+from safeharbor_backup.actions.status.run_schema import LastRun, PastRun
 from safeharbor_backup.actions.status.schedule_seen import Seen
 from safeharbor_backup.actions.status.schema import (
     ARCHIVES,
-    FEW,
     RUNS,
     SCHEMA,
     Finding,
@@ -34,15 +34,14 @@ from safeharbor_backup.actions.status.schema import (
     Interrupted,
     KeptState,
     KnownCopy,
-    LastRun,
     Latest,
     Newest,
     NotLatest,
-    PastRun,
     Retention,
     StatusDocument,
     Storage,
 )
+from safeharbor_backup.actions.status.schema_types import FEW
 from safeharbor_backup.text import typed
 
 if TYPE_CHECKING:

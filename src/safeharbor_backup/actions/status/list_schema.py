@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct, field
 
-from safeharbor_backup.actions.status.schema import Moment, Name
+from safeharbor_backup.actions.status.schema_types import Moment, Name
 from safeharbor_backup.archive.layout import time_in_name
 from safeharbor_backup.system.documents import Count
 

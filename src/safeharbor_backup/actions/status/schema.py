@@ -5,22 +5,17 @@ The one that writes it gives every field. One that reads it can rely on those wi
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from safeharbor_backup.actions.status.run_schema import LastRun, PastRun
+from safeharbor_backup.actions.status.schema_types import FEW, Amount, Moment, Name, Texts
 from safeharbor_backup.system.documents import Count
 
 SCHEMA = 1
 ARCHIVES = 1000
 RUNS = 400
-FEW = 50  # of anything else
-
-Moment = Annotated[datetime, Meta(tz=True)]
-Name = Annotated[str, Meta(min_length=1)]
-Amount = Annotated[float, Meta(ge=0)]
-Texts = Annotated[tuple[Name, ...], Meta(max_length=FEW)]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -30,40 +25,6 @@ class Finding(Struct, frozen=True, kw_only=True):
     health: str = ""
     text: Name
     command: str | None = None
-
-
-class AnyRun(Struct, frozen=True, kw_only=True):
-    """How one run of a command ended."""
-
-    command: str = ""
-    started_at: Moment
-    seconds: Amount = 0.0
-    exit_status: Count
-    archive: str | None = None
-    reason: str = ""
-
-    @property
-    def is_success(self) -> bool:
-        """Whether it did what it is for, with or without warnings."""
-        return self.exit_status in (0, 3)
-
-
-class LastRun(AnyRun, frozen=True, kw_only=True):
-    """The newest run of a command, with what it said."""
-
-    warnings: Texts = ()
-    notes: Texts = ()
-    advice: str = ""
-
-
-class PastRun(AnyRun, frozen=True, kw_only=True):
-    """A run of the history, with its numbers; `phases` are seconds by the name of the phase."""
-
-    size_bytes: Count | None = None
-    rows: Count | None = None
-    upload_files: Count | None = None
-    restore_seconds: Amount | None = None
-    phases: dict[str, Amount] = {}
 
 
 class Storage(Struct, frozen=True, kw_only=True):
