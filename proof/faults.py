@@ -45,6 +45,9 @@ _NOT_RENEWED = "A small file that is for information was not renewed: the run sa
 _HINT = "Only what is said beforehand depends on it; what cannot be done is refused when it is done, and put back."
 _COUNTED = "It was walked only to count or to compare: an estimate, or a line of the plan, has less. Nothing goes."
 _SESSION = "A session was begun again, elsewhere, or only for words of a plan; or it was about to end, and has ended."
+_SECOND_WAY = (
+    "A directory of our own that refuses is given the permission for that moment; the second attempt was taken."
+)
 _PLAN = "What is live, and would be lost, could not be looked at; the plan says that it is all of it."
 _OWN_RESTORE = "Whether its role could restore it was not found out; the run says so. The archive is proven as ever."
 _UNKNOWN = "What only names of databases show was not looked for; the run says so, and does what the journal knows."
@@ -52,7 +55,7 @@ _NOT_COMPARED = "What went since the previous archive is not reported; the new a
 _NO_SHARING = "Nothing is shared, or remembered for the next backup: that one reads everything."
 _UNREADABLE = "The archive counts as unreadable, which deletes nothing; a command that needs it reads it itself."
 
-# why a fault after which a command ended with 0 may be one: by the first part that is in its kind
+# why a fault after which a command ended with 0 may be one: by the first part that is in its kind, a dot at its end
 REASONS = (
     ("fchmod in system/atomic_file.py", _MODE),
     ("fchmod in system/filesystem.py", _MODE),
@@ -146,6 +149,22 @@ REASONS = (
         "actions/drill/content_check.py",
         "Rows were counted, and not compared by content; the drill and its evidence say so.",
     ),
+    ("postgres/target.py < actions/drill/place.py", _SESSION),
+    ("postgres/sessions.py < postgres/target.py", _SESSION),
+    ("postgres/sessions.py < postgres/create_drop.py", _SESSION),
+    ("postgres/query.py < postgres/target.py", _SESSION),
+    ("in _cursor_base.py < postgres/target.py", _SESSION),
+    (
+        "postgres/session_settings.py < actions/backup/dump_part.py",
+        "The dump was complete; the session of its snapshot was lost when it had nothing more to do.",
+    ),
+    (
+        "fsync in system/atomic_file.py.",
+        "That a restore is done may not be on the disk; if the power goes now, `--resume` finds everything done.",
+    ),
+    ("open in uploads/removal.py", _SECOND_WAY),
+    ("renameat2 in system/atomic_file.py < uploads/exchange.py", _SECOND_WAY),
+    ("in types.py < cli/command.py", "What is at a path was not asked beforehand; the work met it, or found it free."),
     ("cli/env_file.py", "A file of settings that is not there for us is not read; the environment has all settings."),
 )
 
@@ -232,4 +251,4 @@ def _without_lines(place: str) -> str:
 
 
 def _why(kind: str) -> str:
-    return next((reason for part, reason in REASONS if part in kind), "not judged yet")
+    return next((reason for part, reason in REASONS if part in f"{kind}."), "not judged yet")
