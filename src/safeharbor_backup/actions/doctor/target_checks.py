@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.doctor.check import UNREACHABLE, Check, Context, answered, unasked
 from safeharbor_backup.actions.doctor.findings import Finding, failed, fine, not_checked, problem, warning
-from safeharbor_backup.actions.restore.other_databases import require_same_server
+from safeharbor_backup.actions.restore.other_database_checks import require_same_server
 from safeharbor_backup.actions.restore.role_checks import judge_target
 from safeharbor_backup.actions.restore.unrecorded import find_unrecorded_databases
 from safeharbor_backup.errors import CannotRestore, ExitStatus, SafeHarborError, one_line

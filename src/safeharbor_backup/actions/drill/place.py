@@ -18,7 +18,7 @@ from safeharbor_backup.actions.drill.server import (
 )
 from safeharbor_backup.actions.restore.database_plan import choose_entries, read_dump
 from safeharbor_backup.actions.restore.findings import Findings
-from safeharbor_backup.actions.restore.other_databases import require_same_server, why_not_configured
+from safeharbor_backup.actions.restore.other_database_checks import require_same_server, why_not_configured
 from safeharbor_backup.actions.restore.staged_database import create_staged
 from safeharbor_backup.actions.scratch_cleanup import remove_left_databases
 from safeharbor_backup.errors import CannotRestore, SafeHarborError, one_line
