@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from safeharbor_backup.actions.doctor.check import Check, Context, unreadable
 from safeharbor_backup.actions.doctor.findings import Finding, fine, not_checked, warning
 from safeharbor_backup.actions.restore.dump_copy import lives_in_memory
-from safeharbor_backup.actions.restore.uploads_plan import check_rooms
-from safeharbor_backup.actions.restore.uploads_target import check_movable
+from safeharbor_backup.actions.restore.uploads_target import check_movable, check_rooms
 from safeharbor_backup.archive.manifest import fingerprint_matches
 from safeharbor_backup.errors import SafeHarborError, StorageUnavailable, one_line
 from safeharbor_backup.settings.min_free import show_room

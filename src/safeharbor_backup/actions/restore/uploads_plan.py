@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from safeharbor_backup.actions.preflight import check_apart, check_no_overlap
 from safeharbor_backup.actions.restore.losses import compare_uploads
 from safeharbor_backup.actions.restore.request import left_out_patterns
 from safeharbor_backup.actions.restore.uploads_stage import check_places
-from safeharbor_backup.actions.restore.uploads_target import check_filesystem, check_movable, check_staying
+from safeharbor_backup.actions.restore.uploads_target import check_filesystem, check_movable, check_rooms, check_staying
 from safeharbor_backup.archive.listing import read_foreign_headers, read_lines
 from safeharbor_backup.archive.reader import Rejected, read_members, rejected
 from safeharbor_backup.archive.source import Source, Truncated
@@ -21,7 +20,6 @@ from safeharbor_backup.errors import (
     StorageUnavailable,
     translate_os_error,
 )
-from safeharbor_backup.settings.min_free import free_restores, show_room
 from safeharbor_backup.settings.upload_dirs import can_be_named, describe_dirs
 from safeharbor_backup.text import ascii_safe, plural, typed
 from safeharbor_backup.uploads.collect import make_filter
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.actions.restore.request import OpenArchive
     from safeharbor_backup.archive.layout import Member
     from safeharbor_backup.archive.manifest import Manifest
-    from safeharbor_backup.settings.min_free import MinFree
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.settings.upload_dirs import UploadDirs
 
@@ -191,42 +188,3 @@ def _not_configured(
 
 def _by_hand(archive: Path) -> str:
     return f"`{typed(f'extract {shlex.quote(str(archive))} uploads --to DIR')}` takes them out as one tree."
-
-
-def check_rooms(
-    dirs: UploadDirs, folders: Mapping[str, tuple[int, int]] | None, whole: tuple[int, int], min_free: MinFree
-) -> list[str]:
-    """How much room the uploads take on each filesystem beside the present ones: a line each.
-
-    `folders` has files and bytes of each directory in the archive, None if that is not known; `whole` of all. Raises
-    StorageUnavailable if there is too little, OSError.
-    """
-    by_device: dict[int, list[tuple[Path, int, int]]] = {}
-    for each in dirs:
-        files, size = whole if not each.name else (folders or {}).get(each.name, (0, 0))
-        by_device.setdefault(os.stat(each.path).st_dev, []).append((each.path, files, size))
-    if folders is None and len(by_device) > 1:
-        return []  # each write looks at the room that is left
-    found = []
-    for there in by_device.values():
-        files, size = sum(each[1] for each in there), sum(each[2] for each in there)
-        if folders is None:
-            files, size = whole
-        found.append(check_upload_room(there[0][0], size, files, min_free))
-    return found
-
-
-def check_upload_room(uploads: Path, size: int, files: int, min_free: MinFree) -> str:
-    """How much room uploads of this size in bytes take beside those in `uploads`, and how much there is.
-
-    Raises StorageUnavailable if that is too little, OSError.
-    """
-    system = os.statvfs(uploads)
-    room, needed = min_free.room(system), size + files * max(system.f_bsize, 512)
-    free = show_room(uploads, system, min_free)
-    if room is not None and needed > room:
-        raise StorageUnavailable(
-            f"{free}; the restored uploads take about {needed:,} beside the present ones.",
-            hint=free_restores(),
-        )
-    return f"{free}; the restored uploads take {needed:,}"

@@ -1,4 +1,7 @@
-"""What on the side of the uploads would make a restore fail: entries that cannot move, names that cannot be written."""
+"""What on the side of the uploads would make a restore fail.
+
+Entries that cannot move, names that cannot be written, too little space.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive.layout import UPLOADS_NAME
 from safeharbor_backup.errors import CannotRestore, StorageUnavailable
+from safeharbor_backup.settings.min_free import free_restores, show_room
 from safeharbor_backup.system.filesystem import mounts_below
 from safeharbor_backup.text import ascii_safe, plural
 from safeharbor_backup.uploads.extract import ELSEWHERE, LACKS_MODES, LACKS_OWNERS
@@ -15,12 +19,13 @@ from safeharbor_backup.uploads.movable import find_immovable
 from safeharbor_backup.uploads.trial import try_filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from safeharbor_backup.actions.restore.findings import Findings
     from safeharbor_backup.actions.restore.request import OpenArchive
-    from safeharbor_backup.settings.upload_dirs import Excluded, UploadDir
+    from safeharbor_backup.settings.min_free import MinFree
+    from safeharbor_backup.settings.upload_dirs import Excluded, UploadDir, UploadDirs
 
 
 def check_movable(uploads: Path, is_excluded: Callable[[str], bool] | None = None) -> None:
@@ -86,3 +91,42 @@ def check_filesystem(directory: UploadDir, archive: OpenArchive, findings: Findi
     for is_refused, warning in ((refused.modes, LACKS_MODES), (refused.owners, LACKS_OWNERS)):
         if is_refused and warning not in findings.warnings:
             findings.warnings.append(warning)
+
+
+def check_rooms(
+    dirs: UploadDirs, folders: Mapping[str, tuple[int, int]] | None, whole: tuple[int, int], min_free: MinFree
+) -> list[str]:
+    """How much room the uploads take on each filesystem beside the present ones: a line each.
+
+    `folders` has files and bytes of each directory in the archive, None if that is not known; `whole` of all. Raises
+    StorageUnavailable if there is too little, OSError.
+    """
+    by_device: dict[int, list[tuple[Path, int, int]]] = {}
+    for each in dirs:
+        files, size = whole if not each.name else (folders or {}).get(each.name, (0, 0))
+        by_device.setdefault(os.stat(each.path).st_dev, []).append((each.path, files, size))
+    if folders is None and len(by_device) > 1:
+        return []  # each write looks at the room that is left
+    found = []
+    for there in by_device.values():
+        files, size = sum(each[1] for each in there), sum(each[2] for each in there)
+        if folders is None:
+            files, size = whole
+        found.append(check_upload_room(there[0][0], size, files, min_free))
+    return found
+
+
+def check_upload_room(uploads: Path, size: int, files: int, min_free: MinFree) -> str:
+    """How much room uploads of this size in bytes take beside those in `uploads`, and how much there is.
+
+    Raises StorageUnavailable if that is too little, OSError.
+    """
+    system = os.statvfs(uploads)
+    room, needed = min_free.room(system), size + files * max(system.f_bsize, 512)
+    free = show_room(uploads, system, min_free)
+    if room is not None and needed > room:
+        raise StorageUnavailable(
+            f"{free}; the restored uploads take about {needed:,} beside the present ones.",
+            hint=free_restores(),
+        )
+    return f"{free}; the restored uploads take {needed:,}"
