@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor_backup.actions.restore.dump_load import compare_rows
+from safeharbor_backup.actions.restore.rows_check import compare_rows
 from safeharbor_backup.actions.scratch_table import find_rows_of
 from safeharbor_backup.errors import one_line
 from safeharbor_backup.postgres.contents import number_of

@@ -6,18 +6,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from safeharbor_backup.actions.restore.dump_copy import DumpCopy, copied_dump, lives_in_memory
 from safeharbor_backup.actions.restore.loader import ACCEPT
+from safeharbor_backup.actions.restore.rows_check import check_rows, compare_rows
 from safeharbor_backup.actions.restore.second_try import Broken, load_again, load_entries, mending_script
 from safeharbor_backup.actions.restore.views_check import judge_views
-from safeharbor_backup.errors import CannotRestore, one_line
 from safeharbor_backup.postgres.load import finish_loading
 from safeharbor_backup.postgres.load_failures import LoadFailed
 from safeharbor_backup.postgres.order import Pass, order_entries
-from safeharbor_backup.postgres.rows import analyze_tables, count_table_rows, list_tables
-from safeharbor_backup.text import plural
+from safeharbor_backup.postgres.rows import analyze_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,22 +28,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.system.process import RunningTool
 
 _SHOWN = 10
-
-
-def compare_rows(counts: Mapping[str, int], manifest: Manifest) -> int:
-    """How many rows there are, each table's count being the manifest's. Raises CannotRestore."""
-    wrong = [
-        f"{name} has {plural(counts.get(name, 0), 'row')} instead of {rows:,}"
-        for name, rows in manifest.tables.items()
-        if counts.get(name) != rows
-    ]
-    if wrong:
-        differ = "differs" if len(wrong) == 1 else "differ"
-        raise CannotRestore(
-            f"The dump was loaded, but {plural(len(wrong), 'table')} {differ} from the backup: {'; '.join(wrong[:3])}.",
-            hint="A trigger or rule may have acted during the load. The live database is as it was.",
-        )
-    return manifest.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +121,12 @@ class DumpLoad:
             broken = self._load_again(error)
         self._loader.give_rights(self._database.session)
         self._progress.phase("check")
-        rows, warnings = self._check_rows()
+        rows, warnings = check_rows(
+            self._database.session,
+            self._archive.manifest,
+            self._options.judge_rows,
+            accepts_broken=self._options.accepts_broken,
+        )
         self._progress.phase("analyze")
         with self._database.session() as session:
             for note in analyze_tables(session) if self._options.analyzes else ():  # decision 30
@@ -207,24 +193,3 @@ class DumpLoad:
             *(each.warning for each in broken[:_SHOWN]),
             f"what is broken and how to mend it{more} is in {path}",
         ]
-
-    def _check_rows(self) -> tuple[int | None, list[str]]:
-        """How many rows were loaded, compared with the manifest, and warnings. Raises CannotRestore."""
-        manifest = self._archive.manifest
-        if manifest is None:
-            return None, []
-        with self._database.session() as session:
-            # fail, as pg_dump does, rather than count only the visible rows
-            session.execute("SET row_security = off")
-            try:
-                with session.transaction():
-                    counts = count_table_rows(session, list_tables(session))
-            except psycopg.errors.InsufficientPrivilege as error:
-                return None, [f"the rows could not be counted: {one_line(error)}"]
-        try:
-            return self._options.judge_rows(counts, manifest), []
-        except CannotRestore as error:
-            if not self._options.accepts_broken:
-                error.hint = f"{error.hint} `--accept-broken` takes it as it is.".strip()
-                raise
-            return sum(counts.values()), [error.message]

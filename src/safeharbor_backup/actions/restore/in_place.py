@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from safeharbor_backup.actions.restore.dump_load import compare_rows
 from safeharbor_backup.actions.restore.loader import own_search_path, table_of_contents
+from safeharbor_backup.actions.restore.rows_check import compare_rows
 from safeharbor_backup.actions.restore.swap_errors import interrupted, translated
 from safeharbor_backup.actions.restore.views_check import judge_views
 from safeharbor_backup.errors import RestorePending, SafeHarborError, translate_os_error
