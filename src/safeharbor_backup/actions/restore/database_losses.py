@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from safeharbor_backup.actions.restore.database_plan import report_missing
+from safeharbor_backup.actions.restore.needs_checks import report_missing
 from safeharbor_backup.errors import SafeHarborError
 from safeharbor_backup.postgres.connection import connected
 from safeharbor_backup.postgres.rows import count_table_rows, list_tables

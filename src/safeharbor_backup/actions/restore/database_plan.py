@@ -10,6 +10,7 @@ from safeharbor_backup.actions.restore.left_out import (
     report_privileges,
     without_followers,
 )
+from safeharbor_backup.actions.restore.needs_checks import check_names, check_rights, report_missing
 from safeharbor_backup.actions.restore.role_checks import check_role
 from safeharbor_backup.actions.restore.server_checks import (
     check_bound_extensions,
@@ -22,16 +23,7 @@ from safeharbor_backup.errors import CannotRestore, ToolFailed
 from safeharbor_backup.postgres.client_tools import choose_restore_tools, find_client_tools, is_safe_for_foreign_dumps
 from safeharbor_backup.postgres.contents import Needs, read_contents, read_needs
 from safeharbor_backup.postgres.entry_selection import select_entries
-from safeharbor_backup.postgres.lost_rights import (
-    LABELS,
-    OF_A_SUPERUSER,
-    WAY,
-    closed_tablespaces,
-    labels_need_a_library,
-    not_of_a_superuser,
-    owned_by_others_than_superusers,
-    read_grantors,
-)
+from safeharbor_backup.postgres.lost_rights import read_grantors
 from safeharbor_backup.postgres.privilege_entries import choose_privileges
 from safeharbor_backup.postgres.remaining import is_extension
 
@@ -146,8 +138,8 @@ def choose_entries(
     entries = without_followers(target, contents, entries, live, findings, staying)
     owner = live.owner if live is not None else target.role
     role = None if target.is_superuser else owner
-    _check_names(target, needs, findings)
-    _check_rights(target, contents, needs, role, findings, in_place=in_place, accepts_broken=accepts_broken)
+    check_names(target, needs, findings)
+    check_rights(target, contents, needs, role, findings, in_place=in_place, accepts_broken=accepts_broken)
     missing = set(target.missing_roles(needs.grantees | needs.grantors))
     others_stay = in_place and not target.is_superuser
     grantors = read_grantors(target.session, contents.toc, owner)
@@ -190,52 +182,3 @@ def _choose_by_role(
         )
         entries = [entry for entry in entries if not is_extension(contents, entry, without)]
     return entries, staying
-
-
-def _check_names(target: Target, needs: Needs, findings: Findings) -> None:
-    """The server has the tablespaces and roles that the entries name."""
-    report_missing(
-        findings,
-        target.missing_tablespaces(needs.tablespaces),
-        "The server has no tablespace {}, which the dump needs.",
-        "CREATE TABLESPACE \"{}\" LOCATION '…';",
-    )
-    report_missing(
-        findings,
-        target.missing_roles(needs.subjects),
-        "The server has no role {}, which a policy or a user mapping of the dump is for.",
-        'CREATE ROLE "{}"; on the server. While that role may not log in, it gives nobody access.',
-    )
-
-
-def _check_rights(
-    target: Target,
-    contents: DumpContents,
-    needs: Needs,
-    role: str | None,
-    findings: Findings,
-    *,
-    in_place: bool,
-    accepts_broken: bool,
-) -> None:
-    """The role may use the tablespaces; whoever is to own what only superusers may own is one."""
-    if role is not None:
-        report_missing(
-            findings,
-            closed_tablespaces(target.session, role, needs.tablespaces),
-            f'"{role}" may not create anything in the tablespace {{}}, which the dump needs.',
-            f'GRANT CREATE ON TABLESPACE "{{}}" TO "{role}";',
-        )
-        if not in_place and labels_need_a_library(target.session, contents.toc.values(), target.name):
-            findings.problems.append(CannotRestore(f"{LABELS}.", hint=f"{WAY}, or restore with `--in-place`."))
-        return
-    if accepts_broken:
-        return  # they stay those of the role that restores
-    for owner, thing in owned_by_others_than_superusers(target.session, contents.toc.values()):
-        findings.problems.append(CannotRestore(f"{not_of_a_superuser(owner, thing)}.", hint=OF_A_SUPERUSER))
-
-
-def report_missing(findings: Findings, missing: list[str], what: str, hint: str) -> None:
-    """A problem, if anything is missing; `what` gets all the names, `hint` the first."""
-    if missing:
-        findings.problems.append(CannotRestore(what.format(", ".join(missing)), hint=hint.format(missing[0])))
