@@ -38,7 +38,7 @@ CONTROL = Mistake(
 MISTAKES = (
     Mistake(
         "a killed undo, typed again, turns round",
-        "actions/restore/recovery.py",
+        "actions/restore/interrupted.py",
         (
             (
                 "    if not record.by_undo:  # a restore: back; an undo goes on",

@@ -7,15 +7,13 @@ names alone: what was found is shown, the operator is asked, and nothing is dele
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.by_names import adopt, choose_unrecorded
-from safeharbor_backup.actions.restore.in_place import is_committed
+from safeharbor_backup.actions.restore.interrupted import end_uploads, resume_interrupted, undo_interrupted
 from safeharbor_backup.actions.restore.kept import finish_removals, opened, recovering
 from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, left_as_they_are, refuse_whole_stages
 from safeharbor_backup.actions.restore.recovered import Recovery, settled, try_swap
-from safeharbor_backup.actions.restore.request import RestoreRequest
 from safeharbor_backup.errors import CannotRestore
 from safeharbor_backup.settings.extra_databases import ExtraDatabase
 from safeharbor_backup.settings.model import Concern
@@ -28,9 +26,9 @@ from safeharbor_backup.uploads.collect import make_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from safeharbor_backup.actions.restore.swap import Swap
-    from safeharbor_backup.postgres.target import Target
+    from safeharbor_backup.actions.restore.request import RestoreRequest
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.journal import Journal
@@ -56,30 +54,11 @@ def resume_restore(
         with opened(settings, journal, record, abandoned) as (swap, target), signals_held():
             refuse_whole_stages(swap.stages, record, abandoned)
             done = (
-                _end_uploads(swap, progress)
+                end_uploads(swap, progress)
                 if record.database and not swap.record.database
-                else _resume(swap, record, target, progress)
+                else resume_interrupted(swap, record, target, progress)
             )
             return replace(done, warnings=swap.changes + left_as_they_are(record, swap.record) + swap.left)
-
-
-def _resume(swap: Swap, record: RestoreRecord, target: Target | None, progress: Progress) -> Recovery:
-    if record.phase is Phase.STAGING:
-        gone = [part.path for part in swap.record.uploads if part.stage is not None and part.path not in swap.stages]
-        if gone:  # it would begin again in what may be the empty place of a filesystem that is not mounted
-            raise CannotRestore(
-                f"What restore {record.id} had begun in {' and '.join(gone)} is gone.",
-                hint="First see that the filesystem of the uploads is mounted. "
-                f"`{typed('restore --undo')}` removes the rest.",
-                intact="Nothing was changed.",
-            )
-        swap.remove_stage()
-        return Recovery(record.id, "what it had prepared was removed", False, again=_request_of(record))
-    if record.in_place:
-        return _end_in_place(swap, target, _request_of(record))
-    swap.require_both()
-    try_swap(swap, progress)
-    return settled(swap)
 
 
 def undo_restore(
@@ -105,9 +84,9 @@ def undo_restore(
             with opened(settings, journal, asked, abandoned) as (swap, target), signals_held():
                 refuse_whole_stages(swap.stages, record, abandoned)
                 if record.database and not swap.record.database:
-                    done = _end_uploads(swap, progress)
+                    done = end_uploads(swap, progress)
                 else:
-                    done = _undo_interrupted(swap, target, progress)
+                    done = undo_interrupted(swap, target, progress)
                 return replace(done, warnings=swap.changes + left_as_they_are(record, swap.record) + swap.left)
         kept = [each for each in journal.read() if each.phase is Phase.KEPT]
         if not kept or (restore_id and all(each.id != restore_id for each in kept)):
@@ -209,72 +188,3 @@ def _require_way_back(record: RestoreRecord) -> None:
 def _previous_uploads(record: RestoreRecord) -> str:
     kept = " and ".join(f"{part.path}/.safeharbor-restore-{record.id}/old" for part in record.uploads)
     return f" The uploads from before are still in {kept}." if kept else ""
-
-
-def _undo_interrupted(swap: Swap, target: Target | None, progress: Progress) -> Recovery:
-    record = swap.record
-    if record.phase is Phase.STAGING:
-        swap.remove_stage()
-        return Recovery(record.id, "what it had prepared was removed; the live data is as it was", False)
-    if record.in_place:
-        return _end_in_place(swap, target, _request_of(record))
-    if not record.by_undo:  # a restore: back; an undo goes on
-        if swap.live_database is Side.NEW and not record.had_database:
-            swap.require_both()
-            try_swap(swap, progress)
-            settled(swap)
-            return Recovery(record.id, "it had been committed and was finished: there was no database before", False)
-        swap.record = replace(record, towards=Side.OLD)
-    swap.require_both()
-    swap.begin(swap.record.towards, by_undo=True)
-    try_swap(swap, progress)
-    return settled(swap)
-
-
-def _end_uploads(swap: Swap, progress: Progress) -> Recovery:
-    """Finish, or take back, what is left of a restore whose databases are abandoned."""
-    if swap.record.phase is Phase.STAGING:
-        swap.remove_stage()
-        return Recovery(swap.record.id, "what it had prepared was removed", False)
-    if not swap.record.uploads:
-        swap.forget()
-        return Recovery(swap.record.id, "nothing else was part of it", False)
-    swap.require_both()
-    swap.begin(swap.record.towards, by_undo=swap.record.towards is Side.OLD)
-    try_swap(swap, progress)
-    return settled(swap)
-
-
-def _end_in_place(swap: Swap, target: Target | None, again: RestoreRequest | None) -> Recovery:
-    """The one transaction has decided; the uploads follow it. `again`: what a resume does if it was rolled back."""
-    record = swap.record
-    if target is not None and is_committed(target, record):
-        swap.require_both()
-        swap.bring_in_uploads(Side.NEW)
-        settled(swap)
-        return Recovery(record.id, "its transaction had been committed; the uploads were finished", False)
-    swap.record = replace(record, towards=Side.OLD)
-    swap.require_both()
-    swap.bring_in_uploads(Side.OLD)
-    swap.remove_stage()
-    return Recovery(record.id, "its transaction had not been committed; the old state is live", False, again)
-
-
-def _request_of(record: RestoreRecord) -> RestoreRequest | None:
-    if not record.archive:
-        return None
-    return RestoreRequest(
-        archive=Path(record.archive),
-        with_database=bool(record.database),
-        with_uploads=bool(record.uploads),
-        in_place=record.in_place,
-        keep_previous=record.keep_previous,
-        jobs=record.jobs,
-        database=record.database,
-        without_others=not record.others,
-        others={part.name: part.database for part in record.others},
-        uploads=tuple(part.directory for part in record.uploads) if record.uploads else None,
-        from_another=True,  # it was accepted when that restore began
-        accepts_broken=record.accepts_broken,
-        accepts_open=record.accepts_open,
-    )
