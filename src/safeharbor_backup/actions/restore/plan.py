@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.losses import describe_what_went
 from safeharbor_backup.actions.preflight import check_directory
-from safeharbor_backup.actions.references import describe_recorded
+from safeharbor_backup.actions.restore.archive_facts import look_at_archive
 from safeharbor_backup.actions.restore.database_losses import compare_database
 from safeharbor_backup.actions.restore.database_plan import look_at_database
 from safeharbor_backup.actions.restore.findings import Findings
@@ -18,8 +16,8 @@ from safeharbor_backup.actions.restore.other_databases import PlannedDatabase, l
 from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, opened_for_restore
 from safeharbor_backup.actions.restore.server_checks import fit_jobs
 from safeharbor_backup.actions.restore.uploads_plan import look_at_uploads
+from safeharbor_backup.actions.restore.ways_back import describe_ways_back
 from safeharbor_backup.actions.verify import verify_source
-from safeharbor_backup.archive.manifest import fingerprint_matches
 from safeharbor_backup.errors import (
     CannotRestore,
     ExitStatus,
@@ -33,10 +31,10 @@ from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.settings.upload_dirs import describe_dirs
 from safeharbor_backup.state.journal import find_interrupted
 from safeharbor_backup.system.lock import is_locked
-from safeharbor_backup.text import plural, typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from safeharbor_backup.actions.restore.database_plan import DatabasePlan
@@ -140,7 +138,7 @@ def draw_up_plan(
                 hint="Choose another archive.",
             )
         )
-    _describe_ways_back(dirs, request, parts, findings)
+    describe_ways_back(dirs, request, parts, findings)
     return RestorePlan(
         archive=archive.path,
         taken_at=archive.taken_at,
@@ -216,74 +214,3 @@ def check_request(request: RestoreRequest, settings: Settings) -> None:
         settings.require(Concern.EXTRA_DATABASES)
     if request.with_uploads and not settings.upload_dirs and not request.with_database:
         raise SettingsInvalid(["BACKUP_UPLOAD_DIR=none: expected a directory to restore uploads into"])
-
-
-def look_at_archive(archive: OpenArchive, secret_key: str | None, findings: Findings) -> None:
-    """Age, origin, key: what the manifest alone shows."""
-    manifest = archive.manifest
-    try:
-        went = describe_what_went(archive.path, "the previous backup, {}, had what this one lacks:")
-    except (SafeHarborError, OSError):
-        went = ""  # that one cannot be read, which says nothing of this one
-    of = f', a backup of database "{manifest.database}"' if manifest is not None and manifest.database else ""
-    if archive.taken_at is not None:
-        findings.facts.append(f"taken at {archive.taken_at:%Y-%m-%d %H:%M:%S} UTC, {_ago(archive.taken_at)}{of}")
-    if went:
-        findings.facts.append(f"{went}. Is this the right one?")
-    if manifest is None:
-        return
-    if manifest.warnings:
-        findings.facts.append(f"when it was taken there were warnings: {'; '.join(manifest.warnings[:3])}")
-    references = describe_recorded(manifest)
-    if references:
-        findings.facts.append(references)
-    fingerprint = manifest.secret_key
-    if secret_key is not None and fingerprint is not None:
-        try:
-            same = fingerprint_matches(secret_key, fingerprint)
-        except ValueError:
-            return
-        findings.facts.append(
-            "SECRET_KEY is the same as when the archive was taken"
-            if same
-            else "SECRET_KEY has changed since the archive was taken: sessions and signed links of then will not work"
-        )
-
-
-def _ago(moment: datetime) -> str:
-    hours = int((datetime.now(UTC) - moment).total_seconds() // 3600)
-    if hours < 1:
-        return "less than an hour ago"
-    if hours < 48:
-        return f"{plural(hours, 'hour')} ago"
-    return f"{hours // 24} days ago"
-
-
-def _describe_ways_back(
-    dirs: UploadDirs, request: RestoreRequest, parts: Sequence[PlannedDatabase], findings: Findings
-) -> None:
-    """What of the present state a restore keeps, and how to return to it."""
-    live = [each.plan.live.name for each in parts if each.plan.live is not None]
-    swaps_database = request.with_database and not request.in_place and bool(live)
-    swaps_uploads = bool(dirs)
-    if request.with_database and request.in_place:
-        findings.ways_back.append(
-            "The database is wiped and loaded in one transaction: there will be no way back. To be able to go back, "
-            f"first take `{typed('backup --output FILE')}`."
-        )
-    if not swaps_database and not swaps_uploads:
-        return
-    what = " and ".join(
-        [
-            *([f"the present {'database' if len(live) == 1 else 'databases'}"] if swaps_database else []),
-            *(["the present uploads"] if swaps_uploads else []),
-        ]
-    )
-    if not request.keep_previous:
-        findings.ways_back.append(f"Deleted at the end (--no-keep-previous): {what}. There will be no way back.")
-    elif swaps_database or not request.with_database:
-        findings.ways_back.append(
-            f"Kept until `{typed('restore --discard-previous')}`: {what}. To go back: {typed('restore --undo')}"
-        )
-    else:
-        findings.ways_back.append(f"Kept until `{typed('restore --discard-previous')}`: {what}.")
