@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.actions.restore.in_place import is_committed
-from safeharbor_backup.actions.restore.kept import target_of
 from safeharbor_backup.actions.restore.lost_stage import left_as_they_are, refuse_whole_stages
+from safeharbor_backup.actions.restore.recorded_server import target_of
 from safeharbor_backup.actions.restore.recovered import Recovery, try_swap
 from safeharbor_backup.actions.restore.swap import Swap
 from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded

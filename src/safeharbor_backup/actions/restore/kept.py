@@ -6,31 +6,27 @@ A deletion that was begun is gone on with by whatever comes next. Where it canno
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from safeharbor_backup.actions.preflight import check_directory
-from safeharbor_backup.actions.restore.left_databases import find_left, missing_live, say_elsewhere, say_left
-from safeharbor_backup.actions.restore.lost_database import missing_database
 from safeharbor_backup.actions.restore.lost_stage import NOTHING, Abandoned, dead_mount, way_around
+from safeharbor_backup.actions.restore.recorded_server import target_of, target_reached
 from safeharbor_backup.actions.restore.swap import Swap, finish_removal
 from safeharbor_backup.actions.restore.unrecorded import Unrecorded, find_unrecorded
-from safeharbor_backup.actions.restore.upload_stages import UploadStages, opened_stages
+from safeharbor_backup.actions.restore.upload_stages import opened_stages
+from safeharbor_backup.actions.restore.uploads_alone import without_database
 from safeharbor_backup.errors import (
     CannotRestore,
-    DatabaseUnavailable,
     Interrupted,
     RestorePending,
     SafeHarborError,
     one_line,
     translate_os_error,
 )
-from safeharbor_backup.postgres.addresses import target_address
 from safeharbor_backup.postgres.create_drop import drop_database
-from safeharbor_backup.postgres.database_swap import open_database
-from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal, find_interrupted
 from safeharbor_backup.state.restore_parts import Side
@@ -46,19 +42,6 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.model import Settings
     from safeharbor_backup.state.restore_parts import UploadsPart
     from safeharbor_backup.uploads.staging import StageReplaced
-
-
-class AnotherServer(CannotRestore):
-    """The server is not the one that a restore went to, by its system identifier."""
-
-    hint = (
-        "Give the address it had, with --database-url or RESTORE_DATABASE_URL. If that server is gone, or was set up "
-        "again (pg_upgrade does that too), `--abandon-database` goes on with the uploads alone."
-    )
-    intact = "Nothing was changed."
-
-
-_LOCK_SECONDS = 10.0  # the server may still be at work for the one that died
 
 
 def list_kept(settings: Settings) -> tuple[RestoreRecord, ...]:
@@ -104,7 +87,7 @@ def _delete(
 ) -> None:
     left: tuple[str, ...] = ()
     if abandoned.database:
-        alone = _without_database(settings, record)
+        alone = without_database(settings, record)
         record, left = (record, alone.left_by_discard) if alone.may_discard else (alone.record, alone.left)
     _delete_all(settings, journal, record, abandoned)
     for warning in left:
@@ -208,7 +191,7 @@ def opened(
     """
     left: tuple[str, ...] = ()
     if abandoned.database:
-        alone = _without_database(settings, record)
+        alone = without_database(settings, record)
         record, left = alone.record, alone.left
     with target_of(settings, record) as target, ExitStack() as stack:
         replaced: dict[str, StageReplaced] = {}
@@ -232,84 +215,3 @@ def opened(
         swap = Swap(journal, record.with_parts(known), target, stages)
         swap.left = left
         yield swap, target
-
-
-@dataclass(frozen=True, slots=True)
-class _Alone:
-    """A restore without its databases, and warnings that name those that stay on the server.
-
-    `may_discard`: it is the server that the restore went to, and it has the live databases. `left_by_discard`: the
-    warnings if those are deleted that are where the journal knows them.
-    """
-
-    record: RestoreRecord
-    may_discard: bool
-    left: tuple[str, ...] = ()
-    left_by_discard: tuple[str, ...] = ()
-
-
-def _without_database(settings: Settings, record: RestoreRecord) -> _Alone:
-    """The same of the uploads alone, which are to follow the database that is live, where that is known.
-
-    While nothing had been exchanged it is the whole: what was built is deleted, as far as it is there. Raises
-    CannotRestore if both databases are there, DatabaseUnavailable.
-    """
-    try:
-        with target_of(settings, record) as target:
-            swap = Swap(Journal(settings.backup_dir), record, target, UploadStages())
-            live = swap.live_database if record.phase is Phase.SWAPPING and not record.in_place else record.live
-            is_there = target is not None and target.find(record.database) is not None
-            if is_there and not any(missing_database(target, record, side, live) for side in Side):
-                raise CannotRestore(
-                    f"Both databases of restore {record.id} are there.",
-                    hint="Run this again without --abandon-database.",
-                    intact="Nothing was changed.",
-                )
-            if target is not None:
-                for part in record.databases:
-                    open_database(target, part.database)
-            if target is None or record.phase is Phase.STAGING:
-                return _Alone(record, may_discard=True)
-            found = find_left(target, record, live)
-            left = say_left(found), say_left(each for each in found if each.name not in record.kept_databases)
-            may_discard = record.is_being_deleted or not missing_live(target, record)
-            if record.phase is Phase.SWAPPING and not missing_database(target, record, live, live):
-                follows = replace(record.without_database(), towards=live, by_undo=live is Side.OLD)
-                return _Alone(follows, may_discard, *left)
-            return _Alone(_unknown(record), may_discard, *left)
-    except AnotherServer:
-        elsewhere = say_elsewhere(record)
-        return _Alone(_unknown(record), False, elsewhere, elsewhere)
-    except DatabaseUnavailable as error:
-        error.hint = (
-            f"{error.hint} If that server is gone for good, name any other PostgreSQL server, with --database-url or "
-            "RESTORE_DATABASE_URL: nothing is changed there."
-        ).lstrip()
-        raise
-
-
-def _unknown(record: RestoreRecord) -> RestoreRecord:
-    return replace(record.without_database(), old_oid=0, new_oid=0)
-
-
-@contextmanager
-def target_of(settings: Settings, record: RestoreRecord) -> Iterator[Target | None]:
-    """The server of a restore's database; None if it had none. Raises DatabaseUnavailable, CannotRestore."""
-    if record.database:
-        with target_reached(settings, record) as target:
-            yield target
-    else:
-        yield None
-
-
-@contextmanager
-def target_reached(settings: Settings, record: RestoreRecord) -> Iterator[Target]:
-    """The server of the database that a restore was of. Raises DatabaseUnavailable, CannotRestore."""
-    url, _ = target_address(settings)
-    with target_connected(url, record.database, [part.database for part in record.others]) as target:
-        if record.server and record.server != (target.system_identifier() or record.server):
-            raise AnotherServer(f"The restore {record.id} went to another server than {target.url.describe()}.")
-        if not target.is_pooled:
-            for part in record.databases:
-                target.beside(part.database).hold_restore_lock(wait_seconds=_LOCK_SECONDS)
-        yield target
