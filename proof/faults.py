@@ -135,7 +135,7 @@ REASONS = (
         "The session that keeps other backups of this database away was lost; the snapshot and the dump have others.",
     ),
     (
-        "postgres/connection.py < actions/restore/run.py",
+        "postgres/connection.py < actions/restore/confirmed.py",
         "A live database that cannot be asked whether a backup runs is replaced, and kept; the run says so.",
     ),
     ("postgres/connection.py", _SESSION),

@@ -1,69 +1,32 @@
-"""One restore from beginning to end: lock, plan, confirm, stage, swap, settle.
-
-Until the swap nothing live has changed; the swap has one commit point. See `swap` for what happens in between.
-"""
+"""One restore from beginning to end: lock, plan, confirm; what follows is in `confirmed`."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from safeharbor_backup.actions.preflight import check_directory
-from safeharbor_backup.actions.restore.dump_load import LoadOptions
+from safeharbor_backup.actions.restore.confirmed import MOMENT_SECONDS, ConfirmedRestore
 from safeharbor_backup.actions.restore.findings import Findings
-from safeharbor_backup.actions.restore.in_place import load_in_place
 from safeharbor_backup.actions.restore.kept import finish_removals
 from safeharbor_backup.actions.restore.other_databases import hold_other_locks, names_of_others
 from safeharbor_backup.actions.restore.plan import RestorePlan, check_request, draw_up_plan, require_nothing_pending
-from safeharbor_backup.actions.restore.record import new_record
-from safeharbor_backup.actions.restore.request import OpenArchive, RestoreRequest, left_out_patterns, opened_for_restore
-from safeharbor_backup.actions.restore.result import RestoreResult
-from safeharbor_backup.actions.restore.stage import Staged, stage_archive
-from safeharbor_backup.actions.restore.staged_database import create_staged
-from safeharbor_backup.actions.restore.swap import Swap
-from safeharbor_backup.actions.restore.swap_errors import translated
-from safeharbor_backup.actions.restore.upload_stages import UploadStages
-from safeharbor_backup.actions.restore.uploads_stage import UploadsPlace
+from safeharbor_backup.actions.restore.request import RestoreRequest, opened_for_restore
 from safeharbor_backup.actions.steps import Steps
-from safeharbor_backup.actions.verify import verify_source
-from safeharbor_backup.errors import (
-    DatabaseUnavailable,
-    Interrupted,
-    RestorePending,
-    SafeHarborError,
-    one_line,
-    translate_os_error,
-)
+from safeharbor_backup.errors import RestorePending, SafeHarborError
 from safeharbor_backup.postgres.addresses import target_address
-from safeharbor_backup.postgres.connection import backup_lock
-from safeharbor_backup.postgres.database_swap import bring_to_disk
 from safeharbor_backup.postgres.target import target_connected
 from safeharbor_backup.progress import NoProgress
 from safeharbor_backup.settings.model import Concern
 from safeharbor_backup.state.journal import Journal
-from safeharbor_backup.state.restore_parts import Side
-from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.system.lock import directory_lock
-from safeharbor_backup.system.signals import signals_held
-from safeharbor_backup.text import typed
-from safeharbor_backup.uploads.collect import make_filter
-from safeharbor_backup.uploads.own_stage import create_stage
-from safeharbor_backup.uploads.stage_marker import new_secret
-from safeharbor_backup.uploads.staging import StageReplaced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from safeharbor_backup.postgres.target import Target
+    from safeharbor_backup.actions.restore.result import RestoreResult
     from safeharbor_backup.progress import Progress
     from safeharbor_backup.settings.model import Settings
-
-
-_MOMENT_SECONDS = 5.0  # a run that was killed, or a step of ours before this one, may not have lost its locks yet
 
 
 class NotConfirmed(SafeHarborError):
@@ -105,9 +68,9 @@ def _restore(
                 target_connected(*target_address(settings), names_of_others(settings, request))
             )
             if not target.is_pooled:  # a pooler would keep the lock when we are gone
-                target.hold_restore_lock(_MOMENT_SECONDS)
+                target.hold_restore_lock(MOMENT_SECONDS)
                 if not request.without_others:
-                    hold_other_locks(target, settings, _MOMENT_SECONDS)
+                    hold_other_locks(target, settings, MOMENT_SECONDS)
         findings = Findings()
         findings.warnings += left
         if archive.front is None:
@@ -117,190 +80,4 @@ def _restore(
         findings.require_none()
         if not confirm(plan):
             raise NotConfirmed("Not confirmed.", intact="Nothing was changed.")
-        return _Run(settings, request, archive, plan, Steps(progress)).restore()
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A confirmed restore, under the lock."""
-
-    settings: Settings
-    request: RestoreRequest
-    archive: OpenArchive
-    plan: RestorePlan
-    steps: Steps
-
-    @property
-    def _target(self) -> Target | None:
-        return self.plan.database_part.target if self.plan.database_part is not None else None
-
-    def restore(self) -> RestoreResult:
-        plan = self.plan
-        journal = Journal(self.settings.backup_dir)
-        record = journal.write(new_record(plan, self.request))
-        self.steps.progress.step("journal")
-        with ExitStack() as stack:
-            swap, staged = self._stage(journal, record, stack)
-            try:
-                rows = self._exchange(swap, staged)
-            except Interrupted as interruption:  # it came before the swap, or has waited until that was done
-                interruption.left = _what_is_left(swap)
-                raise
-            keeps, left = self._keep_or_discard(journal, swap)
-        return RestoreResult(
-            id=record.id,
-            archive=self.archive.path,
-            tables=plan.tables,
-            rows=rows,
-            upload_files=staged.upload_files,
-            upload_bytes=staged.upload_bytes,
-            seconds=self.steps.seconds,
-            warnings=tuple(dict.fromkeys([*plan.warnings, *staged.warnings, *self.steps.warnings, *left])),
-            afterwards=plan.afterwards,
-            keeps_previous=keeps,
-            can_be_undone=keeps and not record.in_place and record.had_database,
-            kept_bytes=record.kept_database_bytes + record.kept_uploads_bytes,
-        )
-
-    def _exchange(self, swap: Swap, staged: Staged) -> int | None:
-        """Make what was staged live. If this fails before the commit: the old state is put back, the stage removed."""
-        database = self.plan.database_part
-        if database is not None and swap.record.in_place:
-            with self.steps.timed("load"):
-                lock_timeout = self.settings.lock_timeout_seconds
-                rows, warnings = load_in_place(database, lock_timeout, swap, self.archive, self.steps.progress)
-                self.steps.warnings.extend(warnings)
-                return rows
-        with self.steps.timed("swap"), signals_held():
-            try:
-                if database is not None:
-                    bring_to_disk(database.target.session)  # from here on a resume brings it in, also after a crash
-                swap.begin(Side.NEW, by_undo=False)
-                self.steps.progress.step("swapping")
-                swap.go_or_return(self.steps.progress.step)
-            except RestorePending:
-                raise
-            except BaseException as error:
-                self._remove_stage(swap, error)
-                raise translated(error, "swapping the uploads") from error
-            swap.settle()
-            self.steps.progress.step("settled")
-        return staged.all_rows
-
-    def _keep_or_discard(self, journal: Journal, swap: Swap) -> tuple[bool, list[str]]:
-        """Whether a previous state is kept, and warnings."""
-        record = swap.record
-        keeps = record.keeps_anything
-        warnings = []
-        try:
-            if not keeps:
-                journal.remove(record.id)
-            elif not self.request.keep_previous:
-                swap.discard()
-                return False, []
-            else:
-                swap.stages.require_in_place()
-        except StageReplaced as error:
-            warnings = [f"the restore is done and whole, but {error.message} It holds the previous uploads."]
-        except (SafeHarborError, psycopg.Error, OSError) as error:
-            warnings = [f"the restore is done, but the previous state could not be discarded: {error}"]
-        return keeps and swap.record.phase is Phase.KEPT, warnings  # one that is deleted in part cannot be brought back
-
-    def _stage(self, journal: Journal, record: RestoreRecord, stack: ExitStack) -> tuple[Swap, Staged]:
-        """Both halves, the stages in the uploads held open by `stack`, and what is to stay where it is.
-
-        If this fails: both halves are removed, and nothing live has changed.
-        """
-        swap = Swap(journal, record, self._target, UploadStages())
-        try:
-            if record.in_place:
-                with self.steps.timed("verify"):
-                    verify_source(self.archive.source, self.settings, progress=self.steps.progress).require_sound()
-            with self.steps.timed("stage"):
-                for part in record.uploads:
-                    stage = create_stage(Path(part.path), record.id, new_secret())
-                    stack.callback(stage.close)
-                    swap.hold(part, stage)
-                    self.steps.progress.step("staging directory")
-                done = self._build(swap)
-                swap.stages.require_in_place()
-                patterns = left_out_patterns(self.archive.manifest, self.settings.exclude)
-                swap.find_what_stays(make_filter(patterns))
-                self.steps.progress.step("staged")
-        except BaseException as error:
-            self._remove_stage(swap, error)
-            if isinstance(error, psycopg.Error):
-                raise SafeHarborError(f"The database answered: {one_line(error)}", intact=_intact(swap)) from error
-            if isinstance(error, OSError):
-                failure = translate_os_error(error, "staging the restore")
-                failure.intact = _intact(swap)
-                raise failure from error
-            raise
-        return swap, done
-
-    def _build(self, swap: Swap) -> Staged:
-        record = swap.record
-        new = [
-            UploadsPlace(stage.path / Side.NEW, Path(part.path), stage.side(Side.NEW), part.directory.prefix)
-            for part in record.uploads
-            if (stage := swap.stages.get(part.path)) is not None
-        ]
-        options = LoadOptions(
-            jobs=record.jobs,
-            scratch=self.settings.scratch_dir,
-            mending=self.settings.backup_dir,
-            min_free=self.settings.min_free,
-            accepts_broken=self.request.accepts_broken,
-        )
-        if not record.exchanged:
-            return stage_archive(self.archive, [], new, options, self.steps.progress)
-        databases = []
-        for planned, part in zip(self.plan.database_parts, record.exchanged, strict=True):
-            name = record.beside(part, Side.NEW)
-            databases.append(create_staged(planned.plan, name, planned.archive))
-            self.steps.progress.step("staged database")
-        with self._no_backup_meanwhile():
-            return stage_archive(self.archive, databases, new, options, self.steps.progress)
-
-    @contextmanager
-    def _no_backup_meanwhile(self) -> Iterator[None]:
-        """A backup that began now would dump a database which is about to be swapped."""
-        with ExitStack() as stack:
-            for planned in self.plan.database_parts:
-                live = planned.plan.live
-                if live is None:
-                    continue
-                try:
-                    stack.enter_context(backup_lock(planned.plan.target.url, _MOMENT_SECONDS))
-                except DatabaseUnavailable as error:
-                    if not live.is_open:  # a restore whose journal is lost may have closed it
-                        raise
-                    self.steps.progress.note(f"{error.message}; it is replaced anyway, and kept as it is")
-            yield
-
-    def _remove_stage(self, swap: Swap, error: BaseException) -> None:
-        """Remove what was staged, and have the error say what is left. Raises nothing."""
-        try:
-            with signals_held():
-                swap.remove_stage()
-        except (SafeHarborError, psycopg.Error, OSError) as second:
-            if isinstance(error, SafeHarborError):
-                error.intact = f"{_intact(swap)} It could not be removed: {one_line(second)}."
-        else:
-            if isinstance(error, SafeHarborError):
-                error.intact = _intact(swap)
-
-
-def _intact(swap: Swap) -> str:
-    if swap.is_gone:
-        return "The live database and uploads are as they were; what was staged is gone."
-    return (
-        f"Nothing live was changed, but what restore {swap.record.id} had prepared is left; "
-        f"`{typed(f'restore --undo --id {swap.record.id}')}` removes it."
-    )
-
-
-def _what_is_left(swap: Swap) -> str:
-    if swap.record.phase is Phase.KEPT:
-        return f"The restore is done. To go back: {typed(f'restore --undo --id {swap.record.id}')}"
-    return _intact(swap)
+        return ConfirmedRestore(settings, request, archive, plan, Steps(progress)).carry_out()
