@@ -150,6 +150,7 @@ REASONS = (
         "Rows were counted, and not compared by content; the drill and its evidence say so.",
     ),
     ("postgres/target.py < actions/drill/place.py", _SESSION),
+    ("postgres/create_drop.py < actions/drill/place.py", _SESSION),
     ("postgres/sessions.py < postgres/target.py", _SESSION),
     ("postgres/sessions.py < postgres/create_drop.py", _SESSION),
     ("postgres/query.py < postgres/target.py", _SESSION),
