@@ -155,6 +155,7 @@ REASONS = (
     ("postgres/sessions.py < postgres/create_drop.py", _SESSION),
     ("postgres/query.py < postgres/target.py", _SESSION),
     ("in _cursor_base.py < postgres/target.py", _SESSION),
+    ("in _cursor_base.py < postgres/create_drop.py", _SESSION),
     (
         "postgres/session_settings.py < actions/backup/dump_part.py",
         "The dump was complete; the session of its snapshot was lost when it had nothing more to do.",

@@ -1,4 +1,4 @@
-"""What an archive says of itself: manifest.json, made at backup and believed only after its digest."""
+"""What an archive says of itself: manifest.json, made at backup and read by whoever opens the archive."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from safeharbor_backup.archive import layout
+from safeharbor_backup.archive.foreign_headers import HARD_LINK
 from safeharbor_backup.system.atomic_file import write_all
 from safeharbor_backup.system.filesystem import set_mode
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ASK_BYTES = 1024 * 1024  # as often is asked whether there is room
-_HARD_LINK = b"1"
 ELSEWHERE = "Restore into a directory on another filesystem (--upload-dir), or only the database (--only database)."
 LACKS_OWNERS = "the uploads belong to the user that runs this: their owners in the archive cannot be set here"
 LACKS_MODES = "the uploads get the modes that their filesystem gives: those in the archive cannot be set there"
@@ -68,7 +68,7 @@ class Extraction:
             os.symlink(member.link, name, dir_fd=directory)
             self._own(name, member, directory)
             os.utime(name, ns=_times(member), dir_fd=directory, follow_symlinks=False)
-        elif member.kind == _HARD_LINK:
+        elif member.kind == HARD_LINK:
             self._link(member, name, directory)
         else:
             self._write(member, name, directory, data)

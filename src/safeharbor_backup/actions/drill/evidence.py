@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from safeharbor_backup.actions.drill.failure import failure_of
+from safeharbor_backup.actions.drill.failure import told_of
 from safeharbor_backup.errors import SafeHarborError
 from safeharbor_backup.state.evidence import publish_evidence, signature_of, write_evidence
 from safeharbor_backup.system.signature import sign
@@ -29,13 +29,13 @@ def write_down(path: Path, report: Report, evidence_key: Path | None, progress: 
         try:
             signature = sign(write_evidence(report.document()), evidence_key)
         except (SafeHarborError, OSError) as error:
-            refusal = failure_of(error)
+            refusal = told_of(error)
             warn("signed", f"{refusal.message} {refusal.hint}".rstrip())  # which is part of what is written now
     failure = None
     try:
         publish_evidence(path, write_evidence(report.document()), signature)
     except (SafeHarborError, OSError) as error:
-        failure = failure_of(error)
+        failure = told_of(error)
     report.evidence = path if os.path.exists(path) else None
     report.signature = signature_of(path) if signature is not None and os.path.exists(signature_of(path)) else None
     if failure is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from safeharbor_backup.settings.database_url import DatabaseUrl
 
 
-def failure_of(error: SafeHarborError | psycopg.Error | OSError) -> SafeHarborError:
+def told_of(error: SafeHarborError | psycopg.Error | OSError) -> SafeHarborError:
     """What an operator is told of an error that a drill met, and that says nothing of the archive."""
     if isinstance(error, SafeHarborError):
         return error
@@ -33,7 +33,7 @@ def failure_of(error: SafeHarborError | psycopg.Error | OSError) -> SafeHarborEr
     return DatabaseUnavailable(f"The database server answered: {one_line(error)}.")
 
 
-def refusal_of(error: CannotRestore, archive: OpenArchive, copy: DatabaseUrl) -> SafeHarborError:
+def verdict_on_load(error: CannotRestore, archive: OpenArchive, copy: DatabaseUrl) -> SafeHarborError:
     """What a load into the database `copy` that failed says of the archive; a full disk says nothing of it."""
     if isinstance(error, ServerFull) or is_disk_full(copy, archive.dump.size):
         return StorageUnavailable(error.message, hint=FULL)

@@ -17,7 +17,7 @@ from safeharbor_backup.actions.drill.app_check import TIMEOUT_SECONDS, check_app
 from safeharbor_backup.actions.drill.compare import Comparison
 from safeharbor_backup.actions.drill.database_check import check_database
 from safeharbor_backup.actions.drill.evidence import write_down
-from safeharbor_backup.actions.drill.failure import failure_of, refusal_of
+from safeharbor_backup.actions.drill.failure import told_of, verdict_on_load
 from safeharbor_backup.actions.drill.place import create_copy, dropped_at_the_end, find_server
 from safeharbor_backup.actions.drill.report import Report
 from safeharbor_backup.actions.drill.uploads_check import read_back
@@ -90,7 +90,7 @@ def drill_archive(
         except ArchiveRejected as error:
             report.problems += error.problems
         except (SafeHarborError, psycopg.Error, OSError) as error:
-            failure = failure_of(error)
+            failure = told_of(error)
             failure.intact = failure.intact or _INTACT
             report.give_up(failure)
             write_down(evidence, report, settings.evidence_key, progress)
@@ -156,7 +156,7 @@ class _Run:
             try:
                 staged = stage_archive(archive, copies, [UploadsPlace(uploads)], options, self.steps.progress)
             except CannotRestore as error:
-                raise refusal_of(error, archive, target.url.with_database(names[0])) from error
+                raise verdict_on_load(error, archive, target.url.with_database(names[0])) from error
         self.steps.progress.step("restored")
         self.report.judge_time()
         self.report.warnings += staged.warnings

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_COUNTED = 1000
 _LOOKED_AT = 3  # the newest may have been due to be written again, or asked to be
 _DAY_SECONDS = 86_400.0
-_SLACK_SECONDS = 3600.0  # as `sharing` has it: a nightly run does not begin at the same second each night
+_SLACK_SECONDS = 3600.0  # a nightly run does not begin at the same second each night
 
 
 @dataclass(frozen=True, slots=True)
