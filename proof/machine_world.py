@@ -261,6 +261,8 @@ class World(Host):
                 other = next(state for state in states if state != seen)
                 aside = Kept(other.rows if aside.rows is not None else None, other.files, is_in_place=aside.is_in_place)
             self.kept[each["id"]] = replace(aside, is_undone=is_undone)
+        order = [each["id"] for each in self.journal()]  # undo takes the newest restore, whichever was recovered last
+        self.kept = dict(sorted(self.kept.items(), key=lambda item: order.index(item[0])))
 
     def _forget_deleted(self) -> None:
         """What is half deleted cannot be brought back, and what is gone is gone: only a discard does that."""
