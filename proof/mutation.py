@@ -112,7 +112,10 @@ class Cases(Campaign):
             killed, survived, branches, taken = (tallies.get(f"{name}: {each}", 0) for each in kinds)
             share = f"{taken} of {branches}" if branches else "not run"
             rows.append(f"| `{name}` | {killed + survived:,} | {killed:,} | {survived} | {share} |")
-        return f"Of the mutants {figures['score']} % are killed:\n\n" + "\n".join(rows) + "\n"
+        reasons = (
+            "Those that survive, each with the reason why no test is to notice it: [survivors](proof/survivors.toml)."
+        )
+        return f"Of the mutants {figures['score']} % are killed:\n\n" + "\n".join(rows) + f"\n\n{reasons}\n"
 
 
 class _Bench:
