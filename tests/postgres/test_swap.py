@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,13 +20,13 @@ from safeharbor_backup.errors import CannotRestore, RestorePending, StorageUnava
 from safeharbor_backup.postgres.target import Target, target_connected
 from safeharbor_backup.settings.address_parsing import parse_database_url
 from safeharbor_backup.state.journal import JOURNAL_NAME, Journal
-from safeharbor_backup.state.restore_parts import Mark, Side, SwapPhase, UploadsPart
+from safeharbor_backup.state.restore_parts import DatabasePart, Mark, Side, SwapPhase, UploadsPart
 from safeharbor_backup.state.restore_record import Phase, RestoreRecord
 from safeharbor_backup.uploads.collect import make_filter
 from safeharbor_backup.uploads.own_stage import create_stage
 from safeharbor_backup.uploads.stage_marker import new_secret
 from safeharbor_backup.uploads.staging import StageReplaced, stage_path
-from support.postgres import Database, execute
+from support.postgres import Database, execute, make_beside
 
 ID = "0123456789ab"
 AT_REST = {side: Mark(side, SwapPhase.AT_REST) for side in Side}
@@ -36,6 +37,7 @@ class Rig:
 
     def __init__(self, root: Path, database: Database, until_end: ExitStack) -> None:
         self.database = database
+        self._until_end = until_end
         self.uploads = root / "uploads"
         self.uploads.mkdir()
         (self.uploads / "old.txt").write_text("old")
@@ -44,6 +46,7 @@ class Rig:
         new = os.open("new.txt", os.O_WRONLY | os.O_CREAT, dir_fd=self.stage.side(Side.NEW))
         os.close(new)
         self.stage.write_first_marker()
+        self.stages = {str(self.uploads): self.stage}
         url = parse_database_url(database.url)
         self.target = until_end.enter_context(target_connected(url, database.name))
         self.journal = Journal(root)
@@ -61,12 +64,34 @@ class Rig:
     def swap(self, record: RestoreRecord | None = None, *, parts: str = "both") -> Swap:
         record = record or self.record
         target: Target | None = self.target
-        stages = UploadStages({str(self.uploads): self.stage})
+        stages = UploadStages(self.stages)
         if parts == "uploads":
             record, target = record.without_database(), None
         if parts == "database":
             record, stages = record.without_uploads([str(self.uploads)]), UploadStages()
         return Swap(self.journal, record, target, stages)
+
+    def add_uploads(self) -> UploadsPart:
+        """A second directory of uploads, with nothing in it and in its stage."""
+        path = self.uploads.parent / "more"
+        path.mkdir()
+        stage = create_stage(path, ID, new_secret())
+        self._until_end.callback(stage.close)
+        self.stages[str(path)] = stage
+        part = UploadsPart(str(path), "more", stage=stage.identity)
+        self.record = self.journal.write(replace(self.record, uploads=(*self.record.uploads, part)))
+        return part
+
+    def add_database(self, *, had_database: bool = True) -> DatabasePart:
+        """A second database, and a new one staged for it."""
+        other = make_beside(self.database)
+        part = DatabasePart(other.name, "stats", had_database)
+        create = f'CREATE DATABASE "{self.record.beside(part, Side.NEW)}" OWNER {self.database.owner}'
+        execute(self.database.server.url(), create)
+        if not had_database:
+            execute(self.database.server.url(), f'DROP DATABASE "{other.name}"')
+        self.record = self.journal.write(replace(self.record, others=(part,)))
+        return part
 
     def number(self, name: str) -> int:
         rows = execute(self.database.server.url(), f"SELECT oid::bigint FROM pg_database WHERE datname = '{name}'")
@@ -133,15 +158,48 @@ def test_there_and_back(rig: Rig) -> None:
         old_oid=rig.numbers[Side.OLD], new_oid=rig.numbers[Side.NEW],
     )  # fmt: skip
     assert rig.number(rig.record.previous_database) == rig.numbers[Side.OLD]
-    assert (swap.changes, swap.is_gone) == ((), False)
+    assert (swap.changes, swap.left, swap.is_gone) == ((), (), False)
 
+    (rig.uploads / "of the app.txt").touch()
     rig.done(Side.OLD, swap)
 
     assert rig.live == (Side.OLD, Side.OLD)
     assert (rig.written.live, rig.written.towards, rig.written.by_undo) == (Side.OLD, Side.OLD, False)
     assert (rig.written.has_been_live, part_of(rig.written).mark) == (True, AT_REST[Side.OLD])
+    assert part_of(rig.written).new_entries == 2
     assert rig.number(rig.record.staged_database) == rig.numbers[Side.NEW]
     assert rig.steps[3:] == ["closed", "uploads swapped", "committed"]
+
+
+@pytest.mark.parametrize("had_database", [True, False])
+def test_databases_beside_the_main_one_go_with_it(rig: Rig, had_database: bool) -> None:
+    part = rig.add_database(had_database=had_database)
+    staged, previous = (rig.record.beside(part, side) for side in (Side.NEW, Side.OLD))
+    old, new = rig.number(part.database), rig.number(staged)
+
+    swap = rig.done()
+
+    assert rig.live == (Side.NEW, Side.NEW)
+    assert (rig.number(part.database), rig.number(previous), rig.number(staged)) == (new, old, 0)
+    assert rig.is_open(part.database)
+    assert rig.steps.count("closed") == 1 + had_database
+
+    rig.done(Side.OLD, swap)
+
+    assert rig.live == (Side.OLD, Side.OLD)
+    assert (rig.number(part.database), rig.number(previous), rig.number(staged)) == (old, 0, new)
+    assert rig.is_open(part.database) is had_database
+    assert rig.steps.count("closed") == 3 + had_database
+
+
+def test_a_stage_that_was_made_is_held_and_in_the_journal(rig: Rig) -> None:
+    record = rig.journal.write(with_part(rig.record, stage=None))
+    swap = Swap(rig.journal, record, rig.target, UploadStages())
+
+    swap.hold(part_of(record), rig.stage)
+
+    assert swap.stages == rig.stages
+    assert swap.record == rig.written == rig.record
 
 
 def test_what_begins_is_written_down_with_the_direction(rig: Rig) -> None:
@@ -265,8 +323,10 @@ def test_what_can_neither_be_done_nor_put_back_waits_for_a_command(rig: Rig) -> 
 
     assert "restore --resume" in error.value.hint
     assert "restore --undo" in error.value.hint
-    assert rig.written.phase is Phase.SWAPPING
+    assert (rig.written.phase, part_of(rig.written).mark) == (Phase.SWAPPING, AT_REST[Side.NEW])
     assert isinstance(error.value.__cause__, CannotRestore)
+    assert "failed (The databases cannot be exchanged: the connection is closed)" in error.value.message
+    assert "at once (the connection is closed)" in error.value.message
 
 
 def test_without_a_database_before_there_is_none_to_close_or_keep(rig: Rig) -> None:
@@ -281,6 +341,18 @@ def test_without_a_database_before_there_is_none_to_close_or_keep(rig: Rig) -> N
     assert rig.steps == ["uploads swapped", "committed"]
     assert live_of(swap) is Side.NEW
     assert rig.number(record.previous_database) == 0
+
+
+def test_a_database_that_somebody_created_where_there_was_none_is_not_renamed(rig: Rig) -> None:
+    swap = rig.swap(replace(rig.record, had_database=False))
+    swap.begin(Side.NEW, by_undo=False)
+
+    with pytest.raises(CannotRestore, match=f'cannot be exchanged: .*"{rig.database.name}" already exists'):
+        swap.go_or_return(rig.steps.append)
+
+    assert rig.live == (Side.OLD, Side.OLD)
+    assert rig.steps == ["uploads swapped"]
+    assert rig.number(rig.record.staged_database) == rig.numbers[Side.NEW]
 
 
 def test_which_database_is_live_is_told_by_its_number_and_without_one_by_names(rig: Rig) -> None:
@@ -302,7 +374,8 @@ def test_of_uploads_alone_the_mark_says_what_is_live(rig: Rig) -> None:
         (AT_REST[Side.OLD], Side.OLD),
         (Mark(Side.NEW, SwapPhase.IN), Side.OLD),
     ):
-        assert live_of(rig.swap(with_part(record, mark=mark), parts="uploads")) is live
+        for target in (rig.target, None):
+            assert live_of(Swap(rig.journal, with_part(record, mark=mark), target, UploadStages())) is live
     nothing = record.without_uploads([str(rig.uploads)])
     assert live_of(rig.swap(nothing, parts="uploads")) is Side.OLD
 
@@ -360,9 +433,21 @@ def test_uploads_that_are_in_already_are_not_missed(rig: Rig) -> None:
     assert rig.live == (Side.NEW, Side.NEW)
 
 
+def test_a_swap_that_was_committed_and_not_written_down_misses_nothing(rig: Rig) -> None:
+    swap = rig.swap()
+    swap.begin(Side.NEW, by_undo=False)
+    swap.go(rig.steps.append)
+
+    swap.require_both()
+
+    assert (rig.written.phase, rig.written.live) == (Phase.SWAPPING, Side.OLD)
+
+
 def test_at_rest_the_journal_says_which_database_is_missed(rig: Rig) -> None:
     swap = rig.done()
-    execute(rig.database.server.url(), f'DROP DATABASE "{rig.record.previous_database}"')
+    for name in (rig.record.previous_database, rig.database.name):
+        execute(rig.database.server.url(), f'DROP DATABASE "{name}"')
+    execute(rig.database.server.url(), f'CREATE DATABASE "{rig.database.name}" OWNER {rig.database.owner}')
     kept = rig.swap(replace(swap.record, towards=Side.OLD))
 
     with pytest.raises(CannotRestore, match=rig.record.previous_database) as error:
@@ -463,6 +548,37 @@ def test_a_database_that_is_not_ours_to_drop_stays_and_can_be_brought_back(rig: 
     assert rig.live == (Side.OLD, Side.OLD)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_is_kept_can_be_brought_back_only_while_all_its_databases_are_there(rig: Rig, is_first: bool) -> None:
+    part = rig.add_database()
+    swap = rig.done()
+    main, other = rig.record.previous_database, rig.record.beside(part, Side.OLD)
+    stays = main if is_first else other
+    execute(rig.database.server.url(), f'ALTER DATABASE "{stays}" OWNER TO postgres')
+
+    with pytest.raises(CannotRestore, match=f'The database "{stays}" cannot be dropped'):
+        swap.discard()
+    execute(rig.database.server.url(), f'ALTER DATABASE "{stays}" OWNER TO {rig.database.owner}')
+
+    assert rig.written.phase is (Phase.KEPT if is_first else Phase.DISCARDING)
+    assert bool(rig.number(main)) is is_first
+    assert rig.number(other) != 0
+
+
+def test_what_lacks_a_database_cannot_be_brought_back_after_a_failed_deletion_either(rig: Rig) -> None:
+    part = rig.add_database()
+    swap = rig.done()
+    main, other = rig.record.previous_database, rig.record.beside(part, Side.OLD)
+    execute(rig.database.server.url(), f'DROP DATABASE "{other}"')
+    execute(rig.database.server.url(), f'ALTER DATABASE "{main}" OWNER TO postgres')
+
+    with pytest.raises(CannotRestore, match=f'The database "{main}" cannot be dropped'):
+        swap.discard()
+    execute(rig.database.server.url(), f'ALTER DATABASE "{main}" OWNER TO {rig.database.owner}')
+
+    assert rig.written.phase is Phase.DISCARDING
+
+
 def test_a_database_that_was_never_live_and_is_not_ours_to_drop_can_not_be_brought_back(rig: Rig) -> None:
     staged = rig.record.staged_database
     record = rig.journal.write(replace(rig.record, phase=Phase.REMOVING))
@@ -477,11 +593,12 @@ def test_a_database_that_was_never_live_and_is_not_ours_to_drop_can_not_be_broug
 
 def unmounted(rig: Rig, record: RestoreRecord) -> Swap:
     """As if the filesystem of the uploads were not mounted: their place is there, with another device's number."""
-    stage = part_of(record).stage
-    assert stage is not None
+    part = record.uploads[0]
+    assert part.stage is not None
     stage_path(rig.uploads, ID).rename(rig.uploads.parent / "elsewhere")
-    record = rig.journal.write(with_part(record, stage=replace(stage, device=stage.device + 1)))
-    return Swap(rig.journal, record, rig.target, UploadStages())
+    part = replace(part, stage=replace(part.stage, device=part.stage.device + 1))
+    stages = UploadStages({path: stage for path, stage in rig.stages.items() if path != part.path})
+    return Swap(rig.journal, rig.journal.write(record.with_part(part)), rig.target, stages)
 
 
 def test_a_stage_that_cannot_be_seen_stays_in_the_journal_when_its_restore_is_taken_back(rig: Rig) -> None:
@@ -506,6 +623,79 @@ def test_a_stage_that_cannot_be_seen_stays_in_the_journal_when_the_rest_is_disca
     assert rig.number(rig.record.previous_database) == 0
 
 
+def test_of_several_stages_the_journal_keeps_the_one_that_cannot_be_seen_when_a_restore_is_taken_back(rig: Rig) -> None:
+    more = rig.add_uploads()
+    in_again = replace(more, mark=Mark(Side.OLD, SwapPhase.OUT), old_entries=1)
+    swap = unmounted(rig, replace(rig.record.with_part(in_again), phase=Phase.SWAPPING, towards=Side.OLD))
+    swap.require_both()
+    swap.bring_in_uploads(Side.OLD)
+
+    swap.remove_stage()
+
+    assert os.listdir(more.path) == []
+    assert [part.path for part in rig.written.uploads] == [str(rig.uploads)]
+    changed, unseen = swap.changes
+    assert "had 1 entry when it was put there, and has 0 now" in changed
+    assert f"in {rig.uploads} cannot be seen" in unseen
+
+
+def test_of_several_stages_the_journal_keeps_the_one_that_cannot_be_seen_when_the_rest_is_discarded(rig: Rig) -> None:
+    more = rig.add_uploads()
+    swap = unmounted(rig, rig.done().record)
+
+    with pytest.raises(CannotRestore, match=f"in {rig.uploads} cannot be seen"):
+        swap.discard()
+
+    assert os.listdir(more.path) == []
+    assert [part.path for part in rig.written.uploads] == [str(rig.uploads)]
+
+
+def test_a_deletion_forgets_what_cannot_be_seen_only_where_the_operator_gives_it_up(rig: Rig) -> None:
+    record = rig.journal.write(replace(unmounted(rig, rig.done().record).record, phase=Phase.DISCARDING))
+
+    with pytest.raises(CannotRestore, match=f"in {rig.uploads} cannot be seen"):
+        finish_removal(rig.journal, record, rig.target)
+    assert rig.written == record
+    finish_removal(rig.journal, record, rig.target, abandons=True)
+
+    assert rig.journal.read() == ()
+    assert (rig.uploads.parent / "elsewhere" / "old" / "old.txt").exists()
+
+
+def test_a_deletion_goes_on_beside_a_mount_that_answers_no_more_only_where_the_operator_gives_it_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = rig.journal.write(replace(rig.record, phase=Phase.REMOVING))
+    rig.uploads.rename(rig.uploads.parent / "elsewhere")
+    real = os.open
+
+    def answers_no_more(path: Any, *arguments: Any, **others: Any) -> int:
+        if path == rig.uploads:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        return real(path, *arguments, **others)
+
+    monkeypatch.setattr(os, "open", answers_no_more)
+    with pytest.raises(OSError, match="not connected"):
+        finish_removal(rig.journal, record, rig.target)
+    assert rig.written == record
+    assert rig.number(rig.record.staged_database) == rig.numbers[Side.NEW]
+    finish_removal(rig.journal, record, rig.target, abandons=True)
+
+    assert rig.journal.read() == ()
+    assert rig.number(rig.record.staged_database) == 0
+
+
+def test_a_database_that_somebody_renamed_stays_where_the_operator_gives_it_up(rig: Rig) -> None:
+    swap = rig.done()
+    execute(rig.database.server.url(), f'ALTER DATABASE "{rig.record.previous_database}" RENAME TO "other_{ID}"')
+
+    swap.discard(leaves_renamed=True)
+
+    assert rig.journal.read() == ()
+    assert os.listdir(rig.uploads) == ["new.txt"]
+    assert rig.number(f"other_{ID}") == rig.numbers[Side.OLD]
+
+
 def test_a_database_that_somebody_renamed_is_not_forgotten(rig: Rig) -> None:
     swap = rig.done()
     execute(rig.database.server.url(), f'ALTER DATABASE "{rig.record.previous_database}" RENAME TO "other_{ID}"')
@@ -524,6 +714,16 @@ def test_a_removal_that_was_interrupted_goes_on(rig: Rig) -> None:
 
     assert rig.journal.read() == ()
     assert os.listdir(rig.uploads) == ["old.txt"]
+    assert rig.number(rig.record.staged_database) == 0
+
+
+def test_a_removal_that_was_interrupted_goes_on_where_there_was_no_database(rig: Rig) -> None:
+    execute(rig.database.server.url(), f'DROP DATABASE "{rig.database.name}"')
+    record = rig.journal.write(replace(rig.record, phase=Phase.REMOVING, had_database=False))
+
+    finish_removal(rig.journal, record, rig.target)
+
+    assert rig.journal.read() == ()
     assert rig.number(rig.record.staged_database) == 0
 
 
@@ -568,6 +768,28 @@ def test_what_is_in_the_place_of_a_stage_is_reported_when_the_rest_goes_only_lat
     assert rig.journal.read() == ()
 
 
+def test_a_stage_that_is_moved_away_while_it_is_deleted_is_reported_and_the_rest_goes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = rig.journal.write(replace(rig.record, phase=Phase.REMOVING))
+    path, aside = stage_path(rig.uploads, ID), rig.uploads.parent / "aside"
+    real = os.open
+
+    def then_moved(opened: Any, *arguments: Any, **others: Any) -> int:
+        descriptor = real(opened, *arguments, **others)
+        if opened == Side.OLD and path.exists():
+            path.rename(aside)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", then_moved)
+    with pytest.raises(StageReplaced, match=f"{path} was replaced while this ran"):
+        finish_removal(rig.journal, record, rig.target)
+
+    assert rig.journal.read() == ()
+    assert rig.number(rig.record.staged_database) == 0
+    assert (aside / "new" / "new.txt").exists()
+
+
 def test_a_stage_without_an_identity_is_removed_while_it_is_empty(rig: Rig) -> None:
     rig.done(swap=rig.swap(parts="uploads"))
     record = rig.journal.write(replace(with_part(rig.record.without_database(), stage=None), phase=Phase.REMOVING))
@@ -610,6 +832,43 @@ def test_the_first_journals_let_the_stage_say_how_far_it_is(rig: Rig) -> None:
     assert live_of(Swap(rig.journal, swap.record, None, UploadStages())) is Side.OLD
 
 
+def test_from_the_first_journals_on_todays_says_how_far_the_stage_is_once_the_swap_is_done(rig: Rig) -> None:
+    rig.done(swap=rig.swap(parts="uploads"))
+    first = with_part(replace(rig.record.without_database(), phase=Phase.SWAPPING, towards=Side.NEW), mark=None)
+    swap = rig.swap(first, parts="uploads")
+
+    swap.go(rig.steps.append)
+    swap.settle()
+
+    assert part_of(rig.written).mark == AT_REST[Side.NEW]
+
+
+def test_what_was_put_back_is_remembered_with_what_was_found_since(rig: Rig) -> None:
+    lost = rig.add_uploads()
+    (rig.uploads / "d").mkdir()
+    (rig.uploads / "d" / "cache").write_text("left out")
+    known = rig.record.uploads[0]
+    first = rig.record.without_database().with_part(replace(known, stage=None, mark=None))
+    swap = rig.swap(first.without_uploads([lost.path]).with_part(known), parts="uploads")
+    swap.find_what_stays(make_filter(("d/cache",)))
+    swap.begin(Side.NEW, by_undo=False)
+
+    swap.rest(first)
+
+    found = replace(known, mark=AT_REST[Side.OLD], frontier=("d",), stays=("d/cache",))
+    assert rig.written == swap.record == replace(first, uploads=(found, lost))
+
+
+def test_what_is_left_out_and_in_the_archive_comes_in(rig: Rig) -> None:
+    (rig.uploads / "cache").write_text("left out")
+    os.close(os.open("cache", os.O_WRONLY | os.O_CREAT, dir_fd=rig.stage.side(Side.NEW)))
+    swap = rig.swap(parts="uploads")
+
+    swap.find_what_stays(make_filter(("cache",)))
+
+    assert part_of(swap.record).stays == ()
+
+
 def test_what_stays_is_written_down_once(rig: Rig) -> None:
     for name in ("d", "e"):
         (rig.uploads / name).mkdir()
@@ -631,7 +890,7 @@ def test_what_stays_is_written_down_once(rig: Rig) -> None:
 
 
 def test_a_restore_in_place_notes_its_transaction_in_both_places(rig: Rig) -> None:
-    swap = rig.swap(replace(rig.record, in_place=True))
+    swap = rig.swap(replace(rig.record, in_place=True, towards=Side.OLD))
 
     swap.begin_in_place("4711")
 
