@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,11 +72,12 @@ def test_a_name_that_is_no_text_is_kept_as_it_is(tmp_path: Path) -> None:
     assert folders_in(put_archive(tmp_path, TAKEN_AT, uploads=tmp_path / "uploads")) == (("\udcff\n", 0, 0),)
 
 
-def test_of_very_many_folders_the_first_are_kept(tally: Tally) -> None:
-    for number in range(2000):
-        tally.count(member(b"%05d/" % number))
-        tally.count(member(b"%05d/x" % number, 3))
-    tally.count(member(b"x", 4))
+@pytest.mark.parametrize("place", [0, 4000])
+def test_of_very_many_folders_the_first_are_kept_wherever_a_file_in_none_comes(tally: Tally, place: int) -> None:
+    members = [each for number in range(2000) for each in (member(b"%05d/" % number), member(b"%05d/x" % number, 3))]
+    members.insert(place, member(b"x", 4))
+    for each in members:
+        tally.count(each)
 
     found = tally.folders()
 
@@ -206,6 +208,22 @@ def test_what_is_counted_adds_up_by_kind_and_folder(tally: Tally) -> None:
 )
 def test_a_line_is_read_as_it_was_written(line: bytes, expected: tuple[bytes, str]) -> None:
     assert parse_line(line) == expected
+
+
+def test_a_million_lines_are_never_in_memory_together(tally: Tally) -> None:
+    tally.leave_out_first()
+    for _ in range(16):
+        tally.add_lines(bytes(1024**2), bytes(1024**2))
+    tracemalloc.start()
+    try:
+        tally.add_first(member(b"x"), HASH)
+        length = sum(map(len, tally.lines()))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert length == tally.lines_size() > 16 * 1024**2
+    assert most < 4 * 1024**2
 
 
 def test_its_files_are_given_back(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -297,6 +298,43 @@ def test_a_dump_that_the_manifest_names_and_the_archive_lacks_is_noticed_even_at
         found = verify_source(source, settings_of(), quick=True)
 
     assert found.problems == ("databases/stats.dump is not where its manifest says",)
+
+
+def test_an_error_at_the_header_of_a_dump_names_the_archive(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened_archive(archive) as source:
+        (_, at), _ = read_front(source).others
+        real, failed = os.pread, list[int]()
+
+        def fail(descriptor: int, size: int, offset: int) -> bytes:
+            if offset < at <= offset + size:
+                failed.append(offset)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(descriptor, size, offset)
+
+        monkeypatch.setattr("os.pread", fail)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)) as error:
+            read_front(source)
+
+    assert len(failed) == 1
+    assert (error.value.errno, error.value.filename) == (errno.EIO, str(archive))
+
+
+def test_of_a_large_dump_only_the_header_is_read_at_the_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tar"
+    write_archive(path, facts=Facts(others={"logs": bytes(4 * 1024**2), "stats": STATS}))
+    real, lengths = os.pread, list[int]()
+
+    def count(descriptor: int, size: int, offset: int) -> bytes:
+        data = real(descriptor, size, offset)
+        lengths.append(len(data))
+        return data
+
+    monkeypatch.setattr("os.pread", count)
+    with opened_archive(path) as source:
+        front = read_front(source)
+
+    assert [member.size for member, _ in front.others] == [4 * 1024**2, len(STATS)]
+    assert 4096 < sum(lengths) < 64 * 1024
 
 
 def test_a_dump_can_be_taken_out_and_is_checked(archive: Path, tmp_path: Path) -> None:

@@ -199,6 +199,7 @@ def test_the_mark_at_the_start_tells_whose_archive_it_is(descriptor: int) -> Non
     assert bears_leading_mark(source_of(descriptor, data[: 2 * BLOCK]))
     assert not bears_leading_mark(source_of(descriptor, data[DUMP_OFFSET - BLOCK :]))
     assert not bears_leading_mark(source_of(descriptor, b""))
+    assert not bears_leading_mark(source_of(descriptor, bytes(BLOCK) + data))
     assert not bears_leading_mark(source_of(descriptor, bytes(2 * BLOCK) + data))
     assert not bears_leading_mark(source_of(descriptor, b"x" * 100))
 

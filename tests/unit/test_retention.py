@@ -390,8 +390,8 @@ def test_an_archive_is_weekly_or_daily_by_its_reasons() -> None:
 def test_times_are_told_to_the_microsecond_within_the_calendar() -> None:
     name = nightly(1)[0].name
 
-    assert Candidate(name, 1_700_000_000_123_456_789).modified_at == datetime(
-        2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC
+    assert Candidate(name, 1_700_000_007_123_456_789).modified_at == datetime(
+        2023, 11, 14, 22, 13, 27, 123456, tzinfo=UTC
     )
     assert Candidate(name, -(10**21)).modified_at.year == 2
     assert Candidate(name, 10**21).modified_at.replace(microsecond=0) == datetime(9998, 1, 1, tzinfo=UTC)
@@ -410,3 +410,13 @@ def test_more_than_a_day_apart_is_where_the_orders_may_not_differ(apart: int, di
     assert orders_disagree(swapped[::-1]) is disagree
     between = taken(10**9 + apart // 2)
     assert orders_disagree([*same, between]) is disagree
+
+
+def test_an_archive_is_compared_with_all_that_are_more_than_a_day_older_not_with_the_last_of_them_alone() -> None:
+    hours = {0: 20, 10: 10, 48: 15}  # by name, and by modification time
+    candidates = [replace(taken(10**9 + name * 3600), mtime_ns=time * 3600 * 10**9) for name, time in hours.items()]
+    by_the_other = [replace(taken(10**9 + time * 3600), mtime_ns=name * 3600 * 10**9) for name, time in hours.items()]
+
+    assert orders_disagree(candidates)
+    assert orders_disagree(by_the_other)
+    assert not orders_disagree(candidates[1:])
