@@ -8,6 +8,7 @@ import signal
 import stat
 import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from safeharbor_backup.system.atomic_file import fsync_directory, is_draft_of, p
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 NAME = "safeharbor-backup-2026-05-07T03-00-00Z.tar"
 
@@ -56,11 +56,39 @@ def test_a_signal_at_the_moment_the_file_is_there_leaves_nothing(
         os.close(real(path, flags, *rest))
         raise Interrupted(signal.SIGTERM)
 
+    before = os.listdir("/proc/self/fd")
     monkeypatch.setattr("os.open", interrupted)
     with pytest.raises(Interrupted), published_whole(tmp_path / NAME):
         pass
 
     assert os.listdir(tmp_path) == []
+    assert os.listdir("/proc/self/fd") == before  # nothing else was closed
+
+
+def test_a_draft_that_was_never_made_removes_nothing(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"someone else's")
+
+    publish.Draft(tmp_path / NAME).discard()
+
+    assert os.listdir(tmp_path) == [NAME]
+
+
+def test_where_standard_input_is_closed_a_draft_that_has_its_number_is_closed_too(tmp_path: Path) -> None:
+    def fail_halfway() -> None:
+        with published_whole(tmp_path / NAME) as draft:
+            assert draft.descriptor == 0
+            raise KeyError
+
+    before = os.dup(0)
+    os.close(0)
+    try:
+        with pytest.raises(KeyError):
+            fail_halfway()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(0)
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
 
 
 @pytest.fixture
@@ -261,6 +289,37 @@ def test_a_settled_draft_can_be_read_but_not_written(tmp_path: Path) -> None:
     assert (tmp_path / NAME).read_bytes() == b"content"
 
 
+def test_a_symlink_put_in_the_place_of_a_draft_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"precious")
+
+    def exchange_the_draft() -> None:
+        with published_whole(tmp_path / NAME) as draft:
+            write_all(draft.descriptor, b"x")
+            draft.path.unlink()
+            draft.path.symlink_to("victim")
+
+    with pytest.raises(OSError, match="symbolic links"):
+        exchange_the_draft()
+
+    assert os.listdir(tmp_path) == ["victim"]
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("has_call", [True, False])
+def test_a_place_below_the_working_directory_may_be_given_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_call: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if not has_call:
+        monkeypatch.setattr(publish, "_libc", object())
+
+    with published_whole(Path(NAME)) as draft:
+        write_all(draft.descriptor, b"content")
+
+    assert (tmp_path / NAME).read_bytes() == b"content"
+    assert os.listdir(tmp_path) == [NAME]
+
+
 def test_a_directory_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(SafeHarborError, match="No such file or directory"), published_whole(tmp_path / "x" / NAME):
         pytest.fail("it must not get here")
@@ -347,6 +406,13 @@ def test_a_failing_sync_of_the_directory_is_told(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(OSError, match="no"):
         fsync_directory(tmp_path)
+
+
+def test_what_is_no_directory_is_not_synced_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+
+    with pytest.raises(NotADirectoryError):
+        fsync_directory(tmp_path / "x")
 
 
 @pytest.mark.usefixtures("no_umask")
@@ -455,8 +521,9 @@ def test_an_unnamed_file_is_in_the_directory_and_where_that_cannot_be_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with publish.unnamed_file(tmp_path) as file:
-        file.write(b"x" * 1000)
-        assert file.tell() == 1000
+        for _ in range(200):
+            file.write(b"x" * 1000)
+        assert file.tell() == 200_000
         assert os.fstat(file.fileno()).st_size == 0  # held back, up to a quarter of a MiB
         file.write(b"x" * 262_144)
         assert os.fstat(file.fileno()).st_size > 0
@@ -503,6 +570,10 @@ def test_only_a_temporary_name_of_such_a_file_is_one(name: str, is_one: bool) ->
     assert is_draft_of(name, ARCHIVE_NAME) is is_one
 
 
+def test_a_file_whose_name_has_a_line_break_has_drafts_as_any_other() -> None:
+    assert is_draft_of("a\nb.0a1b2c3d.tmp", re.compile("a\nb"))
+
+
 def test_drafts_that_may_be_in_use_are_left(tmp_path: Path) -> None:
     names = [f"{NAME}.0000000{number}.tmp" for number in (1, 2, 3)]
     for name, age in zip(names, (0, 50, 200), strict=True):
@@ -514,18 +585,25 @@ def test_drafts_that_may_be_in_use_are_left(tmp_path: Path) -> None:
     assert sorted(sweep_drafts(tmp_path, ARCHIVE_NAME)) == names[:2]
 
 
-def test_a_name_in_an_open_directory_is_taken_only_if_it_is_free(tmp_path: Path) -> None:
+def test_a_name_in_an_open_directory_is_taken_only_if_it_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # neither of the two
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").write_text(name)
     first, second = (os.open(tmp_path / name, os.O_RDONLY | os.O_DIRECTORY) for name in ("one", "two"))
+    ctypes.set_errno(errno.EIO)  # what an earlier call has left is not taken for an error of this one
     try:
         with pytest.raises(FileExistsError) as error:
             publish.rename_between(first, b"x", second, b"x")
-        assert (error.value.errno, error.value.filename) == (errno.EEXIST, "x")
+        assert (error.value.errno, error.value.strerror) == (errno.EEXIST, "File exists")
+        assert error.value.filename == "x"
         publish.rename_between(first, b"x", second, b"y")
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(FileNotFoundError) as missing:
             publish.rename_between(first, b"x", second, b"z")
+        assert missing.value.strerror == "No such file or directory"
+        assert [os.fsdecode(each) for each in (missing.value.filename, missing.value.filename2)] == ["x", "z"]
     finally:
         os.close(first)
         os.close(second)
@@ -540,9 +618,10 @@ def test_where_there_is_no_such_rename_names_in_open_directories_are_not_replace
         if has_call:
 
             @staticmethod
-            def renameat2(*_: object) -> int:
+            def renameat2(_from: int, _name: bytes, _to: int, _as: bytes, flags: int) -> int:
+                assert flags == 1  # RENAME_NOREPLACE
                 ctypes.set_errno(errno.EINVAL)
                 return -1
 
     monkeypatch.setattr(publish, "_libc", Refusing)
-    test_a_name_in_an_open_directory_is_taken_only_if_it_is_free(tmp_path)
+    test_a_name_in_an_open_directory_is_taken_only_if_it_is_free(tmp_path, monkeypatch)

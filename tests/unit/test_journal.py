@@ -215,6 +215,8 @@ def test_records_stay_in_the_order_in_which_they_came_and_are_removed_one_by_one
     journal.remove("1" * 12)
     assert journal.read() == (others[0],)
     assert journal.advance(others[0], Phase.DISCARDING) == replace(others[0], phase=Phase.DISCARDING)
+    lines = (tmp_path / JOURNAL_NAME).read_text().splitlines()
+    assert '   "phase": "discarding",' in lines, "a line for each value, for who looks at it at night"
     assert oct((tmp_path / JOURNAL_NAME).stat().st_mode)[-3:] == "600"
 
 
@@ -268,6 +270,17 @@ def test_two_booleans_of_the_first_journals_are_a_side_and_a_direction(
         Journal(tmp_path).read()
 
 
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_restore_of_the_database_alone_has_no_uploads_in_an_early_journal_either(tmp_path: Path, schema: int) -> None:
+    sides = {"live": "new", "towards": "new", "frontier": [], "stays": []} if schema == 2 else {"is_undone": False}
+    record = {"id": "1" * 12, "started_at": "x", "archive": "y", "phase": "kept", "uploads": "", **sides}
+    (tmp_path / JOURNAL_NAME).write_text(json.dumps({"schema": schema, "restores": [record]}))
+
+    (found,) = Journal(tmp_path).read()
+
+    assert (found.uploads, found.live) == ((), Side.NEW)
+
+
 def test_a_journal_of_a_newer_program_is_neither_read_nor_replaced(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.write(RECORD)
@@ -278,6 +291,7 @@ def test_a_journal_of_a_newer_program_is_neither_read_nor_replaced(tmp_path: Pat
         with pytest.raises(JournalBroken, match="newer Safe Harbor") as error:
             use()
         assert "Move it away" not in error.value.hint
+        assert error.value.intact == "Nothing was changed."
     assert journal.path.read_text() == newer
 
 
@@ -291,7 +305,29 @@ def test_a_journal_that_could_not_be_read_again_is_not_written(tmp_path: Path, p
         journal.write(replace(record, uploads=(UploadsPart("/srv/uploads", stays=stays),)))
 
     assert "BACKUP_EXCLUDE" in error.value.hint
+    assert "`safeharbor restore --discard-previous`" in error.value.hint
+    assert error.value.intact == "The journal is as it was."
     assert journal.read() == (record,)
+
+
+@pytest.mark.parametrize(("phase", "kept_free"), [(Phase.KEPT, 0), (Phase.STAGING, 64)])
+def test_a_journal_may_fill_its_limit_and_while_a_restore_is_prepared_all_but_a_64th(
+    tmp_path: Path, phase: Phase, kept_free: int
+) -> None:
+    stays = tuple(f"cache/{number:05}.tmp" for number in range(1000))
+    record = replace(RECORD, phase=phase, uploads=(UploadsPart("/srv/uploads", stays=stays),))
+    Journal(tmp_path).write(record)
+    size = (tmp_path / JOURNAL_NAME).stat().st_size
+    limit = next(each for each in range(size, 2 * size) if each - (each // kept_free if kept_free else 0) == size)
+    for name in ("fits", "too large"):
+        (tmp_path / name).mkdir()
+
+    Journal(tmp_path / "fits", limit_bytes=limit).write(record)
+    with pytest.raises(CannotRestore, match="too large"):
+        Journal(tmp_path / "too large", limit_bytes=limit - 1).write(record)
+
+    assert os.listdir(tmp_path / "fits") == [JOURNAL_NAME]
+    assert os.listdir(tmp_path / "too large") == []
 
 
 def test_what_an_exchange_adds_to_a_journal_has_room(tmp_path: Path) -> None:
