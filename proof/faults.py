@@ -166,6 +166,12 @@ REASONS = (
     ),
     ("open in uploads/removal.py", _SECOND_WAY),
     ("renameat2 in system/atomic_file.py < uploads/exchange.py", _SECOND_WAY),
+    ("in system/threads.py < postgres/sessions.py", _UNKNOWN),
+    ("< state/evidence.py", "A name that could not be looked at counts as free; a file that is there is not replaced."),
+    (
+        "< actions/drill/evidence.py",
+        "The evidence is there. That it is could not be seen, so the drill does not name it.",
+    ),
     ("in types.py < cli/command.py", "What is at a path was not asked beforehand; the work met it, or found it free."),
     ("cli/env_file.py", "A file of settings that is not there for us is not read; the environment has all settings."),
 )
