@@ -366,6 +366,10 @@ def test_which_database_is_live_is_told_by_its_number_and_without_one_by_names(r
     unnumbered = rig.swap(replace(swap.record, old_oid=0, new_oid=0))
     assert live_of(unnumbered) is Side.NEW
 
+    execute(rig.database.server.url(), f'DROP DATABASE "{rig.record.previous_database}"')
+    assert live_of(swap) is Side.NEW
+    assert live_of(unnumbered) is Side.OLD
+
 
 def test_of_uploads_alone_the_mark_says_what_is_live(rig: Rig) -> None:
     record = replace(rig.record.without_database(), towards=Side.NEW)
