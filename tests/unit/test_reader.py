@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,12 +89,14 @@ def test_each_hostile_member_is_refused_by_its_rule(name: str, descriptor: int) 
 def test_every_member_comes_as_it_was_written(descriptor: int) -> None:
     parts = [
         uploads_root(),
+        upload(b"EndsWithX", data=b"x"),
         upload(b"a", data=b"x" * 700),
         upload(b"d/", DIRECTORY, mode=0o2755),
         upload(b"d/" + b"n" * 120, data=b"y" * 512),
+        upload(b"d/up", SYMLINK, link=b"../a"),
         upload(b"l", SYMLINK, link=b"d/" + b"n" * 120),
         Part(headers.encode_pad(1)),
-        upload(b"m", SYMLINK, link=b"a"),
+        upload(b"m", SYMLINK, link=b"EndsWithX"),
         Part(headers.encode_pad(4)),
         upload(b"z"),
     ]
@@ -107,11 +111,14 @@ def test_every_member_comes_as_it_was_written(descriptor: int) -> None:
 @pytest.mark.parametrize(
     "member",
     [
+        Member(b"uploads/x", b"0", 0o644, 0o7654321, 0o6543217, 0o76543210123, 0o65432101237),
+        Member(b"uploads/" + b"d" * 100 + b"X/x", b"0", 0o644, 5, 6, 7, 8),
         Member(b"uploads/x", b"0", 0o644, 8**7, 5, 1, 3),
         Member(b"uploads/x", b"0", 0o644, 5, 8**7, 1, 3),
         Member(b"uploads/x", b"0", 0o644, 5, 6, -9, 3),
         Member(b"uploads/x", b"0", 0o644, 5, 6, 8**11, 3),
         Member(b"uploads/x", b"0", 0o644, 5, 6, 7, 8 * 1024**3),
+        Member(b"uploads/" + b"d/" * 70 + b"x", b"0", 0o644, 0o7654321, 0o6543217, 0o76543210123, 0o65432101237),
         Member(b"uploads/" + b"d/" * 70 + b"x", b"0", 0o644, 5, 6, 7, 8),
         Member(b"uploads/" + b"d" * 100 + b"/" + b"x" * 100, b"0", 0o644, 8**7, 8**7, -7, 8),
         Member(b"uploads/" + b"d" * 200, b"2", 0o777, 8**7, 8**7, -7, 0, b"t" * 150),
@@ -217,11 +224,14 @@ SOUND = assemble([uploads_root(), upload(b"a", data=b"alpha")])
         (SOUND[:-1024] + b"x" * 1024, "not followed by two zero blocks"),
         (SOUND.replace(b"safeharbor=1", b"safeharbor=7"), "it is of format 7; this program reads formats 1 and 2"),
         (assemble([uploads_root()], lies=Lies(manifest_length=16 * 1024**2 + 1)), "larger than the format allows"),
+        (assemble([uploads_root()], lies=Lies(manifest_length=16 * 1024**2)), "is not where its first header says"),
         (assemble([uploads_root()], lies=Lies(dump_bytes=10**6)), "states a dump that is larger than the file"),
         (assemble([uploads_root()], lies=Lies(dump_bytes=1)), "its first 4096 bytes are not as the format prescribes"),
         (SOUND[:100] + b"x" + SOUND[101:], "its first 4096 bytes are not as the format prescribes"),
         (assemble([]), "it has no uploads/"),
         (assemble([upload(b"a")]), "uploads/a is where uploads/ must be"),
+        (assemble([upload(b"a/", DIRECTORY, mode=0o755)]), "uploads/a/ is where uploads/ must be"),
+        (assemble([upload(b"", mode=0o755)]), "uploads/ is where uploads/ must be"),
         (assemble([uploads_root(), upload(b"a")], lies=Lies(document={"sums_offset": 512})), "its SHA256SUMS is not"),
         (assemble([upload(b"", DIRECTORY, mode=0o4755)]), "uploads/: its mode, size or target is not"),
         (assemble([upload(b"", DIRECTORY, mode=0o755, link=b"x")]), "uploads/: its mode, size or target is not"),
@@ -236,6 +246,36 @@ def test_the_front_and_the_order_are_as_the_format_prescribes(data: bytes, why: 
 
 
 TAKEN = int(TAKEN_AT.timestamp())
+
+
+def test_a_directory_with_the_name_of_a_stage_is_refused_by_its_marker_alone(descriptor: int) -> None:
+    stage = upload(b".safeharbor-restore-0a1b/", DIRECTORY, mode=0o755)
+    file = upload(b".safeharbor-restore-0a1b/x")
+    marker = upload(b".safeharbor-restore-0a1b/.safeharbor-staging")
+
+    assert members_of(descriptor, assemble([uploads_root(), stage, file]))[2:-2] == [stage.member, file.member]
+    assert "it belongs to an unfinished restore" in refusal(descriptor, assemble([uploads_root(), stage, marker]))
+
+
+def only_a_manifest(header: bytes) -> bytes:
+    """A manifest of an archive without a dump and uploads, right behind the first 4096 bytes and this."""
+    document = json.JSONDecoder().raw_decode(SOUND[SOUND.index(b'{"format"') :].decode("latin-1"))[0]
+    document["counts"]["dump_bytes"] = 0
+    data = json.dumps(document).encode()
+    reference = headers.ManifestReference(DUMP_OFFSET + len(header), len(data), hashlib.sha256(data).hexdigest())
+    dump = Member(layout.DUMP_NAME, layout.FILE, 0o600, 0, 0, TAKEN, 0)
+    return headers.encode_front(reference, dump, 1) + header + data + bytes(-len(data) % BLOCK + 2 * BLOCK)
+
+
+def test_a_manifest_has_at_least_its_own_header_before_it(descriptor: int) -> None:
+    header = raw_header(b"manifest.json", mode=0o600, mtime=TAKEN)
+
+    said = [refusal(descriptor, only_a_manifest(each)) for each in (b"", header)]
+
+    assert said == [
+        "in-memory.tar: its manifest is not where its first header says, just before the end.",
+        "manifest.json is where uploads/ must be",
+    ]
 
 
 def with_header(data: bytes, name: bytes, header: bytes) -> bytes:
