@@ -118,9 +118,9 @@ def test_every_member_comes_as_it_was_written(descriptor: int) -> None:
         Member(b"uploads/x", b"0", 0o644, 5, 6, -9, 3),
         Member(b"uploads/x", b"0", 0o644, 5, 6, 8**11, 3),
         Member(b"uploads/x", b"0", 0o644, 5, 6, 7, 8 * 1024**3),
-        Member(b"uploads/" + b"d/" * 70 + b"x", b"0", 0o644, 0o7654321, 0o6543217, 0o76543210123, 0o65432101237),
         Member(b"uploads/" + b"d/" * 70 + b"x", b"0", 0o644, 5, 6, 7, 8),
         Member(b"uploads/" + b"d" * 100 + b"/" + b"x" * 100, b"0", 0o644, 8**7, 8**7, -7, 8),
+        Member(b"uploads/" + b"d" * 200, b"0", 0o644, 0o7654321, 0o6543217, 0o76543210123, 0o65432101237),
         Member(b"uploads/" + b"d" * 200, b"2", 0o777, 8**7, 8**7, -7, 0, b"t" * 150),
     ],
 )
