@@ -331,7 +331,7 @@ def test_a_journal_may_fill_its_limit_and_while_a_restore_is_prepared_all_but_a_
 
 
 def test_what_an_exchange_adds_to_a_journal_has_room(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, limit_bytes=20_000)
+    journal = Journal(tmp_path, limit_bytes=5_000)
     part = UploadsPart("/srv/uploads")
     staged = journal.write(replace(RECORD, uploads=(part,)))
     for number in range(1000):
