@@ -241,7 +241,10 @@ def main() -> None:
         "-o",
         "tmp_path_retention_policy=none",
     ]
-    sys.exit(pytest.main([*plain, *files], plugins=[Bench(requests, answers, tests)]))
+    with tempfile.TemporaryDirectory() as place:  # of its own: what others tidy away would fail all tests of a mutant
+        plain += ["--basetemp", f"{place}/tests"]
+        status = pytest.main([*plain, *files], plugins=[Bench(requests, answers, tests)])
+    sys.exit(status)
 
 
 if __name__ == "__main__":
