@@ -30,6 +30,7 @@ from _pytest.runner import runtestprotocol
 
 from proof.mutants import Mutant, mutants_of, put_in_place, take_notes
 
+NO_END = "no end, or the end of us all"
 _LIMIT_SECONDS = 30
 _LIMIT_BYTES = 6 << 30
 _LIMIT_FILE_BYTES = 1 << 30
@@ -169,7 +170,7 @@ def _in_child(work: Callable[[Callable[[dict[str, object]], None]], None]) -> di
             os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         shutil.rmtree(home, ignore_errors=True)
-    answer: dict[str, object] = json.loads(told) if told else {"killed": True, "by": "no end, or the end of us all"}
+    answer: dict[str, object] = json.loads(told) if told else {"killed": True, "by": NO_END}
     return answer
 
 

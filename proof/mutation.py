@@ -13,6 +13,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
+from proof.bench import NO_END
 from proof.branches import taken_branches
 from proof.campaign import Campaign, Surroundings
 from proof.figures import ROOT
@@ -86,7 +87,7 @@ class Cases(Campaign):
         name, place, key = self._all[number]
         answer = self._bench.ask(module=_PACKAGE + name, number=place)
         if answer["killed"]:
-            return {"killed": 1, f"{name}: killed": 1}
+            return {"killed": 1, f"{name}: killed": 1, **({NO_END: 1} if answer["by"] == NO_END else {})}
         with open(self.memory / "survivors.txt", "a") as file:
             file.write(f"{name}\t{key}\n")
         if name in self._complete and key not in self._known.get(name, {}):
@@ -115,7 +116,8 @@ class Cases(Campaign):
         reasons = (
             "Those that survive, each with the reason why no test is to notice it: [survivors](proof/survivors.toml)."
         )
-        return f"Of the mutants {figures['score']} % are killed:\n\n" + "\n".join(rows) + f"\n\n{reasons}\n"
+        ended = f", {tallies.get(NO_END, 0)} of them because the tests came to no end"
+        return f"Of the mutants {figures['score']} % are killed{ended}:\n\n" + "\n".join(rows) + f"\n\n{reasons}\n"
 
 
 class _Bench:
