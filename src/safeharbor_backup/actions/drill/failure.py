@@ -1,4 +1,4 @@
-"""What an error that ends a drill says: that the archive does not restore, or that nothing is known of it here."""
+"""How a drill reports the error that ended it: the archive does not restore, or nothing is known about it here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def told_of(error: SafeHarborError | psycopg.Error | OSError) -> SafeHarborError:
-    """What an operator is told of an error that a drill met, and that says nothing of the archive."""
+    """How a drill reports an error that says nothing about the archive."""
     if isinstance(error, SafeHarborError):
         return error
     if isinstance(error, OSError):
